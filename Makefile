@@ -1,0 +1,52 @@
+# The commands of this project. Each does its own set-up.
+#
+#   make demo      the main job on real parts: libvirtd, a QEMU guest, virsh; KEEP=1 leaves it running
+#   make test      every test
+#   make build     the release build, with Swift's runtime linked in
+#   make bench     measures the broker beside other relays; writes bench/results/
+#   make lint      the formatter's opinion
+#   make install   into DESTDIR and prefix (/usr/local)
+
+SHELL := /bin/bash
+prefix ?= /usr/local
+sbindir ?= $(prefix)/sbin
+sysconfdir ?= /etc
+# Tests are optimised like the product, because the simulation is only worth its name with thousands of seeds;
+# assertions of the tests stay, and so do the exclusivity checks.
+TEST_FLAGS = -Xswiftc -O
+FUZZ_SECONDS ?= 2
+
+.PHONY: all demo test build bench lint install clean setup setup-tests
+all: build
+
+setup:
+	@scripts/setup
+
+setup-tests:
+	@scripts/setup --tests
+
+build: setup
+	swift build -c release --product virtbrokerd --static-swift-stdlib
+
+demo: setup-tests build
+	@scripts/demo
+
+lint: setup
+	swift format lint --strict --recursive Package.swift Sources Tests bench/Package.swift bench/Sources bench/Tests
+
+# The last line printed is the test run's own summary, so the cheaper checks come first.
+test: setup-tests lint
+	scripts/fuzz $(FUZZ_SECONDS)
+	swift build --build-tests $(TEST_FLAGS)
+	swift test --skip-build $(TEST_FLAGS)
+
+bench: setup-tests build
+	swift build -c release --package-path bench
+	cd bench && .build/release/virtbench compare
+
+install: build
+	install -D -m 755 .build/release/virtbrokerd $(DESTDIR)$(sbindir)/virtbrokerd
+	install -D -m 644 etc/virtbrokerd.conf $(DESTDIR)$(sysconfdir)/libvirt/virtbrokerd.conf
+
+clean:
+	rm -rf .build bench/.build

@@ -1,0 +1,44 @@
+// swift-tools-version: 6.1
+// virtbroker: the event-loop stream broker in front of libvirt's daemons.
+import PackageDescription
+
+let settings: [SwiftSetting] = [
+  .enableUpcomingFeature("ExistentialAny"),
+  .enableUpcomingFeature("InternalImportsByDefault"),
+  .enableUpcomingFeature("MemberImportVisibility"),
+  .unsafeFlags(["-warnings-as-errors"]),
+  // Debug and test builds keep the run-time exclusivity checks; release builds have passed them.
+  .unsafeFlags(["-enforce-exclusivity=unchecked"], .when(configuration: .release)),
+]
+
+let package = Package(
+  name: "virtbroker",
+  products: [
+    .executable(name: "virtbrokerd", targets: ["virtbrokerd"]),
+    .library(name: "Streams", targets: ["Streams"]),
+  ],
+  dependencies: [
+    .package(url: "https://github.com/apple/swift-log", from: "1.16.2")
+  ],
+  targets: [
+    .systemLibrary(name: "CLibev"),
+    .systemLibrary(name: "CGetopt"),
+    .target(name: "Streams", swiftSettings: settings),
+    .target(name: "Broker", dependencies: ["Streams", "CLibev"], swiftSettings: settings),
+    .executableTarget(
+      name: "virtbrokerd",
+      dependencies: ["Broker", "CGetopt", .product(name: "Logging", package: "swift-log")],
+      path: "Sources/Daemon", swiftSettings: settings),
+    .testTarget(
+      name: "StreamsTests", dependencies: ["Streams"],
+      resources: [.copy("Golden")], swiftSettings: settings),
+    .testTarget(
+      name: "BrokerTests", dependencies: ["Broker", "Streams"], swiftSettings: settings),
+    .testTarget(
+      name: "DaemonTests", dependencies: ["virtbrokerd"], swiftSettings: settings),
+    .testTarget(
+      name: "IntegrationTests", dependencies: ["Streams", "virtbrokerd"],
+      path: "Tests/Integration", exclude: ["lab", "python"], swiftSettings: settings),
+  ],
+  swiftLanguageModes: [.v6]
+)

@@ -1,0 +1,151 @@
+// The broker: owns the loop, every listener and every client session.
+import Glibc
+import Streams
+
+/// Trouble at start: one clear sentence for the administrator.
+public struct BrokerFailure: Error, Equatable, CustomStringConvertible {
+  public let description: String
+  public init(_ description: String) { self.description = description }
+}
+
+/// Everything that runs, on one thread. Made, run and released by the daemon's `main`.
+public final class Broker {
+  /// After running out of descriptors, accepting is tried again when a client leaves or after this time.
+  private static let acceptPauseSeconds = 5.0
+
+  let settings: BrokerSettings
+  let log: BrokerLog
+  let reactor: Reactor
+  let pool = SegmentPool()
+  let directory: SocketDirectory
+  let marks: Marks
+  private var listeners: [Listener] = []
+  private var sessions: [UInt64: ClientSession] = [:]
+  private var lastClient: UInt64 = 0
+  private var limitLoggedAt = -Double.infinity
+  private var signals: [SignalWatcher] = []
+  private lazy var idleAlarm = Alarm(on: reactor) { [unowned self] in idleTimeUp() }
+  private lazy var stopAlarm = Alarm(on: reactor) { [unowned self] in stopTimeUp() }
+  private lazy var acceptAlarm = Alarm(on: reactor) { [unowned self] in resumeAccepting() }
+  /// No new clients and no new calls: what is under way may end.
+  private(set) var isStopping = false
+
+  /// Binds every listener.
+  /// - Throws: `BrokerFailure` naming the address and the reason where one cannot be had.
+  public init(settings: BrokerSettings, log: BrokerLog) throws(BrokerFailure) {
+    self.settings = settings
+    self.log = log
+    reactor = try Reactor()
+    directory = SocketDirectory(
+      settings: settings.backends, isPrivileged: geteuid() == 0,
+      ownSockets: settings.listeners.compactMap {
+        if case .unix(let path, _, _) = $0.address { path } else { nil }
+      })
+    marks = Marks(high: settings.limits.bufferBytes, ahead: settings.limits.bufferBytes)
+    for listener in settings.listeners {
+      listeners += try Listener.open(
+        listener, broker: self, backlog: settings.limits.maxQueuedClients)
+    }
+    guard !listeners.isEmpty else { throw BrokerFailure("nothing to listen on is configured") }
+  }
+
+  /// Serves clients until stopped. Returns when the last of them is gone.
+  public func run() {
+    for listener in listeners {
+      listener.isAccepting = true
+      log.info("listening on \(listener.name)\(listener.settings.isReadOnly ? " (read-only)" : "")")
+    }
+    if settings.idleSeconds > 0 { idleAlarm.start(seconds: Double(settings.idleSeconds)) }
+    reactor.run()
+    for session in sessions.values { session.finish(because: "the broker stops") }
+    listeners = []
+    signals = []
+  }
+
+  /// Stops accepting, lets replies in flight out for `stopSeconds`, then makes `run` return.
+  public func stop() {
+    guard !isStopping else { return reactor.stop() }
+    isStopping = true
+    log.info("stopping: \(sessions.count) clients connected")
+    listeners = []
+    stopAlarm.start(seconds: settings.stopSeconds)
+    for session in sessions.values {
+      session.relay.isHeld = true
+      session.settle()
+    }
+    if sessions.isEmpty { reactor.stop() }
+  }
+
+  /// Calls `body` on the loop's thread each time the signal arrives while `run` is running.
+  public func onSignal(_ number: Int32, _ body: @escaping () -> Void) {
+    signals.append(SignalWatcher(number, on: reactor, body))
+  }
+
+  /// Clients connected now.
+  public var clientCount: Int { sessions.count }
+
+  /// The names of what is listened on, with the ports the kernel chose.
+  public var listenerNames: [String] { listeners.map(\.name) }
+
+  // MARK: Clients come and go
+
+  func accepted(_ descriptor: consuming Descriptor, on listener: Listener) {
+    lastClient += 1
+    let session = ClientSession(descriptor, on: listener, id: lastClient, broker: self)
+    sessions[lastClient] = session
+    log.info("\(session.name) connected to \(listener.name)")
+    idleAlarm.stop()
+    if sessions.count >= settings.limits.maxClients {
+      // At the limit each one that leaves lets one in: said once in a while is enough.
+      let isNews = reactor.now - limitLoggedAt > 60
+      if isNews { limitLoggedAt = reactor.now }
+      pauseAccepting(
+        "max_clients (\(settings.limits.maxClients)) is reached by \(session.name)",
+        at: isNews ? .warning : .debug)
+    }
+  }
+
+  func departed(_ session: ClientSession, because reason: String, _ level: BrokerLog.Level) {
+    log.line(level, "\(session.name) disconnected: \(reason)")
+    // In this order: the reference given up here may be the last but the reactor's.
+    reactor.depart(session)
+    sessions[session.id] = nil
+    if isStopping {
+      if sessions.isEmpty { reactor.stop() }
+      return
+    }
+    if sessions.count < settings.limits.maxClients { resumeAccepting() }
+    if sessions.isEmpty, settings.idleSeconds > 0 {
+      idleAlarm.start(seconds: Double(settings.idleSeconds))
+    }
+  }
+
+  /// The kernel has no descriptor or memory for another client: those that wait are left waiting, since
+  /// trying again at once would only spin.
+  func cannotAccept(on listener: Listener, _ number: Int32) {
+    pauseAccepting("cannot accept on \(listener.name): \(errorText(number))", at: .warning)
+    acceptAlarm.start(seconds: Broker.acceptPauseSeconds)
+  }
+
+  private func pauseAccepting(_ reason: String, at level: BrokerLog.Level) {
+    log.line(level, "\(reason): further clients wait until one leaves")
+    for listener in listeners { listener.isAccepting = false }
+  }
+
+  private func resumeAccepting() {
+    guard sessions.count < settings.limits.maxClients else { return }
+    for listener in listeners where !listener.isAccepting { listener.isAccepting = true }
+  }
+
+  private func idleTimeUp() {
+    guard sessions.isEmpty, !isStopping else { return }
+    log.info("no client for \(settings.idleSeconds) s")
+    stop()
+  }
+
+  private func stopTimeUp() {
+    log.warning(
+      "\(sessions.count) clients still had work under way after \(settings.stopSeconds) s")
+    reactor.stop()
+  }
+}

@@ -1,0 +1,218 @@
+// The one file that knows libev: the loop, and what can be waited for on it.
+import CLibev
+import Glibc
+import Streams
+
+/// Whoever the loop calls. A class and not a protocol, so that a watcher can reach it from its raw
+/// pointer without counting references.
+class Handler {
+  /// The watched descriptor is ready.
+  func ready(_ ready: Interest) {}
+  /// The timer has run out.
+  func timeUp() {}
+}
+
+/// The event loop. Everything of the broker runs inside `run`, on the thread that called it.
+final class Reactor {
+  fileprivate let loop: OpaquePointer
+  /// Handlers that are over. Released only when the turn ends, so that nothing dies in its own callback.
+  private var departures: [AnyObject] = []
+  private let endOfTurn: UnsafeMutablePointer<ev_prepare>
+
+  init() throws(BrokerFailure) {
+    guard let loop = ev_loop_new(UInt32(EVFLAG_NOENV)) else {
+      throw BrokerFailure("the event loop cannot be made: no usable kernel interface")
+    }
+    self.loop = loop
+    endOfTurn = .allocate(capacity: 1)
+    endOfTurn.initialize(
+      to: ev_prepare(
+        active: 0, pending: 0, priority: 0, data: nil,
+        cb: { _, watcher, _ in
+          watcher.owner(Reactor.self) { $0.departures.removeAll(keepingCapacity: true) }
+        }))
+    endOfTurn.pointee.data = Unmanaged.passUnretained(self).toOpaque()
+    ev_prepare_start(loop, endOfTurn)
+    ev_unref(loop)
+  }
+
+  deinit {
+    ev_ref(loop)
+    ev_prepare_stop(loop, endOfTurn)
+    endOfTurn.deallocate()
+    ev_loop_destroy(loop)
+  }
+
+  /// Runs until `stop`.
+  func run() {
+    ev_ref(loop)
+    ev_run(loop, 0)
+    ev_unref(loop)
+    departures.removeAll()
+  }
+
+  func stop() { ev_break(loop, Int32(EVBREAK_ALL)) }
+
+  /// Seconds on a clock that nobody sets.
+  var now: Double {
+    var time = timespec()
+    clock_gettime(CLOCK_MONOTONIC, &time)
+    return Double(time.tv_sec) + Double(time.tv_nsec) / 1e9
+  }
+
+  /// Keeps `handler` alive until this turn is over.
+  func depart(_ handler: AnyObject) { departures.append(handler) }
+}
+
+extension UnsafeMutablePointer<ev_io>? {
+  /// Calls `body` with the watcher's owner, at no reference-counting cost: the reactor lets go of
+  /// handlers only at the end of a turn, so the owner lives as long as the callback runs.
+  fileprivate func owner<Owner: AnyObject>(_: Owner.Type, _ body: (Owner) -> Void) {
+    guard let data = self?.pointee.data else { return }
+    Unmanaged<Owner>.fromOpaque(data)._withUnsafeGuaranteedRef(body)
+  }
+}
+
+extension UnsafeMutablePointer<ev_timer>? {
+  fileprivate func owner<Owner: AnyObject>(_: Owner.Type, _ body: (Owner) -> Void) {
+    guard let data = self?.pointee.data else { return }
+    Unmanaged<Owner>.fromOpaque(data)._withUnsafeGuaranteedRef(body)
+  }
+}
+
+extension UnsafeMutablePointer<ev_prepare>? {
+  fileprivate func owner<Owner: AnyObject>(_: Owner.Type, _ body: (Owner) -> Void) {
+    guard let data = self?.pointee.data else { return }
+    Unmanaged<Owner>.fromOpaque(data)._withUnsafeGuaranteedRef(body)
+  }
+}
+
+/// Watches one descriptor for its owner. Stops when it goes; a stopped watcher never calls back, not
+/// even for an event already pending. To be stopped before the descriptor is closed.
+struct DescriptorWatcher: ~Copyable {
+  private let reactor: Reactor
+  private let io: UnsafeMutablePointer<ev_io>
+  private(set) var interest: Interest = []
+
+  /// Calls nobody until it belongs to a handler.
+  init(_ descriptor: Int32, on reactor: Reactor) {
+    self.reactor = reactor
+    io = .allocate(capacity: 1)  // libev keeps the address, so the watcher owns its memory
+    io.initialize(
+      to: ev_io(
+        active: 0, pending: 0, priority: 0, data: nil,
+        cb: { _, watcher, events in
+          watcher.owner(Handler.self) { handler in
+            var ready: Interest = []
+            if events & Int32(EV_READ) != 0 { ready.insert(.read) }
+            if events & Int32(EV_WRITE) != 0 { ready.insert(.write) }
+            handler.ready(ready)
+          }
+        }, next: nil, fd: descriptor, events: Int32(EV__IOFDSET)))
+  }
+
+  deinit {
+    ev_io_stop(reactor.loop, io)
+    io.deallocate()
+  }
+
+  /// Whom to call. The handler must own this watcher, so that it cannot be gone when it is called.
+  func belong(to handler: Handler) {
+    io.pointee.data = Unmanaged.passUnretained(handler).toOpaque()
+  }
+
+  /// Watches for `wanted` from now on. Costs nothing when that is so already.
+  mutating func watch(_ wanted: Interest) {
+    guard wanted != interest else { return }
+    ev_io_stop(reactor.loop, io)
+    interest = wanted
+    var events = Int32(EV__IOFDSET)
+    if wanted.contains(.read) { events |= Int32(EV_READ) }
+    if wanted.contains(.write) { events |= Int32(EV_WRITE) }
+    io.pointee.events = events
+    if !wanted.isEmpty { ev_io_start(reactor.loop, io) }
+  }
+}
+
+/// A timer for its owner.
+struct TimerWatcher: ~Copyable {
+  private let reactor: Reactor
+  private let timer: UnsafeMutablePointer<ev_timer>
+
+  init(on reactor: Reactor) {
+    self.reactor = reactor
+    timer = .allocate(capacity: 1)
+    timer.initialize(
+      to: ev_timer(
+        active: 0, pending: 0, priority: 0, data: nil,
+        cb: { _, watcher, _ in watcher.owner(Handler.self) { $0.timeUp() } }, at: 0, repeat: 0))
+  }
+
+  deinit {
+    ev_timer_stop(reactor.loop, timer)
+    timer.deallocate()
+  }
+
+  /// Whom to call. The handler must own this watcher.
+  func belong(to handler: Handler) {
+    timer.pointee.data = Unmanaged.passUnretained(handler).toOpaque()
+  }
+
+  var isRunning: Bool { timer.pointee.active != 0 }
+
+  /// Runs out once, this many seconds from now.
+  func start(seconds: Double) {
+    ev_timer_stop(reactor.loop, timer)
+    timer.pointee.at = seconds
+    timer.pointee.repeat = 0
+    ev_timer_start(reactor.loop, timer)
+  }
+
+  func stop() { ev_timer_stop(reactor.loop, timer) }
+}
+
+/// A timer with something to do, for the few that have no handler of their own.
+final class Alarm: Handler {
+  private let timer: TimerWatcher
+  private let ring: () -> Void
+
+  init(on reactor: Reactor, _ ring: @escaping () -> Void) {
+    self.ring = ring
+    timer = TimerWatcher(on: reactor)
+    super.init()
+    timer.belong(to: self)
+  }
+
+  override func timeUp() { ring() }
+  func start(seconds: Double) { timer.start(seconds: seconds) }
+  func stop() { timer.stop() }
+}
+
+/// Calls a closure for each arrival of a signal, on the loop's thread.
+final class SignalWatcher {
+  private let reactor: Reactor
+  private let signal: UnsafeMutablePointer<ev_signal>
+  private let arrived: () -> Void
+
+  init(_ number: Int32, on reactor: Reactor, _ arrived: @escaping () -> Void) {
+    self.reactor = reactor
+    self.arrived = arrived
+    signal = .allocate(capacity: 1)
+    signal.initialize(
+      to: ev_signal(
+        active: 0, pending: 0, priority: 0, data: nil,
+        cb: { _, watcher, _ in
+          guard let data = watcher?.pointee.data else { return }
+          Unmanaged<SignalWatcher>.fromOpaque(data)._withUnsafeGuaranteedRef { $0.arrived() }
+        }, next: nil, signum: number))
+    signal.pointee.data = Unmanaged.passUnretained(self).toOpaque()
+    ev_signal_start(reactor.loop, signal)
+    ev_unref(reactor.loop)
+  }
+
+  deinit {
+    ev_ref(reactor.loop)
+    ev_signal_stop(reactor.loop, signal)
+    signal.deallocate()
+  }
+}

@@ -1,0 +1,169 @@
+// The calls the broker answers itself.
+import Streams
+
+extension ClientSession {
+  /// Features of this hop, whatever the backend can do.
+  private enum Feature {
+    static let descriptorPassing: Int32 = 8
+    static let keepAlive: Int32 = 10
+    static let eventCallback: Int32 = 14
+    static let closeCallback: Int32 = 15
+  }
+
+  func answers(_ call: PacketHeader, body: [UInt8]) -> Bool {
+    switch call.program {
+    case Program.remote, Program.qemu, Program.lxc: break
+    default: return refuseProgram(call)
+    }
+    guard call.version == Program.version else { return refuseProgram(call) }
+    guard call.program == Program.remote else { return refuseUnlessOpen(call) }
+    if call.status != .ok {
+      return refuse(call, RemoteError(.rpc, "Unexpected message status \(call.status.rawValue)"))
+    }
+    switch call.procedure {
+    case Remote.authList:
+      relay.reply(Packets.reply(answering: call, AuthListResult(types: [AuthListResult.none])))
+      return true
+    case Remote.authSASLInit, Remote.authSASLStart, Remote.authSASLStep:
+      return refuse(call, RemoteError(.authenticationFailed, "authentication failed"))
+    case Remote.authPolkit:
+      return refuse(call, .unset)
+    case Remote.connectOpen: return open(call, body)
+    case Remote.connectClose:
+      close(serial: call.serial)
+      return true
+    case Remote.connectSupportsFeature: return feature(call, body)
+    case Remote.connectSetIdentity: return setIdentity(call, body)
+    case Remote.connectGetURI:
+      guard phase == .open, isMainLost, let main, !main.uri.isEmpty else {
+        return refuseUnlessOpen(call)
+      }
+      relay.reply(Packets.reply(answering: call, GetURIResult(uri: main.uri)))
+      return true
+    default: return refuseUnlessOpen(call)
+    }
+  }
+
+  // MARK: Refusals
+
+  private func refuse(_ call: PacketHeader, _ error: RemoteError) -> Bool {
+    relay.reply(Packets.error(answering: call, error))
+    return true
+  }
+
+  private func refuseProgram(_ call: PacketHeader) -> Bool {
+    refuse(
+      call,
+      RemoteError(
+        .rpc,
+        "Cannot find program \(Int32(bitPattern: call.program)) version \(call.version)"))
+  }
+
+  /// Calls that are for the backend need one. An unknown procedure is told so first.
+  private func refuseUnlessOpen(_ call: PacketHeader) -> Bool {
+    guard phase != .open else { return false }
+    let known = ProcedureTable.find(program: call.program, procedure: call.procedure)
+    guard let known, !known.isEvent else {
+      return refuse(call, RemoteError(.rpc, "unknown procedure: \(call.procedure)"))
+    }
+    // libvirt's servers have these two words for it.
+    let isHypervisors = known.driver == .hypervisor || known.driver == .proxy
+    return refuse(
+      call,
+      RemoteError(.internalError, "\(isHypervisors ? "hypervisor " : "")connection not open"))
+  }
+
+  private func refuseBody(_ call: PacketHeader) -> Bool {
+    refuse(call, RemoteError(.rpc, "Unable to decode message payload"))
+  }
+
+  // MARK: Calls
+
+  private func feature(_ call: PacketHeader, _ body: [UInt8]) -> Bool {
+    guard let arguments = body.withUnsafeBytes({ try? FeatureArguments(payload: $0) }) else {
+      return refuseBody(call)
+    }
+    switch arguments.feature {
+    case Feature.keepAlive: startKeepAlive()
+    case Feature.descriptorPassing, Feature.eventCallback, Feature.closeCallback:
+      guard phase == .open else { return refuseUnlessOpen(call) }
+    default: return refuseUnlessOpen(call)
+    }
+    relay.reply(Packets.reply(answering: call, FeatureResult(supported: 1)))
+    return true
+  }
+
+  /// The identity a backend hears is the one this hop verified: a client's own never goes on.
+  private func setIdentity(_ call: PacketHeader, _ body: [UInt8]) -> Bool {
+    guard phase == .open else { return refuseUnlessOpen(call) }
+    guard let arguments = body.withUnsafeBytes({ try? SetIdentityArguments(payload: $0) }) else {
+      return refuseBody(call)
+    }
+    for parameter in arguments.parameters {
+      guard let expected = IdentityField.types[parameter.field] else {
+        return refuse(
+          call,
+          RemoteError(
+            .argumentUnsupported, domain: .none, "parameter '\(parameter.field)' not supported"))
+      }
+      guard parameter.value.typeName == expected else {
+        return refuse(
+          call,
+          RemoteError(
+            .invalidArgument, domain: .none,
+            "invalid type '\(parameter.value.typeName)' for parameter '\(parameter.field)', "
+              + "expected '\(expected)'"))
+      }
+    }
+    relay.reply(Packets.reply(answering: call))
+    return true
+  }
+
+  private func open(_ call: PacketHeader, _ body: [UInt8]) -> Bool {
+    guard phase == .connected else {
+      return refuse(call, RemoteError(.internalError, "connection already open"))
+    }
+    guard let arguments = body.withUnsafeBytes({ try? ConnectOpenArguments(payload: $0) }) else {
+      return refuseBody(call)
+    }
+    isReadOnly = isReadOnlyListener || arguments.isReadOnly
+    let found = broker.directory.backend(for: arguments.name, readOnly: isReadOnly)
+    switch found.flatMap({ backend in connect(backend).map { _ in backend } }) {
+    case .success(let backend):
+      main = backend
+      phase = .opening(call.serial)
+      relay.isHeld = true
+      return true
+    case .failure(let error):
+      broker.log.warning(
+        "\(name): cannot open '\((arguments.name ?? "").prefix(200))': "
+          + "\(error.message ?? "no reason given")")
+      return refuse(call, error)
+    }
+  }
+}
+
+/// The parameters CONNECT_SET_IDENTITY knows, with libvirt's names of their types.
+private enum IdentityField {
+  static let types: [String: String] = [
+    "user-name": "string", "unix-user-id": "ullong", "group-name": "string",
+    "unix-group-id": "ullong", "process-id": "llong", "process-time": "ullong",
+    "sasl-user-name": "string", "x509-distinguished-name": "string", "selinux-context": "string",
+    "system.token": "string",
+  ]
+}
+
+extension TypedParameter.Value {
+  /// What libvirt calls the type in its messages.
+  fileprivate var typeName: String {
+    switch self {
+    case .int: "int"
+    case .uint: "uint"
+    case .llong: "llong"
+    case .ullong: "ullong"
+    case .double: "double"
+    case .boolean: "boolean"
+    case .string: "string"
+    }
+  }
+}

@@ -1,0 +1,300 @@
+// One client: its relay, its upstream connections, and its way in and out.
+import Glibc
+import Streams
+
+/// A connected client. Lives from accept until its connection is over; then the broker lets go of it at
+/// the end of the turn.
+final class ClientSession: Handler {
+  /// Where the client is in its life.
+  enum Phase: Equatable {
+    /// No CONNECT_OPEN has succeeded yet.
+    case connected
+    /// CONNECT_OPEN is under way; its serial.
+    case opening(UInt32)
+    case open
+    /// CONNECT_CLOSE is under way; its serial.
+    case closing(UInt32)
+    /// The reply to CONNECT_CLOSE goes out, then the connection ends.
+    case leaving
+    case over
+  }
+
+  unowned let broker: Broker
+  /// Counts up from 1 and is never used again.
+  let id: UInt64
+  /// How the log calls it.
+  let name: String
+  let isReadOnlyListener: Bool
+  private let peer: UnixPeer?
+  private let transport: PlainTransport
+  private var watcher: DescriptorWatcher
+  let timer: TimerWatcher
+  private var madeRelay: Relay?
+  var phase = Phase.connected
+  /// Read-only by its listener or by the flag it opened with.
+  var isReadOnly: Bool
+  var upstreams: [UpstreamConnection] = []
+  /// The daemon the client opened, also after it has died.
+  var main: Backend?
+  /// The daemon behind the client's connection is gone and never comes back for it.
+  var isMainLost = false
+  var liveness = Liveness()
+
+  init(
+    _ descriptor: consuming Descriptor, on listener: Listener, id: UInt64, broker: Broker
+  ) {
+    self.broker = broker
+    self.id = id
+    isReadOnlyListener = listener.settings.isReadOnly
+    isReadOnly = isReadOnlyListener
+    var isUNIX = false
+    if case .unix = listener.settings.address { isUNIX = true }
+    peer = isUNIX ? UnixPeer(of: descriptor.number) : nil
+    if let peer {
+      name = "client \(id) (UNIX, pid \(peer.pid), uid \(peer.uid))"
+    } else {
+      name = "client \(id) (\(Address.peer(of: descriptor.number)?.text ?? "unknown address"))"
+    }
+    if !isUNIX {
+      setOption(descriptor.number, Int32(IPPROTO_TCP), TCP_NODELAY, 1)
+      // What waits in the kernel delays whatever comes behind it, a console's echo for one.
+      setOption(descriptor.number, Int32(IPPROTO_TCP), TCP_NOTSENT_LOWAT, 128 * 1024)
+    }
+    watcher = DescriptorWatcher(descriptor.number, on: broker.reactor)
+    timer = TimerWatcher(on: broker.reactor)
+    transport = PlainTransport(descriptor, carriesDescriptors: isUNIX)
+    super.init()
+    watcher.belong(to: self)
+    timer.belong(to: self)
+    madeRelay = Relay(
+      client: transport, owner: self, pool: broker.pool,
+      maxRequests: broker.settings.limits.maxClientRequests, marks: broker.marks)
+    watcher.watch(relay.clientInterest)
+  }
+
+  deinit { watcher.watch([]) }
+
+  /// Made right after the session itself, whose relay needs to know it.
+  var relay: Relay {
+    guard let madeRelay else {
+      preconditionFailure("a session has its relay from its first moment")
+    }
+    return madeRelay
+  }
+
+  /// Who the client is, as the kernel vouches for it, for the backend to check and to log.
+  var identity: [TypedParameter] { peer?.identity ?? [] }
+
+  // MARK: Turns
+
+  override func ready(_ ready: Interest) {
+    if ready.contains(.read) { liveness.heardAt = broker.reactor.now }
+    relay.clientReady(ready)
+    turnEnded()
+  }
+
+  /// Moves what can move after a change that did not come from a socket.
+  func settle() {
+    relay.settle()
+    turnEnded()
+  }
+
+  /// Ends the session if it is over, else watches for what its state can make use of.
+  func turnEnded() {
+    guard phase != .over else { return }
+    if let end = relay.clientEnd { return finish(because: reason(end), level(of: end)) }
+    if phase == .leaving, relay.waitingForClient == 0 {
+      return finish(because: "closed by the client")
+    }
+    if broker.isStopping, isIdle { return finish(because: "the broker stops") }
+    watcher.watch(relay.clientInterest)
+    for upstream in upstreams { upstream.watch() }
+  }
+
+  /// Nothing is under way: no call awaits its reply, nothing waits to be sent.
+  var isIdle: Bool {
+    switch phase {
+    case .opening, .closing: false
+    default: relay.awaitedCount == 0 && relay.waitingForClient == 0
+    }
+  }
+
+  private func reason(_ end: LinkEnd) -> String {
+    switch end {
+    case .closed: "closed by the client"
+    case .failed(let number): errorText(number)
+    case .violation(let violation): "protocol violation: \(violation)"
+    case .brokenOff: "a packet broke off with its backend"
+    }
+  }
+
+  /// A peer that broke a rule is worth an administrator's attention; one that left is not.
+  private func level(of end: LinkEnd) -> BrokerLog.Level {
+    switch end {
+    case .closed, .failed: .info
+    case .violation, .brokenOff: .warning
+    }
+  }
+
+  /// Ends the connection at once, with everything that hangs on it.
+  func finish(because reason: String, _ level: BrokerLog.Level = .info) {
+    guard phase != .over else { return }
+    phase = .over
+    timer.stop()
+    watcher.watch([])
+    for upstream in upstreams {
+      upstream.stop()
+      broker.reactor.depart(upstream)
+    }
+    upstreams = []
+    relay.clear()
+    broker.departed(self, because: reason, level)
+  }
+
+  // MARK: Upstreams
+
+  /// The upstream went through its opening.
+  func upstreamOpened(_ upstream: UpstreamConnection) {
+    broker.log.debug("\(name): \(upstream.backend.daemon) opened '\(upstream.backend.uri)'")
+    guard case .opening(let serial) = phase, upstream.backend == main else { return }
+    phase = .open
+    relay.isOpen = true
+    relay.isHeld = broker.isStopping
+    relay.reply(
+      Packets.reply(
+        answering: PacketHeader(procedure: Remote.connectOpen, kind: .call, serial: serial)))
+  }
+
+  /// The upstream could not be opened: whoever waits for it hears why, as soon as the relay settles.
+  func upstreamFailed(_ upstream: UpstreamConnection, _ error: RemoteError) {
+    broker.log.warning(
+      "\(name): cannot open '\(upstream.backend.uri)' at \(upstream.backend.path): "
+        + (error.message ?? "no reason given"))
+    lose(upstream, error)
+  }
+
+  /// The upstream has closed in good order, or was not open: on with the next, if it was its turn.
+  func upstreamClosed(_ upstream: UpstreamConnection) {
+    let wasNext = upstreams.first === upstream
+    lose(upstream, RemoteError(.internalError, "client socket is closed"))
+    if wasNext { closeNext() }
+  }
+
+  private func lose(_ upstream: UpstreamConnection, _ error: RemoteError, closedEvent: Bool = false)
+  {
+    upstream.stop()
+    // In this order: the reference given up here may be the last but the reactor's.
+    broker.reactor.depart(upstream)
+    upstreams.removeAll { $0 === upstream }
+    relay.remove(upstream: upstream.slot, telling: error, closedEvent: closedEvent)
+    if case .opening(let serial) = phase, upstream.backend == main {
+      phase = .connected
+      main = nil
+      relay.isHeld = broker.isStopping
+      relay.reply(
+        Packets.error(
+          answering: PacketHeader(procedure: Remote.connectOpen, kind: .call, serial: serial), error
+        ))
+    }
+  }
+
+  /// Connects to a daemon. The upstream's slot, or why there is none.
+  func connect(_ backend: Backend) -> Result<Int, RemoteError> {
+    switch UpstreamConnection.make(backend, for: self) {
+    case .failure(let error): return .failure(error)
+    case .success(let upstream):
+      if let number = upstream.start() {
+        return .failure(broker.directory.unreachable(backend.path, number))
+      }
+      upstreams.append(upstream)
+      return .success(upstream.slot)
+    }
+  }
+
+  // MARK: Closing
+
+  /// Closes the upstreams in order, each behind what the client sent it, then answers and leaves.
+  func close(serial: UInt32) {
+    phase = .closing(serial)
+    relay.isHeld = true
+    timer.start(seconds: ClientSession.closeSeconds)
+    closeNext()
+  }
+
+  /// How long daemons may take to close before the client is answered anyway.
+  private static let closeSeconds = 5.0
+
+  func closeNext() {
+    guard case .closing(let serial) = phase else { return }
+    if let upstream = upstreams.first { return upstream.close(serial: serial) }
+    phase = .leaving
+    relay.reply(
+      Packets.reply(
+        answering: PacketHeader(procedure: Remote.connectClose, kind: .call, serial: serial)))
+  }
+
+  override func timeUp() {
+    switch phase {
+    case .closing:
+      for upstream in upstreams {
+        broker.log.warning("\(name): \(upstream.backend.daemon) did not confirm the close")
+        lose(upstream, RemoteError(.internalError, "client socket is closed"))
+      }
+      closeNext()
+      // A client that does not even read the reply is not waited for any longer.
+      timer.start(seconds: ClientSession.closeSeconds)
+      settle()
+    case .leaving: finish(because: "closed by the client, which did not read the reply")
+    default: checkLiveness()
+    }
+  }
+}
+
+extension ClientSession: RelayOwner {
+  func upstream(_ slot: Int, answered reply: PacketHeader, body: [UInt8]) {
+    upstreams.first { $0.slot == slot }?.answered(reply, body)
+  }
+
+  func upstream(_ slot: Int, ended reason: LinkEnd) {
+    guard let upstream = upstreams.first(where: { $0.slot == slot }) else {
+      return relay.remove(
+        upstream: slot, telling: RemoteError(.internalError, "client socket is closed"))
+    }
+    let words: String
+    switch reason {
+    case .closed, .brokenOff: words = "End of file while reading data: \(errorText(EIO))"
+    case .failed(let number): words = "Cannot read data: \(errorText(number))"
+    case .violation(let violation): words = "protocol violation: \(violation)"
+    }
+    let daemon = "\(upstream.backend.daemon) at \(upstream.backend.path)"
+    if case .closing = phase { return upstreamClosed(upstream) }
+    broker.log.warning("\(name): connection to \(daemon) lost: \(words)")
+    let isMain = upstream.backend == main
+    if isMain, phase == .open { isMainLost = true }
+    lose(
+      upstream, RemoteError(.systemError, "connection to \(daemon) lost: \(words)", int1: EIO),
+      closedEvent: isMain)
+  }
+
+  func route(to driver: Driver) -> Result<Route, RemoteError> {
+    guard let main else {
+      return .failure(RemoteError(.internalError, "hypervisor connection not open"))
+    }
+    if let own = broker.directory.backend(for: driver, beside: main, readOnly: isReadOnly) {
+      switch connect(own) {
+      case .success(let slot): return .success(Route(slot: slot, isLasting: true))
+      case .failure(let error):
+        // A socket left behind by a daemon that is gone: as if it were not there.
+        broker.log.info("\(name): \(own.daemon) is absent: \(error.message ?? "")")
+      }
+    }
+    guard let upstream = upstreams.first(where: { $0.backend == main }) else {
+      return .failure(
+        RemoteError(
+          .internalError, "client socket is closed: \(main.daemon) at \(main.path) is gone"))
+    }
+    // Beside a modular daemon, the driver's own may yet come.
+    let isFinal = main.servesAll || driver == .hypervisor || driver == .proxy
+    return .success(Route(slot: upstream.slot, isLasting: isFinal))
+  }
+}

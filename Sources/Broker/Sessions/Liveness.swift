@@ -1,0 +1,56 @@
+// Keepalive on the client's hop: whether it still lives, and showing it that we do.
+import Streams
+
+/// What keepalive remembers of one client.
+struct Liveness {
+  /// The client asked for it. Until then no PING is sent: a client without an event loop would take one
+  /// for a breach of the protocol.
+  var isWanted = false
+  /// When something last came in, on the reactor's clock.
+  var heardAt = 0.0
+  /// When the last PING went out.
+  var pingedAt = 0.0
+  /// PINGs since something last came in.
+  var unanswered = 0
+}
+
+extension ClientSession {
+  /// The client probed the keepalive feature: PINGs may be sent from now on.
+  func startKeepAlive() {
+    let interval = broker.settings.keepAlive.intervalSeconds
+    guard interval > 0, !liveness.isWanted else { return }
+    liveness.isWanted = true
+    liveness.heardAt = broker.reactor.now
+    timer.start(seconds: Double(interval))
+  }
+
+  /// An interval may have passed without a sign of life. Then a PING, or after enough of them the end.
+  func checkLiveness() {
+    guard liveness.isWanted else { return }
+    let settings = broker.settings.keepAlive
+    let interval = Double(settings.intervalSeconds)
+    let now = broker.reactor.now
+    if liveness.heardAt > liveness.pingedAt { liveness.unanswered = 0 }
+    let silence = now - max(liveness.heardAt, liveness.pingedAt)
+    // Timers may be early by what clocks differ.
+    guard silence > interval - 0.001 else { return timer.start(seconds: interval - silence) }
+    if relay.isClientPaused {
+      // Its answer could not be read, so none is missed; but it must see that we live.
+      liveness.unanswered = 0
+    } else if liveness.unanswered >= settings.count {
+      return finish(
+        because: "no answer to \(liveness.unanswered) keepalive PINGs "
+          + "(keepalive_interval \(settings.intervalSeconds) s, keepalive_count \(settings.count))",
+        .warning)
+    } else {
+      liveness.unanswered += 1
+    }
+    liveness.pingedAt = now
+    // A paused client that reads nothing either has enough to read already.
+    if !relay.isClientPaused || relay.waitingForClient == 0 {
+      relay.reply(Packets.keepAlive(KeepAliveProcedure.ping))
+    }
+    timer.start(seconds: interval)
+    settle()
+  }
+}

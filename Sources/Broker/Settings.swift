@@ -1,0 +1,70 @@
+// What the broker is told before it starts: plain values, already checked by whoever read them.
+
+/// Everything a `Broker` needs to know. Built from the configuration file by the daemon.
+public struct BrokerSettings: Sendable {
+  public var listeners: [ListenerSettings] = []
+  public var backends = BackendSettings()
+  public var limits = LimitSettings()
+  public var keepAlive = KeepAliveSettings()
+  /// How long replies in flight may still go out after a request to stop, in seconds.
+  public var stopSeconds: Double = 5
+  /// How long a backend daemon may take to be opened, in seconds. libvirt's client waits forever.
+  public var openSeconds: Double = 30
+  /// Stop after this many seconds without any client; 0 means never.
+  public var idleSeconds: Int = 0
+
+  public init() {}
+}
+
+/// One address to listen on.
+public struct ListenerSettings: Sendable, Equatable {
+  public enum Address: Sendable, Equatable {
+    /// A UNIX socket. `mode` are its permission bits, `group` its owning group if not the process's.
+    case unix(path: String, mode: UInt32, group: UInt32?)
+    /// Every address `host` resolves to (nil: all of the machine), at a port number or service name.
+    case tcp(host: String?, port: String)
+  }
+  public var address: Address
+  /// Whoever comes in here may only look, whatever it asks for.
+  public var isReadOnly: Bool
+
+  public init(_ address: Address, isReadOnly: Bool = false) {
+    self.address = address
+    self.isReadOnly = isReadOnly
+  }
+}
+
+/// Where the backend daemons' sockets are.
+public struct BackendSettings: Sendable, Equatable {
+  /// Directory of the system daemons' sockets (`libvirt-sock`, `virtqemud-sock`, ...).
+  public var systemDirectory = "/run/libvirt"
+  /// Directory of the per-user daemons' sockets; nil: the system's.
+  public var sessionDirectory: String?
+  public init() {}
+}
+
+/// Limits with the meaning libvirt's documentation gives them.
+public struct LimitSettings: Sendable, Equatable {
+  public var maxClients = 5000
+  /// Backlog of each listening socket.
+  public var maxQueuedClients = 1000
+  /// Connections that have not authenticated yet; 0 means no limit.
+  public var maxAnonymousClients = 20
+  /// Calls of one client that may be under way at a time.
+  public var maxClientRequests = 5
+  /// Bytes that may wait for a client, or for one of its upstreams, before their source is paused.
+  /// What one read adds, and the rest of the packet it ends in, can come on top.
+  public var bufferBytes = 512 * 1024
+  /// With less than this, each turn would move too little to be worth its system calls.
+  public static let leastBufferBytes = 64 * 1024
+  public init() {}
+}
+
+/// Liveness of client connections, as libvirt counts it.
+public struct KeepAliveSettings: Sendable, Equatable {
+  /// Seconds of silence before a PING; 0 or less: never send any.
+  public var intervalSeconds = 5
+  /// Unanswered PINGs before the connection is dropped, one interval after the last.
+  public var count = 5
+  public init() {}
+}

@@ -1,0 +1,96 @@
+// Socket addresses: making them from settings, reading them for the log.
+import Glibc
+
+/// One address a socket can be bound to or connected to, as the kernel wants it.
+struct Address {
+  private var storage: [UInt8]
+
+  private init(_ bytes: UnsafeRawBufferPointer) { storage = Array(bytes) }
+
+  var family: Int32 {
+    storage.withUnsafeBytes { bytes in
+      bytes.count >= 2 ? Int32(bytes.loadUnaligned(as: sa_family_t.self)) : AF_UNSPEC
+    }
+  }
+
+  func withPointer<R>(_ body: (UnsafePointer<sockaddr>, socklen_t) -> R) -> R? {
+    storage.withUnsafeBytes { bytes in
+      guard let base = bytes.baseAddress else { return nil }
+      return body(base.assumingMemoryBound(to: sockaddr.self), socklen_t(bytes.count))
+    }
+  }
+
+  /// A UNIX socket's path. Nil: longer than the kernel allows.
+  static func unix(_ path: String) -> Address? {
+    var address = sockaddr_un()
+    address.sun_family = sa_family_t(AF_UNIX)
+    let bytes = Array(path.utf8)
+    guard !bytes.isEmpty, bytes.count < MemoryLayout.size(ofValue: address.sun_path) else {
+      return nil
+    }
+    withUnsafeMutableBytes(of: &address.sun_path) { $0.copyBytes(from: bytes) }
+    return withUnsafeBytes(of: &address) { Address($0) }
+  }
+
+  /// Every address `host` and `port` resolve to; without a host, those of the whole machine.
+  static func resolve(host: String?, port: String) throws(BrokerFailure) -> [Address] {
+    var hints = addrinfo()
+    hints.ai_family = AF_UNSPEC
+    hints.ai_socktype = Int32(SOCK_STREAM.rawValue)
+    hints.ai_flags = AI_PASSIVE
+    var list: UnsafeMutablePointer<addrinfo>?
+    let status = getaddrinfo(host, port, &hints, &list)
+    guard status == 0 else {
+      let reason = status == EAI_SYSTEM ? errorText(errno) : String(cString: gai_strerror(status))
+      throw BrokerFailure("cannot resolve address '\(host ?? "*")' port '\(port)': \(reason)")
+    }
+    defer { freeaddrinfo(list) }
+    var found: [Address] = []
+    var next = list
+    while let entry = next {
+      if let address = entry.pointee.ai_addr {
+        found.append(
+          Address(UnsafeRawBufferPointer(start: address, count: Int(entry.pointee.ai_addrlen))))
+      }
+      next = entry.pointee.ai_next
+    }
+    return found
+  }
+
+  /// The other end of a connected socket.
+  static func peer(of descriptor: Int32) -> Address? { named(descriptor, getpeername) }
+  /// This end of a socket.
+  static func local(of descriptor: Int32) -> Address? { named(descriptor, getsockname) }
+
+  private static func named(
+    _ descriptor: Int32,
+    _ ask: (Int32, UnsafeMutablePointer<sockaddr>?, UnsafeMutablePointer<socklen_t>?) -> Int32
+  ) -> Address? {
+    var storage = sockaddr_storage()
+    var length = socklen_t(MemoryLayout<sockaddr_storage>.size)
+    return withUnsafeMutableBytes(of: &storage) { bytes in
+      guard let base = bytes.baseAddress,
+        ask(descriptor, base.assumingMemoryBound(to: sockaddr.self), &length) == 0
+      else { return nil }
+      return Address(UnsafeRawBufferPointer(rebasing: bytes[..<min(Int(length), bytes.count)]))
+    }
+  }
+
+  /// `127.0.0.1:16509`, `[::1]:16509`; for a UNIX socket nothing.
+  var text: String {
+    guard family == AF_INET || family == AF_INET6 else { return "" }
+    var host = [CChar](repeating: 0, count: Int(NI_MAXHOST))
+    var port = [CChar](repeating: 0, count: Int(NI_MAXSERV))
+    let status = withPointer { address, length in
+      getnameinfo(
+        address, length, &host, socklen_t(host.count), &port, socklen_t(port.count),
+        NI_NUMERICHOST | NI_NUMERICSERV)
+    }
+    guard status == 0 else { return "" }
+    func string(_ characters: [CChar]) -> String {
+      String(decoding: characters.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self)
+    }
+    return family == AF_INET6
+      ? "[\(string(host))]:\(string(port))" : "\(string(host)):\(string(port))"
+  }
+}

@@ -1,0 +1,163 @@
+// A listening socket: where clients come in.
+import Glibc
+import Streams
+
+/// Accepts connections and hands them to the broker. Watched only while the broker takes clients.
+final class Listener: Handler {
+  /// Connections accepted in one turn before others are looked at.
+  private static let acceptsPerTurn = 64
+
+  private unowned let broker: Broker
+  private let descriptor: Descriptor
+  private var watcher: DescriptorWatcher
+  private let boundPath: String?
+  let settings: ListenerSettings
+  /// How the log calls it: a path or an address with its port.
+  let name: String
+
+  /// Takes over a bound, listening socket. `path` is removed when the listener goes.
+  private init(
+    _ descriptor: consuming Descriptor, _ settings: ListenerSettings, name: String, path: String?,
+    broker: Broker
+  ) {
+    self.broker = broker
+    self.settings = settings
+    self.name = name
+    boundPath = path
+    watcher = DescriptorWatcher(descriptor.number, on: broker.reactor)
+    self.descriptor = descriptor
+    super.init()
+    watcher.belong(to: self)
+  }
+
+  deinit {
+    watcher.watch([])
+    if let boundPath { unlink(boundPath) }
+  }
+
+  /// Binds and listens as the settings say; a TCP setting can be several sockets.
+  static func open(
+    _ settings: ListenerSettings, broker: Broker, backlog: Int
+  ) throws(BrokerFailure) -> [Listener] {
+    switch settings.address {
+    case .unix(let path, let mode, let group):
+      let descriptor = try bindUNIX(path, mode: mode, group: group, backlog: backlog)
+      return [Listener(descriptor, settings, name: path, path: path, broker: broker)]
+    case .tcp(let host, let port):
+      var listeners: [Listener] = []
+      for address in try Address.resolve(host: host, port: port) {
+        guard let descriptor = try bindTCP(address, backlog: backlog) else { continue }
+        let name = Address.local(of: descriptor.number)?.text ?? address.text
+        listeners.append(Listener(descriptor, settings, name: name, path: nil, broker: broker))
+      }
+      guard !listeners.isEmpty else {
+        throw BrokerFailure("no address to listen on for '\(host ?? "*")' port '\(port)'")
+      }
+      return listeners
+    }
+  }
+
+  private static func bindUNIX(
+    _ path: String, mode: UInt32, group: UInt32?, backlog: Int
+  ) throws(BrokerFailure) -> Descriptor {
+    guard let address = Address.unix(path) else {
+      throw BrokerFailure("socket path '\(path)' is empty or longer than a UNIX socket allows")
+    }
+    let descriptor = Descriptor(socket(AF_UNIX, socketKind, 0))
+    guard descriptor.number >= 0 else {
+      throw BrokerFailure("cannot make a socket for '\(path)': \(errorText(errno))")
+    }
+    try removeStaleSocket(path, address)
+    // The permissions hold from the first moment on: bind applies the umask.
+    let old = umask(~mode & 0o777)
+    let bound = address.withPointer { bind(descriptor.number, $0, $1) }
+    let trouble = errno
+    umask(old)
+    guard bound == 0 else {
+      throw BrokerFailure("cannot bind socket '\(path)': \(errorText(trouble))")
+    }
+    if let group, chown(path, uid_t.max, group) != 0 {
+      defer { unlink(path) }
+      throw BrokerFailure("cannot give socket '\(path)' to group \(group): \(errorText(errno))")
+    }
+    guard listen(descriptor.number, Int32(clamping: backlog)) == 0 else {
+      defer { unlink(path) }
+      throw BrokerFailure("cannot listen on socket '\(path)': \(errorText(errno))")
+    }
+    return descriptor
+  }
+
+  /// A socket somebody answers on is somebody's; one nobody answers on is left over. Anything else that
+  /// has the name is not ours to remove.
+  private static func removeStaleSocket(_ path: String, _ address: Address) throws(BrokerFailure) {
+    var status = stat()
+    guard lstat(path, &status) == 0 else { return }
+    guard status.st_mode & S_IFMT == S_IFSOCK else {
+      throw BrokerFailure("'\(path)' exists and is not a socket")
+    }
+    let probe = Descriptor(socket(AF_UNIX, socketKind, 0))
+    guard probe.number >= 0 else {
+      throw BrokerFailure("cannot make a socket to try '\(path)': \(errorText(errno))")
+    }
+    let reached = address.withPointer { connect(probe.number, $0, $1) } == 0
+    if reached || errno != ECONNREFUSED {
+      throw BrokerFailure("socket '\(path)' is in use by another process")
+    }
+    unlink(path)
+  }
+
+  /// Nil where the machine has no such address family.
+  private static func bindTCP(
+    _ address: Address, backlog: Int
+  ) throws(BrokerFailure) -> Descriptor? {
+    let descriptor = Descriptor(socket(address.family, socketKind, 0))
+    guard descriptor.number >= 0 else {
+      if errno == EAFNOSUPPORT { return nil }
+      throw BrokerFailure("cannot make a socket for \(address.text): \(errorText(errno))")
+    }
+    setOption(descriptor.number, SOL_SOCKET, SO_REUSEADDR, 1)
+    if address.family == AF_INET6 {
+      setOption(descriptor.number, Int32(IPPROTO_IPV6), IPV6_V6ONLY, 1)
+    }
+    guard address.withPointer({ bind(descriptor.number, $0, $1) }) == 0 else {
+      // With IPv6 switched off its wildcard address still resolves.
+      if errno == EADDRNOTAVAIL, address.family == AF_INET6 { return nil }
+      throw BrokerFailure("cannot bind \(address.text): \(errorText(errno))")
+    }
+    guard listen(descriptor.number, Int32(clamping: backlog)) == 0 else {
+      throw BrokerFailure("cannot listen on \(address.text): \(errorText(errno))")
+    }
+    return descriptor
+  }
+
+  /// Whether new clients are let in here.
+  var isAccepting: Bool {
+    get { watcher.interest.contains(.read) }
+    set { watcher.watch(newValue ? .read : []) }
+  }
+
+  override func ready(_ ready: Interest) {
+    for _ in 0..<Listener.acceptsPerTurn where isAccepting {
+      // Every later call on it says itself that it must not wait.
+      let accepted = Descriptor(accept(descriptor.number, nil, nil))
+      guard accepted.number >= 0 else {
+        switch errno {
+        case EMFILE, ENFILE, ENOBUFS, ENOMEM: broker.cannotAccept(on: self, errno)
+        default: break
+        }
+        return
+      }
+      // No program the broker ever starts is to inherit a client.
+      _ = fcntl(accepted.number, F_SETFD, FD_CLOEXEC)
+      broker.accepted(accepted, on: self)
+    }
+  }
+}
+
+let socketKind = Int32(SOCK_STREAM.rawValue | SOCK_NONBLOCK.rawValue | SOCK_CLOEXEC.rawValue)
+
+/// Sets an integer option. Options only tune a connection, so a refusal is no error.
+func setOption(_ descriptor: Int32, _ level: Int32, _ option: Int32, _ value: Int32) {
+  var value = value
+  setsockopt(descriptor, level, option, &value, socklen_t(MemoryLayout<Int32>.size))
+}

@@ -1,0 +1,141 @@
+// A socket without encryption: UNIX or TCP.
+import Glibc
+import Streams
+
+/// Bytes straight from and to the kernel. Never blocks.
+final class PlainTransport: Transport {
+  private let descriptor: Descriptor
+  let carriesDescriptors: Bool
+
+  /// Room for the control message of the most descriptors one packet may have: a larger one is cut off
+  /// by the kernel and refused here.
+  private static let controlBytes = 16 + 4 * Limits.descriptors
+
+  init(_ descriptor: consuming Descriptor, carriesDescriptors: Bool) {
+    self.descriptor = descriptor
+    self.carriesDescriptors = carriesDescriptors
+  }
+
+  var number: Int32 { descriptor.number }
+
+  func receive(into rooms: UnsafeBufferPointer<Run>, descriptor received: inout Int32) -> Outcome {
+    if carriesDescriptors { return receiveWithDescriptors(into: rooms, &received) }
+    let flags = Int32(MSG_DONTWAIT)
+    if rooms.count == 1 {
+      // One room is the usual case, and `recv` is cheaper than gathering.
+      return PlainTransport.outcome(
+        recv(descriptor.number, rooms[0].base, rooms[0].count, flags), .read)
+    }
+    var message = msghdr()
+    message.msg_iov = UnsafeMutableRawPointer(mutating: rooms.baseAddress)?
+      .assumingMemoryBound(to: iovec.self)
+    message.msg_iovlen = rooms.count
+    return PlainTransport.outcome(recvmsg(descriptor.number, &message, flags), .read)
+  }
+
+  /// A plain read across a carrier byte would destroy its descriptor. The kernel ends a read behind such
+  /// a byte, so the descriptor always belongs to the last byte received.
+  private func receiveWithDescriptors(
+    into rooms: UnsafeBufferPointer<Run>, _ received: inout Int32
+  ) -> Outcome {
+    var found: Int32 = -1
+    let outcome = withUnsafeTemporaryAllocation(
+      byteCount: PlainTransport.controlBytes, alignment: 8
+    ) { control in
+      var message = msghdr()
+      message.msg_iov = UnsafeMutableRawPointer(mutating: rooms.baseAddress)?
+        .assumingMemoryBound(to: iovec.self)
+      message.msg_iovlen = rooms.count
+      message.msg_control = control.baseAddress
+      message.msg_controllen = control.count
+      let flags = Int32(MSG_DONTWAIT | MSG_CMSG_CLOEXEC)
+      let count = recvmsg(descriptor.number, &message, flags)
+      let isCut = message.msg_flags & Int32(MSG_CTRUNC) != 0
+      guard count > 0, message.msg_controllen > 0 || isCut else {
+        return PlainTransport.outcome(count, .read)
+      }
+      let all = PlainTransport.descriptors(in: control, length: message.msg_controllen)
+      guard all.count == 1, !isCut else {
+        // libvirt sends exactly one with a byte and refuses anything else. Where none is left of what
+        // was cut off, this process may not have any more.
+        for number in all { close(number) }
+        return .failed(all.isEmpty ? EMFILE : EPROTO)
+      }
+      found = all[0]
+      return .moved(count)
+    }
+    if found >= 0 { received = found }
+    return outcome
+  }
+
+  /// The descriptors of a control message.
+  private static func descriptors(
+    in control: UnsafeMutableRawBufferPointer, length: Int
+  ) -> [Int32] {
+    var found: [Int32] = []
+    var offset = 0
+    let headerSize = MemoryLayout<cmsghdr>.size
+    while offset + headerSize <= length {
+      let header = control.loadUnaligned(fromByteOffset: offset, as: cmsghdr.self)
+      guard header.cmsg_len >= headerSize, offset + header.cmsg_len <= length else { break }
+      if header.cmsg_level == SOL_SOCKET, header.cmsg_type == Int32(SCM_RIGHTS) {
+        var place = offset + headerSize
+        while place + 4 <= offset + header.cmsg_len {
+          found.append(control.loadUnaligned(fromByteOffset: place, as: Int32.self))
+          place += 4
+        }
+      }
+      offset += (header.cmsg_len + 7) & ~7
+    }
+    return found
+  }
+
+  func send(_ runs: UnsafeBufferPointer<Run>) -> Outcome {
+    let flags = Int32(MSG_DONTWAIT | MSG_NOSIGNAL)
+    if runs.count == 1 {
+      return PlainTransport.outcome(
+        Glibc.send(descriptor.number, runs[0].base, runs[0].count, flags), .write)
+    }
+    var message = msghdr()
+    message.msg_iov = UnsafeMutableRawPointer(mutating: runs.baseAddress)?
+      .assumingMemoryBound(to: iovec.self)
+    message.msg_iovlen = runs.count
+    return PlainTransport.outcome(sendmsg(descriptor.number, &message, flags), .write)
+  }
+
+  func send(descriptor passed: Int32) -> Outcome {
+    var zero: UInt8 = 0
+    return withUnsafeMutablePointer(to: &zero) { byte in
+      var vector = iovec(iov_base: byte, iov_len: 1)
+      return withUnsafeMutablePointer(to: &vector) { vector in
+        withUnsafeTemporaryAllocation(byteCount: 24, alignment: 8) { control in
+          control.initializeMemory(as: UInt8.self, repeating: 0)
+          var header = cmsghdr()
+          header.cmsg_len = MemoryLayout<cmsghdr>.size + 4
+          header.cmsg_level = SOL_SOCKET
+          header.cmsg_type = Int32(SCM_RIGHTS)
+          control.storeBytes(of: header, as: cmsghdr.self)
+          control.storeBytes(of: passed, toByteOffset: MemoryLayout<cmsghdr>.size, as: Int32.self)
+          var message = msghdr()
+          message.msg_iov = vector
+          message.msg_iovlen = 1
+          message.msg_control = control.baseAddress
+          message.msg_controllen = control.count
+          let flags = Int32(MSG_DONTWAIT | MSG_NOSIGNAL)
+          return PlainTransport.outcome(sendmsg(self.descriptor.number, &message, flags), .write)
+        }
+      }
+    }
+  }
+
+  func discard(descriptor: Int32) { if descriptor >= 0 { close(descriptor) } }
+
+  private static func outcome(_ count: Int, _ wanted: Interest) -> Outcome {
+    if count > 0 { return .moved(count) }
+    if count == 0 { return wanted == .read ? .end : .moved(0) }
+    switch errno {
+    case EAGAIN, EINTR: return .blocked(wanted)
+    case let number: return .failed(number)
+    }
+  }
+}

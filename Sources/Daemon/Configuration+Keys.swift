@@ -1,0 +1,285 @@
+// Every key of virtproxyd.conf and our own: its type, its bounds, and where its value goes.
+import Broker
+
+/// One key the file may have.
+struct ConfigurationKey: Sendable {
+  /// Puts a value where it belongs. Returns nil, or what was expected instead of that value.
+  typealias Store = @Sendable (ConfigurationValue, inout Configuration) -> String?
+  typealias Path<Value> = any WritableKeyPath<Configuration, Value> & Sendable
+
+  let name: String
+  let store: Store
+  /// The stage at which virtproxyd would trip over a wrong value.
+  var stage = Stage.configuration
+  /// Said when the key is set, because its effect is not what its author may think.
+  var remark: Finding?
+
+  static let all: [String: ConfigurationKey] = Dictionary(
+    uniqueKeysWithValues: table.map { ($0.name, $0) })
+
+  private static let table: [ConfigurationKey] =
+    listeners + sockets + security + limits + keepAlive + logging + backends + unused
+
+  private static let listeners: [ConfigurationKey] = [
+    flag("listen_tcp", \.listenTCP),
+    flag("listen_tls", \.listenTLS),
+    text("tcp_port", \.tcpPort, port, isPort),
+    text("listen_addr", \.listenAddress, "a host name or address", isFilled),
+  ]
+
+  private static let sockets: [ConfigurationKey] = [
+    text("unix_sock_dir", \.socketDirectory, directory, isDirectory),
+    text("unix_sock_group", \.socketGroup, "the name or number of a group", isFilled),
+    mode("unix_sock_rw_perms", \.readWriteMode),
+    mode("unix_sock_ro_perms", \.readOnlyMode),
+  ]
+
+  private static let security: [ConfigurationKey] = [
+    authentication("auth_unix_rw", \.authUnixReadWrite),
+    authentication("auth_unix_ro", \.authUnixReadOnly),
+    authentication("auth_tls", \.authTLS),
+    ConfigurationKey(name: "auth_tcp") { value, configuration in
+      guard let method = value.authentication else { return authenticationMethod }
+      configuration.authTCP = method
+      return nil
+    },
+    ConfigurationKey(name: "access_drivers") { value, configuration in
+      guard let drivers = value.texts else { return listOfTexts }
+      configuration.accessDrivers = drivers
+      return nil
+    },
+    number("audit_level", \.auditLevel, 0...maximum),
+  ]
+
+  private static let limits: [ConfigurationKey] = [
+    number("max_clients", \.maxClients, 0...maximum),
+    number("max_queued_clients", \.maxQueuedClients, 0...maximum),
+    number("max_anonymous_clients", \.maxAnonymousClients, 0...maximum),
+    // With none allowed no client would ever be read; virtproxyd starts and then hangs them all.
+    number("max_client_requests", \.maxClientRequests, 1...maximum),
+    number("max_client_buffer", \.maxClientBuffer, LimitSettings.leastBufferBytes...1 << 30),
+  ]
+
+  private static let keepAlive: [ConfigurationKey] = [
+    number("keepalive_interval", \.keepAliveInterval, Int(Int32.min)...Int(Int32.max)),
+    number("keepalive_count", \.keepAliveCount, 0...maximum),
+  ]
+
+  private static let logging: [ConfigurationKey] = [
+    number("log_level", \.logLevel, 0...4),
+    text(
+      "log_outputs", \.logOutputs, "outputs as N:stderr, N:file:/path, N:syslog:name or N:journald",
+      { (try? LogOutput.read($0)) != nil }),
+    noEffect("log_filters", "log filters have no effect yet", isText),
+  ]
+
+  private static let backends: [ConfigurationKey] = [
+    text("backend_socket_dir", \.backendDirectory, directory, isDirectory),
+    text("backend_session_socket_dir", \.backendSessionDirectory, directory, isDirectory),
+  ]
+
+  /// Checked all the same, so that a typing mistake is found here and not after the next update.
+  private static let unused: [ConfigurationKey] = [
+    oneThread("min_workers", count),
+    oneThread("max_workers", { $0.number(in: 1...maximum) == nil ? range(1...maximum) : nil }),
+    oneThread("prio_workers", count),
+    noEffect("tls_port", noTLS, { $0.text.map(isPort) == true ? nil : port }),
+    noEffect("key_file", noTLS, isText),
+    noEffect("cert_file", noTLS, isText),
+    noEffect("ca_file", noTLS, isText),
+    noEffect("crl_file", noTLS, isText),
+    noEffect("tls_no_sanity_certificate", noTLS, isFlag),
+    noEffect("tls_no_verify_certificate", noTLS, isFlag),
+    noEffect("tls_allowed_dn_list", noTLS, isListOfTexts),
+    noEffect("tls_priority", noTLS, isText),
+    noEffect("sasl_allowed_username_list", noSASL, isListOfTexts),
+    noEffect(
+      "tcp_min_ssf", noSASL,
+      { $0.number(in: 112...Int(Int32.max)) == nil ? range(112...Int(Int32.max)) : nil }),
+    noEffect("unix_sock_admin_perms", noAdmin, { $0.mode == nil ? permissions : nil }, .network),
+    noEffect("admin_min_workers", noAdmin, count),
+    noEffect("admin_max_workers", noAdmin, count),
+    noEffect("admin_max_clients", noAdmin, count),
+    noEffect("admin_max_queued_clients", noAdmin, count),
+    noEffect("admin_max_client_requests", noAdmin, count),
+    noEffect("admin_keepalive_interval", noAdmin, isInteger),
+    noEffect("admin_keepalive_count", noAdmin, count),
+    noEffect("audit_logging", "this build has no auditing", isFlag),
+    noEffect("host_uuid", noUUID, { $0.text.map(isUUID) == true ? nil : "a UUID in hexadecimal" }),
+    noEffect(
+      "host_uuid_source", noUUID,
+      { ["smbios", "machine-id"].contains($0.text) ? nil : "\"smbios\" or \"machine-id\"" }),
+    noEffect("ovs_timeout", "the backends have a setting of their own", count),
+    // libvirt takes these whatever they are, and does nothing with them either.
+    noEffect("keepalive_required", "libvirt has no use for it either", { _ in nil }),
+    noEffect("admin_keepalive_required", "libvirt has no use for it either", { _ in nil }),
+  ]
+}
+
+// MARK: Kinds of keys
+
+extension ConfigurationKey {
+  fileprivate init(name: String, store: @escaping Store) {
+    self.name = name
+    self.store = store
+  }
+
+  private static func flag(_ name: String, _ path: Path<Bool>) -> ConfigurationKey {
+    ConfigurationKey(name: name) { value, configuration in
+      guard let number = value.number(in: 0...1) else { return isFlag(value) }
+      configuration[keyPath: path] = number == 1
+      return nil
+    }
+  }
+
+  private static func number(
+    _ name: String, _ path: Path<Int>, _ bounds: ClosedRange<Int>
+  ) -> ConfigurationKey {
+    ConfigurationKey(name: name) { value, configuration in
+      guard let number = value.number(in: bounds) else { return range(bounds) }
+      configuration[keyPath: path] = number
+      return nil
+    }
+  }
+
+  private static func text(
+    _ name: String, _ path: Path<String>, _ expected: String,
+    _ isRight: @escaping @Sendable (String) -> Bool
+  ) -> ConfigurationKey {
+    ConfigurationKey(name: name) { value, configuration in
+      guard let text = value.text, isRight(text) else { return expected }
+      configuration[keyPath: path] = text
+      return nil
+    }
+  }
+
+  private static func text(
+    _ name: String, _ path: Path<String?>, _ expected: String,
+    _ isRight: @escaping @Sendable (String) -> Bool
+  ) -> ConfigurationKey {
+    ConfigurationKey(name: name) { value, configuration in
+      guard let text = value.text, isRight(text) else { return expected }
+      configuration[keyPath: path] = text
+      return nil
+    }
+  }
+
+  private static func mode(_ name: String, _ path: Path<UInt32>) -> ConfigurationKey {
+    var key = ConfigurationKey(name: name) { value, configuration in
+      guard let mode = value.mode else { return permissions }
+      configuration[keyPath: path] = mode
+      return nil
+    }
+    key.stage = .network
+    return key
+  }
+
+  private static func authentication(
+    _ name: String, _ path: Path<Authentication>
+  ) -> ConfigurationKey {
+    ConfigurationKey(name: name) { value, configuration in
+      guard let method = value.authentication else { return authenticationMethod }
+      configuration[keyPath: path] = method
+      return nil
+    }
+  }
+
+  private static func noEffect(
+    _ name: String, _ why: String,
+    _ mismatch: @escaping @Sendable (ConfigurationValue) -> String?,
+    _ stage: Stage = .configuration
+  ) -> ConfigurationKey {
+    var key = ConfigurationKey(name: name) { value, _ in mismatch(value) }
+    key.stage = stage
+    key.remark = Finding(weight: .warning, text: "has no effect: \(why)")
+    return key
+  }
+
+  private static func oneThread(
+    _ name: String, _ mismatch: @escaping @Sendable (ConfigurationValue) -> String?
+  ) -> ConfigurationKey {
+    var key = noEffect(name, "", mismatch)
+    key.remark = Finding(
+      weight: .info, text: "has no meaning here: one thread serves every client")
+    return key
+  }
+}
+
+// MARK: What is expected
+
+private let maximum = Int(UInt32.max)
+private let port = "a port number from 0 to 65535 or a service name, as a string"
+private let directory = "an absolute path with room for a socket's name, as a string"
+private let permissions = "permission bits in octal from 0 to 0777, as a string"
+private let authenticationMethod = "\"none\", \"sasl\" or \"polkit\""
+private let listOfTexts = "a list of strings"
+private let noTLS = "this build has no TLS"
+private let noSASL = "this build has no SASL"
+private let noAdmin = "this build has no admin server"
+private let noUUID = "no part of the broker needs the host's UUID"
+
+private func range(_ bounds: ClosedRange<Int>) -> String {
+  "a number from \(bounds.lowerBound) to \(bounds.upperBound)"
+}
+
+@Sendable private func count(_ value: ConfigurationValue) -> String? {
+  value.number(in: 0...maximum) == nil ? range(0...maximum) : nil
+}
+
+@Sendable private func isInteger(_ value: ConfigurationValue) -> String? {
+  let bounds = Int(Int32.min)...Int(Int32.max)
+  return value.number(in: bounds) == nil ? range(bounds) : nil
+}
+
+@Sendable private func isFlag(_ value: ConfigurationValue) -> String? {
+  value.number(in: 0...1) == nil ? "0 or 1" : nil
+}
+
+@Sendable private func isText(_ value: ConfigurationValue) -> String? {
+  value.text == nil ? "a string" : nil
+}
+
+@Sendable private func isListOfTexts(_ value: ConfigurationValue) -> String? {
+  value.texts == nil ? listOfTexts : nil
+}
+
+@Sendable private func isFilled(_ text: String) -> Bool { !text.isEmpty }
+
+/// A socket's address holds 108 bytes with the ending zero, and its name needs some of them.
+@Sendable private func isDirectory(_ text: String) -> Bool {
+  text.hasPrefix("/") && text.utf8.count + "/libvirt-sock-ro".utf8.count < 108
+}
+
+@Sendable private func isPort(_ text: String) -> Bool {
+  if text.allSatisfy({ ("0"..."9").contains($0) }) { return UInt16(text) != nil }
+  return text.allSatisfy { $0.isASCII && ($0.isLetter || $0.isNumber || "-_.+".contains($0)) }
+    && text.contains { $0.isLetter }
+}
+
+/// 32 hexadecimal digits, with dashes and spaces between them.
+@Sendable private func isUUID(_ text: String) -> Bool {
+  let digits = text.filter { $0 != "-" && $0 != " " }
+  return digits.count == 32 && digits.allSatisfy { $0.isASCII && $0.isHexDigit }
+}
+
+extension ConfigurationValue {
+  fileprivate var text: String? { if case .text(let text) = self { text } else { nil } }
+
+  fileprivate func number(in bounds: ClosedRange<Int>) -> Int? {
+    if case .number(let number) = self, bounds.contains(number) { number } else { nil }
+  }
+
+  fileprivate var authentication: Authentication? { text.flatMap(Authentication.init(rawValue:)) }
+
+  fileprivate var mode: UInt32? {
+    guard let text, text.allSatisfy({ ("0"..."7").contains($0) }) else { return nil }
+    return UInt32(text, radix: 8).flatMap { $0 <= 0o777 ? $0 : nil }
+  }
+
+  /// The strings of a list of nothing but strings.
+  fileprivate var texts: [String]? {
+    guard case .list(let elements) = self else { return nil }
+    let texts = elements.compactMap(\.text)
+    return texts.count == elements.count ? texts : nil
+  }
+}

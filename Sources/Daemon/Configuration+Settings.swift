@@ -1,0 +1,91 @@
+// From what the file says to what the broker is told.
+import Broker
+@preconcurrency import Glibc
+
+extension Configuration {
+  /// The file at `path`. A default file may be missing, one that was asked for must be there.
+  static func load(
+    _ path: String, mayBeMissing: Bool
+  ) throws(StartFailure) -> (Configuration, [Finding]) {
+    guard let bytes = try contents(of: path, mayBeMissing: mayBeMissing) else {
+      return (Configuration(), [])
+    }
+    do {
+      return read(try ConfigurationFile(name: path, bytes: bytes))
+    } catch {
+      throw StartFailure(.configuration, error.description)
+    }
+  }
+
+  /// What the broker needs, on the paths of `places`. Only the group is still to be looked up.
+  func settings(places: Places, idleSeconds: Int) throws(StartFailure) -> BrokerSettings {
+    var settings = BrokerSettings()
+    settings.idleSeconds = idleSeconds
+    settings.listeners = listeners(places: places, group: try group())
+    settings.backends.systemDirectory = backendDirectory ?? "/run/libvirt"
+    // Root's session URIs are served by the system's sockets, as libvirt's clients have it.
+    settings.backends.sessionDirectory =
+      backendSessionDirectory ?? (places.isRoot ? nil : places.runtimeDirectory)
+    settings.limits.maxClients = maxClients
+    // A backlog of none is what libvirt turns into 30.
+    settings.limits.maxQueuedClients = maxQueuedClients == 0 ? 30 : maxQueuedClients
+    settings.limits.maxAnonymousClients = maxAnonymousClients
+    settings.limits.maxClientRequests = maxClientRequests
+    settings.limits.bufferBytes = maxClientBuffer
+    settings.keepAlive.intervalSeconds = keepAliveInterval
+    settings.keepAlive.count = keepAliveCount
+    return settings
+  }
+
+  private func listeners(places: Places, group: UInt32?) -> [ListenerSettings] {
+    let directory = socketDirectory ?? places.runtimeDirectory
+    func unix(_ name: String, _ mode: UInt32) -> ListenerSettings.Address {
+      .unix(path: "\(directory)/\(name)", mode: mode, group: group)
+    }
+    var listeners = [ListenerSettings(unix("libvirt-sock", readWriteMode))]
+    // A user's daemon has no read-only socket: nobody else could reach it.
+    if places.isRoot {
+      listeners.append(ListenerSettings(unix("libvirt-sock-ro", readOnlyMode), isReadOnly: true))
+    }
+    if listenTCP {
+      listeners.append(ListenerSettings(.tcp(host: listenAddress, port: tcpPort)))
+    }
+    return listeners
+  }
+
+  /// The number of the sockets' group: by name first, then as a number; `+5` is a number for sure.
+  private func group() throws(StartFailure) -> UInt32? {
+    guard let socketGroup else { return nil }
+    if !socketGroup.hasPrefix("+"), let entry = getgrnam(socketGroup) {
+      return entry.pointee.gr_gid
+    }
+    if let number = UInt32(socketGroup) { return number }
+    throw StartFailure(
+      .network,
+      "\(places["unix_sock_group"] ?? "unix_sock_group"): expected the name or number of a group, "
+        + "found the string \"\(socketGroup)\"")
+  }
+}
+
+/// The bytes of a file, nil if it is missing and may be. More than 10 MiB is no configuration.
+private func contents(of path: String, mayBeMissing: Bool) throws(StartFailure) -> [UInt8]? {
+  let limit = 10 << 20
+  let descriptor = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY)
+  guard descriptor >= 0 else {
+    if errno == ENOENT && mayBeMissing { return nil }
+    throw StartFailure(.configuration, "cannot open the configuration file \(path): \(reason())")
+  }
+  defer { close(descriptor) }
+  var bytes: [UInt8] = []
+  var room = [UInt8](repeating: 0, count: 64 << 10)
+  while bytes.count <= limit {
+    let count = room.withUnsafeMutableBytes { Glibc.read(descriptor, $0.baseAddress, $0.count) }
+    if count == 0 { return bytes }
+    if count < 0 {
+      if errno == EINTR { continue }
+      throw StartFailure(.configuration, "cannot read the configuration file \(path): \(reason())")
+    }
+    bytes += room[..<count]
+  }
+  throw StartFailure(.configuration, "the configuration file \(path) is larger than 10 MiB")
+}

@@ -1,0 +1,158 @@
+// The configuration's meaning: libvirt's keys with their types and defaults, and our own few.
+import Broker
+
+/// How a client proves who it is. Only `none` is in this build.
+enum Authentication: String, Sendable {
+  case none, sasl, polkit
+}
+
+/// What the file says, or the default where it says nothing.
+struct Configuration: Equatable, Sendable {
+  var listenTCP = false
+  var listenTLS = false
+  var tcpPort = "16509"
+  /// One host or address; nil: all of the machine's.
+  var listenAddress: String?
+
+  /// Directory of the sockets; nil: the user's runtime directory.
+  var socketDirectory: String?
+  /// Owning group of the sockets; nil: the process's.
+  var socketGroup: String?
+  var readWriteMode: UInt32 = 0o700
+  var readOnlyMode: UInt32 = 0o777
+
+  var authUnixReadWrite = Authentication.none
+  var authUnixReadOnly = Authentication.none
+  var authTLS = Authentication.none
+  /// nil: not said, which virtproxyd would take for sasl.
+  var authTCP: Authentication?
+  var accessDrivers: [String] = []
+
+  var maxClients = 5000
+  var maxQueuedClients = 1000
+  var maxAnonymousClients = 20
+  var maxClientRequests = 5
+  var maxClientBuffer = LimitSettings().bufferBytes
+
+  var keepAliveInterval = 5
+  var keepAliveCount = 5
+
+  /// libvirt's number of a level; 0: the built-in one.
+  var logLevel = 0
+  var logOutputs: String?
+  var auditLevel = 1
+
+  /// Directory of the system daemons' sockets; nil: the default one.
+  var backendDirectory: String?
+  /// Directory of the per-user daemons' sockets; nil: the user's own, for root the system's.
+  var backendSessionDirectory: String?
+
+  /// Where each key that was given stands: `file:line: key`.
+  var places: [String: String] = [:]
+}
+
+/// One thing to tell about a configuration, in libvirt's levels.
+struct Finding: Equatable, Sendable {
+  enum Weight: Equatable, Sendable {
+    case info
+    case warning
+    /// The daemon does not start, and leaves with that stage's status.
+    case error(Stage)
+  }
+  let weight: Weight
+  let text: String
+}
+
+extension Configuration {
+  /// Reads every entry of `file`. What is wrong with one does not hide what is wrong with the next:
+  /// everything there is to say comes back in the file's order.
+  static func read(_ file: ConfigurationFile) -> (Configuration, [Finding]) {
+    var configuration = Configuration()
+    var findings: [Finding] = []
+    var firstLines: [String: Int] = [:]
+    for entry in file.entries {
+      let place = "\(file.name):\(entry.line): \(entry.key)"
+      guard let key = ConfigurationKey.all[entry.key] else {
+        let nearest = nearest(to: entry.key, among: ConfigurationKey.all.keys)
+        let hint = nearest.map { "; did you mean \($0)?" } ?? ""
+        findings.append(Finding(weight: .warning, text: "\(place): unknown key, ignored\(hint)"))
+        continue
+      }
+      // The first one counts, as in libvirt.
+      if let first = firstLines[entry.key] {
+        findings.append(
+          Finding(weight: .warning, text: "\(place): ignored, it was already set on line \(first)"))
+        continue
+      }
+      firstLines[entry.key] = entry.line
+      configuration.places[entry.key] = place
+      if let expected = key.store(entry.value, &configuration) {
+        let text = "\(place): expected \(expected), found \(entry.value.told)"
+        findings.append(Finding(weight: .error(key.stage), text: text))
+      } else if let remark = key.remark {
+        findings.append(Finding(weight: remark.weight, text: "\(place): \(remark.text)"))
+      }
+    }
+    return (configuration, findings + configuration.contradictions(in: file.name))
+  }
+
+  /// What keys that are each right by themselves say together.
+  private func contradictions(in file: String) -> [Finding] {
+    var findings: [Finding] = []
+    func error(_ key: String, at stage: Stage = .configuration, _ text: String) {
+      findings.append(
+        Finding(weight: .error(stage), text: "\(places[key] ?? "\(file): \(key)"): \(text)"))
+    }
+    if listenTLS { error("listen_tls", "this build has no TLS; set it to 0") }
+    for (key, method) in [
+      ("auth_unix_ro", authUnixReadOnly), ("auth_unix_rw", authUnixReadWrite),
+      ("auth_tcp", authTCP ?? .none), ("auth_tls", authTLS),
+    ] where method != .none {
+      error(key, "this build has no authentication by \(method); set it to \"none\"")
+    }
+    if listenTCP && authTCP == nil {
+      error(
+        "listen_tcp",
+        "clients would come in by TCP without authentication, which has to be written down: "
+          + "auth_tcp = \"none\" (virtproxyd would use SASL, which this build does not have)")
+    }
+    if let driver = accessDrivers.first(where: { $0 != "none" }) {
+      error("access_drivers", "this build has no access driver \"\(driver)\"; only \"none\"")
+    }
+    if auditLevel > 1 {
+      error(
+        "audit_level", at: .audit, "auditing is required, and this build has none; set it to 0 or 1"
+      )
+    }
+    if maxAnonymousClients > maxClients {
+      let key = places["max_anonymous_clients"] == nil ? "max_clients" : "max_anonymous_clients"
+      error(
+        key, at: .initialisation,
+        "max_anonymous_clients (\(maxAnonymousClients)) must not be more than "
+          + "max_clients (\(maxClients))")
+    }
+    return findings
+  }
+}
+
+extension [Finding] {
+  /// The errors among these, if any, and the first stage one of them belongs to.
+  var failure: StartFailure? {
+    let errors = compactMap { finding -> (stage: Stage, text: String)? in
+      if case .error(let stage) = finding.weight { (stage, finding.text) } else { nil }
+    }
+    guard let stage = errors.map(\.stage).min() else { return nil }
+    return StartFailure(stage, errors.map(\.text))
+  }
+}
+
+extension ConfigurationValue {
+  /// The value as one would read it out to whoever wrote it.
+  var told: String {
+    switch self {
+    case .number(let number): "the number \(number)"
+    case .text(let text): "the string \"\(text)\""
+    case .list(let elements): elements.isEmpty ? "an empty list" : "a list"
+    }
+  }
+}

@@ -1,0 +1,121 @@
+// `-d`: the program starts itself again in the background and reports how that went.
+@preconcurrency import Glibc
+
+/// The background process's line to who started it: one status byte, then the reason in words.
+///
+/// Not a fork: the program starts anew from its own file, so that nothing half made is inherited.
+/// The pipe's number travels in an environment variable.
+struct Background: ~Copyable {
+  private static let variable = "VIRTBROKERD_STATUS_FD"
+  private let pipe: CInt
+
+  // MARK: In the background
+
+  /// Takes over the pipe if this process was started by `launch`, and leaves the terminal.
+  init?() {
+    guard let text = getenv(Background.variable), let pipe = CInt(String(cString: text)) else {
+      return nil
+    }
+    unsetenv(Background.variable)
+    var status = stat()
+    guard fstat(pipe, &status) == 0, status.st_mode & S_IFMT == S_IFIFO else { return nil }
+    // Nothing else of the starter's is kept open: who waits for the end of a pipe of theirs would
+    // wait for the daemon's.
+    self.pipe = STDERR_FILENO + 1
+    dup2(pipe, self.pipe)
+    closefrom(self.pipe + 1)
+    _ = fcntl(self.pipe, F_SETFD, FD_CLOEXEC)
+    setsid()
+  }
+
+  /// Lets the starter go: the daemon serves. Leaves the working directory too, so that it can be
+  /// unmounted.
+  consuming func reportReady() {
+    _ = chdir("/")
+    Background.send([0], to: pipe)
+    close(pipe)
+  }
+
+  consuming func report(_ failure: StartFailure) {
+    Background.send(
+      [UInt8(truncatingIfNeeded: failure.stage.rawValue)] + failure.description.utf8, to: pipe)
+    close(pipe)
+  }
+
+  private static func send(_ bytes: [UInt8], to pipe: CInt) {
+    // One write of less than a pipe's 4096 bytes is whole; a reader that is gone does not matter.
+    let bytes = bytes.prefix(4096)
+    _ = bytes.withUnsafeBytes { write(pipe, $0.baseAddress, $0.count) }
+  }
+
+  // MARK: In the foreground
+
+  /// Starts the program again with the same arguments and waits for its status byte.
+  static func launch(_ arguments: [String]) throws(StartFailure) {
+    var ends: [CInt] = [-1, -1]
+    guard Glibc.pipe(&ends) == 0 else { throw failure("a pipe: \(reason())") }
+    let (reader, writer) = (ends[0], ends[1])
+    _ = fcntl(reader, F_SETFD, FD_CLOEXEC)
+    setenv(variable, String(writer), 1)
+    let started = spawn(arguments)
+    close(writer)
+    defer { close(reader) }
+    let process = try started.get()
+    let answer = everything(from: reader)
+    guard let status = answer.first else { throw failure(howItEnded(process)) }
+    guard status != 0 else { return }
+    let stage = Stage(rawValue: Int32(status)) ?? .configuration
+    let words = String(decoding: answer.dropFirst(), as: UTF8.self)
+    throw StartFailure(stage, "the daemon failed to start (\(stage.name)): \(words)")
+  }
+
+  private static func spawn(_ arguments: [String]) -> Result<pid_t, StartFailure> {
+    var actions = posix_spawn_file_actions_t()
+    posix_spawn_file_actions_init(&actions)
+    defer { posix_spawn_file_actions_destroy(&actions) }
+    posix_spawn_file_actions_addopen(&actions, STDIN_FILENO, "/dev/null", O_RDWR, 0)
+    posix_spawn_file_actions_adddup2(&actions, STDIN_FILENO, STDOUT_FILENO)
+    posix_spawn_file_actions_adddup2(&actions, STDIN_FILENO, STDERR_FILENO)
+    let vector = CStrings(arguments)
+    var process: pid_t = 0
+    let program = thisProgram()
+    let number = withExtendedLifetime(vector) {
+      posix_spawn(&process, program, &actions, nil, vector.pointers, environ)
+    }
+    return number == 0
+      ? .success(process) : .failure(failure("starting it again: \(reason(number))"))
+  }
+
+  /// The program's own path, so that the daemon has its name in process lists; should the file have
+  /// been replaced since, the kernel's link still leads to it.
+  private static func thisProgram() -> String {
+    let link = "/proc/self/exe"
+    guard let path = realpath(link, nil) else { return link }
+    defer { free(path) }
+    return access(path, X_OK) == 0 ? String(cString: path) : link
+  }
+
+  private static func everything(from reader: CInt) -> [UInt8] {
+    var bytes: [UInt8] = []
+    var room = [UInt8](repeating: 0, count: 4096)
+    while true {
+      let count = room.withUnsafeMutableBytes { read(reader, $0.baseAddress, $0.count) }
+      if count < 0 && errno == EINTR { continue }
+      guard count > 0 else { return bytes }
+      bytes += room[..<count]
+    }
+  }
+
+  private static func howItEnded(_ process: pid_t) -> String {
+    var status: CInt = 0
+    while waitpid(process, &status, 0) < 0 && errno == EINTR {}
+    let signal = status & 0x7f
+    return signal != 0
+      ? "signal \(signal) ended it before it was ready"
+      : "it left with status \((status >> 8) & 0xff) before it was ready"
+  }
+
+  private static func failure(_ text: String) -> StartFailure {
+    StartFailure(.configuration, "the daemon failed to start: \(text)")
+  }
+}

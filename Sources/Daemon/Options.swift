@@ -1,0 +1,112 @@
+// The command line, read by the C library so that it behaves as virtproxyd's does.
+@preconcurrency import CGetopt
+@preconcurrency import Glibc
+
+/// What the command line asks for. Paths are absolute.
+struct Options: Equatable, Sendable {
+  /// A file that must exist; nil: the default one, if it is there.
+  var configurationFile: String?
+  var isDaemon = false
+  var pidFile: String?
+  /// Stop after this many seconds without a client; 0: never.
+  var timeoutSeconds = 0
+  var isVerbose = false
+
+  static let version = "0.1.0"
+
+  /// What a command line means.
+  enum Request: Equatable, Sendable {
+    case run(Options)
+    case help
+    case version
+    /// `getopt_long` has already said why on standard error.
+    case usage
+    /// What to say on standard error before leaving.
+    case refused(String)
+  }
+
+  /// Reads `arguments`, program name first. Help and version end the reading where they stand, as
+  /// in virtproxyd, so they win over mistakes that follow.
+  static func read(_ arguments: [String]) -> Request {
+    let vector = CStrings(arguments)
+    let long =
+      longNames.map { name, argument, short in
+        option(
+          name: UnsafePointer(vector.keep(name)), has_arg: argument, flag: nil,
+          val: Int32(short.value))
+      } + [option()]
+    let program = arguments.first ?? "virtbrokerd"
+    var options = Options()
+    optind = 0  // Makes glibc forget an earlier reading.
+    while true {
+      let found = getopt_long(vector.count, vector.pointers, shortNames, long, nil)
+      if found == -1 { break }
+      let argument = optarg.map { String(cString: $0) } ?? ""
+      switch UnicodeScalar(UInt8(truncatingIfNeeded: found)) {
+      case "f": options.configurationFile = absolute(argument)
+      case "d": options.isDaemon = true
+      case "p": options.pidFile = absolute(argument)
+      case "v": options.isVerbose = true
+      case "t":
+        guard let seconds = Int32(argument), seconds >= 0 else {
+          return .refused(
+            "\(program): --timeout: expected a number of seconds from 0 to \(Int32.max), "
+              + "found '\(argument)'")
+        }
+        options.timeoutSeconds = Int(seconds)
+      case "h": return .help
+      case "V": return .version
+      default: return .usage
+      }
+    }
+    if optind < vector.count {
+      // getopt_long has moved what it did not understand to the end.
+      let stray = vector.string(Int(optind))
+      return .refused("\(program): unexpected argument '\(stray)'; this program takes options only")
+    }
+    return .run(options)
+  }
+
+  static func usage(program: String, places: Places) -> String {
+    """
+
+    Usage:
+      \(program) [options]
+
+    Options:
+      -h | --help            Display program help
+      -v | --verbose         Verbose messages
+      -d | --daemon          Run as a daemon & write PID file
+      -t | --timeout <secs>  Exit after timeout period
+      -f | --config <file>   Configuration file
+      -V | --version         Display version information
+      -p | --pid-file <file> Change name of PID file
+
+    libvirt stream broker:
+
+      Default paths:
+
+        Configuration file (unless overridden by -f):
+          \(places.configurationFile)
+
+        Sockets:
+          \(places.runtimeDirectory)/libvirt-sock
+    \(places.isRoot ? "      \(places.runtimeDirectory)/libvirt-sock-ro\n" : "")
+        PID file (unless overridden by -p):
+          \(places.pidFile)
+
+
+    """
+  }
+
+  private static let shortNames = "f:dp:t:vVh"
+  private static let longNames: [(String, Int32, UnicodeScalar)] = [
+    ("config", required_argument, "f"),
+    ("daemon", no_argument, "d"),
+    ("pid-file", required_argument, "p"),
+    ("timeout", required_argument, "t"),
+    ("verbose", no_argument, "v"),
+    ("version", no_argument, "V"),
+    ("help", no_argument, "h"),
+  ]
+}

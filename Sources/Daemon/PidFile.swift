@@ -1,0 +1,73 @@
+// The pid file: who runs, and that nobody else does.
+@preconcurrency import Glibc
+
+/// A file with this process's number, decimal and without a newline, write-locked for as long as
+/// the process lives. The lock, not the file, says that a daemon runs: a dead one's file is reused.
+///
+/// The lock belongs to the process and goes with the first close of any descriptor of the file, so
+/// nothing else here may open it.
+final class PidFile {
+  let path: String
+  private var descriptor: CInt
+
+  /// Takes the file at `path`, or says who holds it.
+  init(_ path: String) throws(StartFailure) {
+    self.path = path
+    func failure(_ text: String) -> StartFailure {
+      StartFailure(.configuration, "cannot take the pid file \(path): \(text)")
+    }
+    // Not the property yet: a deinit must not remove what somebody else holds.
+    var descriptor: CInt
+    repeat {
+      descriptor = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOCTTY, 0o644)
+      guard descriptor >= 0 else { throw failure(reason()) }
+      if let refusal = PidFile.lock(descriptor) {
+        close(descriptor)
+        throw failure(refusal)
+      }
+      // The one who held it may have removed it between our opening and our locking.
+      if PidFile.isSame(descriptor, path) { break }
+      close(descriptor)
+    } while true
+    let digits = Array(String(getpid()).utf8)
+    guard ftruncate(descriptor, 0) == 0, write(descriptor, digits, digits.count) == digits.count
+    else {
+      let why = reason()
+      unlink(path)
+      close(descriptor)
+      throw failure(why)
+    }
+    self.descriptor = descriptor
+  }
+
+  deinit { remove() }
+
+  /// Removes the file, then lets go of the lock. Doing it again does nothing.
+  func remove() {
+    guard descriptor >= 0 else { return }
+    unlink(path)
+    close(descriptor)
+    descriptor = -1
+  }
+
+  /// Locks the whole file. Returns nil, or why it could not.
+  private static func lock(_ descriptor: CInt) -> String? {
+    var lock = flock()
+    lock.l_type = Int16(F_WRLCK)
+    lock.l_whence = Int16(SEEK_SET)
+    var holder = lock
+    if fcntl(descriptor, F_SETLK, &lock) == 0 { return nil }
+    let number = errno
+    guard number == EACCES || number == EAGAIN, fcntl(descriptor, F_GETLK, &holder) == 0 else {
+      return reason(number)
+    }
+    return holder.l_pid > 0 ? "process \(holder.l_pid) holds it" : "another process held it"
+  }
+
+  private static func isSame(_ descriptor: CInt, _ path: String) -> Bool {
+    var ours = stat()
+    var there = stat()
+    return fstat(descriptor, &ours) == 0 && stat(path, &there) == 0
+      && ours.st_dev == there.st_dev && ours.st_ino == there.st_ino
+  }
+}

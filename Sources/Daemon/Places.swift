@@ -1,0 +1,69 @@
+// Where the daemon's files are when nobody says otherwise: one answer for root, one for a user.
+@preconcurrency import Glibc
+
+/// The default paths of one user's daemon, as libvirt lays them out.
+struct Places: Sendable, Equatable {
+  let isRoot: Bool
+  let configurationFile: String
+  /// The sockets' directory, made at start if it is missing.
+  let runtimeDirectory: String
+  let pidFile: String
+  /// Where log lines go when there is neither a terminal nor a journal.
+  let logFile: String
+
+  /// `home` is asked only where the environment has no better answer.
+  init(isRoot: Bool, environment: [String: String], home: String) {
+    self.isRoot = isRoot
+    if isRoot {
+      configurationFile = "/etc/libvirt/virtbrokerd.conf"
+      runtimeDirectory = "/run/libvirt"
+      pidFile = "/run/virtbrokerd.pid"
+      logFile = "/var/log/libvirt/virtbrokerd.log"
+      return
+    }
+    func directory(_ variable: String, else fallback: String) -> String {
+      let base = environment[variable].flatMap { $0.isEmpty ? nil : $0 }
+      return (base ?? "\(home)/\(fallback)") + "/libvirt"
+    }
+    configurationFile = directory("XDG_CONFIG_HOME", else: ".config") + "/virtbrokerd.conf"
+    runtimeDirectory = directory("XDG_RUNTIME_DIR", else: ".cache")
+    pidFile = "\(runtimeDirectory)/virtbrokerd.pid"
+    logFile = directory("XDG_CACHE_HOME", else: ".cache") + "/log/virtbrokerd.log"
+  }
+
+  /// The places of whoever runs this process.
+  static func ofThisProcess() -> Places {
+    let environment = Places.environment([
+      "HOME", "XDG_CONFIG_HOME", "XDG_RUNTIME_DIR", "XDG_CACHE_HOME",
+    ])
+    let home = environment["HOME"] ?? getpwuid(geteuid()).map { String(cString: $0.pointee.pw_dir) }
+    return Places(isRoot: geteuid() == 0, environment: environment, home: home ?? "/")
+  }
+
+  /// Those of `names` that are set in this process's environment, and not to nothing.
+  static func environment(_ names: [String]) -> [String: String] {
+    var values: [String: String] = [:]
+    for name in names {
+      guard let value = getenv(name), value.pointee != 0 else { continue }
+      values[name] = String(cString: value)
+    }
+    return values
+  }
+}
+
+/// `path` as it stays valid after the daemon has left its working directory.
+func absolute(_ path: String) -> String {
+  guard !path.hasPrefix("/"), let directory = getcwd(nil, 0) else { return path }
+  defer { free(directory) }
+  return "\(String(cString: directory))/\(path)"
+}
+
+/// Makes `path` and what is missing above it, each with `mode`. Existing directories stay as they are.
+func makeDirectories(_ path: String, mode: mode_t) -> Bool {
+  if mkdir(path, mode) == 0 || errno == EEXIST { return true }
+  guard errno == ENOENT, let slash = path.lastIndex(of: "/"), slash > path.startIndex else {
+    return false
+  }
+  guard makeDirectories(String(path[..<slash]), mode: mode) else { return false }
+  return mkdir(path, mode) == 0 || errno == EEXIST
+}

@@ -1,0 +1,43 @@
+// Why the daemon did not start, and the exit status that says so.
+import Glibc
+
+/// The stage a start failed at. The numbers are virtproxyd's exit statuses, for who scripts on them.
+enum Stage: Int32, Sendable, Comparable {
+  /// Command line, configuration and logging, and the pid file: they share a number in libvirt.
+  case configuration = 1
+  case runtimeDirectory = 2
+  case initialisation = 3
+  case network = 6
+  case audit = 10
+
+  var name: String {
+    switch self {
+    case .configuration: "configuration"
+    case .runtimeDirectory: "runtime directory"
+    case .initialisation: "initialisation"
+    case .network: "network"
+    case .audit: "audit"
+    }
+  }
+
+  static func < (a: Stage, b: Stage) -> Bool { a.rawValue < b.rawValue }
+}
+
+/// Trouble at start: clear sentences, mostly one, and the stage whose number is the exit status.
+struct StartFailure: Error, Equatable, CustomStringConvertible {
+  let stage: Stage
+  /// A configuration file can be wrong in several places at once.
+  let sentences: [String]
+
+  var description: String { sentences.joined(separator: "; ") }
+
+  init(_ stage: Stage, _ sentences: [String]) {
+    self.stage = stage
+    self.sentences = sentences
+  }
+
+  init(_ stage: Stage, _ sentence: String) { self.init(stage, [sentence]) }
+}
+
+/// The system's words for an error number, `errno` unless another is given.
+func reason(_ number: Int32 = errno) -> String { String(cString: strerror(number)) }

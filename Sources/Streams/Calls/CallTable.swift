@@ -1,0 +1,156 @@
+// (program, version, serial) → call: what one client has under way.
+
+/// A call that was passed on and is not over: its reply is awaited, or its stream lives.
+public struct Call: Sendable {
+  public let program: UInt32
+  public let version: UInt32
+  public let serial: UInt32
+  public let procedure: Int32
+  /// Which upstream serves it.
+  public let upstream: Int
+  public internal(set) var isAnswered = false
+  /// The stream it opened, if its procedure opens one.
+  public internal(set) var stream: CallStream?
+  /// Stream payload that has passed, in bytes.
+  public internal(set) var bytesUp: UInt64 = 0
+  public internal(set) var bytesDown: UInt64 = 0
+
+  public init(_ header: PacketHeader, upstream: Int, stream: CallStream? = nil) {
+    program = header.program
+    version = header.version
+    serial = header.serial
+    procedure = header.procedure
+    self.upstream = upstream
+    self.stream = stream
+  }
+
+  func has(_ header: PacketHeader) -> Bool {
+    serial == header.serial && program == header.program && version == header.version
+  }
+
+  /// Its header, as far as it was kept.
+  public var header: PacketHeader {
+    PacketHeader(
+      program: program, version: version, procedure: procedure, kind: .call, serial: serial)
+  }
+}
+
+/// An open-addressed table, because a stream is looked up for each of its packets. It owns memory only
+/// once a call was made, and as much as the most calls that were under way at a time.
+struct CallTable {
+  /// A place without a call has no upstream.
+  private var slots: [Call] = []
+  private(set) var count = 0
+  /// Calls whose reply is awaited.
+  private(set) var awaitedCount = 0
+
+  private static let vacant = Call(PacketHeader(procedure: 0, kind: .call, serial: 0), upstream: -1)
+
+  private func isVacant(_ index: Int) -> Bool { slots[index].upstream < 0 }
+
+  private func home(_ serial: UInt32, _ program: UInt32) -> Int {
+    // Serials count up, so they spread by themselves; Fibonacci's multiplier mixes the program in.
+    let mixed = (UInt64(serial) ^ UInt64(program) << 32) &* 0x9E37_79B9_7F4A_7C15
+    return Int(truncatingIfNeeded: mixed >> 40) & (slots.count - 1)
+  }
+
+  /// Where the call with this header's key is.
+  func find(_ header: PacketHeader) -> Int? {
+    guard count > 0 else { return nil }
+    var index = home(header.serial, header.program)
+    while !isVacant(index) {
+      if slots[index].has(header) { return index }
+      index = (index + 1) & (slots.count - 1)
+    }
+    return nil
+  }
+
+  /// The call at a place `find` gave. Places are good until the next change of the table.
+  subscript(index: Int) -> Call { slots[index] }
+
+  /// Adds a call, unless its key is taken.
+  mutating func insert(_ call: Call, for header: PacketHeader) -> Bool {
+    if find(header) != nil { return false }
+    if (count + 1) * 2 > slots.count { grow() }
+    place(call)
+    count += 1
+    awaitedCount += 1
+    return true
+  }
+
+  private mutating func place(_ call: Call) {
+    var index = home(call.serial, call.program)
+    while !isVacant(index) { index = (index + 1) & (slots.count - 1) }
+    slots[index] = call
+  }
+
+  private mutating func grow() {
+    let old = calls
+    slots = Array(repeating: CallTable.vacant, count: max(8, slots.count * 2))
+    for call in old { place(call) }
+  }
+
+  /// The reply came. A call without a stream is over with it; so is a refused one.
+  mutating func answered(at index: Int, _ status: PacketStatus) {
+    guard !slots[index].isAnswered else { return }
+    slots[index].isAnswered = true
+    awaitedCount -= 1
+    slots[index].stream?.opened(status)
+    removeIfOver(at: index)
+  }
+
+  /// A stream packet from the client passed, or did not.
+  mutating func client(at index: Int, _ header: PacketHeader) -> StreamVerdict {
+    guard let verdict = slots[index].stream?.client(header.kind, header.status) else {
+      return .drop
+    }
+    if verdict == .relay { slots[index].bytesUp &+= UInt64(header.payloadLength) }
+    return verdict
+  }
+
+  /// A stream packet from the server passed, or did not. The last one ends the call.
+  mutating func server(at index: Int, _ header: PacketHeader) -> StreamVerdict {
+    let payload = header.payloadLength
+    guard let verdict = slots[index].stream?.server(header.kind, header.status, payload: payload)
+    else { return .drop }
+    if verdict == .relay { slots[index].bytesDown &+= UInt64(payload) }
+    removeIfOver(at: index)
+    return verdict
+  }
+
+  /// Ends every call of an upstream, telling each, in the order of their serials.
+  mutating func removeAll(upstream: Int, _ each: (Call) -> Void) {
+    let gone = calls.filter { $0.upstream == upstream }
+    for call in gone.sorted(by: { $0.serial < $1.serial }) {
+      guard let index = find(call.header) else { continue }
+      if !call.isAnswered { awaitedCount -= 1 }
+      remove(at: index)
+      each(call)
+    }
+  }
+
+  /// Everything under way, for those who look.
+  var calls: [Call] { slots.filter { $0.upstream >= 0 } }
+
+  private mutating func removeIfOver(at index: Int) {
+    guard slots[index].isAnswered else { return }
+    if let stream = slots[index].stream, stream.phase != .closed { return }
+    remove(at: index)
+  }
+
+  private mutating func remove(at index: Int) {
+    slots[index] = CallTable.vacant
+    count -= 1
+    // Those behind that had to make way move up, so that no search ends early.
+    var hole = index
+    var next = (index + 1) & (slots.count - 1)
+    while !isVacant(next) {
+      let home = home(slots[next].serial, slots[next].program)
+      if (next - home) & (slots.count - 1) >= (next - hole) & (slots.count - 1) {
+        slots.swapAt(hole, next)
+        hole = next
+      }
+      next = (next + 1) & (slots.count - 1)
+    }
+  }
+}

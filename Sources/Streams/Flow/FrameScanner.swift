@@ -1,0 +1,128 @@
+// Packet edges, wherever the reads happened to split them.
+
+/// One packet, or the part of a large one, that can go on now.
+public struct Frame {
+  public enum Part: Sendable { case whole, first, middle, last }
+
+  /// The header of the packet; for `middle` and `last` that of its beginning.
+  public var header: PacketHeader
+  /// Bytes to go on now, carriers included.
+  public var length: Int
+  /// Carrier bytes at the end of those, each with a descriptor.
+  public var carriers: Int
+  public var part: Part
+}
+
+/// Finds the packets in a sequence of bytes. It keeps no bytes, only where it stands.
+///
+/// A packet of up to `Limits.usualPacket` goes on when all of it has arrived, with the carriers of its
+/// descriptors: its receiver never sees half of it. A larger one goes on as it comes.
+struct FrameScanner {
+  /// Bytes that must lie in one piece for the scanner to see all it needs: a header and a count.
+  static let sight = Limits.header + 4
+
+  /// Kinds that announce descriptors on this connection: a client's calls or a server's replies. The other
+  /// kind is a packet like any other, which nobody there receives.
+  private let announcing: (PacketKind, PacketKind)
+  /// Whether descriptors can come at all.
+  private let carriesDescriptors: Bool
+
+  /// - Parameter announcing: nil: both kinds, for packets of whatever side.
+  init(announcing: PacketKind? = nil, carriesDescriptors: Bool = true) {
+    self.announcing =
+      announcing.map { ($0, $0) } ?? (.callWithDescriptors, .replyWithDescriptors)
+    self.carriesDescriptors = carriesDescriptors
+  }
+
+  private func announces(_ kind: PacketKind) -> Bool {
+    kind == announcing.0 || kind == announcing.1
+  }
+
+  /// Bytes of the packet at `front` that must lie in one piece, if there are more than `available`.
+  func need(at front: UnsafeRawPointer, available: Int) -> Int {
+    guard available >= Limits.header, announces(PacketHeader(at: front).kind) else {
+      return Limits.header
+    }
+    return FrameScanner.sight
+  }
+
+  private var passing: PacketHeader?
+  private var passingLeft = 0
+  private var passingCarriers = 0
+
+  /// Bytes of a packet cut through that have not gone on yet, carriers included.
+  var unfinished: Int { passing == nil ? 0 : passingLeft + passingCarriers }
+
+  /// The packet at the front, or nil while it is not all there.
+  /// - Parameters:
+  ///   - front: the next byte, with `min(available, sight)` bytes in one piece.
+  ///   - available: bytes that have arrived from there on.
+  ///   - largestWhole: packets up to this size wait until they are complete.
+  /// - Throws: `Violation` for a length or a count outside the protocol's limits.
+  mutating func frame(
+    at front: UnsafeRawPointer, available: Int, largestWhole: Int = Limits.usualPacket
+  ) throws(Violation) -> Frame? {
+    if let header = passing { return pass(header, available) }
+    guard let (header, carriers) = try edges(at: front, available) else { return nil }
+    let length = Int(header.length)
+    if length > largestWhole {
+      passing = header
+      passingLeft = length
+      passingCarriers = carriers
+      var frame = pass(header, available)
+      if frame?.part == .middle { frame?.part = .first }
+      return frame
+    }
+    guard available >= length + carriers else { return nil }
+    return Frame(header: header, length: length + carriers, carriers: carriers, part: .whole)
+  }
+
+  /// What can go on now of the packet that is being cut through; nil if there is none, or nothing of it.
+  mutating func rest(available: Int) -> Frame? {
+    guard let header = passing else { return nil }
+    return pass(header, available)
+  }
+
+  /// The header at `front` and the number of carriers behind its packet; nil while they cannot be seen.
+  func edges(
+    at front: UnsafeRawPointer, _ available: Int
+  ) throws(Violation) -> (header: PacketHeader, carriers: Int)? {
+    guard available >= Limits.header else { return nil }
+    let header = PacketHeader(at: front)
+    guard header.length >= UInt32(Limits.header), header.length <= UInt32(Limits.packet) else {
+      throw Violation(
+        "packet length \(header.length) is outside \(Limits.header)...\(Limits.packet)")
+    }
+    guard announces(header.kind) else { return (header, 0) }
+    guard header.length >= UInt32(FrameScanner.sight) else {
+      throw Violation("packet with descriptors is too short for their count")
+    }
+    guard available >= FrameScanner.sight else { return nil }
+    let count = UInt32(
+      bigEndian: front.loadUnaligned(fromByteOffset: Limits.header, as: UInt32.self))
+    guard count <= UInt32(Limits.descriptors) else {
+      throw Violation("packet with \(count) descriptors, at most \(Limits.descriptors) are allowed")
+    }
+    guard count == 0 || carriesDescriptors else {
+      throw Violation("packet with descriptors on a connection that cannot carry any")
+    }
+    return (header, Int(count))
+  }
+
+  private mutating func pass(_ header: PacketHeader, _ available: Int) -> Frame? {
+    if available >= passingLeft + passingCarriers {
+      // A packet that arrived whole after all may still be told by `first` never having been given.
+      let part: Frame.Part = passingLeft == Int(header.length) ? .whole : .last
+      defer { passing = nil }
+      defer { passingLeft = 0 }
+      return Frame(
+        header: header, length: passingLeft + passingCarriers, carriers: passingCarriers, part: part
+      )
+    }
+    // The last byte of the packet waits for the carriers behind it.
+    let length = min(available, passingLeft - 1)
+    guard length > 0 else { return nil }
+    passingLeft -= length
+    return Frame(header: header, length: length, carriers: 0, part: .middle)
+  }
+}

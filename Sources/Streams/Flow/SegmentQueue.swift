@@ -1,0 +1,165 @@
+// What waits for one socket: slices of segments, in order, and descriptors between them.
+
+/// A queue that does no I/O. Neighbouring packets of a segment are one slice, so queueing a packet is
+/// usually the addition of its length.
+struct SegmentQueue: ~Copyable {
+  private struct Slice {
+    /// nil: a carrier byte with `descriptor` on it.
+    var segment: Segment?
+    var start: Int
+    var end: Int
+    var descriptor: Int32
+  }
+
+  private let pool: SegmentPool
+  private var ring: UnsafeMutableBufferPointer<Slice>
+  private var first = 0
+  private var count = 0
+  /// All that waits, carrier bytes included.
+  private(set) var bytes = 0
+
+  init(pool: SegmentPool) {
+    self.pool = pool
+    ring = UnsafeMutableBufferPointer(start: nil, count: 0)
+  }
+
+  deinit {
+    assert(count == 0, "a queue is emptied before it goes, so that its segments return")
+    ring.deallocate()
+  }
+
+  var isEmpty: Bool { count == 0 }
+  var frontIsDescriptor: Bool { count > 0 && ring[first].segment == nil }
+  var frontDescriptor: Int32 { count > 0 ? ring[first].descriptor : -1 }
+
+  /// Queues `start..<end` of a segment and holds it as long as any of that waits.
+  mutating func append(_ segment: Segment, _ start: Int, _ end: Int) {
+    bytes += end - start
+    if count > 0 {
+      let last = (first + count - 1) & (ring.count - 1)
+      if let there = ring[last].segment, there == segment, ring[last].end == start {
+        ring[last].end = end
+        return
+      }
+    }
+    segment.hold()
+    push(Slice(segment: segment, start: start, end: end, descriptor: -1))
+  }
+
+  /// Queues a carrier byte with a descriptor, which the queue owns from now on.
+  mutating func append(descriptor: Int32) {
+    bytes += 1
+    push(Slice(segment: nil, start: 0, end: 1, descriptor: descriptor))
+  }
+
+  /// Queues a copy of bytes the broker made itself.
+  mutating func append(copying source: UnsafeRawBufferPointer) {
+    var rest = source
+    while !rest.isEmpty {
+      if count > 0 {
+        let last = (first + count - 1) & (ring.count - 1)
+        // A segment whose received bytes end where our slice ends, and which nobody else fills.
+        if let there = ring[last].segment, there.isUnshared, there.end == ring[last].end,
+          there.room > 0
+        {
+          rest = fill(there, from: rest, since: ring[last].end)
+          continue
+        }
+      }
+      let segment = pool.take()
+      rest = fill(segment, from: rest, since: segment.end)
+      pool.release(segment)
+    }
+  }
+
+  private mutating func fill(
+    _ segment: Segment, from rest: UnsafeRawBufferPointer, since start: Int
+  ) -> UnsafeRawBufferPointer {
+    let count = min(rest.count, segment.room)
+    if let base = rest.baseAddress {
+      (segment.bytes + start).copyMemory(from: base, byteCount: count)
+    }
+    segment.end = start + count
+    append(segment, start, start + count)
+    return UnsafeRawBufferPointer(rebasing: rest[count...])
+  }
+
+  /// Lists what is at the front for one send, up to the next descriptor, `limit` bytes or the places
+  /// there are. Returns how many places were used.
+  func gather(into runs: UnsafeMutableBufferPointer<Run>, limit: Int) -> Int {
+    var used = 0
+    var left = limit
+    while used < min(count, runs.count), left > 0 {
+      let slice = ring[(first + used) & (ring.count - 1)]
+      guard let segment = slice.segment else { break }
+      let length = min(slice.end - slice.start, left)
+      runs[used] = Run(base: segment.bytes + slice.start, count: length)
+      left -= length
+      used += 1
+    }
+    return used
+  }
+
+  /// Copies up to `target.count` bytes from the front without taking them. Returns how many there were
+  /// before the end or the next descriptor.
+  func peek(into target: UnsafeMutableRawBufferPointer) -> Int {
+    var copied = 0
+    var index = 0
+    while index < count, copied < target.count {
+      let slice = ring[(first + index) & (ring.count - 1)]
+      guard let segment = slice.segment, let base = target.baseAddress else { break }
+      let length = min(slice.end - slice.start, target.count - copied)
+      (base + copied).copyMemory(from: segment.bytes + slice.start, byteCount: length)
+      copied += length
+      index += 1
+    }
+    return copied
+  }
+
+  /// The first `length` bytes have left, or are not wanted any more.
+  mutating func drop(_ length: Int) {
+    assert(length <= bytes)
+    bytes -= length
+    var left = length
+    while left > 0, count > 0 {
+      let here = ring[first].end - ring[first].start
+      guard left >= here else {
+        ring[first].start += left
+        return
+      }
+      left -= here
+      pop()
+    }
+  }
+
+  /// Forgets everything. Descriptors still waiting are handed to `discard`.
+  mutating func clear(_ discard: (Int32) -> Void) {
+    while count > 0 {
+      if ring[first].segment == nil { discard(ring[first].descriptor) }
+      pop()
+    }
+    bytes = 0
+  }
+
+  private mutating func pop() {
+    if let segment = ring[first].segment { pool.release(segment) }
+    first = (first + 1) & (ring.count - 1)
+    count -= 1
+  }
+
+  private mutating func push(_ slice: Slice) {
+    if count == ring.count { grow() }
+    ring.initializeElement(at: (first + count) & (ring.count - 1), to: slice)
+    count += 1
+  }
+
+  private mutating func grow() {
+    let larger = UnsafeMutableBufferPointer<Slice>.allocate(capacity: max(4, ring.count * 2))
+    for index in 0..<count {
+      larger.initializeElement(at: index, to: ring[(first + index) & (ring.count - 1)])
+    }
+    ring.deallocate()
+    ring = larger
+    first = 0
+  }
+}

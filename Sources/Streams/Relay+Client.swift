@@ -1,0 +1,178 @@
+// The way of a client's packets: to the broker itself, to an upstream, or nowhere.
+
+extension Relay {
+  /// Passes on what the client sent, as long as that may go on. True if anything moved.
+  @discardableResult
+  func routeFromClient() -> Bool {
+    var moved = false
+    do throws(Violation) {
+      while mayRoute {
+        if client.inlet.frontIsCarrier, client.inlet.unfinished == 0 {
+          throw Violation("descriptor outside a packet that announces one")
+        }
+        if calls.awaitedCount >= maxRequests {
+          let kind = client.inlet.frontKind()
+          callWaits = kind == .call || kind == .callWithDescriptors
+          if callWaits { break }
+        }
+        guard let frame = try client.inlet.next() else { break }
+        callWaits = false
+        try route(frame)
+        moved = true
+      }
+      if client.inlet.hasLostDescriptor { throw Violation("descriptor with an ordinary byte") }
+      if client.inlet.hasTooManyDescriptors {
+        throw Violation("more than \(Inlet.mostDescriptors) descriptors at a time")
+      }
+      if !mayRoute, client.end == nil, client.own.queue.bytes <= marks.own {
+        try client.inlet.lookAhead { header in answerKeepAlive(header, on: client) }
+      }
+    } catch {
+      client.end = client.end ?? .violation(error)
+    }
+    return moved
+  }
+
+  private func route(_ frame: Frame) throws(Violation) {
+    switch frame.part {
+    case .whole, .first: try routeStart(frame)
+    case .middle, .last: try passOn(frame)
+    }
+  }
+
+  private func routeStart(_ frame: Frame) throws(Violation) {
+    let header = frame.header
+    counters.packetsUp &+= 1
+    switch header.kind {
+    case .stream, .streamHole:
+      guard let index = calls.find(header), calls[index].procedure == header.procedure else {
+        break
+      }
+      let call = calls[index]
+      switch calls.client(at: index, header) {
+      case .relay: return send(frame, to: upstreams[call.upstream])
+      case .drop: break
+      case .violation: throw Violation("hole on stream \(header.serial), which is not sparse")
+      }
+    case .call, .callWithDescriptors:
+      return try routeCall(frame)
+    case .message where header.program == Program.keepAlive:
+      if !client.inlet.frontWasSeen { answerKeepAlive(header, on: client) }
+      return drop(frame)
+    default: break
+    }
+    counters.dropped &+= 1
+    drop(frame)
+  }
+
+  private func routeCall(_ frame: Frame) throws(Violation) {
+    let header = frame.header
+    counters.calls &+= 1
+    try checkDescriptors(of: frame)
+    if !isOpen || mayConcernBroker(header) {
+      guard frame.part == .whole else {
+        throw Violation("call \(header.procedure) with \(header.length) bytes is too large")
+      }
+      let body = client.inlet.body(of: frame)
+      if owner.answers(header, body: body) { return drop(frame) }
+    }
+    let known = ProcedureTable.find(program: header.program, procedure: header.procedure)
+    if let known, known.stream != .none, calls.count - calls.awaitedCount >= Marks.streams {
+      reply(
+        Packets.error(
+          answering: header,
+          RemoteError(.operationFailed, "\(Marks.streams) streams are open on this connection")))
+      return drop(frame)
+    }
+    let slot: Int
+    switch upstream(for: known?.driver ?? .hypervisor) {
+    case .success(let found): slot = found
+    case .failure(let error):
+      reply(Packets.error(answering: header, error))
+      return drop(frame)
+    }
+    var stream: CallStream?
+    if let known, known.stream != .none {
+      stream = CallStream(isSparse: isSparse(frame))
+      counters.streams &+= 1
+    }
+    let call = Call(header, upstream: slot, stream: stream)
+    guard calls.insert(call, for: header) else {
+      throw Violation("serial \(header.serial) is used twice at a time")
+    }
+    send(frame, to: upstreams[slot])
+  }
+
+  /// Calls the owner wants to see: those of the handshake, and those that end or open something here.
+  private func mayConcernBroker(_ header: PacketHeader) -> Bool {
+    guard header.version == Program.version, header.program == Program.remote else {
+      return header.version != Program.version
+        || (header.program != Program.qemu && header.program != Program.lxc)
+    }
+    switch header.procedure {
+    case Remote.connectOpen, Remote.connectClose, Remote.connectSupportsFeature,
+      Remote.authList...Remote.authPolkit, Remote.connectGetURI, Remote.connectSetIdentity:
+      return true
+    default: return false
+    }
+  }
+
+  private func upstream(for driver: Driver) -> Result<Int, RemoteError> {
+    let known = routes[Int(driver.rawValue)]
+    if known >= 0 { return .success(known) }
+    return owner.route(to: driver).map { route in
+      if route.isLasting { routes[Int(driver.rawValue)] = route.slot }
+      return route.slot
+    }
+  }
+
+  /// Whether the arguments of an upload or download ask for a sparse stream.
+  private func isSparse(_ frame: Frame) -> Bool {
+    let procedure = frame.header.procedure
+    guard procedure == Remote.storageVolUpload || procedure == Remote.storageVolDownload else {
+      return false
+    }
+    return client.inlet.body(of: frame).withUnsafeBytes { bytes in
+      var reader = XDRReader(bytes)
+      return (try? VolumeTransferArguments(from: &reader))?.isSparse ?? false
+    }
+  }
+
+  private func send(_ frame: Frame, to upstream: UpstreamLink?) {
+    guard let upstream else { return drop(frame) }
+    client.inlet.take(frame, into: &upstream.fromClient.queue)
+    if frame.part == .first {
+      passingTo = upstream
+      upstream.fromClient.unfinished = client.inlet.unfinished
+    }
+    if upstream.fromClient.queue.bytes > marks.high { isCongested = true }
+  }
+
+  private func checkDescriptors(of frame: Frame) throws(Violation) {
+    guard client.inlet.hasDescriptors(of: frame) else {
+      throw Violation("call announces more descriptors than came with it")
+    }
+  }
+
+  /// The rest of a large packet follows its beginning. Its descriptors are known only with its end.
+  private func passOn(_ frame: Frame) throws(Violation) {
+    try checkDescriptors(of: frame)
+    guard let upstream = passingTo else { return drop(frame) }
+    client.inlet.take(frame, into: &upstream.fromClient.queue)
+    upstream.fromClient.unfinished = client.inlet.unfinished
+    if frame.part == .last { passingTo = nil }
+    if upstream.fromClient.queue.bytes > marks.high { isCongested = true }
+  }
+
+  private func drop(_ frame: Frame) { client.inlet.drop(frame, client.transport) }
+
+  /// Keepalive is this hop's own business: a PING is answered, everything else is a sign of life.
+  func answerKeepAlive(_ header: PacketHeader, on link: Link) {
+    guard header.program == Program.keepAlive, header.kind == .message,
+      header.version == Program.version, header.procedure == KeepAliveProcedure.ping
+    else { return }
+    Packets.keepAlive(KeepAliveProcedure.pong).withUnsafeBytes {
+      link.own.queue.append(copying: $0)
+    }
+  }
+}

@@ -1,0 +1,130 @@
+// The way of a backend's packets: to the client, to the broker itself, or nowhere.
+
+extension Relay {
+  /// Passes on what an upstream sent.
+  func routeFromUpstream(_ upstream: UpstreamLink, _ slot: Int) {
+    do throws(Violation) {
+      while upstream.link.end == nil {
+        // A backend that refuses a call with descriptors may send these back behind its answer.
+        if upstream.link.inlet.frontIsCarrier, upstream.link.inlet.unfinished == 0 {
+          upstream.link.inlet.dropCarrier(upstream.link.transport)
+          continue
+        }
+        guard let frame = try upstream.link.inlet.next() else { break }
+        try route(frame, from: upstream, slot)
+      }
+      if upstream.link.inlet.hasLostDescriptor {
+        throw Violation("descriptor with an ordinary byte")
+      }
+      if upstream.link.inlet.hasTooManyDescriptors {
+        throw Violation("more than \(Inlet.mostDescriptors) descriptors at a time")
+      }
+    } catch {
+      upstream.link.end = upstream.link.end ?? .violation(error)
+    }
+  }
+
+  private func route(_ frame: Frame, from upstream: UpstreamLink, _ slot: Int) throws(Violation) {
+    guard frame.part == .whole || frame.part == .first else {
+      return try passOn(frame, from: upstream)
+    }
+    let header = frame.header
+    counters.packetsDown &+= 1
+    switch header.kind {
+    case .stream, .streamHole:
+      guard let index = calls.find(header), calls[index].procedure == header.procedure,
+        calls[index].upstream == slot
+      else { break }
+      switch calls.server(at: index, header) {
+      case .relay: return send(frame, from: upstream)
+      case .drop: break
+      case .violation: throw Violation("stream \(header.serial) sent a packet out of its order")
+      }
+    case .reply, .replyWithDescriptors:
+      return try routeReply(frame, from: upstream, slot)
+    case .message:
+      if header.program == Program.keepAlive {
+        // One that does not read its PONGs gets no more of them.
+        if upstream.link.own.queue.bytes <= marks.own { answerKeepAlive(header, on: upstream.link) }
+        return drop(frame, from: upstream)
+      }
+      if isOpen {
+        counters.events &+= 1
+        return send(frame, from: upstream)
+      }
+    default:
+      throw Violation("packet of type \(header.kind.rawValue), which no server sends")
+    }
+    counters.dropped &+= 1
+    drop(frame, from: upstream)
+  }
+
+  private func routeReply(
+    _ frame: Frame, from upstream: UpstreamLink, _ slot: Int
+  ) throws(Violation) {
+    let header = frame.header
+    if upstream.ownSerial == header.serial {
+      guard frame.part == .whole else {
+        throw Violation("reply of \(header.length) bytes is too large")
+      }
+      let body = upstream.link.inlet.body(of: frame)
+      drop(frame, from: upstream)
+      upstream.ownSerial = nil
+      return owner.upstream(slot, answered: header, body: body)
+    }
+    guard let index = calls.find(header), calls[index].upstream == slot, !calls[index].isAnswered
+    else {
+      // libvirt's client ends its connection at a reply it does not wait for.
+      counters.dropped &+= 1
+      return drop(frame, from: upstream)
+    }
+    guard try mayCarryDescriptors(of: frame, from: upstream) else {
+      return drop(frame, from: upstream)
+    }
+    counters.replies &+= 1
+    calls.answered(at: index, header.status)
+    if header.status == .ok, header.program == Program.remote {
+      if header.procedure == Remote.connectRegisterCloseCallback { hasCloseCallback = true }
+      if header.procedure == Remote.connectUnregisterCloseCallback { hasCloseCallback = false }
+    }
+    send(frame, from: upstream)
+  }
+
+  private func send(_ frame: Frame, from upstream: UpstreamLink) {
+    upstream.link.inlet.take(frame, into: &upstream.toClient.queue)
+    if frame.part == .first {
+      upstream.toClient.unfinished = upstream.link.inlet.unfinished
+      upstream.isPassingOn = true
+    }
+  }
+
+  /// False ends the client's connection, as a server does that is asked for a descriptor over TCP.
+  private func mayCarryDescriptors(
+    of frame: Frame, from upstream: UpstreamLink
+  ) throws(Violation) -> Bool {
+    guard frame.carriers > 0 else { return true }
+    guard upstream.link.inlet.hasDescriptors(of: frame) else {
+      throw Violation("reply announces more descriptors than came with it")
+    }
+    guard client.transport.carriesDescriptors else {
+      client.end =
+        client.end
+        ?? .violation(Violation("asked for a descriptor, which its connection cannot carry"))
+      return false
+    }
+    return true
+  }
+
+  private func passOn(_ frame: Frame, from upstream: UpstreamLink) throws(Violation) {
+    guard upstream.isPassingOn, try mayCarryDescriptors(of: frame, from: upstream) else {
+      return drop(frame, from: upstream)
+    }
+    upstream.link.inlet.take(frame, into: &upstream.toClient.queue)
+    upstream.toClient.unfinished = upstream.link.inlet.unfinished
+    if frame.part == .last { upstream.isPassingOn = false }
+  }
+
+  private func drop(_ frame: Frame, from upstream: UpstreamLink) {
+    upstream.link.inlet.drop(frame, upstream.link.transport)
+  }
+}

@@ -1,0 +1,363 @@
+// Everything one client has under way: its connection, its upstream connections, and what travels
+// between them. This file is the picture; the ways of single packets are in Relay+Client.swift and
+// Relay+Upstream.swift.
+
+/// What the data flow asks of whoever owns it.
+public protocol RelayOwner: AnyObject {
+  /// A call that may be for the broker itself, with its whole body. True: it has been or will be answered
+  /// with `reply`. False: it is passed on.
+  func answers(_ call: PacketHeader, body: [UInt8]) -> Bool
+  /// The upstream for a driver's calls, opened now if need be; or the error that says why there is none.
+  func route(to driver: Driver) -> Result<Route, RemoteError>
+  /// The reply to a call of the broker's own on an upstream.
+  func upstream(_ slot: Int, answered reply: PacketHeader, body: [UInt8])
+  /// An upstream connection is over. The owner must call `remove(upstream:telling:)` before it returns.
+  func upstream(_ slot: Int, ended reason: LinkEnd)
+}
+
+/// Where a driver's calls go.
+public struct Route: Equatable, Sendable {
+  /// The upstream's slot.
+  public var slot: Int
+  /// As long as that upstream lives. Otherwise the owner is asked again for the next call: a daemon that
+  /// was not there may have come.
+  public var isLasting: Bool
+
+  public init(slot: Int, isLasting: Bool) {
+    self.slot = slot
+    self.isLasting = isLasting
+  }
+}
+
+/// How much may wait, in bytes, in each direction.
+public struct Marks: Sendable, Equatable {
+  /// A source is paused when more than this waits for its destination, and resumed below half of it.
+  public var high: Int
+  /// What is read ahead of a client whose calls are held back, so that its PINGs are seen.
+  public var ahead: Int
+  /// The broker's own packets to a client; one that does not read its PONGs is not read either.
+  public var own: Int
+  /// Streams of one client at a time. libvirt has no such limit, but each costs a daemon and us memory.
+  public static let streams = 1024
+
+  public init(high: Int = 512 * 1024, ahead: Int = 512 * 1024, own: Int = 64 * 1024) {
+    self.high = high
+    self.ahead = ahead
+    self.own = own
+  }
+}
+
+/// One connection to a backend daemon, as the data flow sees it.
+final class UpstreamLink {
+  let link: Link
+  /// Packets of the client, held while the upstream is being opened.
+  let fromClient: Lane
+  /// Packets for the client: a lane of the client's outlet.
+  let toClient: Lane
+  /// Serial of a call of the broker's own whose reply is awaited.
+  var ownSerial: UInt32?
+  /// The rest of a large packet goes to the client as its beginning did.
+  var isPassingOn = false
+  /// Not read, because too much waits for the client.
+  var isPaused = false
+
+  init(transport: any Transport, pool: SegmentPool, largestWhole: Int) {
+    link = Link(
+      transport: transport, pool: pool, announcing: .replyWithDescriptors,
+      largestWhole: largestWhole)
+    fromClient = Lane(pool: pool)
+    toClient = Lane(pool: pool)
+    fromClient.isHeld = true
+    link.outlet.add(fromClient)
+  }
+}
+
+/// What has passed, for those who look.
+public struct Counters: Equatable, Sendable {
+  public var packetsUp: UInt64 = 0
+  public var packetsDown: UInt64 = 0
+  public var calls: UInt64 = 0
+  public var replies: UInt64 = 0
+  public var events: UInt64 = 0
+  public var streams: UInt64 = 0
+  /// Packets nobody wanted: of streams that are over, of kinds that have no receiver.
+  public var dropped: UInt64 = 0
+}
+
+/// The relay between a client and its upstreams. Every byte that arrives is scanned for packet edges,
+/// each packet is queued where it belongs as a slice of the segment it arrived in, and each queue is
+/// sent as far as its socket takes it; a source is read only while what it gave has somewhere to go.
+public final class Relay {
+  let pool: SegmentPool
+  let client: Link
+  var upstreams: [UpstreamLink?] = []
+  /// Lanes of upstreams that are gone, with packets still to deliver.
+  var farewells: [Lane] = []
+  var calls = CallTable()
+  /// Which upstream serves a driver, by the driver's number; -1: ask the owner.
+  var routes = [Int](repeating: -1, count: Driver.allCases.count)
+  let marks: Marks
+  let largestWhole: Int
+  unowned(unsafe) let owner: any RelayOwner
+
+  /// Calls of the client that may be under way at a time.
+  public var maxRequests: Int
+  /// Before the client's CONNECT_OPEN has succeeded the owner answers every call.
+  public var isOpen = false
+  /// Nothing of the client is looked at but keepalive: the owner is busy with a call of its own.
+  public var isHeld = false
+  /// The client asked to be told when the backend goes away.
+  public internal(set) var hasCloseCallback = false
+  public internal(set) var counters = Counters()
+
+  /// The upstream that gets the rest of a large packet of the client; nil: nobody.
+  var passingTo: UpstreamLink?
+  /// More waits for an upstream than should.
+  var isCongested = false
+  /// The packet at the client's front is a call that has to wait for another one's reply.
+  var callWaits = false
+
+  /// - Parameters:
+  ///   - owner: must outlive the relay.
+  ///   - largestWhole: packets up to this size are forwarded whole, larger ones as they come.
+  public init(
+    client transport: any Transport, owner: any RelayOwner, pool: SegmentPool, maxRequests: Int,
+    marks: Marks = Marks(), largestWhole: Int = Limits.usualPacket
+  ) {
+    self.owner = owner
+    self.pool = pool
+    self.marks = marks
+    self.maxRequests = maxRequests
+    self.largestWhole = largestWhole
+    client = Link(
+      transport: transport, pool: pool, announcing: .callWithDescriptors,
+      largestWhole: largestWhole)
+  }
+
+  deinit { clear() }
+
+  // MARK: A turn
+
+  /// The client's socket is ready.
+  public func clientReady(_ ready: Interest) {
+    if ready.contains(.write) { client.outlet.unblock() }
+    if ready.contains(.read) {
+      var reads = 0
+      while mayReadClient, client.receive() {
+        routeFromClient()
+        reads += 1
+        guard client.inlet.wasFilled, reads < Relay.readsPerTurn else { break }
+      }
+    }
+    settle()
+  }
+
+  /// An upstream's socket is ready.
+  public func upstreamReady(_ slot: Int, _ ready: Interest) {
+    guard let upstream = upstreams[slot] else { return }
+    if ready.contains(.write) { upstream.link.outlet.unblock() }
+    if ready.contains(.read) {
+      var reads = 0
+      // The owner may let go of the upstream at any packet of its own.
+      while upstreams[slot] === upstream, upstream.link.end == nil, !upstream.isPaused,
+        upstream.link.receive()
+      {
+        routeFromUpstream(upstream, slot)
+        client.flush()
+        pauseOrResume(upstream)
+        reads += 1
+        guard upstream.link.inlet.wasFilled, reads < Relay.readsPerTurn else { break }
+      }
+    }
+    settle()
+  }
+
+  /// Reads of one socket before others are looked at: fairness among clients.
+  static let readsPerTurn = 16
+
+  /// Moves everything that can move, until nothing can. To be called after each change from outside.
+  public func settle() {
+    var progress = true
+    while progress {
+      progress = false
+      client.flush()
+      // A client that takes nothing any more has nobody to answer to.
+      if let failure = client.sendFailure { client.end = client.end ?? failure }
+      for slot in upstreams.indices {
+        guard let upstream = upstreams[slot] else { continue }
+        upstream.link.flush()
+        if upstream.link.sendFailure != nil { readLastWords(upstream, slot) }
+        pauseOrResume(upstream)
+        guard let end = upstream.link.end else { continue }
+        owner.upstream(slot, ended: end)
+        progress = true
+      }
+      let mark = isCongested ? marks.high / 2 : marks.high
+      isCongested = upstreams.contains { $0.map { $0.fromClient.queue.bytes > mark } ?? false }
+      if mayRoute, client.inlet.waiting > 0, routeFromClient() { progress = true }
+    }
+    client.inlet.settle()
+    for upstream in upstreams { upstream?.link.inlet.settle() }
+    farewells.removeAll { lane in
+      guard lane.queue.isEmpty else { return false }
+      client.outlet.remove(lane, client.transport)
+      return true
+    }
+  }
+
+  /// The daemon takes nothing any more. What it has sent before is still read and passed on: replies to
+  /// calls it has carried out, or why a stream failed. Then its connection is over.
+  private func readLastWords(_ upstream: UpstreamLink, _ slot: Int) {
+    while upstreams[slot] === upstream, upstream.link.end == nil, !upstream.isPaused {
+      guard upstream.link.receive() else {
+        if let failure = upstream.link.sendFailure {
+          upstream.link.end = upstream.link.end ?? failure
+        }
+        return
+      }
+      routeFromUpstream(upstream, slot)
+      client.flush()
+      pauseOrResume(upstream)
+    }
+  }
+
+  private func pauseOrResume(_ upstream: UpstreamLink) {
+    let waiting = upstream.toClient.queue.bytes
+    if waiting > marks.high { upstream.isPaused = true }
+    if waiting <= marks.high / 2 { upstream.isPaused = false }
+  }
+
+  // MARK: What the state allows
+
+  /// Packets of the client may be passed on. The limit of calls holds the next call back with all that is
+  /// behind it, but neither a stream's packets in front of it nor the rest of a call that has begun to go
+  /// out: a keystroke waits for no reply, and a reply waits for that rest.
+  var mayRoute: Bool {
+    client.end == nil && !isHeld && !isCongested && client.own.queue.bytes <= marks.own
+      && !(callWaits && calls.awaitedCount >= maxRequests)
+  }
+
+  private var mayReadClient: Bool {
+    client.end == nil && client.own.queue.bytes <= marks.own
+      && (mayRoute || client.inlet.waiting < marks.ahead)
+  }
+
+  /// What the client's socket is to be watched for. A function of the state alone.
+  public var clientInterest: Interest {
+    guard client.end == nil else { return [] }
+    var interest: Interest = mayReadClient ? .read : []
+    if client.outlet.isBlocked, client.outlet.hasWork {
+      interest.formUnion(client.outlet.blockedOn)
+    }
+    return interest
+  }
+
+  /// What an upstream's socket is to be watched for. A function of the state alone.
+  public func upstreamInterest(_ slot: Int) -> Interest {
+    guard let upstream = upstreams[slot], upstream.link.end == nil else { return [] }
+    var interest: Interest = upstream.isPaused ? [] : .read
+    if upstream.link.outlet.isBlocked, upstream.link.outlet.hasWork {
+      interest.formUnion(upstream.link.outlet.blockedOn)
+    }
+    return interest
+  }
+
+  /// Why the client's connection is over, once it is.
+  public var clientEnd: LinkEnd? { client.end }
+  /// The client is connected but not read, because what it sent has nowhere to go.
+  public var isClientPaused: Bool { client.end == nil && !mayReadClient }
+  /// Bytes the client has sent; grows with every sign of life.
+  public var receivedFromClient: UInt64 { client.received }
+  public var sentToClient: UInt64 { client.sent }
+  /// Bytes that wait for the client, and for all upstreams together.
+  public var waitingForClient: Int { client.outlet.bytes }
+  public var waitingForUpstreams: Int {
+    upstreams.reduce(client.inlet.waiting) { $0 + ($1?.link.outlet.bytes ?? 0) }
+  }
+  public var callsUnderWay: [Call] { calls.calls }
+  public var awaitedCount: Int { calls.awaitedCount }
+
+  // MARK: The broker's own packets
+
+  /// Queues a packet of the broker's own for the client; `settle` sends it.
+  public func reply(_ packet: [UInt8]) {
+    guard client.end == nil else { return }
+    packet.withUnsafeBytes { client.own.queue.append(copying: $0) }
+  }
+
+  /// Queues a call of the broker's own for an upstream; its reply goes to the owner.
+  public func call(_ slot: Int, serial: UInt32, _ packet: [UInt8], behindClient: Bool = false) {
+    guard let upstream = upstreams[slot] else { return }
+    upstream.ownSerial = serial
+    let lane = behindClient ? upstream.fromClient : upstream.link.own
+    packet.withUnsafeBytes { lane.queue.append(copying: $0) }
+  }
+
+  // MARK: Upstreams come and go
+
+  /// Adds a connection to a backend daemon. The client's packets for it wait until `upstreamIsOpen`.
+  /// Returns its slot.
+  public func add(upstream transport: any Transport) -> Int {
+    let upstream = UpstreamLink(transport: transport, pool: pool, largestWhole: largestWhole)
+    client.outlet.add(upstream.toClient)
+    if let free = upstreams.firstIndex(where: { $0 == nil }) {
+      upstreams[free] = upstream
+      return free
+    }
+    upstreams.append(upstream)
+    return upstreams.count - 1
+  }
+
+  /// The upstream is ready for the client's packets.
+  public func upstreamIsOpen(_ slot: Int) { upstreams[slot]?.fromClient.isHeld = false }
+
+  /// Ends an upstream. What it has already given still arrives; then every call it owes a reply gets
+  /// `error`, every stream it carries a stream error with the same words.
+  public func remove(upstream slot: Int, telling error: RemoteError, closedEvent: Bool = false) {
+    guard let upstream = upstreams[slot] else { return }
+    upstreams[slot] = nil
+    for (driver, route) in routes.enumerated() where route == slot { routes[driver] = -1 }
+    if passingTo === upstream { passingTo = nil }
+    if upstream.toClient.unfinished > 0 { client.end = client.end ?? .brokenOff }
+    upstream.link.clear()
+    // Behind what still waits there; otherwise among the broker's own packets, which a client has to read
+    // before it can make more of them necessary.
+    let lane: Lane
+    if client.end == nil, !upstream.toClient.queue.isEmpty {
+      lane = upstream.toClient
+      farewells.append(lane)
+    } else {
+      lane = client.own
+      client.outlet.remove(upstream.toClient, client.transport)
+    }
+    guard client.end == nil else { return }
+    if closedEvent, hasCloseCallback {
+      append(
+        Packets.event(
+          Remote.connectEventConnectionClosed,
+          ConnectionClosedEvent(reason: ConnectionClosedEvent.endOfFile)), to: lane)
+    }
+    calls.removeAll(upstream: slot) { call in
+      // A call that was answered is there only for its stream.
+      let packet =
+        call.isAnswered
+        ? Packets.streamError(
+          program: call.program, procedure: call.procedure, serial: call.serial, error)
+        : Packets.error(answering: call.header, error)
+      append(packet, to: lane)
+    }
+  }
+
+  private func append(_ packet: [UInt8], to lane: Lane) {
+    packet.withUnsafeBytes { lane.queue.append(copying: $0) }
+  }
+
+  /// Ends everything and lets go of every segment and descriptor.
+  public func clear() {
+    client.clear()
+    for upstream in upstreams { upstream?.link.clear() }
+    upstreams = []
+    farewells = []
+    passingTo = nil
+  }
+}

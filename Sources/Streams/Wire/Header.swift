@@ -1,0 +1,62 @@
+// The 28 bytes in front of every packet, read where they lie.
+
+/// A packet's header. Every field is as it came: nothing here has been checked but that 28 bytes exist.
+public struct PacketHeader: Equatable, Sendable {
+  /// The whole packet in bytes, this word included, descriptor carriers excluded.
+  public var length: UInt32
+  public var program: UInt32
+  public var version: UInt32
+  public var procedure: Int32
+  public var kind: PacketKind
+  public var serial: UInt32
+  public var status: PacketStatus
+
+  @inlinable
+  public init(
+    length: UInt32 = UInt32(Limits.header), program: UInt32 = Program.remote,
+    version: UInt32 = Program.version, procedure: Int32, kind: PacketKind, serial: UInt32,
+    status: PacketStatus = .ok
+  ) {
+    self.length = length
+    self.program = program
+    self.version = version
+    self.procedure = procedure
+    self.kind = kind
+    self.serial = serial
+    self.status = status
+  }
+
+  /// Bytes behind the header, by its own account.
+  @inlinable
+  public var payloadLength: Int { max(0, Int(length) - Limits.header) }
+
+  /// Reads the 28 bytes at `bytes`, which the caller knows to be there.
+  @inlinable
+  public init(at bytes: UnsafeRawPointer) {
+    func word(_ index: Int) -> UInt32 {
+      UInt32(bigEndian: bytes.loadUnaligned(fromByteOffset: index * 4, as: UInt32.self))
+    }
+    length = word(0)
+    program = word(1)
+    version = word(2)
+    procedure = Int32(bitPattern: word(3))
+    kind = PacketKind(rawValue: word(4))
+    serial = word(5)
+    status = PacketStatus(rawValue: word(6))
+  }
+
+  /// Writes the 28 bytes at `bytes`, which the caller knows to be there.
+  @inlinable
+  public func write(at bytes: UnsafeMutableRawPointer) {
+    func put(_ index: Int, _ word: UInt32) {
+      bytes.storeBytes(of: word.bigEndian, toByteOffset: index * 4, as: UInt32.self)
+    }
+    put(0, length)
+    put(1, program)
+    put(2, version)
+    put(3, UInt32(bitPattern: procedure))
+    put(4, kind.rawValue)
+    put(5, serial)
+    put(6, status.rawValue)
+  }
+}

@@ -1,0 +1,174 @@
+// How a libvirt daemon says that something failed.
+
+/// What failed: libvirt's `virErrorNumber`. Backends send any of them, so this is an open set.
+public struct ErrorCode: RawRepresentable, Hashable, Sendable {
+  public let rawValue: Int32
+  public init(rawValue: Int32) { self.rawValue = rawValue }
+
+  public static let internalError = ErrorCode(rawValue: 1)
+  public static let noSupport = ErrorCode(rawValue: 3)
+  public static let noConnect = ErrorCode(rawValue: 5)
+  public static let invalidArgument = ErrorCode(rawValue: 8)
+  public static let operationFailed = ErrorCode(rawValue: 9)
+  public static let operationDenied = ErrorCode(rawValue: 29)
+  public static let systemError = ErrorCode(rawValue: 38)
+  public static let rpc = ErrorCode(rawValue: 39)
+  public static let authenticationFailed = ErrorCode(rawValue: 45)
+  public static let operationInvalid = ErrorCode(rawValue: 55)
+  public static let configurationUnsupported = ErrorCode(rawValue: 67)
+  public static let argumentUnsupported = ErrorCode(rawValue: 74)
+  public static let authenticationCancelled = ErrorCode(rawValue: 79)
+  public static let operationUnsupported = ErrorCode(rawValue: 84)
+  public static let accessDenied = ErrorCode(rawValue: 88)
+  public static let authenticationUnavailable = ErrorCode(rawValue: 94)
+  public static let noServer = ErrorCode(rawValue: 95)
+  public static let noClient = ErrorCode(rawValue: 96)
+
+  /// What libvirt says before the detail of an error with this code, empty for codes that are all detail.
+  ///
+  /// Of the codes without a name here the detail alone is said.
+  public var prefix: String {
+    switch self {
+    case .internalError: "internal error: "
+    case .noSupport: "this function is not supported by the connection driver: "
+    case .noConnect: "no connection driver available for "
+    case .invalidArgument: "invalid argument: "
+    case .operationFailed: "operation failed: "
+    case .operationDenied: "operation forbidden: "
+    case .authenticationFailed: "authentication failed: "
+    case .operationInvalid: "Requested operation is not valid: "
+    case .configurationUnsupported: "unsupported configuration: "
+    case .argumentUnsupported: "argument unsupported: "
+    case .authenticationCancelled: "authentication cancelled: "
+    case .operationUnsupported: "Operation not supported: "
+    case .accessDenied: "access denied: "
+    case .authenticationUnavailable: "authentication unavailable: "
+    case .noServer: "Server not found: "
+    case .noClient: "Client not found: "
+    default: ""
+    }
+  }
+}
+
+/// Which part of libvirt failed: its `virErrorDomain`. Backends send any of them, so this is an open set.
+public struct ErrorDomain: RawRepresentable, Hashable, Sendable {
+  public let rawValue: Int32
+  public init(rawValue: Int32) { self.rawValue = rawValue }
+
+  public static let none = ErrorDomain(rawValue: 0)
+  /// What a proxy raises itself.
+  public static let rpc = ErrorDomain(rawValue: 7)
+  public static let qemu = ErrorDomain(rawValue: 10)
+  public static let remote = ErrorDomain(rawValue: 13)
+  public static let storage = ErrorDomain(rawValue: 18)
+  public static let network = ErrorDomain(rawValue: 19)
+  public static let domain = ErrorDomain(rawValue: 20)
+  public static let nodeDevice = ErrorDomain(rawValue: 22)
+  public static let interface = ErrorDomain(rawValue: 26)
+  public static let secret = ErrorDomain(rawValue: 30)
+  public static let nwfilter = ErrorDomain(rawValue: 33)
+  public static let streams = ErrorDomain(rawValue: 38)
+  public static let auth = ErrorDomain(rawValue: 46)
+  public static let identity = ErrorDomain(rawValue: 53)
+  public static let access = ErrorDomain(rawValue: 55)
+  public static let polkit = ErrorDomain(rawValue: 60)
+  public static let admin = ErrorDomain(rawValue: 62)
+}
+
+/// The body of a failed reply and of a server's stream error: libvirt's `virError`.
+public struct RemoteError: XDRBody, Error, Equatable, Sendable {
+  public var code: ErrorCode
+  public var domain: ErrorDomain
+  /// The whole sentence for people. Clients also look into it: see `ErrorCode.rpc` in libvirt's client.
+  public var message: String?
+  /// 2 for an error, 1 for a warning.
+  public var level: Int32 = 2
+  /// By convention the template the message was made of.
+  public var str1: String?
+  /// By convention the detail that went into the template.
+  public var str2: String?
+  public var str3: String?
+  /// By convention the errno of a failed system call, otherwise -1.
+  public var int1: Int32 = -1
+  public var int2: Int32 = -1
+
+  /// The longest detail we send, in bytes. It keeps an error that quotes a client's string of megabytes small, and
+  /// within the protocol's limit for a string.
+  public static let detailLimit = 1023
+
+  /// An error as libvirt itself would raise it: the message is the code's template with `detail` filled in.
+  ///
+  /// A detail beyond `detailLimit` is cut before the character that would exceed it.
+  public init(
+    _ code: ErrorCode, domain: ErrorDomain = .rpc, _ detail: String, int1: Int32 = -1,
+    int2: Int32 = -1
+  ) {
+    self.code = code
+    self.domain = domain
+    let detail = Self.cut(detail)
+    message = code.prefix + detail
+    str1 = code.prefix + "%s"
+    str2 = detail
+    self.int1 = int1
+    self.int2 = int2
+  }
+
+  /// What libvirt sends when a handler failed without saying why.
+  public static var unset: RemoteError {
+    var error = RemoteError(.internalError, "", int1: 0, int2: 0)
+    error.message = "Library function returned error but did not set virError"
+    error.str1 = nil
+    error.str2 = nil
+    return error
+  }
+
+  public init(from reader: inout XDRReader) throws(Violation) {
+    func text(_ reader: inout XDRReader) throws(Violation) -> String? {
+      try reader.optional { reader throws(Violation) in try reader.string() }
+    }
+    code = ErrorCode(rawValue: try reader.int32())
+    domain = ErrorDomain(rawValue: try reader.int32())
+    message = try text(&reader)
+    level = try reader.int32()
+    // The domain the error is about: name, UUID, id. Absent in practice and of no use to a broker.
+    _ = try reader.optional { reader throws(Violation) in
+      _ = try reader.opaque(limit: Limits.string)
+      _ = try reader.fixed(16 + 4)
+    }
+    str1 = try text(&reader)
+    str2 = try text(&reader)
+    str3 = try text(&reader)
+    int1 = try reader.int32()
+    int2 = try reader.int32()
+    // The network the error is about: name, UUID. The same holds.
+    _ = try reader.optional { reader throws(Violation) in
+      _ = try reader.opaque(limit: Limits.string)
+      _ = try reader.fixed(16)
+    }
+  }
+
+  /// Writes the error without the domain or network it may have arrived with.
+  public func encode(into writer: inout XDRWriter) {
+    writer.int32(code.rawValue)
+    writer.int32(domain.rawValue)
+    writer.optional(message) { $0.string($1) }
+    writer.int32(level)
+    writer.uint32(0)
+    writer.optional(str1) { $0.string($1) }
+    writer.optional(str2) { $0.string($1) }
+    writer.optional(str3) { $0.string($1) }
+    writer.int32(int1)
+    writer.int32(int2)
+    writer.uint32(0)
+  }
+
+  private static func cut(_ detail: String) -> String {
+    guard detail.utf8.count > detailLimit else { return detail }
+    var end = detail.utf8.index(detail.startIndex, offsetBy: detailLimit)
+    // Back to the start of a scalar, at most three bytes, so that no half of one is left over.
+    while end.samePosition(in: detail.unicodeScalars) == nil {
+      end = detail.utf8.index(before: end)
+    }
+    return String(detail[..<end])
+  }
+}

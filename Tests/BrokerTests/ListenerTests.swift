@@ -1,0 +1,87 @@
+// Where clients come in: sockets that are made, refused and left behind.
+import Glibc
+import Testing
+
+@testable import Broker
+
+@Suite("Listeners")
+struct ListenerTests {
+  private let scratch: Scratch
+  private let log = BrokerLog(threshold: .error) { _, _ in }
+
+  init() throws { scratch = try Scratch() }
+
+  private func broker(_ listeners: ListenerSettings...) throws -> Broker {
+    var settings = BrokerSettings()
+    settings.listeners = listeners
+    return try Broker(settings: settings, log: log)
+  }
+
+  private func unix(_ name: String, mode: UInt32 = 0o700) -> ListenerSettings {
+    ListenerSettings(.unix(path: "\(scratch.path)/\(name)", mode: mode, group: nil))
+  }
+
+  private func mode(_ name: String) -> UInt32? {
+    var status = stat()
+    guard stat("\(scratch.path)/\(name)", &status) == 0 else { return nil }
+    return status.st_mode & 0o777
+  }
+
+  @Test("a socket has its permissions, and is gone when its broker is")
+  func permissions() throws {
+    var broker: Broker? = try broker(unix("a", mode: 0o640), unix("b", mode: 0o777))
+    #expect(mode("a") == 0o640)
+    #expect(mode("b") == 0o777)
+    #expect(broker?.listenerNames == ["\(scratch.path)/a", "\(scratch.path)/b"])
+    broker = nil
+    #expect(mode("a") == nil && mode("b") == nil)
+  }
+
+  @Test("a socket somebody answers on is not taken from them")
+  func inUse() throws {
+    let first = try broker(unix("a"))
+    #expect(throws: BrokerFailure("socket '\(scratch.path)/a' is in use by another process")) {
+      _ = try broker(unix("a"))
+    }
+    #expect(mode("a") == 0o700)
+    withExtendedLifetime(first) {}
+  }
+
+  @Test("a socket nobody answers on is replaced, anything else of that name is not")
+  func stale() throws {
+    do {
+      let left = Descriptor(socket(AF_UNIX, socketKind, 0))
+      let address = try #require(Address.unix("\(scratch.path)/a"))
+      #expect(address.withPointer { bind(left.number, $0, $1) } == 0)
+    }
+    let broker = try broker(unix("a"))
+    #expect(mode("a") == 0o700)
+    withExtendedLifetime(broker) {}
+    scratch.touch("file")
+    #expect(throws: BrokerFailure("'\(scratch.path)/file' exists and is not a socket")) {
+      _ = try self.broker(unix("file"))
+    }
+    #expect(mode("file") != nil)
+  }
+
+  @Test("a host name is every address it has; a port in use is named")
+  func tcp() throws {
+    let first = try broker(ListenerSettings(.tcp(host: "127.0.0.1", port: "0")))
+    let name = try #require(first.listenerNames.first)
+    #expect(name.hasPrefix("127.0.0.1:"))
+    let port = String(name.dropFirst("127.0.0.1:".count))
+    #expect(throws: BrokerFailure("cannot bind 127.0.0.1:\(port): Address already in use")) {
+      _ = try broker(ListenerSettings(.tcp(host: "127.0.0.1", port: port)))
+    }
+    let both = try broker(ListenerSettings(.tcp(host: nil, port: "0")))
+    #expect(both.listenerNames.contains { $0.hasPrefix("0.0.0.0:") })
+    #expect(throws: BrokerFailure.self) {
+      _ = try broker(ListenerSettings(.tcp(host: "no.such.host.invalid", port: "0")))
+    }
+  }
+
+  @Test("a broker with nothing to listen on does not start")
+  func nothing() {
+    #expect(throws: BrokerFailure("nothing to listen on is configured")) { _ = try broker() }
+  }
+}

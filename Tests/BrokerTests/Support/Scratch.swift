@@ -1,0 +1,35 @@
+// A directory that is gone when its test is.
+import Glibc
+
+/// A temporary directory of a test's own. Ends with the last reference to it.
+final class Scratch {
+  let path: String
+
+  init() throws {
+    var template = Array("/tmp/vb-broker-test.XXXXXX".utf8CString)
+    guard mkdtemp(&template) != nil else { throw Trouble(what: "mkdtemp: \(errno)") }
+    path = String(decoding: template.dropLast().map { UInt8(bitPattern: $0) }, as: UTF8.self)
+  }
+
+  deinit {
+    guard let directory = opendir(path) else { return }
+    while let entry = readdir(directory) {
+      let name = withUnsafeBytes(of: entry.pointee.d_name) { bytes in
+        String(decoding: bytes.prefix { $0 != 0 }, as: UTF8.self)
+      }
+      if name != "." && name != ".." { unlink("\(path)/\(name)") }
+    }
+    closedir(directory)
+    rmdir(path)
+  }
+
+  /// A file of that name, as a daemon's socket would be there.
+  @discardableResult
+  func touch(_ name: String) -> String {
+    let file = "\(path)/\(name)"
+    close(open(file, O_CREAT | O_WRONLY | O_CLOEXEC, 0o600))
+    return file
+  }
+}
+
+struct Trouble: Error { let what: String }

@@ -1,0 +1,162 @@
+// Every key: the values it takes and those it does not.
+import Testing
+
+@testable import virtbrokerd
+
+@Suite("configuration keys")
+struct ConfigurationKeyTests {
+  /// A key, values it takes, values it does not, and what it says it expected.
+  struct Row: CustomTestStringConvertible, Sendable {
+    let key: String
+    let right: [String]
+    let wrong: [String]
+    let expected: String
+    init(_ key: String, _ right: [String], _ wrong: [String], _ expected: String) {
+      (self.key, self.right, self.wrong, self.expected) = (key, right, wrong, expected)
+    }
+    var testDescription: String { key }
+  }
+
+  private static func flag(_ key: String) -> Row {
+    Row(key, ["0", "1"], ["2", "-1", "\"1\"", "[]"], "0 or 1")
+  }
+  private static func count(_ key: String, from lowest: Int = 0) -> Row {
+    Row(
+      key, ["\(lowest)", "1", "4294967295"], ["\(lowest - 1)", "4294967296", "\"5\"", "[ 5 ]"],
+      "a number from \(lowest) to 4294967295")
+  }
+  private static func integer(_ key: String) -> Row {
+    Row(
+      key, ["-1", "0", "2147483647", "-2147483648"], ["2147483648", "-2147483649", "\"5\""],
+      "a number from -2147483648 to 2147483647")
+  }
+  private static func text(_ key: String) -> Row {
+    Row(key, ["\"x\"", "'y'"], ["1", "[ \"x\" ]"], "a string")
+  }
+  private static func texts(_ key: String) -> Row {
+    Row(key, ["[]", "[ \"none\" ]"], ["\"x\"", "1", "[ 1 ]", "[ \"x\", 1 ]"], "a list of strings")
+  }
+  private static func port(_ key: String) -> Row {
+    Row(
+      key, ["\"0\"", "\"65535\"", "\"libvirt-tcp\"", "\"3com-tsmux\""],
+      ["16509", "\"65536\"", "\"\"", "\"-1\"", "\"a b\"", "\"99999999999999999999\""],
+      "a port number from 0 to 65535 or a service name, as a string")
+  }
+  private static func mode(_ key: String) -> Row {
+    Row(
+      key, ["\"0\"", "\"700\"", "\"0777\""], ["\"0800\"", "\"01777\"", "\"rwx\"", "\"\"", "700"],
+      "permission bits in octal from 0 to 0777, as a string")
+  }
+  private static func directory(_ key: String) -> Row {
+    Row(
+      key, ["\"/\"", "\"/run/x\"", "\"/\(String(repeating: "d", count: 90))\""],
+      ["\"\"", "\"run\"", "\"/\(String(repeating: "d", count: 91))\"", "1"],
+      "an absolute path with room for a socket's name, as a string")
+  }
+  private static func method(_ key: String) -> Row {
+    Row(key, ["\"none\""], ["\"None\"", "\"kerberos\"", "0"], "\"none\", \"sasl\" or \"polkit\"")
+  }
+
+  static let rows: [Row] = [
+    flag("listen_tcp"), flag("listen_tls"), port("tcp_port"), port("tls_port"),
+    Row("listen_addr", ["\"::1\""], ["\"\"", "1"], "a host name or address"),
+    directory("unix_sock_dir"), directory("backend_socket_dir"),
+    directory("backend_session_socket_dir"),
+    Row("unix_sock_group", ["\"root\""], ["\"\"", "0"], "the name or number of a group"),
+    mode("unix_sock_rw_perms"), mode("unix_sock_ro_perms"), mode("unix_sock_admin_perms"),
+    method("auth_unix_rw"), method("auth_unix_ro"), method("auth_tcp"), method("auth_tls"),
+    texts("access_drivers"), texts("tls_allowed_dn_list"), texts("sasl_allowed_username_list"),
+    Row(
+      "tcp_min_ssf", ["112", "256"], ["111", "-1", "\"112\""], "a number from 112 to 2147483647"),
+    text("key_file"), text("cert_file"), text("ca_file"), text("crl_file"), text("tls_priority"),
+    flag("tls_no_sanity_certificate"), flag("tls_no_verify_certificate"),
+    count("max_clients"), count("max_queued_clients"), count("max_anonymous_clients"),
+    count("max_client_requests", from: 1),
+    Row(
+      "max_client_buffer", ["65536", "1073741824"], ["65535", "1073741825", "\"65536\""],
+      "a number from 65536 to 1073741824"),
+    count("min_workers"), count("max_workers", from: 1), count("prio_workers"),
+    count("admin_min_workers"), count("admin_max_workers"), count("admin_max_clients"),
+    count("admin_max_queued_clients"), count("admin_max_client_requests"),
+    integer("keepalive_interval"), count("keepalive_count"),
+    integer("admin_keepalive_interval"), count("admin_keepalive_count"),
+    Row("log_level", ["0", "4"], ["5", "-1", "\"3\""], "a number from 0 to 4"),
+    Row(
+      "log_outputs", ["\"\"", "\"1:stderr\"", "\"3:file:/x 2:syslog:y\"", "\"4:journald\""],
+      [
+        "1", "\"stderr\"", "\"0:stderr\"", "\"5:stderr\"", "\"1:file:\"", "\"1:stderr:x\"",
+        "\"1:fax:x\"",
+      ],
+      "outputs as N:stderr, N:file:/path, N:syslog:name or N:journald"),
+    text("log_filters"),
+    count("audit_level"), flag("audit_logging"),
+    Row(
+      "host_uuid", ["\"8510bd5a-9d2c-4a5a-a2f1-73b8c5b1c5f0\""], ["\"8510\"", "\"x\"", "1"],
+      "a UUID in hexadecimal"),
+    Row(
+      "host_uuid_source", ["\"smbios\"", "\"machine-id\""], ["\"dmi\"", "1"],
+      "\"smbios\" or \"machine-id\""),
+    count("ovs_timeout"),
+    Row("keepalive_required", ["1", "\"x\""], [], ""),
+    Row("admin_keepalive_required", ["1", "\"x\""], [], ""),
+  ]
+
+  @Test("a key takes its values", arguments: rows)
+  func right(row: Row) throws {
+    for value in row.right {
+      let (_, findings) = try Configuration.reading("\(row.key) = \(value)")
+      // What a right value means together with the rest is another matter.
+      #expect(
+        !findings.contains { $0.text.contains("expected") }, "\(value) gives \(findings)")
+    }
+  }
+
+  @Test("a key refuses other values, saying what it expected and what it found", arguments: rows)
+  func wrong(row: Row) throws {
+    for value in row.wrong {
+      let (_, findings) = try Configuration.reading("# first line\n\(row.key) = \(value)")
+      let found =
+        switch value.first {
+        case "\"": "the string \(value)"
+        case "[": value == "[]" ? "an empty list" : "a list"
+        default: "the number \(value)"
+        }
+      let stage: Stage = row.key.hasSuffix("_perms") ? .network : .configuration
+      #expect(
+        findings.first
+          == Finding(
+            weight: .error(stage),
+            text: "conf:2: \(row.key): expected \(row.expected), found \(found)"))
+    }
+  }
+
+  @Test("every key of the program is in the table above")
+  func complete() {
+    #expect(Set(Self.rows.map(\.key)) == Set(ConfigurationKey.all.keys))
+  }
+
+  @Test("the sample file shows every key, and with all defaults in force it changes nothing")
+  func sample() throws {
+    let lines = try projectFile("etc/virtbrokerd.conf").split(separator: "\n")
+    let settings = lines.compactMap { $0.wholeMatch(of: /#([a-z_]+) = .*/) }
+    #expect(Set(settings.map { String($0.1) }) == Set(ConfigurationKey.all.keys))
+    for setting in settings {
+      let (_, findings) = try Configuration.reading(String(setting.0.dropFirst()))
+      #expect(findings.failure == nil, "\(setting.0)")
+    }
+
+    let (untouched, silence) = try Configuration.reading(lines.joined(separator: "\n"))
+    #expect(untouched == Configuration() && silence.isEmpty)
+
+    let notDefaults: Set = [
+      "listen_addr", "unix_sock_dir", "unix_sock_group", "backend_socket_dir",
+      "backend_session_socket_dir", "auth_tcp", "access_drivers", "log_outputs",
+    ]
+    let defaults = settings.filter { !notDefaults.contains(String($0.1)) }
+    var (all, _) = try Configuration.reading(
+      defaults.map { String($0.0.dropFirst()) }.joined(separator: "\n"))
+    #expect(all.places.count == defaults.count)
+    all.places = [:]
+    #expect(all == Configuration())
+  }
+}

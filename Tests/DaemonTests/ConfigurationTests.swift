@@ -1,0 +1,287 @@
+// What a configuration means as a whole, and what the broker is told.
+import Broker
+import Foundation
+import Testing
+
+@testable import virtbrokerd
+
+@Suite("configuration")
+struct ConfigurationTests {
+  private static let root = Places(isRoot: true, environment: [:], home: "/root")
+  private static let user = Places(
+    isRoot: false, environment: ["XDG_RUNTIME_DIR": "/run/user/7"], home: "/home/u")
+
+  private func settings(
+    _ text: String, places: Places = root
+  ) throws -> BrokerSettings {
+    let (configuration, findings) = try Configuration.reading(text)
+    #expect(findings.failure == nil)
+    return try configuration.settings(places: places, idleSeconds: 0)
+  }
+
+  @Test(
+    "an unknown key is a warning that names the nearest known one",
+    arguments: [
+      ("max_client = 1", "conf:1: max_client: unknown key, ignored; did you mean max_clients?"),
+      ("listen_tpc = 1", "conf:1: listen_tpc: unknown key, ignored; did you mean listen_tcp?"),
+      ("\nloglevel = 1", "conf:2: loglevel: unknown key, ignored; did you mean log_level?"),
+      (
+        "unix_socket_dir = 1",
+        "conf:1: unix_socket_dir: unknown key, ignored; did you mean unix_sock_dir?"
+      ),
+      ("LISTEN_TCP = 1", "conf:1: LISTEN_TCP: unknown key, ignored"),
+      ("migration_address = \"x\"", "conf:1: migration_address: unknown key, ignored"),
+    ])
+  func unknown(text: String, warning: String) throws {
+    let (configuration, findings) = try Configuration.reading(text)
+    #expect(findings == [Finding(weight: .warning, text: warning)])
+    #expect(configuration == Configuration())
+  }
+
+  @Test("a word is as far from another as it takes edits")
+  func distance() {
+    #expect(edits(from: "", to: "") == 0)
+    #expect(edits(from: "", to: "abc") == 3)
+    #expect(edits(from: "abc", to: "") == 3)
+    #expect(edits(from: "kitten", to: "sitting") == 3)
+    #expect(edits(from: "flaw", to: "lawn") == 2)
+    #expect(nearest(to: String(repeating: "a", count: 65), among: ["a"]) == nil)
+  }
+
+  @Test("a key set again is ignored with a warning, as libvirt takes the first")
+  func repeated() throws {
+    let (configuration, findings) = try Configuration.reading(
+      "max_clients = 50\nmax_clients = \"x\"")
+    #expect(configuration.maxClients == 50)
+    #expect(
+      findings == [
+        Finding(
+          weight: .warning, text: "conf:2: max_clients: ignored, it was already set on line 1")
+      ])
+  }
+
+  @Test(
+    "a key without effect says so when it is set",
+    arguments: [
+      (
+        "min_workers = 5", Finding.Weight.info,
+        "min_workers: has no meaning here: one thread serves every client"
+      ),
+      (
+        "max_workers = 5", .info, "max_workers: has no meaning here: one thread serves every client"
+      ),
+      (
+        "prio_workers = 5", .info,
+        "prio_workers: has no meaning here: one thread serves every client"
+      ),
+      ("key_file = \"/x\"", .warning, "key_file: has no effect: this build has no TLS"),
+      (
+        "log_filters = \"1:rpc\"", .warning,
+        "log_filters: has no effect: log filters have no effect yet"
+      ),
+      (
+        "admin_max_clients = 1", .warning,
+        "admin_max_clients: has no effect: this build has no admin server"
+      ),
+      (
+        "sasl_allowed_username_list = [ \"joe\" ]", .warning,
+        "sasl_allowed_username_list: has no effect: this build has no SASL"
+      ),
+    ])
+  func withoutEffect(text: String, weight: Finding.Weight, remark: String) throws {
+    let (_, findings) = try Configuration.reading(text)
+    #expect(findings == [Finding(weight: weight, text: "conf:1: \(remark)")])
+  }
+
+  @Test(
+    "what this build cannot protect ends the start",
+    arguments: [
+      (
+        "listen_tls = 1", Stage.configuration,
+        "conf:1: listen_tls: this build has no TLS; set it to 0"
+      ),
+      (
+        "cert_file = \"/x\"\nlisten_tls = 1", .configuration,
+        "conf:2: listen_tls: this build has no TLS; set it to 0"
+      ),
+      (
+        "auth_unix_rw = \"polkit\"", .configuration,
+        "conf:1: auth_unix_rw: this build has no authentication by polkit; set it to \"none\""
+      ),
+      (
+        "auth_unix_ro = \"sasl\"", .configuration,
+        "conf:1: auth_unix_ro: this build has no authentication by sasl; set it to \"none\""
+      ),
+      (
+        "listen_tcp = 1\nauth_tcp = \"sasl\"", .configuration,
+        "conf:2: auth_tcp: this build has no authentication by sasl; set it to \"none\""
+      ),
+      (
+        "auth_tls = \"sasl\"", .configuration,
+        "conf:1: auth_tls: this build has no authentication by sasl; set it to \"none\""
+      ),
+      (
+        "access_drivers = [ \"none\", \"polkit\" ]", .configuration,
+        "conf:1: access_drivers: this build has no access driver \"polkit\"; only \"none\""
+      ),
+      (
+        "listen_tcp = 1", .configuration,
+        "conf:1: listen_tcp: clients would come in by TCP without authentication, which has to be "
+          + "written down: auth_tcp = \"none\" (virtproxyd would use SASL, which this build does "
+          + "not have)"
+      ),
+      (
+        "audit_level = 2", .audit,
+        "conf:1: audit_level: auditing is required, and this build has none; set it to 0 or 1"
+      ),
+      (
+        "max_anonymous_clients = 9\nmax_clients = 8", .initialisation,
+        "conf:1: max_anonymous_clients: max_anonymous_clients (9) must not be more than max_clients (8)"
+      ),
+      (
+        "max_clients = 19", .initialisation,
+        "conf:1: max_clients: max_anonymous_clients (20) must not be more than max_clients (19)"
+      ),
+    ])
+  func refused(text: String, stage: Stage, sentence: String) throws {
+    let (_, findings) = try Configuration.reading(text)
+    #expect(findings.failure == StartFailure(stage, sentence))
+  }
+
+  @Test("all mistakes are told at once, and the earliest stage of them is the exit status")
+  func several() throws {
+    let (_, findings) = try Configuration.reading(
+      "unix_sock_rw_perms = \"9\"\nmax_clients = 1\nlisten_tcp = 3")
+    let failure = try #require(findings.failure)
+    #expect(failure.stage == .configuration)
+    #expect(
+      failure.sentences.map { $0.prefix(7) } == ["conf:1:", "conf:3:", "conf:2:"].map { $0[...] })
+  }
+
+  @Test("root's broker listens on both sockets of /run/libvirt, as libvirt does by default")
+  func defaults() throws {
+    let settings = try settings("")
+    #expect(
+      settings.listeners == [
+        ListenerSettings(.unix(path: "/run/libvirt/libvirt-sock", mode: 0o700, group: nil)),
+        ListenerSettings(
+          .unix(path: "/run/libvirt/libvirt-sock-ro", mode: 0o777, group: nil), isReadOnly: true),
+      ])
+    #expect(settings.backends.systemDirectory == "/run/libvirt")
+    #expect(settings.backends.sessionDirectory == nil)
+    #expect(settings.limits == LimitSettings())
+    #expect(settings.keepAlive == KeepAliveSettings())
+  }
+
+  @Test("a user's broker has one socket, in the user's runtime directory")
+  func ofUser() throws {
+    let settings = try settings("", places: Self.user)
+    #expect(
+      settings.listeners == [
+        ListenerSettings(.unix(path: "/run/user/7/libvirt/libvirt-sock", mode: 0o700, group: nil))
+      ])
+    #expect(settings.backends.systemDirectory == "/run/libvirt")
+    #expect(settings.backends.sessionDirectory == "/run/user/7/libvirt")
+  }
+
+  @Test("every setting arrives at the broker")
+  func everything() throws {
+    let settings = try settings(
+      """
+      unix_sock_dir = "/s"
+      unix_sock_group = "4711"
+      unix_sock_rw_perms = "0660"
+      unix_sock_ro_perms = "0664"
+      listen_tcp = 1
+      auth_tcp = "none"
+      listen_addr = "192.0.2.1"
+      tcp_port = "4000"
+      max_clients = 100
+      max_queued_clients = 0
+      max_anonymous_clients = 0
+      max_client_requests = 1
+      max_client_buffer = 100000
+      keepalive_interval = -1
+      keepalive_count = 2
+      backend_socket_dir = "/b"
+      backend_session_socket_dir = "/c"
+      """)
+    #expect(
+      settings.listeners == [
+        ListenerSettings(.unix(path: "/s/libvirt-sock", mode: 0o660, group: 4711)),
+        ListenerSettings(
+          .unix(path: "/s/libvirt-sock-ro", mode: 0o664, group: 4711), isReadOnly: true),
+        ListenerSettings(.tcp(host: "192.0.2.1", port: "4000")),
+      ])
+    #expect(settings.limits.maxClients == 100)
+    #expect(settings.limits.maxQueuedClients == 30, "no backlog is libvirt's 30")
+    #expect(settings.limits.maxAnonymousClients == 0)
+    #expect(settings.limits.maxClientRequests == 1)
+    #expect(settings.limits.bufferBytes == 100_000)
+    #expect(settings.keepAlive.intervalSeconds == -1)
+    #expect(settings.keepAlive.count == 2)
+    #expect(settings.backends.systemDirectory == "/b")
+    #expect(settings.backends.sessionDirectory == "/c")
+  }
+
+  @Test("TCP without an address is all of the machine's")
+  func allAddresses() throws {
+    let settings = try settings("listen_tcp = 1\nauth_tcp = \"none\"")
+    #expect(settings.listeners.last == ListenerSettings(.tcp(host: nil, port: "16509")))
+  }
+
+  @Test("a group is found by name, and one that is not there ends the start at the network stage")
+  func group() throws {
+    let name = try #require(getgrgid(getgid())).pointee.gr_name
+    let settings = try settings("unix_sock_group = \"\(String(cString: try #require(name)))\"")
+    guard case .unix(_, _, let group) = settings.listeners[0].address else {
+      Issue.record("not a UNIX socket")
+      return
+    }
+    #expect(group == getgid())
+
+    let (configuration, _) = try Configuration.reading("\n\nunix_sock_group = \"no such group\"")
+    #expect(
+      throws: StartFailure(
+        .network,
+        "conf:3: unix_sock_group: expected the name or number of a group, found the string "
+          + "\"no such group\"")
+    ) {
+      try configuration.settings(places: Self.root, idleSeconds: 0)
+    }
+  }
+
+  @Test("a default file may be missing, a named one must be there")
+  func missing() throws {
+    let scratch = try Scratch()
+    let path = "\(scratch.path)/none.conf"
+    let (configuration, findings) = try Configuration.load(path, mayBeMissing: true)
+    #expect(configuration == Configuration() && findings.isEmpty)
+    #expect(
+      throws: StartFailure(
+        .configuration, "cannot open the configuration file \(path): No such file or directory")
+    ) { try Configuration.load(path, mayBeMissing: false) }
+    #expect(
+      throws: StartFailure(
+        .configuration, "cannot read the configuration file \(scratch.path): Is a directory")
+    ) { try Configuration.load(scratch.path, mayBeMissing: true) }
+  }
+
+  @Test("a user's files are where the environment says, else below the home directory")
+  func places() {
+    let plain = Places(isRoot: false, environment: [:], home: "/home/u")
+    #expect(plain.configurationFile == "/home/u/.config/libvirt/virtbrokerd.conf")
+    #expect(plain.runtimeDirectory == "/home/u/.cache/libvirt")
+    #expect(plain.pidFile == "/home/u/.cache/libvirt/virtbrokerd.pid")
+    #expect(plain.logFile == "/home/u/.cache/libvirt/log/virtbrokerd.log")
+    let directed = Places(
+      isRoot: false,
+      environment: ["XDG_CONFIG_HOME": "/c", "XDG_RUNTIME_DIR": "/r", "XDG_CACHE_HOME": ""],
+      home: "/h")
+    #expect(directed.configurationFile == "/c/libvirt/virtbrokerd.conf")
+    #expect(directed.pidFile == "/r/libvirt/virtbrokerd.pid")
+    #expect(directed.logFile == "/h/.cache/libvirt/log/virtbrokerd.log")
+    #expect(Self.root.configurationFile == "/etc/libvirt/virtbrokerd.conf")
+    #expect(Self.root.pidFile == "/run/virtbrokerd.pid")
+  }
+}

@@ -1,0 +1,65 @@
+// The pid file: written, locked, removed.
+import Foundation
+import Testing
+
+@testable import virtbrokerd
+
+@Suite("pid file")
+struct PidFileTests {
+  @Test("it holds the process's number without a newline, readable by all, and goes with its owner")
+  func contents() throws {
+    let scratch = try Scratch()
+    // What a daemon that died left behind, longer than any number.
+    try scratch.write("pid", "123456789012345678901234567890\n")
+    do {
+      let pidFile = try PidFile("\(scratch.path)/pid")
+      #expect(scratch.read("pid") == "\(getpid())")
+      pidFile.remove()
+      #expect(!scratch.exists("pid"))
+      // Somebody else's by now: a second removal leaves it alone.
+      try scratch.write("pid", "1")
+      pidFile.remove()
+      #expect(scratch.exists("pid"))
+    }
+    #expect(scratch.exists("pid"))
+    do {
+      _ = try PidFile("\(scratch.path)/pid2")
+    }
+    #expect(!scratch.exists("pid2"))
+  }
+
+  @Test("where it cannot be made, the start ends with the reason")
+  func unmakable() throws {
+    let scratch = try Scratch()
+    let path = "\(scratch.path)/no/pid"
+    #expect(
+      throws: StartFailure(
+        .configuration, "cannot take the pid file \(path): No such file or directory")
+    ) { _ = try PidFile(path) }
+  }
+
+  @Test("while another process holds it, the program exits 1, names the holder and leaves it there")
+  func held() throws {
+    let scratch = try Scratch()
+    let configuration = try scratch.configuration()
+    let pidFile = try PidFile("\(scratch.path)/pid")
+    // Read by another process: closing the file here would give up the lock.
+    func contents() throws -> String {
+      try Program([pidFile.path], program: "/bin/cat").result().out
+    }
+    let sentence = "cannot take the pid file \(pidFile.path): process \(getpid()) holds it"
+
+    let result = try Program.run(["-f", configuration, "-p", pidFile.path])
+    #expect(result.status == 1)
+    #expect(scratch.read("log").hasSuffix(": error : \(sentence)\n"))
+    #expect(try contents() == "\(getpid())")
+
+    let background = try Program.run(["-d", "-f", configuration, "-p", pidFile.path])
+    #expect(background.status == 1)
+    #expect(
+      background.err
+        == "\(Program.path): the daemon failed to start (configuration): \(sentence)\n")
+    #expect(try contents() == "\(getpid())")
+    pidFile.remove()
+  }
+}

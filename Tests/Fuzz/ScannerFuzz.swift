@@ -1,0 +1,119 @@
+// The fuzz target for what finds packets in bytes: the inlet and its scanner, over reads cut anywhere.
+
+/// The first eight bytes of the input say how large segments are, where reads are cut and when the inlet looks
+/// ahead; the rest is what a peer sends. What goes on must be what a plain walk over the whole finds.
+func scanner(_ input: UnsafeRawBufferPointer) {
+  guard input.count > 8 else { return }
+  let orders = Array(input.prefix(8))
+  let peer = CutSupply(Array(input.dropFirst(8)), cuts: orders)
+  let pool = SegmentPool(capacity: 128 + Int(orders[0]), spare: 2)
+  let expected = walk(peer.bytes)
+  var forwarded: [UInt8] = []
+  var violated = false
+  do {
+    var inlet = Inlet(pool: pool, largestWhole: largestWhole)
+    var queue = SegmentQueue(pool: pool)
+    do throws(Violation) {
+      reading: while case .moved = inlet.receive(from: peer) {
+        if orders[1] & 1 != 0 { try inlet.lookAhead { _ in } }
+        while let frame = try inlet.next() {
+          // Nothing here brings descriptors, so a packet that announces some is the last.
+          guard frame.carriers == 0 else { break reading }
+          inlet.take(frame, into: &queue)
+          forwarded += drained(&queue)
+        }
+        inlet.settle()
+      }
+    } catch {
+      violated = true
+    }
+    inlet.clear(peer)
+    queue.clear { _ in }
+  }
+  precondition(forwarded.elementsEqual(peer.bytes.prefix(forwarded.count)), "bytes were changed")
+  precondition(forwarded.count <= expected.length, "more went on than there was")
+  // Looking ahead finds what is wrong before all that is right has gone on.
+  if orders[1] & 1 == 0 {
+    precondition(
+      forwarded.count == expected.length, "\(forwarded.count) of \(expected.length) bytes")
+    precondition(violated == expected.isViolated, "a violation was missed, or made up")
+  }
+  precondition(pool.heldCount == 0, "a segment was kept")
+}
+
+private let largestWhole = 200
+
+/// How many bytes may go on, and whether what follows them breaks the protocol.
+private func walk(_ bytes: [UInt8]) -> (length: Int, isViolated: Bool) {
+  func word(_ offset: Int) -> UInt32 {
+    bytes[offset..<offset + 4].reduce(0) { $0 << 8 | UInt32($1) }
+  }
+  var offset = 0
+  while bytes.count - offset >= 28 {
+    let length = word(offset)
+    let kind = word(offset + 16)
+    guard (28...33_554_436).contains(length) else { return (offset, true) }
+    if kind == 4 || kind == 5 {
+      guard length >= 32 else { return (offset, true) }
+      guard bytes.count - offset >= 32 else { return (offset, false) }
+      let count = word(offset + 28)
+      guard count <= 32 else { return (offset, true) }
+      if count > 0 {
+        // Its last byte, and with it the packet, waits for descriptors that never come.
+        let begun = min(bytes.count - offset, Int(length) - 1)
+        return (Int(length) > largestWhole ? offset + begun : offset, false)
+      }
+    }
+    guard bytes.count - offset >= Int(length) else {
+      return (Int(length) > largestWhole ? bytes.count : offset, false)
+    }
+    offset += Int(length)
+  }
+  return (offset, false)
+}
+
+/// Takes everything out of a queue, looking at it as a send does.
+private func drained(_ queue: inout SegmentQueue) -> [UInt8] {
+  var bytes = [UInt8](repeating: 0, count: queue.bytes)
+  let count = bytes.withUnsafeMutableBytes { queue.peek(into: $0) }
+  precondition(count == bytes.count, "a queue shows less than it holds")
+  queue.drop(count)
+  return bytes
+}
+
+/// A peer whose bytes come in pieces of the sizes the cuts say, over and over.
+private final class CutSupply: Transport {
+  let bytes: [UInt8]
+  let cuts: [UInt8]
+  private var offset = 0
+  private var turn = 0
+  let carriesDescriptors = true
+
+  init(_ bytes: [UInt8], cuts: [UInt8]) {
+    self.bytes = bytes
+    self.cuts = cuts
+  }
+
+  func receive(into rooms: UnsafeBufferPointer<Run>, descriptor: inout Int32) -> Outcome {
+    guard offset < bytes.count else { return .end }
+    turn += 1
+    var left = min(bytes.count - offset, 1 + Int(cuts[turn % cuts.count]))
+    var moved = 0
+    for room in rooms where left > 0 {
+      let count = min(left, room.count)
+      bytes.withUnsafeBytes { source in
+        if let from = source.baseAddress {
+          room.base?.copyMemory(from: from + offset, byteCount: count)
+        }
+      }
+      offset += count
+      moved += count
+      left -= count
+    }
+    return .moved(moved)
+  }
+
+  func send(_ runs: UnsafeBufferPointer<Run>) -> Outcome { .blocked(.write) }
+  func send(descriptor: Int32) -> Outcome { .blocked(.write) }
+  func discard(descriptor: Int32) {}
+}

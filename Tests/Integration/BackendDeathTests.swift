@@ -1,0 +1,156 @@
+// A backend daemon that is killed: clear errors at once, and whatever does not need it goes on.
+import Foundation
+import Streams
+import Testing
+
+@Suite("A backend that is killed", .serialized, Lab.isPossible)
+struct BackendDeathTests {
+  /// How long a client may be left without an answer once its daemon is dead, in seconds.
+  static let promise = 2.0
+
+  @Test(
+    "calls in flight fail with an error that names the daemon, and a new client is told too",
+    arguments: Way.allCases)
+  func call(way: Way) async throws {
+    let lab = try await Lab.shared(.mono, for: "killing")
+    let broker = try await BrokerProcess.start(in: lab)
+    let pid = try await lab.pid(of: "libvirtd")
+    let (client, calls) = try await blocking {
+      let client = try broker.client(way)
+      try client.open()
+      #expect(try client.call(Remote.connectRegisterCloseCallback).header.status == .ok)
+      // A daemon that is stopped takes calls and answers none.
+      kill(pid, SIGSTOP)
+      let calls = (0..<3).map { _ in client.header(157) }
+      for call in calls { try client.send(Packets.make(call)) }
+      #expect(client.receiveAll(for: 0.3).isEmpty)
+      return (client, calls)
+    }
+    // And virsh, to see what a person sees.
+    let uri = way == .unix ? broker.unixURI() : broker.tcpURI()
+    async let waiting = virsh(uri, ["list", "--all"], limit: .seconds(20))
+    try await Task.sleep(for: .milliseconds(300))
+    try await lab.kill("libvirtd")
+    try await blocking {
+      let event = try client.receive(within: Self.promise, "the event of the closed connection") {
+        $0.header.kind == .message
+      }
+      #expect(event.header.procedure == Remote.connectEventConnectionClosed)
+      for call in calls {
+        let reply = try client.receive(within: Self.promise, "the failure of a call") {
+          $0.answers(call.serial)
+        }
+        #expect(reply.error?.code == .systemError && reply.error?.domain == .rpc)
+        #expect(reply.error?.message?.contains("libvirtd") == true, "it names the daemon")
+      }
+      // The connection lives on, as far as it can without a daemon.
+      #expect(try client.call(157).error?.message?.contains("libvirtd") == true)
+      #expect(try client.call(Remote.authList).header.status == .ok)
+      #expect(
+        try client.call(Remote.connectGetURI).decoded(GetURIResult.self)?.uri == "qemu:///system")
+      let late = try broker.client(way)
+      try late.call(Remote.authList)
+      let refusal = try late.call(
+        Remote.connectOpen, ConnectOpenArguments(name: "qemu:///system", flags: 0),
+        within: Self.promise)
+      #expect(refusal.error?.message?.contains("libvirt-sock") == true, "it says what is not there")
+      #expect(try client.call(Remote.connectClose).header.status == .ok)
+      #expect(try client.awaitEnd().isEmpty)
+    }
+    let result = try await waiting
+    #expect(result.status == 1)
+    #expect(result.errors.contains("libvirtd"), "virsh says: \(result.errors)")
+
+    try await lab.start("libvirtd")
+    try await blocking {
+      let client = try broker.client(way)
+      try client.open()
+      #expect(try client.call(59).header.status == .ok)
+    }
+    try await broker.stop()
+  }
+
+  @Test(
+    "open streams end with an error that names the daemon, uploads and downloads",
+    arguments: Way.allCases)
+  func streams(way: Way) async throws {
+    let lab = try await Lab.shared(.mono, for: "killing")
+    let volume = try await TestVolume(in: lab, bytes: 1 << 30)
+    let broker = try await BrokerProcess.start(in: lab)
+    let (client, streams) = try await blocking {
+      let client = try broker.client(way)
+      try client.open()
+      let upload = try client.openStream(
+        Remote.storageVolUpload, pool: volume.pool, volume: volume.name)
+      try client.send(RawClient.packet(upload, [1, 2, 3]))
+      let download = try client.openStream(
+        Remote.storageVolDownload, pool: volume.pool, volume: volume.name)
+      // Under way, and more of it waits in the broker than the client has read.
+      _ = try client.receive("some data") { !$0.body.isEmpty }
+      return (client, [upload, download])
+    }
+    try await lab.kill("libvirtd")
+    try await blocking {
+      for stream in streams {
+        let end = try client.receive(within: Self.promise, "the failure of a stream") {
+          $0.header.kind == .stream && $0.header.serial == stream.serial
+            && $0.header.status != .continue
+        }
+        #expect(end.header.status == .error && end.header.procedure == stream.procedure)
+        #expect(end.error?.message?.contains("libvirtd") == true, "\(end)")
+      }
+      // Nothing more comes for them, whatever the client still sends.
+      var finish = streams[0]
+      finish.status = .ok
+      try client.send(RawClient.packet(streams[0], [4]) + Packets.make(finish))
+      _ = try client.call(Remote.authList)
+      #expect(client.receiveAll(for: 0.2).allSatisfy { $0.header.status == .continue })
+    }
+    try await broker.stop()
+    try await lab.start("libvirtd")
+  }
+
+  @Test(
+    "with modular daemons only what the dead one serves fails, for its own client too",
+    arguments: Way.allCases)
+  func modular(way: Way) async throws {
+    let lab = try await Lab.shared(.modular, for: "killing")
+    let volume = try await TestVolume(in: lab, bytes: 1 << 30)
+    let broker = try await BrokerProcess.start(in: lab)
+    // Numbers of networks and of storage pools: calls for two other daemons than virtqemud.
+    let (networks, pools): (Int32, Int32) = (52, 71)
+    let (client, other, stream) = try await blocking {
+      let (client, other) = (try broker.client(way), try broker.client(.unix))
+      for client in [client, other] {
+        try client.open()
+        #expect(try client.call(networks).header.status == .ok)
+      }
+      let stream = try client.openStream(
+        Remote.storageVolDownload, pool: volume.pool, volume: volume.name)
+      return (client, other, stream)
+    }
+    try await lab.kill("virtstoraged")
+    try await blocking {
+      let end = try client.receive(within: Self.promise, "the failure of the stream") {
+        $0.header.kind == .stream && $0.header.status == .error
+      }
+      #expect(end.header.serial == stream.serial)
+      #expect(end.error?.message?.contains("virtstoraged") == true)
+      for client in [client, other] {
+        for procedure in [59, networks] {
+          #expect(try client.call(procedure).header.status == .ok, "\(procedure) goes on")
+        }
+        // No daemon is there that serves storage, so this fails, but it does not hang.
+        #expect(try client.call(pools, within: 10).header.status == .error)
+      }
+    }
+    try await lab.start("virtstoraged")
+    try await blocking {
+      for client in [client, other] {
+        let reply = try client.call(pools)
+        #expect(reply.header.status == .ok, "a daemon that is back is found again")
+      }
+    }
+    try await broker.stop()
+  }
+}

@@ -1,0 +1,43 @@
+// max_clients: whoever comes too many waits for one to leave.
+import Foundation
+import Streams
+import Testing
+
+@Suite("max_clients")
+struct ClientLimitTests {
+  @Test("further clients wait, whichever way they come, and are served when one leaves")
+  func waiting() async throws {
+    // The harness itself connects once to see that the broker is there, and leaves again.
+    let scene = try await Scene(settings: ["max_clients = 3", "max_anonymous_clients = 3"]) {
+      _, _ in false
+    }
+    let broker = scene.broker
+    try await blocking {
+      var inside = [try broker.client(.unix), try broker.client(.tcp), try broker.client(.unix)]
+      for client in inside { try client.open() }
+      let outside = [
+        try broker.client(.unix), try broker.client(.tcp), try broker.client(.unix, readOnly: true),
+      ]
+      for client in outside { try client.send(Packets.make(client.header(Remote.authList))) }
+      for client in outside { #expect(client.receiveAll(for: 0.2).isEmpty) }
+      // Those inside do not notice.
+      for client in inside { #expect(try client.call(59).header.status == .ok) }
+
+      func served() -> Int { outside.count { $0.receiveAll(for: 0).count == 1 } }
+      for expected in 1...3 {
+        inside.removeLast()
+        var count = 0
+        #expect(
+          eventually {
+            count += served()
+            return count == 1
+          }, "leaving makes room for number \(expected)")
+        usleep(100_000)
+        #expect(served() == 0, "and for no other")
+      }
+      for client in outside { try client.open() }
+    }
+    #expect(broker.log.contains("max_clients (3)"), "the log names the setting")
+    try await scene.end()
+  }
+}

@@ -1,0 +1,300 @@
+// Nonsense on the wire ends the connection it came on, or is answered, exactly as libvirtd does it.
+import Foundation
+import Streams
+import Testing
+
+/// One kind of nonsense, and what the protocol says about it.
+struct Nonsense: Sendable, CustomTestStringConvertible {
+  enum Reaction: Equatable { case closed, dropped, answered }
+
+  let testDescription: String
+  let reaction: Reaction
+  /// Whether it is sent on a connection on which CONNECT_OPEN has succeeded.
+  var isOpen = true
+  /// The bytes, made for a client whose next serial is free.
+  let bytes: @Sendable (RawClient) -> [UInt8]
+
+  init(
+    _ name: String, _ reaction: Reaction, isOpen: Bool = true,
+    _ bytes: @escaping @Sendable (RawClient) -> [UInt8]
+  ) {
+    testDescription = name
+    self.reaction = reaction
+    self.isOpen = isOpen
+    self.bytes = bytes
+  }
+
+  /// A header with a body of zeros, and any value in any word.
+  private static func packet(
+    _ client: RawClient, length: UInt32? = nil, program: UInt32 = Program.remote,
+    version: UInt32 = 1, procedure: Int32 = 157, kind: UInt32 = 0, status: UInt32 = 0,
+    body: [UInt8] = []
+  ) -> [UInt8] {
+    var header = client.header(procedure, program: program, version: version)
+    header.kind = PacketKind(rawValue: kind)
+    header.status = PacketStatus(rawValue: status)
+    header.length = length ?? UInt32(Limits.header + body.count)
+    return RawClient.words(header) + body
+  }
+
+  private static func word(_ value: UInt32) -> [UInt8] {
+    withUnsafeBytes(of: value.bigEndian) { Array($0) }
+  }
+
+  static let all: [Nonsense] = lengths + kinds + streams + programs + descriptors + bodies
+
+  static let lengths: [Nonsense] =
+    ([0, 3, 4, 27, 33_554_437, 0x7fff_ffff, 0x8000_0000, 0xffff_ffff] as [UInt32]).flatMap {
+      length in
+      [true, false].map { isOpen in
+        Nonsense("length \(length)\(isOpen ? "" : " as the first packet")", .closed, isOpen: isOpen)
+        {
+          packet($0, length: length)
+        }
+      }
+    } + [
+      Nonsense("another protocol", .closed, isOpen: false) { _ in
+        Array("GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".utf8)
+      }
+    ]
+
+  static let kinds: [Nonsense] =
+    ([1, 2, 5, 7, 8, 255, 0x8000_0000, 0xffff_ffff] as [UInt32]).map { kind in
+      Nonsense("type \(kind) from a client", .dropped) { packet($0, kind: kind) }
+    } + [
+      Nonsense("keepalive message of an unknown number", .dropped) {
+        packet($0, program: Program.keepAlive, procedure: 99, kind: 2)
+      },
+      Nonsense("unasked PONG", .dropped) {
+        packet($0, program: Program.keepAlive, procedure: 2, kind: 2)
+      },
+      Nonsense("event of an unknown program", .dropped) {
+        packet($0, program: 0x1234_5678, procedure: 1, kind: 2)
+      },
+    ]
+    + ([1, 2, 7, 0xffff_ffff] as [UInt32]).map { status in
+      Nonsense("call with status \(status)", .answered) { packet($0, status: status) }
+    }
+
+  static let streams: [Nonsense] =
+    ([0, 1, 2, 7] as [UInt32]).flatMap { status in
+      [
+        Nonsense("packet of status \(status) for no stream", .dropped) {
+          packet($0, procedure: 209, kind: 3, status: status, body: [1, 2, 3, 4, 5])
+        },
+        Nonsense("hole of status \(status) for no stream", .dropped) {
+          packet(
+            $0, procedure: 208, kind: 6, status: status,
+            body: word(0) + word(4096) + word(0))
+        },
+        Nonsense("stream packet of status \(status) of an unknown program", .dropped) {
+          packet($0, program: 0x1234_5678, procedure: 209, kind: 3, status: status)
+        },
+      ]
+    }
+
+  static let programs: [Nonsense] =
+    [
+      Nonsense("unknown program", .answered) { packet($0, program: 0x1234_5678) },
+      Nonsense("program beyond 2^31", .answered) { packet($0, program: 0xffff_fffe) },
+      Nonsense("the admin program", .answered) { packet($0, program: 0x0690_0690, procedure: 1) },
+      Nonsense("keepalive as a call", .answered) {
+        packet($0, program: Program.keepAlive, procedure: 1)
+      },
+      Nonsense("unknown version", .answered) { packet($0, version: 2) },
+      Nonsense("version 0 of the QEMU program", .answered) {
+        packet($0, program: Program.qemu, version: 0, procedure: 1)
+      },
+    ]
+    + ([0, -1, 100_000, Int32.max, Int32.min, 318, 362] as [Int32]).map { procedure in
+      Nonsense("procedure \(procedure), which is none to call", .answered) {
+        packet($0, procedure: procedure)
+      }
+    }
+    + ([Program.qemu, Program.lxc] as [UInt32]).map { program in
+      Nonsense("procedure 77 of program \(program)", .answered) {
+        packet($0, program: program, procedure: 77)
+      }
+    }
+
+  static let descriptors: [Nonsense] = [
+    Nonsense("call with no descriptors that says so", .answered) {
+      packet($0, kind: 4, body: word(0))
+    },
+    Nonsense("call with more descriptors than 32", .closed) { packet($0, kind: 4, body: word(33)) },
+    Nonsense("call with 4294967295 descriptors", .closed) {
+      packet($0, kind: 4, body: word(0xffff_ffff))
+    },
+    Nonsense("call with descriptors without their number", .closed) { packet($0, kind: 4) },
+    Nonsense("call with a descriptor for which a plain byte comes", .closed) {
+      packet($0, kind: 4, body: word(1)) + [0]
+    },
+  ]
+
+  static let bodies: [Nonsense] =
+    // DOMAIN_LOOKUP_BY_NAME takes a string.
+    [
+      Nonsense("arguments that end too early", .answered) { packet($0, procedure: 23) },
+      Nonsense("a string longer than its packet", .answered) {
+        packet($0, procedure: 23, body: word(100) + [1, 2, 3, 4])
+      },
+      Nonsense("a string longer than any may be", .answered) {
+        packet($0, procedure: 23, body: word(0xffff_ffff) + [1, 2, 3, 4])
+      },
+      Nonsense("bytes behind the arguments", .answered) {
+        packet($0, procedure: 23, body: word(2) + [0x78, 0x79, 0, 0] + [9, 9, 9, 9, 9])
+      },
+      Nonsense("an upload without arguments", .answered) { packet($0, procedure: 208) },
+      Nonsense("feature without a number", .answered) { packet($0, procedure: 60) },
+      Nonsense("open without arguments", .answered, isOpen: false) { packet($0, procedure: 1) },
+      Nonsense("open with a name longer than its packet", .answered, isOpen: false) {
+        packet($0, procedure: 1, body: word(1) + word(4096) + word(0))
+      },
+    ]
+}
+
+@Suite("Malformed packets", Lab.isPossible)
+struct MalformedPacketTests {
+  /// What a server made of it: its answers in words, and whether it closed the connection.
+  struct Outcome: Equatable, CustomStringConvertible {
+    var answers: [String] = []
+    var isClosed = false
+    var description: String {
+      (answers + [isClosed ? "closed" : "goes on"]).joined(separator: "; ")
+    }
+  }
+
+  /// Sends the nonsense and looks what comes of it, then whether the connection still serves.
+  static func outcome(of nonsense: Nonsense, on client: RawClient) throws -> Outcome {
+    if nonsense.isOpen { try client.open() } else { try client.call(Remote.authList) }
+    var outcome = Outcome()
+    try client.send(nonsense.bytes(client))
+    if nonsense.reaction == .closed {
+      outcome.answers = try client.awaitEnd().map(\.description)
+      outcome.isClosed = true
+      #expect(client.rest == 0, "no part of a packet is left")
+      return outcome
+    }
+    if nonsense.reaction == .answered {
+      guard let answer = try client.receive() else {
+        outcome.isClosed = true
+        return outcome
+      }
+      outcome.answers.append(answer.description)
+    }
+    // AUTH_LIST is answered at any time, so anything that was said before comes before its reply.
+    let probe = client.header(Remote.authList)
+    // A connection that is closed already refuses it, which the loop below then sees.
+    try? client.send(Packets.make(probe))
+    while let packet = try client.receive() {
+      if packet.answers(probe.serial) { return outcome }
+      outcome.answers.append(packet.description)
+    }
+    outcome.isClosed = true
+    return outcome
+  }
+
+  @Test("is met as libvirtd itself meets it, and nobody else notices", arguments: Way.allCases)
+  func sameAsDirect(way: Way) async throws {
+    let lab = try await Lab.shared(.mono)
+    let broker = try await BrokerProcess.start(in: lab)
+    try await blocking {
+      let bystander = try broker.client()
+      try bystander.open()
+      for nonsense in Nonsense.all {
+        let direct = try Self.outcome(of: nonsense, on: try lab.client())
+        let brokered = try Self.outcome(of: nonsense, on: try broker.client(way))
+        #expect(brokered == direct, "\(nonsense.testDescription)")
+        #expect(direct.isClosed == (nonsense.reaction == .closed), "\(nonsense.testDescription)")
+        #expect(direct.answers.count == (nonsense.reaction == .answered ? 1 : 0))
+        #expect(try bystander.call(59).header.status == .ok)
+      }
+    }
+    try await broker.stop()
+    let closed = Nonsense.all.count { $0.reaction == .closed }
+    let lines = broker.log.split(separator: "\n").count { $0.contains("protocol violation") }
+    #expect(lines == closed, "each connection that was closed is logged once with its reason")
+  }
+
+  @Test(
+    "a length just within the limit is waited for, like any other packet", arguments: Way.allCases)
+  func largest(way: Way) async throws {
+    let lab = try await Lab.shared(.mono)
+    let broker = try await BrokerProcess.start(in: lab)
+    try await blocking {
+      for client in [try lab.client(), try broker.client(way)] {
+        try client.open()
+        // An unknown procedure with the largest body there may be: 32 MiB are read to the last byte.
+        var header = client.header(100_000)
+        header.length = UInt32(Limits.packet)
+        let zeros = [UInt8](repeating: 0, count: Limits.packet - Limits.header)
+        try client.send(RawClient.words(header) + zeros)
+        let reply = try client.receive("the refusal") { $0.answers(header.serial) }
+        #expect(reply.error?.message == "unknown procedure: 100000")
+        #expect(try client.call(59).header.status == .ok)
+      }
+    }
+    try await broker.stop()
+  }
+
+  @Test("a descriptor cannot come over TCP: such a call closes the connection")
+  func descriptorOverTCP() async throws {
+    let lab = try await Lab.shared(.mono)
+    let broker = try await BrokerProcess.start(in: lab)
+    try await blocking {
+      for count: UInt32 in [1, 2, 32] {
+        let client = try broker.client(.tcp)
+        try client.open()
+        let call = client.header(249, kind: .callWithDescriptors)
+        let number = withUnsafeBytes(of: count.bigEndian) { Array($0) }
+        try client.send(RawClient.packet(call, number) + [0])
+        #expect(try client.awaitEnd().isEmpty)
+      }
+      let other = try broker.client(.tcp)
+      try other.open()
+      #expect(try other.call(59).header.status == .ok)
+    }
+    try await broker.stop()
+  }
+
+  @Test("a hole on a stream that is not sparse closes the connection", arguments: Way.allCases)
+  func hole(way: Way) async throws {
+    let lab = try await Lab.shared(.mono)
+    let volume = try await TestVolume(in: lab)
+    let broker = try await BrokerProcess.start(in: lab)
+    try await blocking {
+      for client in [try lab.client(), try broker.client(way)] {
+        try client.open()
+        var stream = try client.openStream(
+          Remote.storageVolUpload, pool: volume.pool, volume: volume.name)
+        stream.kind = .streamHole
+        try client.send(Packets.make(stream, StreamHole(length: 4096)))
+        #expect(try client.awaitEnd().isEmpty)
+      }
+    }
+    try await broker.stop()
+  }
+
+  @Test(
+    "a packet that never ends is not waited for once its client is gone", arguments: Way.allCases)
+  func halfAPacket(way: Way) async throws {
+    let lab = try await Lab.shared(.mono)
+    let broker = try await BrokerProcess.start(in: lab)
+    try await blocking {
+      let bystander = try broker.client()
+      try bystander.open()
+      let before = settledDescriptorCount(of: broker.pid)
+      let whole = Packets.make(
+        PacketHeader(procedure: Remote.connectOpen, kind: .call, serial: 9),
+        ConnectOpenArguments(name: "qemu:///system", flags: 0))
+      for cut in whole.indices {
+        let client = try broker.client(way)
+        if cut % 2 == 0 { try client.open() }
+        try client.send(Array(whole[..<cut]))
+      }
+      #expect(eventually { broker.descriptorCount == before })
+      #expect(try bystander.call(59).header.status == .ok)
+    }
+    try await broker.stop()
+  }
+}

@@ -1,0 +1,69 @@
+// SIGTERM: replies in flight go out, nothing new comes in, and the end is an orderly one.
+import Foundation
+import Streams
+import Testing
+
+@Suite("Stopping")
+struct StopTests {
+  @Test("a reply in flight still arrives, then the connection ends", arguments: Way.allCases)
+  func replyInFlight(way: Way) async throws {
+    let scene = try await Scene.holding()
+    let broker = scene.broker
+    try await blocking {
+      let client = try broker.client(way)
+      try client.open()
+      let idle = try broker.client(way)
+      try idle.open()
+      let call = client.header(59)
+      try client.send(Packets.make(call))
+      try scene.held.await(1)
+
+      broker.signal(SIGTERM)
+      #expect(try idle.awaitEnd().isEmpty, "a client without work is let go at once")
+      #expect(broker.isRunning, "the call in flight is waited for")
+      #expect(throws: Trouble.self, "nobody else is let in") { try broker.client(way).open() }
+      try scene.held.answer(GetURIResult(uri: "late"))
+      let reply = try client.receive("the late reply") { $0.answers(call.serial) }
+      #expect(reply.decoded(GetURIResult.self)?.uri == "late")
+      #expect(try client.awaitEnd().isEmpty)
+    }
+    #expect(try await broker.awaitEnd() == 0)
+    withExtendedLifetime(scene) {}
+  }
+
+  @Test("a reply that never comes does not keep it from stopping")
+  func silentBackend() async throws {
+    let scene = try await Scene.holding()
+    let broker = scene.broker
+    try await blocking {
+      let client = try broker.client()
+      try client.open()
+      try client.send(Packets.make(client.header(59)))
+      try scene.held.await(1)
+      broker.signal(SIGTERM)
+      #expect(try client.awaitEnd().isEmpty)
+    }
+    #expect(try await broker.awaitEnd() == 0)
+    withExtendedLifetime(scene) {}
+  }
+
+  @Test("a second SIGTERM does not wait for anything")
+  func twice() async throws {
+    let scene = try await Scene.holding()
+    let broker = scene.broker
+    try await blocking {
+      let (client, idle) = (try broker.client(), try broker.client())
+      try client.open()
+      try idle.open()
+      try client.send(Packets.make(client.header(59)))
+      try scene.held.await(1)
+      broker.signal(SIGTERM)
+      _ = try idle.awaitEnd()
+      broker.signal(SIGTERM)
+      #expect(try client.awaitEnd().isEmpty)
+    }
+    #expect(try await broker.awaitEnd() == 0)
+    withExtendedLifetime(scene) {}
+    #expect(!broker.log.contains("still had work under way"), "the time for replies was cut short")
+  }
+}

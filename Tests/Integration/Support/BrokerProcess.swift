@@ -1,0 +1,201 @@
+// The built virtbrokerd, as an administrator would start it: a configuration file and a process.
+import Foundation
+import Glibc
+import Synchronization
+import Testing
+
+/// A broker in front of a lab (or of any directory with daemons' sockets).
+final class BrokerProcess: Sendable {
+  /// Its configuration file, log and sockets are here.
+  let directory: String
+  let port: Int
+  private let child: Child
+  private let hasPort: Bool
+
+  var pid: pid_t { child.pid }
+  var isRunning: Bool { child.isRunning }
+  /// What it has logged so far.
+  var log: String { (try? String(contentsOfFile: directory + "/log", encoding: .utf8)) ?? "" }
+
+  /// Starts one and waits until its sockets are served. `settings` are further lines of its
+  /// configuration; one that names a key set here takes its place.
+  static func start(
+    backends: String, settings: [String] = [], environment: [String: String] = [:]
+  ) async throws -> BrokerProcess {
+    // A free port can be taken by another process before the broker binds it: then another is tried.
+    for _ in 0..<4 {
+      let broker = try BrokerProcess(backends, settings, environment)
+      if try await broker.becomesReady() { return broker }
+      if !broker.log.contains("Address already in use") {
+        throw Trouble("virtbrokerd did not start; it said: \(broker.log) \(broker.said)")
+      }
+    }
+    throw Trouble("virtbrokerd found no free port")
+  }
+
+  static func start(in front: Lab, settings: [String] = []) async throws -> BrokerProcess {
+    try await start(backends: front.sockets, settings: settings)
+  }
+
+  private init(_ backends: String, _ settings: [String], _ environment: [String: String]) throws {
+    directory = try Scratch.directory("b")
+    port = try Self.freePort()
+    var lines = [
+      "unix_sock_dir = \"\(directory)\"",
+      "backend_socket_dir = \"\(backends)\"",
+      "auth_unix_rw = \"none\"",
+      "auth_unix_ro = \"none\"",
+      "listen_tcp = 1",
+      "listen_addr = \"127.0.0.1\"",
+      "tcp_port = \"\(port)\"",
+      "auth_tcp = \"none\"",
+      "log_level = 2",
+      "log_outputs = \"2:file:\(directory)/log\"",
+    ]
+    func key(_ line: String) -> Substring { line.prefix { $0 != " " && $0 != "=" } }
+    let replaced = Set(settings.map(key))
+    // A test that has its own idea of the listeners looks after them itself.
+    hasPort = replaced.isDisjoint(with: ["listen_tcp", "listen_addr", "tcp_port"])
+    lines.removeAll { replaced.contains(key($0)) }
+    try (lines + settings).joined(separator: "\n").appending("\n")
+      .write(toFile: directory + "/virtbrokerd.conf", atomically: false, encoding: .utf8)
+    let output = open(directory + "/output", O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0o600)
+    defer { close(output) }
+    child = try Child(
+      [
+        Self.executable, "-f", directory + "/virtbrokerd.conf", "-p", directory + "/pid",
+      ], output: output, errors: output, environment: environment)
+  }
+
+  /// What it said on standard output and standard error.
+  private var said: String {
+    (try? String(contentsOfFile: directory + "/output", encoding: .utf8)) ?? ""
+  }
+
+  private func becomesReady() async throws -> Bool {
+    let deadline = ContinuousClock.now + .seconds(20)
+    while ContinuousClock.now < deadline, isRunning {
+      if Self.accepts(unix: directory + "/libvirt-sock"), !hasPort || Self.accepts(tcp: port) {
+        return true
+      }
+      try await Task.sleep(for: .milliseconds(10))
+    }
+    return false
+  }
+
+  /// Asks it to stop as a service manager would, and expects it to do so.
+  func stop(sourceLocation: SourceLocation = #_sourceLocation) async throws {
+    guard isRunning else {
+      Issue.record("virtbrokerd ended by itself: \(said)", sourceLocation: sourceLocation)
+      return
+    }
+    child.signal(SIGTERM)
+    let status = try await blocking { [child] in child.wait(limit: .seconds(20)) }
+    #expect(status == 0, "SIGTERM is an orderly end: \(log)", sourceLocation: sourceLocation)
+    child.end()
+  }
+
+  /// Waits until it has ended by itself or by a signal; its exit status, nil when it goes on.
+  func awaitEnd(limit: Duration = .seconds(20)) async throws -> Int32? {
+    try await blocking { [child] in child.wait(limit: limit) }
+  }
+
+  func signal(_ number: Int32) { child.signal(number) }
+
+  // MARK: Ways to it
+
+  /// The URI of a client that comes in over the UNIX socket.
+  func unixURI(_ scheme: String = "qemu", path: String = "/system", readOnly: Bool = false)
+    -> String
+  {
+    "\(scheme)+unix://\(path)?socket=\(directory)/libvirt-sock\(readOnly ? "-ro" : "")"
+  }
+
+  /// The URI of a client that comes in over TCP.
+  func tcpURI(_ scheme: String = "qemu", path: String = "/system") -> String {
+    "\(scheme)+tcp://127.0.0.1:\(port)\(path)"
+  }
+
+  func uri(_ way: Way) -> String { way == .unix ? unixURI() : tcpURI() }
+
+  // MARK: What it costs
+
+  /// Resident memory, in bytes.
+  var residentBytes: Int {
+    let pages = statistic("statm").split(separator: " ").dropFirst().first.flatMap { Int($0) } ?? 0
+    return pages * sysconf(Int32(_SC_PAGESIZE))
+  }
+
+  /// Open descriptors.
+  var descriptorCount: Int {
+    (try? FileManager.default.contentsOfDirectory(atPath: "/proc/\(pid)/fd").count) ?? 0
+  }
+
+  /// Processor time used so far, in seconds.
+  var processorSeconds: Double {
+    let fields = statistic("stat").split(separator: ")").last?.split(separator: " ") ?? []
+    let ticks = fields.dropFirst(11).prefix(2).compactMap { Double($0) }.reduce(0, +)
+    return ticks / Double(sysconf(Int32(_SC_CLK_TCK)))
+  }
+
+  private func statistic(_ name: String) -> String {
+    (try? String(contentsOfFile: "/proc/\(pid)/\(name)", encoding: .utf8)) ?? ""
+  }
+
+  // MARK: Parts
+
+  /// The program built together with these tests, or the one VIRTBROKERD names.
+  static let executable: String = {
+    if let other = ProcessInfo.processInfo.environment["VIRTBROKERD"] { return other }
+    let bundle =
+      (try? FileManager.default.destinationOfSymbolicLink(atPath: "/proc/self/exe")) ?? ""
+    return URL(fileURLWithPath: bundle).deletingLastPathComponent().path + "/virtbrokerd"
+  }()
+
+  /// A port nobody listens on just now.
+  static func freePort() throws -> Int {
+    let socket = Glibc.socket(AF_INET, Int32(SOCK_STREAM.rawValue) | O_CLOEXEC, 0)
+    defer { close(socket) }
+    var address = sockaddr_in()
+    address.sin_family = sa_family_t(AF_INET)
+    address.sin_addr.s_addr = UInt32(0x7f00_0001).bigEndian
+    var length = socklen_t(MemoryLayout<sockaddr_in>.size)
+    let bound = withUnsafeMutableBytes(of: &address) { bytes in
+      let pointer = bytes.assumingMemoryBound(to: sockaddr.self).baseAddress
+      return bind(socket, pointer, length) == 0 && getsockname(socket, pointer, &length) == 0
+    }
+    guard bound else { throw Trouble("no free port: \(String(cString: strerror(errno)))") }
+    return Int(UInt16(bigEndian: address.sin_port))
+  }
+
+  /// Whether somebody listens on a port of 127.0.0.1.
+  static func accepts(tcp port: Int) -> Bool {
+    let socket = Glibc.socket(AF_INET, Int32(SOCK_STREAM.rawValue) | O_CLOEXEC, 0)
+    defer { close(socket) }
+    var address = sockaddr_in()
+    address.sin_family = sa_family_t(AF_INET)
+    address.sin_port = UInt16(truncatingIfNeeded: port).bigEndian
+    address.sin_addr.s_addr = UInt32(0x7f00_0001).bigEndian
+    return withUnsafeBytes(of: &address) {
+      connect(
+        socket, $0.assumingMemoryBound(to: sockaddr.self).baseAddress,
+        socklen_t(MemoryLayout<sockaddr_in>.size)) == 0
+    }
+  }
+
+  /// Whether somebody listens on a UNIX socket.
+  static func accepts(unix path: String) -> Bool {
+    let socket = Glibc.socket(AF_UNIX, Int32(SOCK_STREAM.rawValue) | O_CLOEXEC, 0)
+    defer { close(socket) }
+    var address = sockaddr_un()
+    address.sun_family = sa_family_t(AF_UNIX)
+    let bytes = Array(path.utf8)
+    guard bytes.count < MemoryLayout.size(ofValue: address.sun_path) else { return false }
+    withUnsafeMutableBytes(of: &address.sun_path) { $0.copyBytes(from: bytes) }
+    return withUnsafeBytes(of: &address) {
+      connect(
+        socket, $0.assumingMemoryBound(to: sockaddr.self).baseAddress,
+        socklen_t(MemoryLayout<sockaddr_un>.size)) == 0
+    }
+  }
+}

@@ -1,0 +1,29 @@
+// Where a test looks from: a way into the broker, and what is behind it.
+import Testing
+
+/// How a client comes in.
+enum Way: String, CaseIterable, Sendable, CustomTestStringConvertible {
+  case unix = "the broker's UNIX socket"
+  case tcp = "the broker's TCP port"
+  var testDescription: String { rawValue }
+}
+
+/// One of the four combinations of a client's way in and the layout behind the broker.
+struct Place: Sendable, CustomTestStringConvertible {
+  let layout: Lab.Layout
+  let way: Way
+  var testDescription: String { "\(way) to \(layout)" }
+
+  static let all = Lab.Layout.allCases.flatMap { layout in
+    Way.allCases.map { Place(layout: layout, way: $0) }
+  }
+
+  /// Each way and each layout once, for what costs a guest seconds.
+  static let crossed = [Place(layout: .mono, way: .unix), Place(layout: .modular, way: .tcp)]
+
+  /// The shared lab and the shared broker in front of it.
+  func ready() async throws -> (Lab, BrokerProcess) {
+    let lab = try await Lab.shared(layout)
+    return (lab, try await lab.sharedBroker())
+  }
+}

@@ -1,0 +1,233 @@
+// A backend daemon that behaves as badly as a test wants, where no real libvirtd can be brought to.
+import Foundation
+import Streams
+
+/// A daemon on a UNIX socket that opens like a real one and whose other answers are a script.
+final class ScriptedBackend: @unchecked Sendable {
+  /// What the script does with a call: true when it was dealt with, false for an empty good reply.
+  typealias Script = @Sendable (Line, RawPacket) throws -> Bool
+
+  let path: String
+  private let listener: Int32
+  private let script: Script
+  private let condition = NSCondition()
+  private var accepted: [Line] = []
+  private var willRefuse = false
+
+  /// Listens as `name` in `directory`, where a broker looks for its daemons.
+  init(in directory: String, as name: String = "libvirt-sock", script: @escaping Script) throws {
+    path = "\(directory)/\(name)"
+    self.script = script
+    listener = socket(AF_UNIX, Int32(SOCK_STREAM.rawValue | SOCK_CLOEXEC.rawValue), 0)
+    var address = sockaddr_un()
+    address.sun_family = sa_family_t(AF_UNIX)
+    guard path.utf8.count < MemoryLayout.size(ofValue: address.sun_path) else {
+      throw Trouble("the path \(path) is too long")
+    }
+    withUnsafeMutableBytes(of: &address.sun_path) { $0.copyBytes(from: path.utf8) }
+    let bound = withUnsafePointer(to: &address) {
+      $0.withMemoryRebound(to: sockaddr.self, capacity: 1) {
+        bind(listener, $0, socklen_t(MemoryLayout<sockaddr_un>.size))
+      }
+    }
+    guard bound == 0, listen(listener, 4096) == 0 else {
+      throw Trouble("cannot listen at \(path): \(errnoText())")
+    }
+    Thread { [weak self, listener] in
+      while case let descriptor = accept(listener, nil, nil),
+        descriptor >= 0
+      {
+        guard let self else {
+          close(descriptor)
+          return
+        }
+        let line = Line(descriptor, self.script)
+        if self.takeRefusal() { line.hangUp() }
+        self.condition.withLock {
+          self.accepted.append(line)
+          self.condition.broadcast()
+        }
+        line.start()
+      }
+    }.start()
+  }
+
+  deinit {
+    shutdown(listener, Int32(SHUT_RDWR))
+    close(listener)
+    unlink(path)
+    for line in accepted { line.hangUp() }
+  }
+
+  /// The next connection ends as soon as it came.
+  var refusesNext: Bool {
+    get { condition.withLock { willRefuse } }
+    set { condition.withLock { willRefuse = newValue } }
+  }
+
+  private func takeRefusal() -> Bool {
+    condition.withLock {
+      defer { willRefuse = false }
+      return willRefuse
+    }
+  }
+
+  /// Every connection there was, in the order they came.
+  var lines: [Line] { condition.withLock { accepted } }
+
+  /// Connections that are open at this end and at the other.
+  var openLines: Int { lines.filter { !$0.isOver }.count }
+
+  /// Waits for the connection with this number, counted from 0.
+  func line(_ number: Int, within seconds: Double = 20) throws -> Line {
+    let end = Date(timeIntervalSinceNow: seconds)
+    condition.lock()
+    defer { condition.unlock() }
+    while accepted.count <= number {
+      guard condition.wait(until: end) else {
+        throw Trouble("connection \(number) to \(path) did not come")
+      }
+    }
+    return accepted[number]
+  }
+}
+
+/// One connection of a scripted daemon. A thread reads it and runs the script; any thread may send.
+final class Line: @unchecked Sendable {
+  let descriptor: Int32
+  private let script: ScriptedBackend.Script
+  private let condition = NSCondition()
+  private var packets: [RawPacket] = []
+  private var bytes = 0
+  private var over = false
+  private var pausing = false
+
+  fileprivate init(_ descriptor: Int32, _ script: @escaping ScriptedBackend.Script) {
+    self.descriptor = descriptor
+    self.script = script
+  }
+
+  deinit { close(descriptor) }
+
+  fileprivate func start() {
+    let thread = Thread { [self] in
+      serve()
+      condition.withLock {
+        over = true
+        condition.broadcast()
+      }
+      shutdown(descriptor, Int32(SHUT_RDWR))
+    }
+    thread.stackSize = 512 * 1024
+    thread.start()
+  }
+
+  /// Whether the other end, or this one, has ended the connection.
+  var isOver: Bool { condition.withLock { over } }
+  /// Packets that have come, the handshake's included.
+  var received: [RawPacket] { condition.withLock { packets } }
+  /// Bytes that have come.
+  var receivedBytes: Int { condition.withLock { bytes } }
+
+  /// Waits until what has come is what the test wants.
+  func await(
+    _ what: String, within seconds: Double = 20, _ holds: ([RawPacket]) -> Bool
+  ) throws {
+    try wait(what, within: seconds) { holds(packets) }
+  }
+
+  /// Waits until the other end has ended the connection.
+  func awaitEnd(within seconds: Double = 20) throws {
+    try wait("the end of the connection", within: seconds) { over }
+  }
+
+  private func wait(_ what: String, within seconds: Double, _ holds: () -> Bool) throws {
+    let end = Date(timeIntervalSinceNow: seconds)
+    condition.lock()
+    defer { condition.unlock() }
+    while !holds() {
+      guard condition.wait(until: end) else {
+        throw Trouble("the backend waited \(seconds) s in vain for \(what)")
+      }
+    }
+  }
+
+  /// Stops reading, or goes on.
+  var isPausing: Bool {
+    get { condition.withLock { pausing } }
+    set {
+      condition.withLock {
+        pausing = newValue
+        condition.broadcast()
+      }
+    }
+  }
+
+  /// Sends all of it, as slowly as the other end reads.
+  func send(_ packet: [UInt8]) throws {
+    var sent = 0
+    while sent < packet.count {
+      let count = packet[sent...].withUnsafeBytes {
+        Glibc.send(descriptor, $0.baseAddress, $0.count, Int32(MSG_NOSIGNAL))
+      }
+      if count < 0 {
+        if errno == EINTR { continue }
+        throw Trouble("the backend cannot send: \(errnoText())")
+      }
+      sent += count
+    }
+  }
+
+  /// The good reply to a call.
+  func reply(to call: RawPacket) throws {
+    try send(Packets.reply(answering: call.header))
+  }
+
+  /// Ends the connection as the death of the daemon would.
+  func hangUp() {
+    isPausing = false
+    shutdown(descriptor, Int32(SHUT_RDWR))
+  }
+
+  private func serve() {
+    var cutter = PacketCutter()
+    var room = [UInt8](repeating: 0, count: 65_536)
+    while true {
+      condition.lock()
+      while pausing { condition.wait() }
+      condition.unlock()
+      let count = recv(descriptor, &room, room.count, 0)
+      if count < 0, errno == EINTR { continue }
+      guard count > 0 else { return }
+      room.withUnsafeBytes { cutter.add(UnsafeRawBufferPointer(rebasing: $0[..<count])) }
+      condition.withLock { bytes += count }
+      while let packet = cutter.next() {
+        condition.withLock {
+          // Stream data is counted, not kept.
+          if packet.header.kind != .stream || packet.header.status != .continue {
+            packets.append(packet)
+          }
+          condition.broadcast()
+        }
+        guard (try? answer(packet)) != nil else { return }
+      }
+    }
+  }
+
+  private func answer(_ packet: RawPacket) throws {
+    let call = packet.header
+    guard call.kind == .call || call.kind == .callWithDescriptors else {
+      _ = try script(self, packet)
+      return
+    }
+    switch call.procedure {
+    case Remote.authList:
+      try send(Packets.reply(answering: call, AuthListResult(types: [AuthListResult.none])))
+    case Remote.connectOpen, Remote.connectSetIdentity: try reply(to: packet)
+    case Remote.connectSupportsFeature:
+      try send(Packets.reply(answering: call, FeatureResult(supported: 1)))
+    default:
+      if try !script(self, packet) { try reply(to: packet) }
+    }
+  }
+}

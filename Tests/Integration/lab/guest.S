@@ -1,0 +1,90 @@
+# A guest that fits a boot sector: it says it is ready and echoes its serial port, sleeping in between.
+#
+# It stays in real mode. Every interrupt but the serial port's is masked, so a guest nobody types to
+# never wakes its emulator: many of them cost no more than their memory.
+.code16
+.globl _start
+.set UART, 0x3f8
+.set LINE_STATUS, 5            # register number; bit 0: a byte has come, bit 5: room for one to go
+.set IRQ4, 0x0c                # the vector the firmware gave the serial port's interrupt
+
+_start:
+    cli
+    xorw %ax, %ax
+    movw %ax, %ds
+    movw %ax, %ss
+    movw $_start, %sp          # the stack grows down from here
+    ljmp $0, $1f
+1:
+    movw $echo, IRQ4 * 4
+    movw %ax, IRQ4 * 4 + 2
+
+    # A screen worth a screenshot: every character in every colour, all over the 80 x 25 text page, and no
+    # cursor, whose blinking would make two screenshots differ.
+    movw $0x3d4, %dx
+    movw $0x200a, %ax
+    outw %ax, %dx
+    movw $0xb800, %bx
+    movw %bx, %es
+    xorw %di, %di
+    cld
+    movw $80 * 25, %cx
+2:  movw %di, %ax
+    shrw $1, %ax
+    movb %al, %ah
+    stosw
+    loop 2b
+
+    movw $setup, %si
+3:  lodsw
+    testb %al, %al
+    jz 4f
+    movzbw %al, %dx
+    addw $UART - 0x10, %dx     # register numbers are stored plus 0x10, as 0 ends the list
+    movb %ah, %al
+    outb %al, %dx
+    jmp 3b
+
+4:  movw $ready, %si
+    movw $ready_end - ready, %cx
+    movw $UART, %dx
+    rep outsb                  # no longer than the port's queue of 16
+
+    movb $0xef, %al            # first interrupt controller: only line 4
+    outb %al, $0x21
+    movb $0xff, %al            # second: nothing
+    outb %al, $0xa1
+    sti
+5:  hlt
+    jmp 5b
+
+echo:                          # the interrupt: everything that has come goes back, as fast as it leaves
+    movw $UART + LINE_STATUS, %dx
+    inb %dx, %al
+    testb $1, %al
+    jz 7f
+    testb $0x20, %al
+    jz echo
+    movw $UART, %dx
+    inb %dx, %al
+    outb %al, %dx
+    jmp echo
+7:  movb $0x20, %al
+    outb %al, $0x20
+    iret
+
+setup:                         # register + 0x10, value
+    .byte 0x13, 0x80           # the next two are the speed
+    .byte 0x10, 1              # 115200 bit/s
+    .byte 0x11, 0
+    .byte 0x13, 0x03           # eight bits, no parity, one stop bit
+    .byte 0x12, 0xc7           # queues on and empty, interrupt at 14 bytes or when the line goes quiet
+    .byte 0x14, 0x0b           # ready to talk, interrupts let through
+    .byte 0x11, 0x01           # interrupt when a byte came
+    .byte 0, 0
+ready:
+    .ascii "guest ready\r\n"
+ready_end:
+
+.org 510
+.word 0xaa55

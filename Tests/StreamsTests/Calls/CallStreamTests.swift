@@ -1,0 +1,156 @@
+// The state machine of a stream: every phase with every packet.
+import Testing
+
+@testable import Streams
+
+/// What can happen to a stream.
+private enum Happening: String, CaseIterable {
+  case replyOK, replyError
+  case clientData, clientFinish, clientAbort, clientOther, clientHole
+  case serverData, serverEnd, serverConfirmation, serverError, serverOther, serverHole
+}
+
+extension CallStream {
+  /// Lets it happen; a reply has no verdict.
+  fileprivate mutating func take(_ happening: Happening) -> StreamVerdict? {
+    let other = PacketStatus(rawValue: 7)
+    switch happening {
+    case .replyOK: opened(.ok)
+    case .replyError: opened(.error)
+    case .clientData: return client(.stream, .continue)
+    case .clientFinish: return client(.stream, .ok)
+    case .clientAbort: return client(.stream, .error)
+    case .clientOther: return client(.stream, other)
+    case .clientHole: return client(.streamHole, .continue)
+    case .serverData: return server(.stream, .continue, payload: 10)
+    case .serverEnd: return server(.stream, .continue, payload: 0)
+    case .serverConfirmation: return server(.stream, .ok, payload: 0)
+    case .serverError: return server(.stream, .error, payload: 60)
+    case .serverOther: return server(.stream, other, payload: 0)
+    case .serverHole: return server(.streamHole, .continue, payload: 12)
+    }
+    return nil
+  }
+}
+
+@Suite("call stream")
+struct CallStreamTests {
+  /// How each phase is reached.
+  private static let ways: [(StreamPhase, [Happening])] = [
+    (.opening, []),
+    (.open, [.replyOK]),
+    (.drained, [.replyOK, .serverEnd]),
+    (.drained, [.serverEnd, .replyOK]),
+    (.drained, [.serverEnd]),
+    (.finishing, [.replyOK, .clientFinish]),
+    (.finishing, [.replyOK, .serverEnd, .clientFinish]),
+    (.finishing, [.clientFinish]),
+    (.aborting, [.replyOK, .clientAbort]),
+    (.aborting, [.replyOK, .serverData, .clientAbort]),
+    (.aborting, [.replyOK, .clientOther]),
+    (.closed, [.replyOK, .serverError]),
+    (.closed, [.replyOK, .clientFinish, .serverConfirmation]),
+    (.closed, [.replyOK, .clientAbort, .serverError]),
+    (.closed, [.replyError]),
+    (.closed, [.serverError]),
+  ]
+
+  /// What a sparse stream in each phase makes of each happening: the verdict and the phase that follows.
+  private static let table: [StreamPhase: [Happening: (StreamVerdict?, StreamPhase)]] = [
+    .opening: [
+      .replyOK: (nil, .open), .replyError: (nil, .closed),
+      .clientData: (.relay, .opening), .clientFinish: (.relay, .finishing),
+      .clientAbort: (.relay, .aborting), .clientOther: (.relay, .aborting),
+      .clientHole: (.relay, .opening),
+      .serverData: (.relay, .opening), .serverEnd: (.relay, .drained),
+      .serverConfirmation: (.violation, .closed), .serverError: (.relay, .closed),
+      .serverOther: (.violation, .opening), .serverHole: (.relay, .opening),
+    ],
+    .open: [
+      .replyOK: (nil, .open), .replyError: (nil, .closed),
+      .clientData: (.relay, .open), .clientFinish: (.relay, .finishing),
+      .clientAbort: (.relay, .aborting), .clientOther: (.relay, .aborting),
+      .clientHole: (.relay, .open),
+      .serverData: (.relay, .open), .serverEnd: (.relay, .drained),
+      .serverConfirmation: (.violation, .closed), .serverError: (.relay, .closed),
+      .serverOther: (.violation, .open), .serverHole: (.relay, .open),
+    ],
+    .drained: [
+      .replyOK: (nil, .drained), .replyError: (nil, .closed),
+      .clientData: (.relay, .drained), .clientFinish: (.relay, .finishing),
+      .clientAbort: (.relay, .aborting), .clientOther: (.relay, .aborting),
+      .clientHole: (.relay, .drained),
+      .serverData: (.relay, .drained), .serverEnd: (.relay, .drained),
+      .serverConfirmation: (.violation, .closed), .serverError: (.relay, .closed),
+      .serverOther: (.violation, .drained), .serverHole: (.relay, .drained),
+    ],
+    .finishing: [
+      .replyOK: (nil, .finishing), .replyError: (nil, .closed),
+      .clientData: (.drop, .finishing), .clientFinish: (.drop, .finishing),
+      .clientAbort: (.drop, .finishing), .clientOther: (.drop, .finishing),
+      .clientHole: (.drop, .finishing),
+      .serverData: (.relay, .finishing), .serverEnd: (.relay, .finishing),
+      .serverConfirmation: (.relay, .closed), .serverError: (.relay, .closed),
+      .serverOther: (.violation, .finishing), .serverHole: (.relay, .finishing),
+    ],
+    .aborting: [
+      .replyOK: (nil, .aborting), .replyError: (nil, .closed),
+      .clientData: (.drop, .aborting), .clientFinish: (.drop, .aborting),
+      .clientAbort: (.drop, .aborting), .clientOther: (.drop, .aborting),
+      .clientHole: (.drop, .aborting),
+      .serverData: (.relay, .aborting), .serverEnd: (.relay, .aborting),
+      .serverConfirmation: (.relay, .closed), .serverError: (.relay, .closed),
+      .serverOther: (.violation, .aborting), .serverHole: (.relay, .aborting),
+    ],
+    .closed: [
+      .replyOK: (nil, .closed), .replyError: (nil, .closed),
+      .clientData: (.drop, .closed), .clientFinish: (.drop, .closed),
+      .clientAbort: (.drop, .closed), .clientOther: (.drop, .closed), .clientHole: (.drop, .closed),
+      .serverData: (.drop, .closed), .serverEnd: (.drop, .closed),
+      .serverConfirmation: (.drop, .closed), .serverError: (.drop, .closed),
+      .serverOther: (.drop, .closed), .serverHole: (.drop, .closed),
+    ],
+  ]
+
+  /// On a stream that is not sparse a hole is the sender's mistake, until nobody listens any more.
+  private static func expected(
+    _ phase: StreamPhase, _ happening: Happening, isSparse: Bool
+  ) throws -> (StreamVerdict?, StreamPhase) {
+    let known = try #require(table[phase]?[happening])
+    let isHole = happening == .clientHole || happening == .serverHole
+    return isHole && !isSparse && known.0 == .relay ? (.violation, phase) : known
+  }
+
+  @Test("every packet in every phase is judged as the table says", arguments: [true, false])
+  func everyPair(isSparse: Bool) throws {
+    for (phase, way) in Self.ways {
+      for happening in Happening.allCases {
+        var stream = CallStream(isSparse: isSparse)
+        for step in way { _ = stream.take(step) }
+        #expect(stream.phase == phase, "\(way)")
+        let verdict = stream.take(happening)
+        let expected = try Self.expected(phase, happening, isSparse: isSparse)
+        #expect(verdict == expected.0, "\(happening) while \(phase)")
+        #expect(stream.phase == expected.1, "after \(happening) while \(phase)")
+      }
+    }
+  }
+
+  @Test("nothing is relayed behind what ended a stream", arguments: 0..<200 as Range<UInt64>)
+  func nothingBehindTheEnd(seed: UInt64) {
+    var random = Seed(seed)
+    var stream = CallStream(isSparse: random.once(in: 2))
+    var isOver = false
+    var isConfirmed = false
+    for _ in 0..<40 {
+      guard let happening = Happening.allCases.randomElement(using: &random) else { continue }
+      let verdict = stream.take(happening)
+      if isOver { #expect(verdict == .drop || verdict == nil, "\(happening)") }
+      if happening == .serverConfirmation, verdict == .relay {
+        #expect(!isConfirmed, "confirmed once")
+        isConfirmed = true
+      }
+      isOver = isOver || stream.phase == .closed
+    }
+  }
+}

@@ -1,0 +1,191 @@
+// The table of calls under way, against a dictionary.
+import Testing
+
+@testable import Streams
+
+@Suite("call table")
+struct CallTableTests {
+  private struct Key: Hashable {
+    let program: UInt32
+    let version: UInt32
+    let serial: UInt32
+
+    func header(_ kind: PacketKind = .call, _ status: PacketStatus = .ok) -> PacketHeader {
+      PacketHeader(
+        program: program, version: version, procedure: procedure, kind: kind, serial: serial,
+        status: status)
+    }
+    var procedure: Int32 { Int32(truncatingIfNeeded: serial &* 7 &+ version &+ program) }
+  }
+
+  /// The table where an expectation can change it.
+  private final class Table {
+    private var table = CallTable()
+    var count: Int { table.count }
+    var awaitedCount: Int { table.awaitedCount }
+    var calls: [Call] { table.calls }
+    subscript(index: Int) -> Call { table[index] }
+    func find(_ header: PacketHeader) -> Int? { table.find(header) }
+    func insert(_ call: Call, for header: PacketHeader) -> Bool { table.insert(call, for: header) }
+    func answered(at index: Int, _ status: PacketStatus) { table.answered(at: index, status) }
+    func client(at index: Int, _ header: PacketHeader) -> StreamVerdict {
+      table.client(at: index, header)
+    }
+    func server(at index: Int, _ header: PacketHeader) -> StreamVerdict {
+      table.server(at: index, header)
+    }
+    func removeAll(upstream: Int, _ each: (Call) -> Void) {
+      table.removeAll(upstream: upstream, each)
+    }
+  }
+
+  @Test("a call is found by program, version and serial together, until its reply")
+  func find() throws {
+    let table = Table()
+    let key = Key(program: Program.remote, version: 1, serial: 5)
+    #expect(table.find(key.header()) == nil)
+    #expect(table.insert(Call(key.header(), upstream: 2), for: key.header()))
+    let index = try #require(table.find(key.header(.reply)))
+    #expect(table[index].procedure == key.procedure)
+    #expect(table[index].upstream == 2)
+    for other in [
+      Key(program: Program.qemu, version: 1, serial: 5),
+      Key(program: Program.remote, version: 2, serial: 5),
+      Key(program: Program.remote, version: 1, serial: 6),
+    ] { #expect(table.find(other.header()) == nil) }
+    #expect(!table.insert(Call(key.header(), upstream: 3), for: key.header()), "its key is taken")
+    #expect((table.count, table.awaitedCount) == (1, 1))
+    table.answered(at: index, .ok)
+    #expect(table.find(key.header()) == nil)
+    #expect((table.count, table.awaitedCount) == (0, 0))
+  }
+
+  @Test("a call with a stream stays until the stream is over")
+  func stream() throws {
+    let table = Table()
+    let key = Key(program: Program.remote, version: 1, serial: 9)
+    let call = Call(key.header(), upstream: 0, stream: CallStream(isSparse: false))
+    #expect(table.insert(call, for: key.header()))
+    table.answered(at: try #require(table.find(key.header())), .ok)
+    #expect((table.count, table.awaitedCount) == (1, 0))
+    var data = key.header(.stream, .continue)
+    data.length = 128
+    #expect(table.server(at: try #require(table.find(data)), data) == .relay)
+    #expect(table.client(at: try #require(table.find(data)), data) == .relay)
+    #expect(table.client(at: try #require(table.find(data)), data) == .relay)
+    let index = try #require(table.find(data))
+    #expect((table[index].bytesUp, table[index].bytesDown) == (200, 100))
+    #expect(table.client(at: index, key.header(.stream, .ok)) == .relay)
+    #expect(table.client(at: index, data) == .drop)
+    #expect(table[index].bytesUp == 200, "what is dropped is not counted")
+    #expect(table.server(at: index, key.header(.stream, .ok)) == .relay)
+    #expect(table.find(data) == nil)
+    #expect(table.calls.isEmpty)
+  }
+
+  @Test("a refused call has no stream")
+  func refused() throws {
+    let table = Table()
+    let key = Key(program: Program.remote, version: 1, serial: 9)
+    let call = Call(key.header(), upstream: 0, stream: CallStream(isSparse: false))
+    #expect(table.insert(call, for: key.header()))
+    table.answered(at: try #require(table.find(key.header())), .error)
+    #expect(table.calls.isEmpty)
+  }
+
+  @Test("a stream that failed before its call was answered still waits for that answer")
+  func failedFirst() throws {
+    let table = Table()
+    let key = Key(program: Program.remote, version: 1, serial: 9)
+    let call = Call(key.header(), upstream: 0, stream: CallStream(isSparse: false))
+    #expect(table.insert(call, for: key.header()))
+    let failure = key.header(.stream, .error)
+    #expect(table.server(at: try #require(table.find(failure)), failure) == .relay)
+    #expect((table.count, table.awaitedCount) == (1, 1))
+    table.answered(at: try #require(table.find(failure)), .ok)
+    #expect((table.count, table.awaitedCount) == (0, 0))
+  }
+
+  @Test("stream packets of a call without a stream are dropped")
+  func noStream() throws {
+    let table = Table()
+    let key = Key(program: Program.remote, version: 1, serial: 9)
+    #expect(table.insert(Call(key.header(), upstream: 0), for: key.header()))
+    let data = key.header(.stream, .continue)
+    let index = try #require(table.find(data))
+    #expect(table.client(at: index, data) == .drop)
+    #expect(table.server(at: index, data) == .drop)
+    #expect(table.count == 1)
+  }
+
+  @Test("the calls of an upstream end in the order of their serials, each once")
+  func removeAll() {
+    let table = Table()
+    for serial in [9, 3, 7, 1, 8, 2] as [UInt32] {
+      let key = Key(program: Program.remote, version: 1, serial: serial)
+      #expect(table.insert(Call(key.header(), upstream: Int(serial) % 2), for: key.header()))
+    }
+    var told: [UInt32] = []
+    table.removeAll(upstream: 1) { told.append($0.serial) }
+    #expect(told == [1, 3, 7, 9])
+    table.removeAll(upstream: 1) { told.append($0.serial) }
+    #expect(told.count == 4)
+    #expect(Set(table.calls.map(\.serial)) == [2, 8])
+    #expect(table.awaitedCount == 2)
+  }
+
+  /// Few serials far apart and close together, so that searches collide, pass over each other and go round
+  /// the end of the table; removals leave no holes in their way.
+  @Test("the table holds what a dictionary holds", arguments: 0..<300 as Range<UInt64>)
+  func model(seed: UInt64) throws {
+    var random = Seed(seed)
+    let table = Table()
+    var model: [Key: Call] = [:]
+    let spread = UInt32(1) << UInt32(random.pick(0...24))
+    func key() -> Key {
+      Key(
+        program: random.once(in: 4) ? Program.qemu : Program.remote,
+        version: random.once(in: 8) ? 2 : 1,
+        serial: UInt32(random.pick(0...40)) &* spread &+ (random.once(in: 3) ? .max - 5 : 0))
+    }
+    for _ in 0..<400 {
+      let key = key()
+      let index = table.find(key.header())
+      #expect((index == nil) == (model[key] == nil))
+      if let index { #expect(table[index].procedure == key.procedure) }
+      switch random.pick(0...9) {
+      case 0...4:
+        let call = Call(
+          key.header(), upstream: random.pick(0...3),
+          stream: random.once(in: 3) ? CallStream(isSparse: false) : nil)
+        #expect(table.insert(call, for: key.header()) == (model[key] == nil))
+        if model[key] == nil { model[key] = call }
+      case 5...7:
+        guard let index, var call = model[key], !call.isAnswered else { break }
+        let status: PacketStatus = random.once(in: 4) ? .error : .ok
+        table.answered(at: index, status)
+        call.isAnswered = true
+        model[key] = call.stream != nil && status == .ok ? call : nil
+      case 8:
+        guard let index, model[key]?.stream != nil, model[key]?.isAnswered == true else { break }
+        #expect(table.server(at: index, key.header(.stream, .error)) == .relay)
+        model[key] = nil
+      default:
+        guard random.once(in: 10) else { break }
+        let upstream = random.pick(0...3)
+        var told: Set<Key> = []
+        table.removeAll(upstream: upstream) { call in
+          told.insert(Key(program: call.program, version: call.version, serial: call.serial))
+        }
+        #expect(told == Set(model.filter { $0.value.upstream == upstream }.keys))
+        model = model.filter { $0.value.upstream != upstream }
+      }
+      #expect(table.count == model.count)
+      #expect(table.awaitedCount == model.values.count { !$0.isAnswered })
+    }
+    for key in model.keys { #expect(table.find(key.header()) != nil) }
+    #expect(
+      Set(table.calls.map { Key(program: $0.program, version: $0.version, serial: $0.serial) })
+        == Set(model.keys))
+  }
+}

@@ -1,0 +1,92 @@
+// Descriptors on their way through a relay.
+import Testing
+
+@testable import Streams
+
+@Suite("relay: descriptors")
+struct RelayDescriptorTests {
+  /// A call that announces descriptors, without its carriers.
+  private func carrying(_ serial: UInt32, _ count: UInt32, kind: PacketKind = .callWithDescriptors)
+    -> [UInt8]
+  {
+    Stamp.packet(PacketHeader(procedure: 3, kind: kind, serial: serial), Stamp.bytes(count))
+  }
+
+  @Test("descriptors go with their call and come with their reply")
+  func descriptors() {
+    let desk = Desk()
+    desk.fromClient(carrying(1, 2), [0], descriptor: 50)
+    #expect(desk.backends[0].sent.isEmpty, "half of it is not forwarded")
+    desk.fromClient([0], descriptor: 51)
+    #expect(desk.backends[0].sent == [.bytes(carrying(1, 2)), .descriptor(50), .descriptor(51)])
+    let answer = carrying(1, 1, kind: .replyWithDescriptors)
+    desk.fromBackend(0, answer)
+    #expect(desk.client.sent.isEmpty)
+    desk.fromBackend(0, [0], descriptor: 60)
+    #expect(desk.client.sent == [.bytes(answer), .descriptor(60)])
+    #expect(desk.backends[0].discarded == [50, 51], "what was sent is closed here")
+    #expect(desk.client.discarded == [60])
+  }
+
+  @Test("descriptors that do not fit what was announced end the client's connection")
+  func wrongDescriptors() {
+    let missing = Desk()
+    missing.fromClient(carrying(1, 1), [0])
+    #expect(missing.violation == "call announces more descriptors than came with it")
+    let stray = Desk()
+    stray.fromClient([0], descriptor: 50)
+    #expect(stray.violation == "descriptor outside a packet that announces one")
+    let ordinary = Desk()
+    ordinary.fromClient(Array(call(1).prefix(5)), descriptor: 50)
+    #expect(ordinary.violation == nil, "its packet is not there yet")
+    ordinary.fromClient(Array(call(1).dropFirst(5)))
+    #expect(ordinary.violation == "descriptor with an ordinary byte")
+    let heaped = Desk()
+    heaped.fromClient(Stamp.bytes(2000))
+    for _ in 0..<300 where heaped.relay.clientEnd == nil { heaped.fromClient([0], descriptor: 50) }
+    #expect(heaped.violation == "more than 256 descriptors at a time")
+  }
+
+  @Test("no descriptor goes over a connection that cannot carry it", arguments: [20, 600])
+  func withoutSocket(padding: Int) {
+    let body = Stamp.bytes(1, padding: padding)
+    let desk = Desk(largestWhole: 128, clientCarries: false)
+    desk.fromClient(
+      Stamp.packet(PacketHeader(procedure: 3, kind: .callWithDescriptors, serial: 1), body)
+        .dropLast(10) + [])
+    desk.fromClient(body.suffix(10) + [0])
+    #expect(desk.violation == "packet with descriptors on a connection that cannot carry any")
+    let other = Desk(largestWhole: 128, clientCarries: false)
+    other.fromClient(call(1))
+    let answer = Stamp.packet(
+      PacketHeader(procedure: 3, kind: .replyWithDescriptors, serial: 1), body)
+    other.fromBackend(0, Array(answer.dropLast(10)))
+    other.fromBackend(0, body.suffix(10) + [0], descriptor: 60)
+    #expect(other.violation == "asked for a descriptor, which its connection cannot carry")
+    #expect(other.backends[0].discarded == [60])
+    #expect(other.ended.isEmpty, "it is not the backend's mistake")
+  }
+
+  @Test("descriptors a daemon sends back behind a refusal are dropped, and nothing is out of step")
+  func sentBack() {
+    let desk = Desk()
+    desk.fromClient(carrying(1, 2), [0], descriptor: 50)
+    desk.fromClient([0], descriptor: 51)
+    desk.fromClient(call(2))
+    desk.fromBackend(0, reply(1, 3, .error, Stamp.bytes(39)), [0], descriptor: 70)
+    desk.fromBackend(0, [0], descriptor: 71)
+    desk.fromBackend(0, reply(2))
+    #expect(desk.toClient().map(\.serial) == [1, 2])
+    #expect(desk.backends[0].discarded == [50, 51, 70, 71])
+    #expect(desk.ended.isEmpty)
+  }
+
+  @Test("a reply that lacks its descriptors ends the upstream")
+  func replyWithout() {
+    let desk = Desk()
+    desk.fromClient(call(1))
+    desk.fromBackend(0, carrying(1, 1, kind: .replyWithDescriptors), [0])
+    #expect(desk.upstreamViolation == "reply announces more descriptors than came with it")
+    #expect(desk.toClient().map(\.header.status) == [.error])
+  }
+}

@@ -1,0 +1,239 @@
+// Which packet goes where, and which goes nowhere.
+import Testing
+
+@testable import Streams
+
+@Suite("relay: packets")
+struct RelayPacketTests {
+  @Test("a packet that was forwarded is the packet that came, newer procedures included")
+  func untouched() {
+    let desk = Desk()
+    let packets = [
+      call(1, 3, [1, 2, 3, 4, 5]), call(2, 9999, Stamp.bytes(7)), call(3, 318),
+      Stamp.packet(PacketHeader(program: Program.qemu, procedure: 1, kind: .call, serial: 4), [9]),
+      Stamp.packet(PacketHeader(program: Program.lxc, procedure: 1, kind: .call, serial: 5), []),
+      Stamp.packet(
+        PacketHeader(procedure: 3, kind: .callWithDescriptors, serial: 6), Stamp.bytes(0)),
+    ]
+    for packet in packets { desk.fromClient(packet) }
+    #expect(
+      difference(desk.backends[0].takeBytes(), packets.dropLast().flatMap { $0 }) == nil,
+      "five at a time")
+    let replies = [
+      reply(2, 9999, .ok, [5]), reply(1, 3, .error, Stamp.bytes(1)),
+      Stamp.packet(PacketHeader(program: Program.qemu, procedure: 1, kind: .reply, serial: 4), [8]),
+    ]
+    for packet in replies { desk.fromBackend(0, packet) }
+    #expect(difference(desk.client.takeBytes(), replies.flatMap { $0 }) == nil)
+    #expect(difference(desk.backends[0].takeBytes(), packets[5]) == nil)
+  }
+
+  @Test(
+    "events of any program keep their order among replies and streams, and need an open connection")
+  func events() {
+    let desk = Desk(isOpen: false)
+    desk.fromBackend(0, event(1))
+    #expect(desk.toClient().isEmpty)
+    desk.relay.isOpen = true
+    desk.fromClient(call(1, SimulatedBackend.download))
+    let qemu = Stamp.packet(
+      PacketHeader(program: Program.qemu, procedure: 6, kind: .message, serial: 1), [1])
+    desk.fromBackend(
+      0, event(2), reply(1, SimulatedBackend.download), event(3),
+      stream(1, SimulatedBackend.download, .continue, [1]), qemu, event(4))
+    #expect(
+      desk.toClient().map { [$0.header.kind.rawValue, UInt32($0.payload.last ?? 0)] } == [
+        [2, 2], [1, 0], [2, 3], [3, 1], [2, 1], [2, 4],
+      ])
+    #expect(desk.relay.counters.events == 4)
+  }
+
+  @Test("replies nobody waits for are dropped")
+  func unwantedReplies() {
+    let desk = Desk(backends: 2)
+    desk.homes[.storage] = 1
+    desk.fromClient(call(1), call(2, 84))
+    desk.fromBackend(0, reply(9), reply(2, 84))
+    desk.fromBackend(1, reply(1))
+    #expect(desk.toClient().isEmpty, "unknown, or from the wrong daemon")
+    desk.fromBackend(0, reply(1), reply(1))
+    #expect(desk.toClient().map(\.serial) == [1], "once")
+    desk.fromBackend(
+      0, Stamp.packet(PacketHeader(version: 2, procedure: 84, kind: .reply, serial: 2), []))
+    desk.fromBackend(
+      0,
+      Stamp.packet(PacketHeader(program: Program.qemu, procedure: 84, kind: .reply, serial: 2), []))
+    #expect(desk.toClient().isEmpty)
+    #expect(desk.ended.isEmpty)
+    #expect(desk.relay.counters.dropped == 6)
+  }
+
+  @Test("stream packets without a stream are dropped, in both directions")
+  func unwantedStreams() {
+    let desk = Desk(backends: 2)
+    let download = SimulatedBackend.download
+    desk.homes[.storage] = 1
+    desk.fromClient(stream(1, download, .continue, [1]))
+    desk.fromClient(call(1, download), call(2))
+    desk.fromBackend(1, reply(1, download))
+    _ = desk.toClient()
+    _ = desk.toBackend(0)
+    _ = desk.toBackend(1)
+    desk.fromClient(
+      stream(1, 208, .continue, [1]), stream(2, 3, .continue, [1]), stream(3, download, .ok))
+    #expect(desk.toBackend(0).isEmpty)
+    #expect(desk.toBackend(1).isEmpty)
+    desk.fromBackend(0, stream(1, download, .continue, [1]), stream(2, 3, .continue, [1]))
+    desk.fromBackend(1, stream(1, 208, .continue, [1]), stream(9, download, .ok))
+    #expect(desk.toClient().isEmpty)
+    #expect(desk.ended.isEmpty)
+    #expect(desk.relay.clientEnd == nil)
+    desk.fromBackend(1, stream(1, download, .continue, [1]))
+    #expect(desk.toClient().map(\.payload) == [[1]])
+  }
+
+  @Test("kinds no client sends are dropped, and kinds no server sends end the upstream")
+  func kinds() {
+    for kind in [1, 2, 7, 99, UInt32.max] {
+      let desk = Desk()
+      desk.fromClient(
+        Stamp.packet(PacketHeader(procedure: 3, kind: PacketKind(rawValue: kind), serial: 1), [1]),
+        call(2))
+      #expect(desk.toBackend().map(\.serial) == [2], "kind \(kind)")
+    }
+    for kind in [0, 4, 7, UInt32.max] {
+      let desk = Desk()
+      desk.fromBackend(
+        0,
+        Stamp.packet(
+          PacketHeader(procedure: 3, kind: PacketKind(rawValue: kind), serial: 1), Stamp.bytes(0)))
+      #expect(desk.upstreamViolation == "packet of type \(kind), which no server sends")
+      #expect(desk.relay.clientEnd == nil)
+    }
+  }
+
+  @Test("keepalive stays on its hop")
+  func keepAlive() {
+    let desk = Desk()
+    let odd = Packets.keepAlive(7)
+    desk.fromClient(ping, pong, odd)
+    #expect(desk.client.takeBytes() == pong)
+    desk.fromBackend(0, ping, pong, odd)
+    #expect(desk.backends[0].takeBytes() == pong)
+    #expect(desk.toClient().isEmpty)
+    let second = Stamp.packet(
+      PacketHeader(program: Program.keepAlive, version: 2, procedure: 1, kind: .message, serial: 0),
+      [])
+    desk.fromClient(second)
+    #expect(desk.toClient().isEmpty)
+    #expect(desk.relay.receivedFromClient == 4 * 28)
+  }
+
+  @Test("the owner sees every call before the client is open, then those that concern it")
+  func owner() {
+    let desk = Desk(isOpen: false)
+    desk.isAnswered = { _ in true }
+    desk.fromClient(call(1, 3, [1, 2, 3, 4]), call(2, Remote.authList))
+    #expect(desk.asked.map(\.header.serial) == [1, 2])
+    #expect(desk.asked.first?.body == [1, 2, 3, 4])
+    #expect(desk.toClient().map(\.serial) == [1, 2])
+    #expect(desk.toBackend().isEmpty)
+    desk.relay.isOpen = true
+    desk.isAnswered = { $0.procedure == Remote.connectClose }
+    let concern: [Int32] = [1, 2, 60, 66, 67, 68, 69, 70, 110, 419]
+    for procedure in 0...453 as ClosedRange<Int32> {
+      let before = desk.asked.count
+      desk.fromClient(call(10 + UInt32(procedure), procedure))
+      #expect((desk.asked.count > before) == concern.contains(procedure), "\(procedure)")
+      let serials = desk.toBackend().map(\.serial)
+      #expect(serials == (procedure == Remote.connectClose ? [] : [10 + UInt32(procedure)]))
+      desk.fromBackend(0, reply(10 + UInt32(procedure), procedure))
+      desk.fromBackend(
+        0,
+        Packets.streamError(
+          program: Program.remote, procedure: procedure, serial: 10 + UInt32(procedure),
+          desk.farewell))
+    }
+    for (program, version) in [
+      (Program.keepAlive, 1), (0x0690_0690, 1), (Program.remote, 2), (Program.qemu, 0),
+    ] as [(UInt32, UInt32)] {
+      let before = desk.asked.count
+      desk.fromClient(
+        Stamp.packet(
+          PacketHeader(program: program, version: version, procedure: 3, kind: .call, serial: 900),
+          []))
+      #expect(desk.asked.count == before + 1, "program \(program) version \(version)")
+      desk.fromBackend(
+        0,
+        Stamp.packet(
+          PacketHeader(program: program, version: version, procedure: 3, kind: .reply, serial: 900),
+          []))
+    }
+  }
+
+  @Test(
+    "the reply to a call of the broker's own goes to the owner alone, behind what the client sent")
+  func ownCall() {
+    let desk = Desk()
+    desk.fromClient(call(5), call(6))
+    desk.backends[0].room = 0
+    desk.fromClient(call(7))
+    desk.relay.call(0, serial: 8, call(8, Remote.connectClose), behindClient: true)
+    desk.backendReads()
+    #expect(desk.toBackend().map(\.serial) == [5, 6, 7, 8])
+    desk.fromBackend(0, reply(6), reply(8, Remote.connectClose, .ok, [1, 2]), reply(5))
+    #expect(desk.toClient().map(\.serial) == [6, 5])
+    #expect(desk.answers.map(\.header.serial) == [8])
+    #expect(desk.answers.first?.body == [1, 2])
+    desk.fromBackend(0, reply(8, Remote.connectClose))
+    #expect(desk.answers.count == 1)
+  }
+
+  @Test("a serial that is under way cannot be used again, one that is over can")
+  func serials() {
+    let desk = Desk()
+    desk.fromClient(call(1))
+    desk.fromBackend(0, reply(1))
+    desk.fromClient(call(1))
+    #expect(desk.relay.clientEnd == nil)
+    desk.fromClient(call(1, 23))
+    #expect(desk.violation == "serial 1 is used twice at a time")
+  }
+
+  @Test(
+    "a hole on a stream that is not sparse ends its sender's connection", arguments: [true, false])
+  func holes(isSparse: Bool) {
+    let arguments = VolumeTransferArguments(
+      pool: "p", name: "v", key: "k", offset: 0, length: 0, flags: isSparse ? 1 : 0
+    ).encoded
+    let hole = Stamp.packet(
+      PacketHeader(procedure: 208, kind: .streamHole, serial: 1, status: .continue),
+      StreamHole(length: 1 << 20).encoded)
+    let desk = Desk()
+    desk.fromClient(call(1, 208, arguments))
+    desk.fromBackend(0, reply(1, 208))
+    desk.fromClient(hole)
+    #expect(desk.violation == (isSparse ? nil : "hole on stream 1, which is not sparse"))
+    let other = Desk()
+    other.fromClient(call(1, 208, arguments))
+    other.fromBackend(0, reply(1, 208))
+    other.fromBackend(0, hole)
+    #expect(
+      other.upstreamViolation == (isSparse ? nil : "stream 1 sent a packet out of its order"))
+    #expect(other.relay.clientEnd == nil)
+  }
+
+  @Test(
+    "a length outside the limits ends the connection it came on",
+    arguments: [UInt32(0), 27, 33_554_437])
+  func lengths(length: UInt32) {
+    let desk = Desk()
+    desk.fromClient(call(1), Stamp.bytes(length, 0, 0, 0, 0, 0, 0))
+    #expect(desk.violation == "packet length \(length) is outside 28...33554436")
+    let other = Desk()
+    other.fromClient(call(1))
+    other.fromBackend(0, reply(1), Stamp.bytes(length, 0, 0, 0, 0, 0, 0))
+    #expect(other.upstreamViolation == "packet length \(length) is outside 28...33554436")
+    #expect(other.toClient().map(\.serial) == [1])
+  }
+}

@@ -1,0 +1,261 @@
+// The relay between a client and up to three backends, with everything going wrong that can.
+import Testing
+
+@testable import Streams
+
+/// One run of the relay against simulated ends, all from one seed.
+private final class World: RelayOwner {
+  static let segment = 256
+  static let largestWhole = 320
+  static let marks = Marks(high: 512, ahead: 512, own: 256)
+
+  let seed: UInt64
+  var random: Seed
+  let pool = SegmentPool(capacity: World.segment, spare: 4)
+  let client: SimulatedClient
+  private var made: Relay?
+  var relay: Relay { made! }
+  var backends: [SimulatedBackend] = []
+  /// Drivers with a daemon of their own in this world.
+  let modular: Set<Driver>
+  var deaths: Set<Driver> = []
+  var mainIsGone = false
+  var ownError: [UInt32] = []
+
+  init(seed: UInt64) {
+    self.seed = seed
+    random = Seed(seed)
+    modular = random.once(in: 2) ? [.storage, .network] : random.once(in: 2) ? [.storage] : []
+    client = SimulatedClient(seed: random.next())
+    client.socket.capacity = random.pick(64...2000)
+    made = Relay(
+      client: client.socket, owner: self, pool: pool, maxRequests: random.pick(1...6),
+      marks: World.marks, largestWhole: World.largestWhole)
+    _ = open(.hypervisor)
+    relay.isOpen = true
+  }
+
+  // MARK: The owner
+
+  func home(_ driver: Driver) -> Driver { modular.contains(driver) ? driver : .hypervisor }
+
+  func open(_ driver: Driver) -> Int {
+    let backend = SimulatedBackend(
+      number: backends.count,
+      slot: relay.upstreams.firstIndex { $0 == nil } ?? relay.upstreams.count,
+      driver: driver, seed: random.next())
+    backend.socket.capacity = random.pick(64...2000)
+    let slot = relay.add(upstream: backend.socket)
+    #expect(slot == backend.slot)
+    backends.append(backend)
+    return slot
+  }
+
+  func route(to driver: Driver) -> Result<Route, RemoteError> {
+    let home = home(driver)
+    if let alive = backends.last(where: { $0.driver == home }), relay.upstreams[alive.slot] != nil,
+      !(home == .hypervisor && mainIsGone), isCurrent(alive)
+    {
+      return .success(Route(slot: alive.slot, isLasting: random.once(in: 2)))
+    }
+    if home == .hypervisor {
+      return .failure(RemoteError(.internalError, "client socket is closed"))
+    }
+    return .success(Route(slot: open(home), isLasting: true))
+  }
+
+  private func isCurrent(_ backend: SimulatedBackend) -> Bool {
+    relay.upstreams[backend.slot]?.link.transport === backend.socket
+  }
+
+  func answers(_ call: PacketHeader, body: [UInt8]) -> Bool { false }
+  func upstream(_ slot: Int, answered reply: PacketHeader, body: [UInt8]) {}
+
+  func upstream(_ slot: Int, ended reason: LinkEnd) {
+    let backend = backends.last { $0.slot == slot && isCurrent($0) }
+    deaths.insert(backend?.driver ?? .hypervisor)
+    if backend?.driver == .hypervisor { mainIsGone = true }
+    relay.remove(upstream: slot, telling: RemoteError(.systemError, "backend is gone", int1: 5))
+  }
+
+  // MARK: Steps
+
+  func relayTurn(_ which: Int) {
+    guard relay.clientEnd == nil else { return }
+    if which == 0 {
+      let ready = readiness(client.socket, relay.clientInterest)
+      if !ready.isEmpty { relay.clientReady(ready) }
+      return
+    }
+    let backend = backends[which - 1]
+    guard isCurrent(backend) else { return }
+    let ready = readiness(backend.socket, relay.upstreamInterest(backend.slot))
+    if !ready.isEmpty { relay.upstreamReady(backend.slot, ready) }
+  }
+
+  private func readiness(_ socket: ScriptedTransport, _ interest: Interest) -> Interest {
+    var ready: Interest = []
+    if interest.contains(.read), socket.isReadable { ready.insert(.read) }
+    if interest.contains(.write), socket.isWritable { ready.insert(.write) }
+    return ready
+  }
+
+  func openHeld(_ backend: SimulatedBackend) {
+    guard !backend.isOpen, isCurrent(backend) else { return }
+    backend.isOpen = true
+    relay.upstreamIsOpen(backend.slot)
+    relay.settle()
+  }
+
+  func chaos() {
+    switch random.pick(0...11) {
+    case 0...2: client.act(&random, mayStart: true)
+    case 3: client.read()
+    case 4...6:
+      if let backend = backends.randomElement(using: &random), !backend.isDead {
+        backend.read()
+        backend.act(&random)
+      }
+    case 7: relayTurn(0)
+    case 8...9: relayTurn(random.pick(1...backends.count))
+    case 10: if let backend = backends.randomElement(using: &random) { openHeld(backend) }
+    default:
+      if random.once(in: 4) { client.socket.isStalled.toggle() }
+      if random.once(in: 4), let backend = backends.randomElement(using: &random) {
+        backend.socket.isStalled.toggle()
+      }
+      if random.once(in: 30), let backend = backends.randomElement(using: &random), !backend.isDead
+      {
+        backend.die(&random)
+      }
+      if random.once(in: 400) { client.die() }
+    }
+  }
+
+  /// Everybody does their work, nobody stalls or dies: all that was begun must come to its end.
+  func calm() -> Bool {
+    client.socket.isStalled = false
+    for round in 0..<4000 {
+      for backend in backends {
+        backend.socket.isStalled = false
+        openHeld(backend)
+      }
+      client.act(&random, mayStart: false)
+      client.read()
+      relayTurn(0)
+      for (index, backend) in backends.enumerated() {
+        if !backend.isDead {
+          backend.read()
+          backend.act(&random)
+        }
+        relayTurn(index + 1)
+      }
+      if relay.clientEnd != nil { return true }
+      if round % 8 == 0, client.isQuiet, !client.isDead, relay.waitingForClient == 0,
+        backends.allSatisfy({ $0.isQuiet && ($0.socket.available == 0 || !isCurrent($0)) })
+      {
+        return true
+      }
+    }
+    return false
+  }
+
+  // MARK: What must hold
+
+  /// Bytes that may wait: the mark, what one read adds, and the broker's own small packets.
+  private var bound: Int {
+    (relay.upstreams.count + relay.farewells.count + 2)
+      * (World.marks.high + 2 * World.segment + World.largestWhole + 600)
+  }
+
+  func checkBounds() -> String? {
+    if relay.waitingForClient > bound {
+      return "\(relay.waitingForClient) bytes wait for the client"
+    }
+    if relay.waitingForUpstreams > bound {
+      return "\(relay.waitingForUpstreams) bytes wait for the upstreams"
+    }
+    return client.problem ?? backends.lazy.compactMap { $0.problem }.first
+  }
+
+  func checkEnd() -> String? {
+    if let end = relay.clientEnd {
+      switch end {
+      case .brokenOff where !deaths.isEmpty: break
+      case .closed where client.isDead, .failed where client.isDead: break
+      default: return "client ended: \(end)"
+      }
+    } else if client.partial > 0 {
+      return "client is left with \(client.partial) bytes of a packet"
+    }
+    for serial in client.errors where deaths.isEmpty {
+      // Only a refused call with descriptors fails by itself.
+      if !ownErrors.contains(serial) { return "call \(serial) failed although nobody died" }
+    }
+    return checkForwarded()
+  }
+
+  private var ownErrors: Set<UInt32> {
+    Set(
+      client.sent.values.joined().compactMap { packet in
+        let header = packet.withUnsafeBytes { PacketHeader(at: $0.baseAddress!) }
+        return header.kind == .callWithDescriptors ? header.serial : nil
+      })
+  }
+
+  /// What a backend received is what the client sent, byte for byte and in order. Stream packets may be
+  /// missing where the stream was over, anything behind a death.
+  private func checkForwarded() -> String? {
+    // Drivers that share a daemon interleave; their packets are told apart by their bytes.
+    for driver in [Driver.hypervisor, .storage, .network] {
+      let sent = client.sent[driver] ?? []
+      let mine = Set(sent)
+      var position = 0
+      for backend in backends where backend.driver == home(driver) {
+        for packet in backend.received where mine.contains(packet) {
+          while position < sent.count, sent[position] != packet {
+            let kind = sent[position].withUnsafeBytes { PacketHeader(at: $0.baseAddress!).kind }
+            if kind != .stream, deaths.isEmpty, !client.isDead {
+              return "a call to \(driver) was lost"
+            }
+            position += 1
+          }
+          if position == sent.count { return "a packet to \(driver) came twice or out of order" }
+          position += 1
+        }
+      }
+    }
+    return nil
+  }
+
+  func run() -> String? {
+    let steps = random.pick(50...400)
+    for _ in 0..<steps {
+      chaos()
+      if let problem = checkBounds() { return problem }
+    }
+    guard calm() else {
+      return "still busy: \(relay.callsUnderWay.count) calls, waiting for client "
+        + "\(relay.waitingForClient), for upstreams \(relay.waitingForUpstreams), "
+        + "client \(client.awaited.count) awaited, pongs \(client.pongs)/\(client.pingsSent)"
+    }
+    client.read()
+    for backend in backends where !backend.isDead { backend.read() }
+    if let problem = checkBounds() ?? checkEnd() { return problem }
+    relay.clear()
+    if pool.heldCount != 0 { return "\(pool.heldCount) segments are still held" }
+    return nil
+  }
+}
+
+@Suite("Simulation")
+struct SimulationTests {
+  @Test("a relay keeps its promises whatever its ends do", arguments: 0..<20)
+  func promises(part: Int) {
+    for seed in UInt64(part * 500)..<UInt64(part * 500 + 500) {
+      let problem = World(seed: seed).run()
+      #expect(problem == nil, "seed \(seed)")
+      if problem != nil { return }
+    }
+  }
+}

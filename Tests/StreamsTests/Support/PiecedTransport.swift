@@ -1,0 +1,82 @@
+// A socket whose every read and write is what a test says.
+@testable import Streams
+
+/// Each read is one piece, each send takes as much as is allowed.
+final class PiecedTransport: Transport {
+  var carriesDescriptors = true
+  private var pieces: [(bytes: ArraySlice<UInt8>, descriptor: Int32)] = []
+  /// What a read comes to when there are no pieces.
+  var afterwards = Outcome.blocked(.read)
+
+  var hasPieces: Bool { !pieces.isEmpty }
+
+  /// One send, as it was taken.
+  enum Sent: Equatable {
+    case bytes([UInt8])
+    case descriptor(Int32)
+  }
+  private(set) var sent: [Sent] = []
+  private(set) var discarded: [Int32] = []
+  /// How much is taken before it blocks, and at most by one send.
+  var room = Int.max
+  var perSend = Int.max
+
+  /// A piece for one read; a descriptor comes with its last byte.
+  func supply(_ bytes: ArraySlice<UInt8>, descriptor: Int32 = -1) {
+    pieces.append((bytes, descriptor))
+  }
+
+  func receive(into rooms: UnsafeBufferPointer<Run>, descriptor: inout Int32) -> Outcome {
+    guard !pieces.isEmpty else { return afterwards }
+    var moved = 0
+    for room in rooms {
+      let part = pieces[0].bytes.prefix(room.count)
+      UnsafeMutableRawBufferPointer(start: room.base, count: room.count).copyBytes(from: part)
+      pieces[0].bytes = pieces[0].bytes.dropFirst(part.count)
+      moved += part.count
+    }
+    if pieces[0].bytes.isEmpty {
+      let piece = pieces.removeFirst()
+      if piece.descriptor >= 0 { descriptor = piece.descriptor }
+    }
+    return .moved(moved)
+  }
+
+  func send(_ runs: UnsafeBufferPointer<Run>) -> Outcome {
+    guard room > 0 else { return .blocked(.write) }
+    var taken: [UInt8] = []
+    for run in runs {
+      let count = min(run.count, min(room, perSend) - taken.count)
+      taken.append(contentsOf: UnsafeRawBufferPointer(start: run.base, count: count))
+    }
+    sent.append(.bytes(taken))
+    room -= taken.count
+    return .moved(taken.count)
+  }
+
+  func send(descriptor: Int32) -> Outcome {
+    guard room > 0 else { return .blocked(.write) }
+    sent.append(.descriptor(descriptor))
+    room -= 1
+    return .moved(1)
+  }
+
+  func discard(descriptor: Int32) { discarded.append(descriptor) }
+
+  /// What was sent, carrier bytes as zeros, and forgets it.
+  func takeBytes() -> [UInt8] {
+    defer { sent = [] }
+    var all: [UInt8] = []
+    for sent in sent {
+      switch sent {
+      case .bytes(let bytes): all += bytes
+      case .descriptor: all.append(0)
+      }
+    }
+    return all
+  }
+
+  var sentDescriptors: [Int32] {
+    sent.compactMap { if case .descriptor(let number) = $0 { number } else { nil } }
+  }
+}

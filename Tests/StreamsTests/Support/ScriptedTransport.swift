@@ -1,0 +1,139 @@
+// A socket that exists only in memory and behaves as badly as the kernel may.
+@testable import Streams
+
+/// One end of a connection. What the peer has sent is cut at random places, what the broker sends is
+/// taken in random portions; a descriptor ends a read, as on a UNIX socket.
+final class ScriptedTransport: Transport {
+  var carriesDescriptors = true
+  private var random: Seed
+  /// What the peer has sent and the broker has not read.
+  private(set) var supply: [UInt8] = []
+  private var supplyHead = 0
+  /// Positions in the whole supply whose bytes carry a descriptor.
+  private var carriers: [(position: Int, descriptor: Int32)] = []
+  private var received = 0
+  private var supplied = 0
+  /// What the broker sent and the peer has not looked at.
+  var taken: [UInt8] = []
+  private(set) var takenDescriptors: [Int32] = []
+  private(set) var discarded: [Int32] = []
+  /// The peer closed its side: the supply ends, and nothing more is taken.
+  var isClosed = false
+  /// The peer does not take anything now.
+  var isStalled = false
+  /// Answers as the kernel does, without cuts and refusals.
+  var isSmooth = false
+  /// How much the peer takes before it must look at it: a socket's buffer.
+  var capacity = 4096
+  private(set) var sends = 0
+
+  init(seed: UInt64) { random = Seed(seed) }
+
+  func supply(_ bytes: [UInt8], descriptors: [Int32] = []) {
+    supply += bytes
+    supplied += bytes.count
+    for descriptor in descriptors {
+      carriers.append((supplied, descriptor))
+      supply.append(0)
+      supplied += 1
+    }
+  }
+
+  /// The last bytes the peer had sent do not arrive.
+  func loseTail(_ count: Int) {
+    let lost = min(count, available)
+    supply.removeLast(lost)
+    supplied -= lost
+    carriers.removeAll { $0.position >= supplied }
+  }
+
+  var available: Int { supply.count - supplyHead }
+  var isReadable: Bool { available > 0 || isClosed }
+  var isWritable: Bool { isClosed || (!isStalled && taken.count < capacity) }
+
+  func receive(into rooms: UnsafeBufferPointer<Run>, descriptor: inout Int32) -> Outcome {
+    if available == 0 { return isClosed ? .end : .blocked(.read) }
+    let room = rooms.reduce(0) { $0 + $1.count }
+    var count = min(room, available)
+    if !isSmooth {
+      count = min(count, random.once(in: 3) ? random.pick(1...8) : random.pick(1...600))
+    }
+    if let next = carriers.first, next.position < received + count {
+      count = next.position - received + 1
+      descriptor = next.descriptor
+      carriers.removeFirst()
+    }
+    var left = count
+    for room in rooms where left > 0 {
+      let part = min(left, room.count)
+      supply.withUnsafeBytes { bytes in
+        if let target = room.base, let source = bytes.baseAddress {
+          target.copyMemory(from: source + supplyHead, byteCount: part)
+        }
+      }
+      supplyHead += part
+      left -= part
+    }
+    received += count
+    if supplyHead > 4096 {
+      supply.removeFirst(supplyHead)
+      supplyHead = 0
+    }
+    return .moved(count)
+  }
+
+  func send(_ runs: UnsafeBufferPointer<Run>) -> Outcome {
+    sends += 1
+    if isClosed { return .failed(32) }
+    if !isWritable || (!isSmooth && random.once(in: 6)) { return .blocked(.write) }
+    let offered = runs.reduce(0) { $0 + $1.count }
+    var left = min(offered, capacity - taken.count)
+    if !isSmooth, random.once(in: 2) { left = min(left, random.pick(1...200)) }
+    let count = left
+    for run in runs where left > 0 {
+      let part = min(left, run.count)
+      taken += UnsafeRawBufferPointer(start: run.base, count: part)
+      left -= part
+    }
+    return .moved(count)
+  }
+
+  func send(descriptor: Int32) -> Outcome {
+    if isClosed { return .failed(32) }
+    if !isWritable || (!isSmooth && random.once(in: 4)) { return .blocked(.write) }
+    taken.append(0)
+    takenDescriptors.append(descriptor)
+    return .moved(1)
+  }
+
+  func discard(descriptor: Int32) { discarded.append(descriptor) }
+}
+
+/// Takes whole packets from the front of what a peer received.
+struct PacketReader {
+  private var bytes: [UInt8] = []
+  private var head = 0
+
+  mutating func feed(_ more: [UInt8]) {
+    // Carriers that have not arrived yet are skipped when they do.
+    let passed = min(head, bytes.count)
+    bytes.removeFirst(passed)
+    head -= passed
+    bytes += more
+  }
+
+  /// Bytes of a packet that is not complete.
+  var rest: Int { bytes.count - head }
+
+  /// The next packet, its header decoded. Carriers are not skipped: see `skipCarriers`.
+  mutating func next() -> (header: PacketHeader, packet: [UInt8])? {
+    guard rest >= Limits.header else { return nil }
+    let header = bytes.withUnsafeBytes { PacketHeader(at: $0.baseAddress! + head) }
+    let length = Int(header.length)
+    guard length >= Limits.header, rest >= length else { return nil }
+    defer { head += length }
+    return (header, Array(bytes[head..<head + length]))
+  }
+
+  mutating func skipCarriers(_ count: Int) { head += count }
+}

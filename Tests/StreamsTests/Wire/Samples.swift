@@ -1,0 +1,49 @@
+// One body of every kind with something in every field, for the tests that treat them all alike.
+import Streams
+
+/// Bodies that between them take every branch of reading and writing.
+let sampleBodies: [any XDRBody & Sendable] = [
+  ConnectOpenArguments(name: "qemu:///system", flags: 1),
+  ConnectOpenArguments(name: nil, flags: 6),
+  FeatureArguments(feature: 10),
+  FeatureResult(supported: 1),
+  AuthListResult(types: [AuthListResult.sasl, AuthListResult.polkit]),
+  AuthPolkitResult(complete: 1),
+  GetURIResult(uri: "qemu:///session"),
+  ConnectionClosedEvent(reason: ConnectionClosedEvent.endOfFile),
+  VolumeTransferArguments(
+    pool: "default", name: "disk.img", key: "/images/disk.img", offset: 1 << 40, length: .max,
+    flags: VolumeTransferArguments.sparse),
+  StreamHole(length: 1 << 20),
+  StreamHole(length: .min, flags: .max),
+  TypedParameter("unix-user-id", .ullong(.max)),
+  SetIdentityArguments(
+    parameters: [
+      TypedParameter("a", .int(-1)),
+      TypedParameter("bb", .uint(.max)),
+      TypedParameter("ccc", .llong(.min)),
+      TypedParameter("dddd", .ullong(.max)),
+      TypedParameter("eeeee", .double(-0.5)),
+      TypedParameter("ffffff", .boolean(true)),
+      TypedParameter("", .string("Grüße, 世界")),
+    ], flags: 7),
+  RemoteError(.systemError, domain: .streams, "cannot write", int1: 28),
+  RemoteError.unset,
+]
+
+extension XDRBody {
+  /// A second body of this one's type, read from bytes of their own, so that a sanitizer sees a read beyond them.
+  static func read(_ bytes: some Collection<UInt8>) throws -> Self {
+    try Array(bytes).withUnsafeBytes { try Self(payload: $0) }
+  }
+}
+
+/// What `read` of an XDR reader makes of `bytes`.
+func reading<Value>(
+  _ bytes: [UInt8], _ read: (inout XDRReader) throws -> Value
+) throws -> Value {
+  try bytes.withUnsafeBytes { bytes in
+    var reader = XDRReader(bytes)
+    return try read(&reader)
+  }
+}

@@ -1,0 +1,40 @@
+// swift-tools-version: 6.1
+// virtbench: the harness that measures the broker beside other ways to the same daemon.
+import PackageDescription
+
+let settings: [SwiftSetting] = [
+  .enableUpcomingFeature("ExistentialAny"),
+  .enableUpcomingFeature("InternalImportsByDefault"),
+  .enableUpcomingFeature("MemberImportVisibility"),
+  .unsafeFlags(["-warnings-as-errors"]),
+  .unsafeFlags(["-enforce-exclusivity=unchecked"], .when(configuration: .release)),
+]
+
+let package = Package(
+  name: "virtbench",
+  products: [.executable(name: "virtbench", targets: ["virtbench"])],
+  dependencies: [
+    .package(name: "virtbroker", path: ".."),
+    .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
+  ],
+  targets: [
+    // The relay no relay in user space can beat by much: C, blocking, knows nothing of the protocol.
+    .executableTarget(name: "limit-relay", path: "limit"),
+    .target(
+      name: "Ends", dependencies: [.product(name: "Streams", package: "virtbroker")],
+      swiftSettings: settings),
+    .target(name: "Gauges", swiftSettings: settings),
+    .executableTarget(
+      name: "virtbench",
+      dependencies: [
+        "Ends", "Gauges", .product(name: "ArgumentParser", package: "swift-argument-parser"),
+      ],
+      swiftSettings: settings),
+    .testTarget(
+      name: "EndsTests",
+      dependencies: ["Ends", "limit-relay", .product(name: "Streams", package: "virtbroker")],
+      swiftSettings: settings),
+    .testTarget(name: "GaugesTests", dependencies: ["Gauges", "Ends"], swiftSettings: settings),
+  ],
+  swiftLanguageModes: [.v6]
+)

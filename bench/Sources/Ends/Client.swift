@@ -1,0 +1,69 @@
+// A raw protocol client: opens a connection and calls, with nothing between it and the socket.
+import Glibc
+import Streams
+
+/// A libvirt client reduced to what a measurement needs. Blocking; one thread uses it.
+public final class Client {
+  let socket: Socket
+  let inflow: Inflow
+  let outflow: Outflow
+  private var lastSerial: UInt32 = 0
+
+  /// Connects and does what every client does first: AUTH_LIST, then CONNECT_OPEN of `name`.
+  public init(to place: Place, opening name: String = "qemu:///system") throws(EndFailure) {
+    socket = try Socket.connect(to: place)
+    inflow = Inflow(socket)
+    outflow = Outflow(socket)
+    try call(Packets.make(nextCall(Remote.authList)))
+    guard try decode(AuthListResult.self).types.first == AuthListResult.none else {
+      throw EndFailure("\(place) asks for authentication, which this client cannot do")
+    }
+    let arguments = ConnectOpenArguments(name: name, flags: 0)
+    try call(Packets.make(nextCall(Remote.connectOpen), arguments))
+  }
+
+  /// Closes as a client does: CONNECT_CLOSE, and waits for its reply.
+  public func close() throws(EndFailure) {
+    try call(Packets.make(nextCall(Remote.connectClose)))
+  }
+
+  /// Sends a call and waits for the reply, whose body is then to be taken; an error becomes a failure.
+  private func call(_ packet: [UInt8]) throws(EndFailure) {
+    try outflow.put(packet)
+    try outflow.flush()
+    try awaitReply(to: packet.withUnsafeBytes { PacketHeader(at: $0.baseAddress!) })
+  }
+
+  /// The header of a new call.
+  func nextCall(_ procedure: Int32) -> PacketHeader {
+    defer { lastSerial &+= 1 }
+    return PacketHeader(procedure: procedure, kind: .call, serial: lastSerial)
+  }
+
+  /// Skips what else arrives until the reply to `call` has, and leaves its body to be taken.
+  func awaitReply(to call: PacketHeader) throws(EndFailure) {
+    while let header = try inflow.header() {
+      guard header.kind == .reply, header.serial == call.serial else { continue }
+      return try check(header)
+    }
+    throw EndFailure(
+      "the daemon closed the connection before the reply to procedure \(call.procedure)")
+  }
+
+  /// A packet with an error in its body becomes a failure with the error's message.
+  func check(_ header: PacketHeader) throws(EndFailure) {
+    guard header.status == .error else { return }
+    let error = try decode(RemoteError.self)
+    throw EndFailure(
+      "procedure \(header.procedure): \(error.message ?? "an error without a message")")
+  }
+
+  private func decode<Body: XDRBody>(_: Body.Type) throws(EndFailure) -> Body {
+    let body = try inflow.body()
+    do throws(Violation) {
+      return try Body(payload: body)
+    } catch {
+      throw EndFailure("undecodable body: \(error)")
+    }
+  }
+}

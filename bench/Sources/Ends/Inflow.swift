@@ -1,0 +1,97 @@
+// What comes in at one end: packets, read in order out of one buffer.
+import Glibc
+public import Streams
+
+/// The receiving side of a blocking connection. Take a header, then its body to the end, then the next.
+///
+/// Bodies come as they were received, in pieces that are valid until the next call: nothing is
+/// copied but what a packet header split across two reads takes.
+public final class Inflow {
+  private let socket: Socket
+  private let room: UnsafeMutableRawBufferPointer
+  private var head = 0
+  private var tail = 0
+  /// Bytes of the current packet's body that were not taken yet.
+  public private(set) var bodyLeft = 0
+  /// Called before a read that may block: the moment to send what was put aside.
+  public var beforeBlocking: () throws(EndFailure) -> Void = {}
+
+  public init(_ socket: Socket, capacity: Int = 262_144) {
+    self.socket = socket
+    room = .allocate(byteCount: capacity, alignment: 4096)
+  }
+  deinit { room.deallocate() }
+
+  /// Whether a whole header has arrived already.
+  public var hasHeader: Bool { bodyLeft == 0 && tail - head >= Limits.header }
+
+  /// Whether there is something to take or to read without waiting.
+  public var isReady: Bool { hasHeader || socket.wait(for: POLLIN, milliseconds: 0) != 0 }
+
+  /// The next packet's header, or nil when the peer closed between two packets.
+  public func header() throws(EndFailure) -> PacketHeader? {
+    try skipBody()
+    while tail - head < Limits.header {
+      guard try fill() else {
+        if tail > head { throw EndFailure("the peer closed inside a packet header") }
+        return nil
+      }
+    }
+    let header = PacketHeader(at: UnsafeRawPointer(room.baseAddress! + head))
+    guard header.length >= UInt32(Limits.header), header.length <= UInt32(Limits.packet) else {
+      throw EndFailure("a packet says it has \(header.length) bytes")
+    }
+    head += Limits.header
+    bodyLeft = Int(header.length) - Limits.header
+    return header
+  }
+
+  /// The next piece of the body, empty at its end.
+  public func piece() throws(EndFailure) -> UnsafeRawBufferPointer {
+    if bodyLeft == 0 { return UnsafeRawBufferPointer(start: nil, count: 0) }
+    if head == tail, try !fill() { throw EndFailure("the peer closed inside a packet") }
+    let count = min(bodyLeft, tail - head)
+    defer {
+      head += count
+      bodyLeft -= count
+    }
+    return UnsafeRawBufferPointer(rebasing: room[head..<head + count])
+  }
+
+  /// The whole body in one piece. For the small ones, which fit into the buffer.
+  public func body() throws(EndFailure) -> UnsafeRawBufferPointer {
+    guard bodyLeft <= room.count else {
+      throw EndFailure("a body of \(bodyLeft) bytes is too long")
+    }
+    while tail - head < bodyLeft {
+      guard try fill() else { throw EndFailure("the peer closed inside a packet") }
+    }
+    return try piece()
+  }
+
+  private func skipBody() throws(EndFailure) {
+    while bodyLeft > 0 { _ = try piece() }
+  }
+
+  /// Reads once, after making room; false at the end.
+  private func fill() throws(EndFailure) -> Bool {
+    try beforeBlocking()
+    if head == tail {
+      head = 0
+      tail = 0
+    } else if tail - head < Limits.header || bodyLeft > room.count - head {
+      memmove(room.baseAddress!, room.baseAddress! + head, tail - head)
+      tail -= head
+      head = 0
+    }
+    while true {
+      let count = recv(socket.descriptor, room.baseAddress! + tail, room.count - tail, 0)
+      if count > 0 {
+        tail += count
+        return true
+      }
+      if count == 0 { return false }
+      if errno != EINTR { throw .system("receiving") }
+    }
+  }
+}

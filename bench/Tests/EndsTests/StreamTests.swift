@@ -1,0 +1,144 @@
+// The synthetic ends carry streams as a real client and a real daemon would.
+import Foundation
+import Streams
+import Testing
+
+@testable import Ends
+
+@Suite("Streams between the synthetic ends")
+struct StreamTests {
+  static let sizes: [UInt64] = [1, 24, 262_119, 262_120, 262_121, 262_144, 262_145, 5_000_001]
+
+  @Test("a download arrives whole, on one stream and on several", arguments: sizes, [1, 3])
+  func download(bytes: UInt64, streams: Int) throws {
+    let client = try Stage().client()
+    try client.download(bytes: bytes, streams: streams, isChecking: true)
+    try client.close()
+  }
+
+  @Test("an upload arrives whole, on one stream and on several", arguments: sizes + [0], [1, 3])
+  func upload(bytes: UInt64, streams: Int) throws {
+    let client = try Stage().client()
+    try client.upload(bytes: bytes, streams: streams)
+    try client.close()
+  }
+
+  @Test("both arrive whole through the C relay, again and again on one connection")
+  func relayed() throws {
+    let stage = try Stage(relayed: true)
+    let client = try stage.client()
+    for bytes in Self.sizes {
+      try client.download(bytes: bytes, streams: 2, isChecking: true)
+      try client.upload(bytes: bytes, streams: 2)
+    }
+    try client.close()
+  }
+
+  @Test("a length of 0 is everything there is", arguments: [UInt64(0), 1, 1_000_000])
+  func everything(size: UInt64) throws {
+    let client = try Stage(volumeBytes: size).client()
+    // The client counts what arrived, so it complains when that is more than the 0 bytes it asked for.
+    if size == 0 {
+      try client.download(bytes: 0, isChecking: true)
+    } else {
+      #expect(throws: EndFailure.self) { try client.download(bytes: 0) }
+    }
+  }
+
+  @Test("an upload that arrives changed is not confirmed")
+  func changed() throws {
+    let client = try Stage().client()
+    var call = client.nextCall(Remote.storageVolUpload)
+    let arguments = VolumeTransferArguments(
+      pool: "", name: "", key: "", offset: 8, length: 0, flags: 0)
+    try client.outflow.put(Packets.make(call, arguments))
+    try client.outflow.flush()
+    try client.awaitReply(to: call)
+    call.kind = .stream
+    call.status = .continue
+    let packet = OutgoingPacket()
+    packet.start(call, position: 9, count: 100)
+    #expect(try packet.send(to: client.socket))
+    call.status = .ok
+    try client.outflow.put(call)
+    try client.outflow.flush()
+    let answer = try #require(try client.inflow.header())
+    #expect(answer.kind == .stream && answer.status == .error)
+    #expect(throws: EndFailure.self) { try client.check(answer) }
+  }
+
+  @Test("calls are answered beside downloads that wait for a slow reader, and nothing interleaves")
+  func slowReader() throws {
+    let stage = try Stage()
+    let client = try stage.client()
+    let bytes: UInt64 = 3_000_000
+    let arguments = VolumeTransferArguments(
+      pool: "", name: "", key: "", offset: 0, length: bytes, flags: 0)
+    var positions: [UInt32: UInt64] = [:]
+    for _ in 0..<4 {
+      let call = client.nextCall(Remote.storageVolDownload)
+      positions[call.serial] = 0
+      try client.outflow.put(Packets.make(call, arguments))
+    }
+    try client.outflow.flush()
+    usleep(50_000)
+    var unanswered = Set(positions.keys)
+    for _ in 0..<1000 {
+      let call = client.nextCall(Remote.connectGetURI)
+      unanswered.insert(call.serial)
+      try client.outflow.put(call)
+    }
+    try client.outflow.flush()
+    usleep(50_000)
+    while let header = try client.inflow.header() {
+      if header.kind == .reply {
+        #expect(unanswered.remove(header.serial) != nil)
+      } else {
+        let position = try #require(positions[header.serial])
+        if client.inflow.bodyLeft == 0 {
+          #expect(position == bytes)
+          positions[header.serial] = nil
+        }
+        while case let piece = try client.inflow.piece(), !piece.isEmpty {
+          #expect(Pattern.matches(piece, at: positions[header.serial]!))
+          positions[header.serial]! += UInt64(piece.count)
+        }
+      }
+      if positions.isEmpty && unanswered.isEmpty { break }
+    }
+    #expect(positions.isEmpty && unanswered.isEmpty)
+    try client.close()
+  }
+
+  @Test(
+    "a finish and an abort before the end are confirmed, and the connection goes on",
+    arguments: [PacketStatus.ok, .error])
+  func early(status: PacketStatus) throws {
+    let client = try Stage().client()
+    var call = client.nextCall(Remote.storageVolDownload)
+    let arguments = VolumeTransferArguments(
+      pool: "", name: "", key: "", offset: 0, length: 0, flags: 0)
+    try client.outflow.put(Packets.make(call, arguments))
+    call.kind = .stream
+    call.status = status
+    try client.outflow.put(call)
+    try client.outflow.flush()
+    var isConfirmed = false
+    while !isConfirmed, let header = try client.inflow.header() {
+      isConfirmed = header.kind == .stream && header.status == .ok
+    }
+    #expect(isConfirmed)
+    try client.download(bytes: 1_000_000, isChecking: true)
+  }
+
+  @Test("nonsense ends its own connection, and the daemon goes on")
+  func nonsense() throws {
+    let stage = try Stage()
+    let (client, other) = (try stage.client(), try stage.client())
+    try client.outflow.put([UInt8](repeating: 0, count: 28))
+    try client.outflow.flush()
+    #expect(try client.inflow.header() == nil)
+    try other.download(bytes: 1_000_000, isChecking: true)
+    try stage.client().close()
+  }
+}

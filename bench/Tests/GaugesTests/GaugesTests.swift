@@ -1,0 +1,70 @@
+// The instruments read what is there.
+import Ends
+import Foundation
+import Testing
+
+@testable import Gauges
+
+@Suite("Gauges")
+struct GaugesTests {
+  @Test(
+    "a quantile of the histogram is that of the sorted values, to one part in 64", arguments: 0..<20
+  )
+  func quantiles(seed: UInt64) {
+    var state = seed &+ 1
+    var histogram = Histogram()
+    var values: [UInt64] = []
+    for _ in 0..<2000 {
+      state = state &* 6_364_136_223_846_793_005 &+ 1_442_695_040_888_963_407
+      // All sizes alike, from nanoseconds to the largest number there is.
+      let value = (state ^ state >> 29) >> (state >> 58)
+      values.append(value)
+      histogram.add(value)
+    }
+    values.sort()
+    for quantile in [0.001, 0.01, 0.5, 0.9, 0.99, 0.999, 1] {
+      let exact = values[Int((Double(values.count) * quantile).rounded(.up)) - 1]
+      let found = histogram.value(at: quantile)
+      #expect(found >= exact && found - exact <= exact / 64)
+    }
+    #expect(histogram.count == 2000)
+    #expect(histogram.largest == values.last)
+  }
+
+  @Test("an empty histogram has quantiles of 0")
+  func empty() {
+    #expect(Histogram().value(at: 0.99) == 0)
+  }
+
+  @Test("median and quartiles are those of the figures, in whatever order")
+  func spread() throws {
+    let spread = try #require(Spread([5, 1, 4, 2, 3]))
+    #expect(spread.median == 3)
+    #expect(spread.lowerQuartile == 2)
+    #expect(spread.upperQuartile == 4)
+    #expect(spread.least == 1 && spread.most == 5 && spread.count == 5)
+    #expect(try #require(Spread([1, 2])).median == 1.5)
+    #expect(Spread([]) == nil)
+  }
+
+  @Test("the clock counts what the process and its children used, and nobody else")
+  func clock() throws {
+    let own = try #require(CPUClock(of: getpid()))
+    let busy = try Child("/bin/sh", ["-c", "while :; do :; done"])
+    defer { busy.stop() }
+    let deadline = Date(timeIntervalSinceNow: 30)
+    var used = 0.0
+    while used < 0.2, Date() < deadline {
+      usleep(10_000)
+      used = try #require(CPUClock(of: busy.pid)).since(own)
+    }
+    #expect(used >= 0.2, "the child's own clock goes on")
+    let both = try #require(CPUClock(of: getpid())).since(own)
+    #expect(both >= used, "a parent's clock includes its child's")
+  }
+
+  @Test("there is no clock of a process that does not exist")
+  func noProcess() {
+    #expect(CPUClock(of: pid_t.max) == nil)
+  }
+}
