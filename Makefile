@@ -14,7 +14,6 @@ sysconfdir ?= /etc
 # Tests are optimised like the product, because the simulation is only worth its name with thousands of seeds;
 # assertions of the tests stay, and so do the exclusivity checks.
 TEST_FLAGS = -Xswiftc -O
-FUZZ_SECONDS ?= 2
 
 .PHONY: all demo test build bench lint install clean setup setup-tests
 all: build
@@ -36,7 +35,7 @@ lint: setup
 
 # The last line printed is the test run's own summary, so the cheaper checks come first.
 test: setup-tests lint
-	scripts/fuzz $(FUZZ_SECONDS)
+	scripts/fuzz check
 	swift build --build-tests $(TEST_FLAGS)
 	swift test --skip-build $(TEST_FLAGS)
 
