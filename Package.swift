@@ -16,6 +16,7 @@ let package = Package(
   products: [
     .executable(name: "virtbrokerd", targets: ["virtbrokerd"]),
     .library(name: "Streams", targets: ["Streams"]),
+    .library(name: "CGnuTLS", targets: ["CGnuTLS"]),
   ],
   dependencies: [
     .package(url: "https://github.com/apple/swift-log", from: "1.16.2")
@@ -23,8 +24,9 @@ let package = Package(
   targets: [
     .systemLibrary(name: "CLibev"),
     .systemLibrary(name: "CGetopt"),
+    .systemLibrary(name: "CGnuTLS"),
     .target(name: "Streams", swiftSettings: settings),
-    .target(name: "Broker", dependencies: ["Streams", "CLibev"], swiftSettings: settings),
+    .target(name: "Broker", dependencies: ["Streams", "CLibev", "CGnuTLS"], swiftSettings: settings),
     .executableTarget(
       name: "virtbrokerd",
       dependencies: ["Broker", "CGetopt", .product(name: "Logging", package: "swift-log")],
