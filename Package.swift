@@ -26,7 +26,8 @@ let package = Package(
     .systemLibrary(name: "CGetopt"),
     .systemLibrary(name: "CGnuTLS"),
     .target(name: "Streams", swiftSettings: settings),
-    .target(name: "Broker", dependencies: ["Streams", "CLibev", "CGnuTLS"], swiftSettings: settings),
+    .target(
+      name: "Broker", dependencies: ["Streams", "CLibev", "CGnuTLS"], swiftSettings: settings),
     .executableTarget(
       name: "virtbrokerd",
       dependencies: ["Broker", "CGetopt", .product(name: "Logging", package: "swift-log")],
