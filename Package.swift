@@ -17,6 +17,7 @@ let package = Package(
     .executable(name: "virtbrokerd", targets: ["virtbrokerd"]),
     .library(name: "Streams", targets: ["Streams"]),
     .library(name: "CGnuTLS", targets: ["CGnuTLS"]),
+    .library(name: "Treadmill", targets: ["Treadmill"]),
   ],
   dependencies: [
     .package(url: "https://github.com/apple/swift-log", from: "1.16.2")
@@ -32,8 +33,13 @@ let package = Package(
       name: "virtbrokerd",
       dependencies: ["Broker", "CGetopt", .product(name: "Logging", package: "swift-log")],
       path: "Sources/Daemon", swiftSettings: settings),
+    // The relay without sockets, to count what a packet costs; the bench runs it as well.
+    .target(
+      name: "Treadmill", dependencies: ["Streams"], path: "Tests/Treadmill",
+      swiftSettings: settings),
+    .target(name: "AllocationCount", path: "Tests/AllocationCount"),
     .testTarget(
-      name: "StreamsTests", dependencies: ["Streams"],
+      name: "StreamsTests", dependencies: ["Streams", "Treadmill", "AllocationCount"],
       resources: [.copy("Golden")], swiftSettings: settings),
     .testTarget(
       name: "BrokerTests", dependencies: ["Broker", "Streams"], swiftSettings: settings),

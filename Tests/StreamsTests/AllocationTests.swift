@@ -1,0 +1,26 @@
+// The data path takes no memory: once warm, a packet costs no allocation, whatever kind it is of.
+import AllocationCount
+import Testing
+import Treadmill
+
+@Suite("Allocations")
+struct AllocationTests {
+  @Test("a relayed packet costs none", arguments: Course.allCases)
+  func perPacket(course: Course) {
+    let treadmill = Treadmill(course)
+    treadmill.run(packets: 200)
+    let (before, bytes) = (allocation_count(), treadmill.bytes)
+    treadmill.run(packets: 10_000)
+    #expect(allocation_count() - before == 0)
+    #expect(treadmill.bytes - bytes >= 10_000 * 28, "packets went through")
+  }
+
+  @Test("the counter counts")
+  func counter() {
+    let before = allocation_count()
+    let memory = UnsafeMutableRawPointer.allocate(byteCount: 100, alignment: 64)
+    let array = [UInt8](repeating: 1, count: Int(memory.load(as: UInt8.self)) + 100)
+    memory.deallocate()
+    #expect(allocation_count() - before >= 2 && array.count >= 100)
+  }
+}
