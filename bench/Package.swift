@@ -20,6 +20,10 @@ let package = Package(
   targets: [
     // The relay no relay in user space can beat by much: C, blocking, knows nothing of the protocol.
     .executableTarget(name: "limit-relay", path: "limit"),
+    // The relay's steps without a kernel, for callgrind and memcheck.
+    .executableTarget(
+      name: "steps", dependencies: [.product(name: "Treadmill", package: "virtbroker")],
+      swiftSettings: settings),
     .target(
       name: "Ends", dependencies: [.product(name: "Streams", package: "virtbroker")],
       swiftSettings: settings),
@@ -27,7 +31,9 @@ let package = Package(
     .executableTarget(
       name: "virtbench",
       dependencies: [
-        "Ends", "Gauges", .product(name: "ArgumentParser", package: "swift-argument-parser"),
+        "Ends", "Gauges",
+        .product(name: "Treadmill", package: "virtbroker"),
+        .product(name: "ArgumentParser", package: "swift-argument-parser"),
       ],
       swiftSettings: settings),
     .testTarget(

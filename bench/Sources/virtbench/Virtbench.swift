@@ -7,7 +7,10 @@ struct Virtbench: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "virtbench",
     abstract: "Measures relays of libvirt's RPC protocol, and the ends they relay between.",
-    subcommands: [EndpointCommand.self, StreamCommand.self, CallsCommand.self, CompareCommand.self])
+    subcommands: [
+      EndpointCommand.self, StreamCommand.self, CallsCommand.self, CompareCommand.self,
+      StepsCommand.self,
+    ])
 }
 
 extension Place: ExpressibleByArgument {

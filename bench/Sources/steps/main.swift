@@ -1,0 +1,21 @@
+// steps COURSE PACKETS: the relay's steps for that many packets, without sockets, for a profiler to count.
+import Glibc
+import Treadmill
+
+let arguments = CommandLine.arguments
+guard arguments.count == 3, let course = Course(rawValue: arguments[1]),
+  let packets = Int(arguments[2]), packets > 0
+else {
+  let courses = Course.allCases.map(\.rawValue).joined(separator: "|")
+  let usage = "usage: steps \(courses) PACKETS\n"
+  _ = write(STDERR_FILENO, usage, usage.utf8.count)
+  exit(2)
+}
+let treadmill = Treadmill(course)
+// What is made once, on the first packets, is the same whatever follows.
+treadmill.run(packets: 200)
+let clock = ContinuousClock()
+let elapsed = clock.measure { treadmill.run(packets: packets) }
+let nanoseconds =
+  Double(elapsed.components.seconds) * 1e9 + Double(elapsed.components.attoseconds) / 1e9
+print(nanoseconds / Double(packets))
