@@ -1,0 +1,123 @@
+// The built program, from its command line to its report.
+import Ends
+import Foundation
+import Testing
+
+@testable import virtbench
+
+@Suite("Compare")
+struct CompareTests {
+  /// A directory that goes away with it.
+  private final class Scratch {
+    let url = FileManager.default.temporaryDirectory
+      .appendingPathComponent("virtbench-test.\(UUID().uuidString.prefix(8))")
+    init() throws {
+      try FileManager.default.createDirectory(at: url, withIntermediateDirectories: true)
+    }
+    deinit { try? FileManager.default.removeItem(at: url) }
+    func path(_ name: String) -> String { url.appendingPathComponent(name).path }
+  }
+
+  private var program: String {
+    URL(fileURLWithPath: "/proc/self/exe").resolvingSymlinksInPath().deletingLastPathComponent()
+      .appendingPathComponent("virtbench").path
+  }
+
+  private let small = [
+    "--rounds", "2", "--mib", "1", "--seconds", "0.02", "--name", "trial", "--measure",
+    "download,streams,calls",
+  ]
+
+  @Test("it measures what runs, skips what does not, and reports both")
+  func report() throws {
+    let scratch = try Scratch()
+    // An endpoint of our own beside those that are started.
+    let endpoint = try Endpoint(path: scratch.path("sock"))
+    try detach { endpoint.run() }
+    defer { endpoint.stop() }
+    let said = try Program.run(
+      program,
+      ["compare"] + small + [
+        "--peers", "direct,virtbrokerd,limit", "--broker", scratch.path("none"), "--results",
+        scratch.path("results"), "--peer", "mine=unix:\(scratch.path("sock")),pid=\(getpid())",
+        "--peer", "gone=unix:\(scratch.path("gone"))",
+      ], patience: 120)
+    #expect(said.contains("round 1 of 2: download, one stream"))
+    #expect(said.contains("round 2 of 2: calls, 16 under way; "))
+    let day = try #require(
+      try FileManager.default.contentsOfDirectory(atPath: scratch.path("results"))
+        .first { $0.hasSuffix("-trial.md") })
+    let text = try String(contentsOfFile: scratch.path("results/\(day)"), encoding: .utf8)
+    #expect(text.contains("there is no program at \(scratch.path("none")) (--broker)"))
+    #expect(text.contains("SKIPPED: connecting to unix:\(scratch.path("gone"))"))
+    for peer in ["direct", "limit", "mine"] {
+      #expect(text.components(separatedBy: "\n| \(peer) |").count - 1 == 4, "\(peer): \(text)")
+    }
+    let data = try Data(
+      contentsOf: scratch.url.appendingPathComponent(
+        "results/\(day.dropLast(3)).json"))
+    struct Document: Decodable { let results: Results }
+    let results = try JSONDecoder().decode(Document.self, from: data).results
+    #expect(results.runs.count == 2 * 3 * 3)
+    for run in results.runs {
+      let isCPUKnown = run.figures["relay's CPU"] != nil
+      #expect(isCPUKnown == (run.peer != "direct"), "\(run)")
+      #expect(run.figures.values.allSatisfy { $0 > 0 || run.measurement.hasPrefix("download") })
+    }
+  }
+
+  @Test("interrupted, it takes its programs and files with it")
+  func interrupted() throws {
+    let scratch = try Scratch()
+    let child = try Child(
+      "/usr/bin/env",
+      [
+        "TMPDIR=\(scratch.url.path)", program, "compare", "--peers", "direct,limit", "--measure",
+        "calls", "--seconds", "60", "--results", scratch.path("results"),
+      ], log: scratch.path("output"))
+    let deadline = Date(timeIntervalSinceNow: 60)
+    func output() -> String {
+      (try? String(contentsOfFile: scratch.path("output"), encoding: .utf8)) ?? ""
+    }
+    while !output().contains("round 1"), child.isRunning, Date() < deadline { usleep(20_000) }
+    try #require(output().contains("round 1"), "\(output())")
+    kill(child.pid, SIGINT)
+    #expect(child.wait(seconds: 30) != nil)
+    #expect(
+      try FileManager.default.contentsOfDirectory(atPath: scratch.url.path) == ["output"])
+  }
+
+  @Test("a volume that an upload did not make whole is found out")
+  func volumes() throws {
+    let scratch = try Scratch()
+    let volumes = try LabVolumes(bytes: 3 << 20 | 5, otherwise: scratch.url)
+    defer { volumes.remove() }
+    try volumes.compareTarget()
+    try volumes.spoilTarget()
+    #expect(throws: EndFailure.self) { try volumes.compareTarget() }
+    try Data(contentsOf: volumes.source).write(to: volumes.target)
+    try volumes.compareTarget()
+    // One byte too many is as wrong as one that differs.
+    try (Data(contentsOf: volumes.source) + [0]).write(to: volumes.target)
+    #expect(throws: EndFailure.self) { try volumes.compareTarget() }
+    // Nothing in the source is a hole.
+    let bytes = try Data(contentsOf: volumes.source)
+    #expect(bytes.count == volumes.bytes)
+    for start in stride(from: 0, to: bytes.count, by: 4096) {
+      #expect(bytes[start..<min(start + 4096, bytes.count)].contains { $0 != 0 })
+    }
+  }
+
+  @Test("a command that fails or hangs says so")
+  func commands() throws {
+    #expect(try Program.run("/bin/sh", ["-c", "echo yes"]) == "yes\n")
+    let failure = #expect(throws: EndFailure.self) {
+      try Program.run("/bin/sh", ["-c", "echo why >&2; exit 3"])
+    }
+    #expect(failure?.description.contains("why") == true)
+    let late = #expect(throws: EndFailure.self) {
+      try Program.run("/bin/sleep", ["60"], patience: 0.2)
+    }
+    #expect(late?.description.contains("took longer than 0.2 s") == true)
+  }
+}
