@@ -56,8 +56,8 @@ struct Legend {
     }
   }
 
-  /// Letters of twelve units' height are on average a good seven wide.
-  private static func width(of name: String) -> Double { 38 + 7.2 * Double(name.count) }
+  /// Letters of twelve units' height are on average not quite seven wide.
+  private static func width(of name: String) -> Double { 32 + 6.9 * Double(name.count) }
 }
 
 /// The parts around the figures.

@@ -61,11 +61,15 @@ struct Report {
   private var peerTable: String {
     var text = "| peer | what it is | |\n|--|--|--|\n"
     for peer in results.peers {
-      let whole = results.skips.filter { $0.peer == peer.name && $0.measurement == nil }
-        .map { skip in
-          let before = skip.backend.map { " before the \($0.rawValue) backend" } ?? ""
-          return "SKIPPED\(before): \(skip.reason)"
-        }
+      let skips = results.skips.filter { $0.peer == peer.name && $0.measurement == nil }
+      let reasons = skips.map(\.reason).reduce(into: [String]()) {
+        if !$0.contains($1) { $0.append($1) }
+      }
+      let whole = reasons.map { reason in
+        let before = skips.filter { $0.reason == reason }.compactMap { $0.backend?.rawValue }
+        let place = before.isEmpty ? "" : " before the \(before.joined(separator: " and the "))"
+        return "SKIPPED\(place)\(before.isEmpty ? "" : " backend"): \(reason)"
+      }
       let parts = results.skips.filter { $0.peer == peer.name }
         .compactMap { skip in skip.measurement.map { "SKIPPED in \($0): \(skip.reason)" } }
       let notes = Self.cell((whole + parts).joined(separator: "; "))

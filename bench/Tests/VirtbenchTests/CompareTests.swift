@@ -87,6 +87,76 @@ struct CompareTests {
       try FileManager.default.contentsOfDirectory(atPath: scratch.url.path) == ["output"])
   }
 
+  private static let lab = URL(fileURLWithPath: #filePath).deletingLastPathComponent()
+    .appendingPathComponent("../../../Tests/Integration/lab/lab").standardizedFileURL.path
+  private static let isLabPossible =
+    getuid() == 0 && Program.find("libvirtd") != nil && Program.find("virsh") != nil
+
+  @Test(
+    "virsh moves volumes of a real libvirtd through each peer",
+    .enabled(if: isLabPossible, "needs root and libvirt"))
+  func real() throws {
+    let scratch = try Scratch()
+    _ = try Program.run(
+      program,
+      [
+        "compare", "--measure", "virsh-download,virsh-upload", "--peers",
+        "direct,limit,libvirtd-tcp", "--client-mib", "3", "--rounds", "1", "--name", "trial",
+        "--lab", Self.lab, "--results", scratch.path("results"),
+      ], patience: 180)
+    let name = try #require(
+      try FileManager.default.contentsOfDirectory(atPath: scratch.path("results"))
+        .first { $0.hasSuffix(".json") })
+    struct Document: Decodable { let results: Results }
+    let data = try Data(contentsOf: scratch.url.appendingPathComponent("results/\(name)"))
+    let results = try JSONDecoder().decode(Document.self, from: data).results
+    #expect(results.skips.isEmpty, "\(results.skips)")
+    #expect(
+      results.runs.map(\.peer) == ["direct", "limit", "libvirtd-tcp"] + [
+        "direct", "limit", "libvirtd-tcp",
+      ])
+    for run in results.runs {
+      #expect((run.figures["relay's CPU"] != nil) == (run.peer == "limit"))
+      #expect((run.figures["libvirtd's CPU"] ?? 0) > 0 && (run.figures["throughput"] ?? 0) > 0)
+    }
+  }
+
+  @Test(
+    "virtproxyd is started where it finds the daemon by the paths it knows",
+    .enabled(if: getuid() == 0 && Program.find("socat") != nil, "needs root and socat"))
+  func virtproxyd() throws {
+    let scratch = try Scratch()
+    let endpoint = try Endpoint(path: scratch.path("sock"))
+    try detach { endpoint.run() }
+    defer { endpoint.stop() }
+    // In its place a relay that is told the same and looks in the same places.
+    let stand = scratch.path("stand-in")
+    try """
+    #!/bin/sh
+    [ "$1" = --config ] && [ "$3" = --listen ] || exit 2
+    port=$(sed -n 's/^tcp_port = "\\(.*\\)"/\\1/p' "$2")
+    grep -qx 'auth_tcp = "none"' "$2" || exit 3
+    touch /var/lib/libvirt/mark /etc/libvirt/mark
+    [ -S /run/libvirt/virtstoraged-sock ] || exit 4
+    exec socat "TCP-LISTEN:$port,bind=127.0.0.1,fork" UNIX-CONNECT:/run/libvirt/virtqemud-sock
+    """.write(toFile: stand, atomically: true, encoding: .utf8)
+    chmod(stand, 0o755)
+    let scene = Scene(
+      backend: .synthetic, socket: scratch.path("sock"), lab: nil, directory: scratch.url)
+    let (subject, child) = try Peer.virtproxyd.start(
+      Peer.Programs(broker: "", virtproxyd: stand), in: scene)
+    defer { child?.stop() }
+    #expect(subject.process == child?.pid)
+    let figures = try StreamLoad(name: "download", direction: .down, bytes: 1 << 20, streams: 1)
+      .measure(subject)
+    #expect((figures[.throughput] ?? 0) > 0)
+    for place in ["var/lib/libvirt/mark", "etc/libvirt/mark"] {
+      #expect(FileManager.default.fileExists(atPath: scratch.path("virtproxyd/\(place)")))
+      #expect(
+        !FileManager.default.fileExists(atPath: "/\(place)"), "the machine's own is left alone")
+    }
+  }
+
   @Test("a volume that an upload did not make whole is found out")
   func volumes() throws {
     let scratch = try Scratch()

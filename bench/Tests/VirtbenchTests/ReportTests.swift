@@ -73,6 +73,18 @@ struct ReportTests {
     #expect(text.contains("## calls, one at a time\n\nSKIPPED on every peer."))
   }
 
+  @Test("a reason that is the same before both backends is given once")
+  func sameReason() {
+    var results = results()
+    results.skips.append(
+      Skip(
+        peer: "virtproxyd", measurement: nil, backend: .libvirtd,
+        reason: "virtproxyd is not installed"))
+    #expect(
+      report(results).markdown.contains(
+        "| SKIPPED before the synthetic and the libvirtd backend: virtproxyd is not installed |"))
+  }
+
   @Test("every row of a table has as many cells as its head")
   func cells() {
     for baseline in ["limit", "virtproxyd"] {
