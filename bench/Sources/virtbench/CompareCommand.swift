@@ -115,6 +115,7 @@ struct CompareCommand: ParsableCommand {
 
   func run() throws {
     let beginning = now()
+    let machine = Machine(broker: broker)
     let directory = URL(fileURLWithPath: NSTemporaryDirectory())
       .appendingPathComponent("virtbench.\(getpid())")
     try FileManager.default.createDirectory(at: directory, withIntermediateDirectories: true)
@@ -169,7 +170,6 @@ struct CompareCommand: ParsableCommand {
         note($0)
       }
     ).run(into: &results)
-    let machine = Machine(broker: broker)
     children.holdIfInterrupted()
     children.end()
 

@@ -8,14 +8,19 @@ struct Machine: Codable, Equatable, Sendable {
   var cores: Int
   var memoryMiB: UInt64
   var kernel: String
+  /// Processes that ran or wanted to, the minute before: what else went on.
+  var load: Double
   var versions: [Version]
 
-  init(processor: String, cores: Int, memoryMiB: UInt64, kernel: String, versions: [Version]) {
+  init(
+    processor: String, cores: Int, memoryMiB: UInt64, kernel: String, load: Double,
+    versions: [Version]
+  ) {
     (self.processor, self.cores, self.memoryMiB) = (processor, cores, memoryMiB)
-    (self.kernel, self.versions) = (kernel, versions)
+    (self.kernel, self.load, self.versions) = (kernel, load, versions)
   }
 
-  /// This machine.
+  /// This machine, now.
   init(broker: String) {
     let lines = (try? String(contentsOfFile: "/proc/cpuinfo", encoding: .utf8)) ?? ""
     let line = lines.split(separator: "\n").first { $0.hasPrefix("model name") }
@@ -27,6 +32,8 @@ struct Machine: Codable, Equatable, Sendable {
     kernel =
       (try? String(contentsOfFile: "/proc/sys/kernel/osrelease", encoding: .utf8))?
       .trimmingCharacters(in: .whitespacesAndNewlines) ?? "?"
+    let loads = (try? String(contentsOfFile: "/proc/loadavg", encoding: .utf8)) ?? ""
+    load = loads.split(separator: " ").first.flatMap { Double($0) } ?? 0
     versions = [
       Self.version("virtbrokerd", Program.executable(broker), "--version"),
       Self.version("haproxy", Program.find("haproxy"), "-v"),

@@ -78,6 +78,7 @@ extension Report {
   /// Part of a file's name.
   static func slug(_ metric: Metric) -> String {
     let words = "\(metric.name) \(metric.unit)".lowercased()
+      .replacingOccurrences(of: "µ", with: "u")
       .split { !($0.isASCII && ($0.isLetter || $0.isNumber)) }
     return words.joined(separator: "-")
   }

@@ -35,7 +35,8 @@ struct Report {
       # virtbench compare, \(day)
 
       \(machine.processor), \(machine.cores) cores, \(machine.memoryMiB) MiB of memory, Linux \
-      \(machine.kernel). \(versions)
+      \(machine.kernel). \(versions) Load \
+      average before it began: \(machine.load.rounded(2)).
 
       \(results.rounds) rounds in \(Comparison.text(seconds)), everything measured on every peer in \
       each. Figures are medians, the least and the most in brackets. A ratio is taken within each \

@@ -43,7 +43,7 @@ struct ReportTests {
     Report(
       results: results,
       machine: Machine(
-        processor: "Some Processor", cores: 2, memoryMiB: 4096, kernel: "6.1",
+        processor: "Some Processor", cores: 2, memoryMiB: 4096, kernel: "6.1", load: 0.25,
         versions: [.init(program: "haproxy", version: "2.6.12")]),
       name: "trial", seconds: 61, date: Date(timeIntervalSince1970: 1_800_000_000))
   }
@@ -59,7 +59,9 @@ struct ReportTests {
       text.contains("| direct | 4.00 (2.00–8.00) | 2.00 (2.00–2.00) | – | – |"))
     #expect(text.contains("| download, one stream: throughput, GiB/s ↑ | 0.45 | 0.90 |"))
     #expect(
-      text.contains("Some Processor, 2 cores, 4096 MiB of memory, Linux 6.1. haproxy 2.6.12."))
+      text.contains(
+        "Some Processor, 2 cores, 4096 MiB of memory, Linux 6.1. haproxy 2.6.12. "
+          + "Load average before it began: 0.25."))
   }
 
   @Test("what was skipped is in the report with its reason")
@@ -148,6 +150,12 @@ struct ReportTests {
     let named = text.split(separator: "](").dropFirst().map { String($0.prefix { $0 != ")" }) }
     #expect(named.count == 2, "throughput and the relay's CPU")
     #expect(found == Set(named + ["2027-01-15-trial.md", "2027-01-15-trial.json"]))
+  }
+
+  @Test("units become part of file names without signs that trouble a shell")
+  func slugs() {
+    #expect(Report.slug(.p50) == "p50-us")
+    #expect(Report.slug(.relayCPU) == "relay-s-cpu-s-gib")
   }
 
   @Test("measurements that differ in a size become a line chart, a point for each size")
