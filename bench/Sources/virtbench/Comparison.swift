@@ -1,4 +1,5 @@
 // The rotation: every measurement on every peer, round after round.
+import Dispatch
 import Ends
 import Foundation
 
@@ -40,7 +41,7 @@ struct Comparison {
         }
         let start = elapsed
         do {
-          let figures = try measurement.measure(subject)
+          let figures = try Self.inTime(measurement, subject)
           results.runs.append(
             SingleRun(
               round: round, measurement: measurement.title, peer: subject.peer, start: start,
@@ -68,6 +69,25 @@ struct Comparison {
         (Pace.Step(measurement: measurement.title, peer: $0.peer), measurement, $0)
       }
     }
+  }
+
+  /// Measures on a thread of its own, which is left behind if it takes too long: a peer that hangs
+  /// costs its own figures and not the comparison.
+  private static func inTime(_ load: any Load, _ subject: Subject) throws -> [Metric: Double] {
+    final class Answer: @unchecked Sendable {
+      let isThere = DispatchSemaphore(value: 0)
+      var result: Result<[Metric: Double], any Error>?
+    }
+    let answer = Answer()
+    Thread {
+      answer.result = Result { try load.measure(subject) }
+      answer.isThere.signal()
+    }.start()
+    let deadline = DispatchTime.now() + .milliseconds(Int(min(load.patience, 1e6) * 1000))
+    guard answer.isThere.wait(timeout: deadline) == .success, let result = answer.result else {
+      throw EndFailure("not done after \(text(load.patience))")
+    }
+    return try result.get()
   }
 
   private var elapsed: Double { Double(now() - beginning) / 1e9 }

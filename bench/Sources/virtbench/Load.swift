@@ -64,6 +64,8 @@ protocol Load: Sendable {
   var metrics: [Metric] { get }
   var backend: Backend { get }
   var position: Position? { get }
+  /// Seconds after which a run is given up; far more than any way that works needs.
+  var patience: Double { get }
   /// Works once. A metric that the subject cannot give (the processor time of no process) is left out.
   func measure(_ subject: Subject) throws -> [Metric: Double]
 }
@@ -72,6 +74,7 @@ extension Load {
   var label: String { name }
   var backend: Backend { .synthetic }
   var position: Position? { nil }
+  var patience: Double { 60 }
 }
 
 /// How much of each load.
@@ -114,6 +117,8 @@ struct StreamLoad: Load {
   }
   var label: String { streams == 1 ? name : "\(streams) streams" }
   var metrics: [Metric] { [.throughput, .relayCPU] }
+  /// At least 16 MiB/s.
+  var patience: Double { 60 + Double(bytes) * Double(streams) / Double(16 << 20) }
 
   func measure(_ subject: Subject) throws -> [Metric: Double] {
     let run = StreamRun(direction: direction, bytes: bytes, streams: streams)
@@ -135,6 +140,7 @@ struct CallLoad: Load {
   var metrics: [Metric] {
     depth == 1 ? [.p50, .p99, .rate, .callCPU] : [.rate, .p50, .p99, .callCPU]
   }
+  var patience: Double { 60 + 2 * seconds }
 
   func measure(_ subject: Subject) throws -> [Metric: Double] {
     let run = CallRun(depth: depth, seconds: seconds)

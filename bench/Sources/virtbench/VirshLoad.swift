@@ -27,8 +27,9 @@ struct VirshLoad: Load {
   var metrics: [Metric] { [.throughput, .relayCPU, .daemonCPU] }
   var backend: Backend { .libvirtd }
 
-  /// More than any way needs; one that takes longer does not work.
-  private static let patience = 120.0
+  /// At least 8 MiB/s, and some time for the comparison of what was uploaded.
+  var patience: Double { commandPatience + 30 }
+  private var commandPatience: Double { 60 + Double(bytes) / Double(8 << 20) }
 
   func measure(_ subject: Subject) throws -> [Metric: Double] {
     guard let way = subject.client else { throw EndFailure("virsh has no URI for it") }
@@ -44,7 +45,7 @@ struct VirshLoad: Load {
     let clock = try subject.process.map(StreamRun.clock)
     let daemonClock = try StreamRun.clock(way.daemon)
     let start = now()
-    _ = try Program.run("/usr/bin/env", words, patience: Self.patience)
+    _ = try Program.run("/usr/bin/env", words, patience: commandPatience)
     let seconds = Double(now() - start) / 1e9
     if direction == .up { try way.volumes.compareTarget() }
     // A relay that forks for each connection needs a moment to bury the child.

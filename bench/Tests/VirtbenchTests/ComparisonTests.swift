@@ -14,6 +14,7 @@ struct NotedLoad: Load {
   let notes: Notes
   var failing: [String] = []
   var seconds = 0.0
+  var patience = 60.0
 
   var title: String { "the load \(name)" }
   var metrics: [Metric] { [.throughput] }
@@ -73,6 +74,17 @@ struct ComparisonTests {
     #expect(said.contains("SKIPPED: b, the load x: it broke"))
     #expect(results.measured(in: results.kinds[0]) == ["a", "c"])
     #expect(results.measured(in: results.kinds[1]) == ["a", "b", "c"])
+  }
+
+  @Test("a peer that hangs costs its own figures and not the comparison")
+  func hanging() {
+    let (results, _) = compare(
+      [
+        NotedLoad(name: "x", notes: .init(), seconds: 30, patience: 0.05),
+        NotedLoad(name: "y", notes: .init()),
+      ], rounds: 2)
+    #expect(results.skips.map(\.reason) == Array(repeating: "not done after 0 s", count: 3))
+    #expect(results.runs.count == 6 && results.runs.allSatisfy { $0.measurement == "the load y" })
   }
 
   @Test("no round begins that would end too late, and the results say so")
