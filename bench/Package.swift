@@ -28,10 +28,11 @@ let package = Package(
       name: "Ends", dependencies: [.product(name: "Streams", package: "virtbroker")],
       swiftSettings: settings),
     .target(name: "Gauges", swiftSettings: settings),
+    .target(name: "Plots", swiftSettings: settings),
     .executableTarget(
       name: "virtbench",
       dependencies: [
-        "Ends", "Gauges",
+        "Ends", "Gauges", "Plots",
         .product(name: "Treadmill", package: "virtbroker"),
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
       ],
@@ -41,6 +42,14 @@ let package = Package(
       dependencies: ["Ends", "limit-relay", .product(name: "Streams", package: "virtbroker")],
       swiftSettings: settings),
     .testTarget(name: "GaugesTests", dependencies: ["Gauges", "Ends"], swiftSettings: settings),
+    .testTarget(name: "PlotsTests", dependencies: ["Plots"], swiftSettings: settings),
+    .testTarget(
+      name: "VirtbenchTests",
+      dependencies: [
+        "virtbench", "limit-relay", "Ends",
+        .product(name: "ArgumentParser", package: "swift-argument-parser"),
+      ],
+      swiftSettings: settings),
   ],
   swiftLanguageModes: [.v6]
 )

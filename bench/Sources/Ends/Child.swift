@@ -6,6 +6,8 @@ public final class Child: @unchecked Sendable {
   public let pid: pid_t
   /// Whether it has been waited for.
   private var isOver = false
+  /// What `waitpid` said of its end.
+  private var status: Int32 = 0
 
   /// Starts the program at `path`, without input; what it says goes to the file at `log`, or nowhere.
   public init(_ path: String, _ arguments: [String], log: String = "/dev/null") throws(EndFailure) {
@@ -40,8 +42,20 @@ public final class Child: @unchecked Sendable {
 
   /// Whether it still runs.
   public var isRunning: Bool {
-    if !isOver { isOver = waitpid(pid, nil, WNOHANG) != 0 }
+    if !isOver { isOver = waitpid(pid, &status, WNOHANG) != 0 }
     return !isOver
+  }
+
+  /// Waits for its end, at most so long: 0 if it succeeded, else what `waitpid` said; nil if it
+  /// still runs. Looks every half millisecond, which costs little and is exact enough for a
+  /// program that takes a hundred times as long.
+  public func wait(seconds: Double) -> Int32? {
+    let end = now() + UInt64(max(0, min(seconds, 86_400)) * 1e9)
+    while isRunning {
+      guard now() < end else { return nil }
+      usleep(500)
+    }
+    return status
   }
 
   /// Ends it: asks first, and after two seconds no longer asks.

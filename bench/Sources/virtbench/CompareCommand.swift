@@ -1,140 +1,240 @@
-// virtbench compare: all ways to the same synthetic daemon, measured in turn.
+// virtbench compare: all ways to the same daemon, measured in turn.
 import ArgumentParser
-import Dispatch
 import Ends
 import Foundation
+import Gauges
 
 struct CompareCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "compare",
-    abstract: "Measures the broker beside other relays and writes Markdown and JSON.",
+    abstract: "Measures the broker beside other relays; writes Markdown, plots and JSON.",
     discussion: """
       Every round runs every measurement on every peer before the next round starts, so that \
-      whatever disturbs the machine disturbs all alike. Figures are medians of the rounds.
+      whatever disturbs the machine disturbs all alike. Figures are medians of the rounds; ratios \
+      are taken within each round, and their median is reported. A peer that cannot run is \
+      skipped, and the report says why.
+
+      Peers: \(Peer.allCases.map(\.rawValue).joined(separator: ", ")), and any given with --peer.
+
+      Measurements: \(Loads.names(Self.every).joined(separator: ", ")). The virsh ones run \
+      in front of a private, real libvirtd (needs root), the others in front of a synthetic daemon.
       """)
+
+  private static let every = Loads.all(
+    Amounts(streamBytes: 1 << 30, callSeconds: 1, clientBytes: 512 << 20))
+
+  @Option(help: "What to measure, with commas between; everything if not given.")
+  var measure: Words?
+
+  @Option(help: "The peers to start, with commas between; all if not given.")
+  var peers: Words?
+
+  @Option(
+    help: ArgumentHelp(
+      "An endpoint that already serves, and the process whose CPU time counts; may be repeated.",
+      valueName: "NAME=URI[,pid=N]"))
+  var peer: [PeerArgument] = []
+
+  @Option(help: "The peer that ratios refer to.")
+  var baseline = Peer.limit.rawValue
+
+  @Option(help: "How often everything is measured.")
+  var rounds = 7
+
+  @Option(help: "Begin no round that would end later than so many minutes after the start.")
+  var minutes: Double?
+
+  @Option(help: "MiB per stream measurement.")
+  var mib: UInt64 = 1024
+
+  @Option(help: "Seconds per call measurement.")
+  var seconds = 0.7
+
+  @Option(help: "MiB of the volume that virsh moves.")
+  var clientMib = 512
 
   @Option(help: "The broker's program.")
   var broker = "../.build/release/virtbrokerd"
 
-  @Option(
-    parsing: .upToNextOption,
-    help: "Which to measure: \(Peer.allCases.map(\.rawValue).joined(separator: ", ")).")
-  var peers: [Peer] = Peer.allCases
+  @Option(help: "virtproxyd's program; looked for where programs are if not given.")
+  var virtproxyd: String?
 
-  @Option(help: "How often everything is measured.")
-  var rounds = 5
+  @Option(help: "The script that starts a private libvirtd.")
+  var lab = "../Tests/Integration/lab/lab"
 
-  @Option(help: "MiB per stream measurement.")
-  var mib: UInt64 = 2048
-
-  @Option(help: "Seconds per call measurement.")
-  var seconds = 1.0
-
-  @Option(help: "Where the results go.")
+  @Option(help: "Directory of the results.")
   var results = "results"
 
-  @Option(help: "Name of the result files; the date if not given.")
-  var name: String?
+  @Option(help: "The results are called DATE-NAME.")
+  var name = "compare"
+
+  private var amounts: Amounts {
+    Amounts(streamBytes: mib << 20, callSeconds: seconds, clientBytes: clientMib << 20)
+  }
+
+  private func measurements() throws -> [any Load] {
+    let all = Loads.all(amounts)
+    guard let measure else { return all }
+    let names = try measure.chosen(from: Loads.names(all), option: "--measure")
+    return all.filter { names.contains($0.name) }
+  }
+
+  private func started() throws -> [Peer] {
+    guard let peers else { return Peer.allCases }
+    return try peers.chosen(from: Peer.allCases.map(\.rawValue), option: "--peers")
+      .compactMap(Peer.init(rawValue:))
+  }
 
   func validate() throws {
-    guard rounds > 0, mib > 0, mib <= 1 << 20, seconds > 0 else {
-      throw ValidationError("rounds, mib and seconds must be above 0")
+    guard (1...1000).contains(rounds) else { throw ValidationError("--rounds must be 1 to 1000") }
+    guard (1...1 << 20).contains(mib) else { throw ValidationError("--mib must be 1 to 1048576") }
+    guard seconds > 0, seconds <= 3600 else {
+      throw ValidationError("--seconds must be above 0 and at most 3600")
+    }
+    guard (1...1 << 16).contains(clientMib) else {
+      throw ValidationError("--client-mib must be 1 to 65536")
+    }
+    if let minutes, !(minutes > 0 && minutes < 100_000) {
+      throw ValidationError("--minutes must be above 0")
+    }
+    guard PeerArgument.isName(name) else {
+      throw ValidationError("--name may have letters, digits, dots, dashes and underscores")
+    }
+    _ = try measurements()
+    let names = try started().map(\.rawValue) + peer.map(\.name)
+    if let twice = peer.map(\.name).first(where: { name in
+      Peer(rawValue: name) != nil || peer.filter { $0.name == name }.count > 1
+    }) {
+      throw ValidationError("--peer \(twice): there is another peer of that name")
+    }
+    guard names.contains(baseline) else {
+      throw ValidationError(
+        "--baseline \(baseline) is not among the peers \(names.joined(separator: ", "))")
     }
   }
 
   func run() throws {
+    let beginning = now()
+    let machine = Machine(broker: broker)
     let directory = URL(fileURLWithPath: NSTemporaryDirectory())
       .appendingPathComponent("virtbench.\(getpid())")
-    let backendDirectory = directory.appendingPathComponent("backend")
-    try FileManager.default.createDirectory(at: backendDirectory, withIntermediateDirectories: true)
+    try FileManager.default.createDirectory(at: directory, withIntermediateDirectories: true)
     let children = Children(directory)
     defer { children.end() }
     children.endOnSignals()
 
-    let backend = backendDirectory.appendingPathComponent("libvirt-sock").path
-    let direct = Place.unix(path: backend)
-    children.add(
-      try .serving(at: direct, "/proc/self/exe", ["endpoint", backend], in: backendDirectory))
+    let measurements = try measurements()
+    let started = try started()
+    var results = Results(
+      peers: started.map { .init(name: $0.rawValue, explanation: $0.explanation) }
+        + peer.map { .init(name: $0.name, explanation: "given with --peer: \($0.place)") },
+      kinds: measurements.map(Kind.init), baseline: baseline)
 
-    var contestants: [(peer: Peer, place: Place, process: pid_t?)] = []
-    var missing: [String] = []
-    for peer in peers {
-      if peer == .direct {
-        contestants.append((peer, direct, nil))
-        continue
-      }
-      guard let program = peer.program(broker: broker) else {
-        missing.append(peer.rawValue)
-        continue
-      }
-      let own = directory.appendingPathComponent(peer.rawValue)
-      try FileManager.default.createDirectory(at: own, withIntermediateDirectories: true)
-      let (child, place) = try peer.start(program, before: backend, in: own)
-      children.add(child)
-      contestants.append((peer, place, child.pid))
-    }
-    if !missing.isEmpty {
-      note("not installed, so not measured: \(missing.joined(separator: ", "))")
-    }
-
-    var table = ResultTable(peers: contestants.map(\.peer))
-    for round in 1...rounds {
-      for work in Work.all(bytes: mib << 20, seconds: seconds) {
-        for (peer, place, process) in contestants {
-          for (metric, value) in try work.measure(place, process) {
-            table.add(value, of: metric, work, peer)
+    var subjects: [Backend: [Subject]] = [:]
+    for backend in Backend.allCases where measurements.contains(where: { $0.backend == backend }) {
+      do {
+        let scene = try scene(backend, directory, children)
+        for peer in started where peer.isFor(backend) {
+          do {
+            let (subject, child) = try peer.start(
+              Peer.Programs(broker: broker, virtproxyd: virtproxyd), in: scene)
+            if let child { children.add(child) }
+            subjects[backend, default: []].append(subject)
+          } catch {
+            children.holdIfInterrupted()
+            skip(peer.rawValue, backend, "\(error)", &results)
           }
         }
+      } catch {
+        children.holdIfInterrupted()
+        for peer in started where peer.isFor(backend) {
+          skip(peer.rawValue, backend, "no \(backend.rawValue) backend: \(error)", &results)
+        }
       }
-      note("round \(round) of \(rounds) is done")
     }
+    if measurements.allSatisfy({ $0.backend == .synthetic }), started.contains(.libvirtdTCP) {
+      skip(
+        Peer.libvirtdTCP.rawValue, .synthetic, "only the virsh measurements have a real libvirtd",
+        &results)
+    }
+    add(peer, to: &subjects, &results, measurements)
+    guard subjects.values.contains(where: { !$0.isEmpty }) else {
+      throw EndFailure("no peer can be measured")
+    }
+
+    Comparison(
+      measurements: measurements, subjects: subjects, rounds: rounds,
+      budget: minutes.map { $0 * 60 }, beginning: beginning,
+      note: {
+        children.holdIfInterrupted()
+        note($0)
+      }
+    ).run(into: &results)
+    children.holdIfInterrupted()
     children.end()
 
-    let report = Report(table: table, rounds: rounds, missing: missing)
-    let written = try report.write(to: results, name: name)
+    let report = Report(
+      results: results, machine: machine, name: name,
+      seconds: Double(now() - beginning) / 1e9)
+    let written = try report.write(to: self.results)
     print(report.markdown)
     note("written to \(written)")
   }
 
+  /// The daemon that peers are started in front of.
+  private func scene(_ backend: Backend, _ directory: URL, _ children: Children) throws -> Scene {
+    let own = directory.appendingPathComponent(backend.rawValue)
+    let sockets = own.appendingPathComponent("backend")
+    try FileManager.default.createDirectory(at: sockets, withIntermediateDirectories: true)
+    switch backend {
+    case .synthetic:
+      let socket = sockets.appendingPathComponent("libvirt-sock").path
+      children.add(
+        try .serving(
+          at: .unix(path: socket), "/proc/self/exe", ["endpoint", socket], in: sockets))
+      return Scene(backend: backend, socket: socket, lab: nil, directory: own)
+    case .libvirtd:
+      note("starting a private libvirtd")
+      let lab = try Lab(script: lab, directory: sockets, volumeBytes: amounts.clientBytes)
+      children.add(lab)
+      return Scene(backend: backend, socket: lab.socket, lab: lab, directory: own)
+    }
+  }
+
+  /// Peers that somebody else started: what is behind them is not known to have virsh's volumes.
+  private func add(
+    _ given: [PeerArgument], to subjects: inout [Backend: [Subject]], _ results: inout Results,
+    _ measurements: [any Load]
+  ) {
+    for peer in given {
+      if let process = peer.process, CPUClock(of: process) == nil {
+        skip(peer.name, nil, "there is no process \(process)", &results)
+        continue
+      }
+      do {
+        try Client(to: peer.place).close()
+      } catch {
+        skip(peer.name, nil, "\(error)", &results)
+        continue
+      }
+      if measurements.contains(where: { $0.backend == .synthetic }) {
+        subjects[.synthetic, default: []].append(
+          Subject(peer: peer.name, place: peer.place, process: peer.process))
+      }
+      if measurements.contains(where: { $0.backend == .libvirtd }) {
+        skip(peer.name, .libvirtd, "it does not stand before this libvirtd", &results)
+      }
+    }
+  }
+
+  private func skip(
+    _ peer: String, _ backend: Backend?, _ reason: String, _ results: inout Results
+  ) {
+    results.skips.append(Skip(peer: peer, measurement: nil, backend: backend, reason: reason))
+    note("SKIPPED: \(peer)\(backend.map { " before the \($0.rawValue) backend" } ?? ""): \(reason)")
+  }
+
   private func note(_ line: String) {
     FileHandle.standardError.write(Data("virtbench: \(line)\n".utf8))
-  }
-}
-
-/// The programs and files of one comparison, which must not outlive it.
-final class Children: @unchecked Sendable {
-  private let lock = NSLock()
-  private var children: [Child] = []
-  private var directory: URL?
-  private var sources: [any DispatchSourceSignal] = []
-
-  init(_ directory: URL) { self.directory = directory }
-
-  func add(_ child: Child) {
-    lock.withLock { children.append(child) }
-  }
-
-  /// Ends them in the order they were started, the synthetic daemon first.
-  func end() {
-    lock.withLock {
-      for child in children { child.stop() }
-      children = []
-      if let directory { try? FileManager.default.removeItem(at: directory) }
-      directory = nil
-    }
-  }
-
-  /// A comparison that is interrupted takes its programs with it.
-  func endOnSignals() {
-    for number in [SIGINT, SIGTERM, SIGHUP] {
-      signal(number, SIG_IGN)
-      let source = DispatchSource.makeSignalSource(signal: number, queue: .global())
-      source.setEventHandler { [unowned self] in
-        end()
-        exit(128 + number)
-      }
-      source.resume()
-      sources.append(source)
-    }
   }
 }

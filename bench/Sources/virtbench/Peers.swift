@@ -1,5 +1,4 @@
-// The ways to the synthetic daemon that are measured beside each other.
-import ArgumentParser
+// The ways to a daemon that are measured beside each other, and how each is started.
 import Ends
 import Foundation
 
@@ -19,71 +18,155 @@ extension Child {
       guard child.isRunning else { break }
       usleep(10_000)
     }
+    child.stop()
     let said = (try? String(contentsOf: log, encoding: .utf8)) ?? ""
-    throw EndFailure("\(program) does not serve at \(place). It said: \(said)")
+    throw EndFailure(
+      "\(program) does not serve at \(place). It said: "
+        + said.trimmingCharacters(in: .whitespacesAndNewlines))
   }
 }
 
+/// What the peers of one backend are started in front of.
+struct Scene {
+  let backend: Backend
+  /// The daemon's UNIX socket.
+  let socket: String
+  /// The real libvirtd, where the backend is one.
+  let lab: Lab?
+  /// For the peers' files, a directory each.
+  let directory: URL
+}
+
 /// One way to the daemon: nothing between, our broker, or somebody else's relay.
-enum Peer: String, CaseIterable, ExpressibleByArgument {
+enum Peer: String, CaseIterable {
   case direct
   case virtbrokerd
   case limit
   case haproxy
   case haproxySplice = "haproxy-splice"
   case socat
+  case libvirtdTCP = "libvirtd-tcp"
+  case virtproxyd
 
   /// What it is and how it was set up, for the reader of the results.
   var explanation: String {
     switch self {
     case .direct: "the daemon's own UNIX socket, no relay"
-    case .virtbrokerd: "this broker, TCP to UNIX"
+    case .virtbrokerd: "this broker, TCP to UNIX, `max_client_requests = 64`"
     case .limit: "bench/limit: C, blocking, a thread per direction, 256 KiB buffers, TCP to UNIX"
     case .haproxy: "TCP mode, one thread, 256 KiB buffers (tune.bufsize), TCP to UNIX"
     case .haproxySplice: "the same with option splice-auto"
     case .socat: "TCP-LISTEN,fork to UNIX-CONNECT with -b 262144"
+    case .libvirtdTCP: "the real libvirtd's own TCP listener, no relay"
+    case .virtproxyd: "libvirt's own proxy, TCP to UNIX, `max_client_requests = 64`"
     }
   }
 
-  /// Where its program is; nil if it is not installed or there is none.
-  func program(broker: String) -> String? {
+  /// What it can stand in front of.
+  func isFor(_ backend: Backend) -> Bool { self != .libvirtdTCP || backend == .libvirtd }
+
+  /// The programs that `compare` was told of; others are looked for where programs are.
+  struct Programs {
+    var broker: String
+    var virtproxyd: String?
+  }
+
+  /// Where its program is; a failure that says what to do if it is nowhere.
+  private func program(_ programs: Programs) throws -> String {
     switch self {
-    case .direct: nil
-    case .virtbrokerd: Self.executable(broker)
+    case .direct, .libvirtdTCP: throw EndFailure("nothing is started for \(rawValue)")
+    case .virtbrokerd:
+      guard let path = Program.executable(programs.broker) else {
+        throw EndFailure("there is no program at \(programs.broker) (--broker)")
+      }
+      return path
     case .limit:
-      Self.executable(
-        URL(fileURLWithPath: "/proc/self/exe").resolvingSymlinksInPath()
-          .deletingLastPathComponent().appendingPathComponent("limit-relay").path)
-    case .haproxy, .haproxySplice: Self.find("haproxy")
-    case .socat: Self.find("socat")
+      let path = URL(fileURLWithPath: "/proc/self/exe").resolvingSymlinksInPath()
+        .deletingLastPathComponent().appendingPathComponent("limit-relay").path
+      guard let path = Program.executable(path) else {
+        throw EndFailure("there is no program at \(path)")
+      }
+      return path
+    case .haproxy, .haproxySplice: return try Self.installed("haproxy")
+    case .socat: return try Self.installed("socat")
+    case .virtproxyd:
+      guard let given = programs.virtproxyd else { return try Self.installed("virtproxyd") }
+      guard let path = Program.executable(given) else {
+        throw EndFailure("there is no program at \(given) (--virtproxyd)")
+      }
+      return path
     }
   }
 
-  /// Starts it in front of the daemon whose socket is `backend`, with `directory` to itself.
-  func start(_ program: String, before backend: String, in directory: URL) throws -> (Child, Place)
-  {
-    let port = String(try Socket.freePort())
+  private static func installed(_ name: String) throws -> String {
+    guard let path = Program.find(name) else { throw EndFailure("\(name) is not installed") }
+    return path
+  }
+
+  /// Starts it in front of the scene's daemon: where to connect, and the process it is, if any. An
+  /// error is why it cannot be measured.
+  func start(_ programs: Programs, in scene: Scene) throws -> (subject: Subject, child: Child?) {
+    switch self {
+    case .direct:
+      let way = scene.lab.map {
+        ClientWay(
+          uri: "qemu:///system?socket=\(scene.socket)", daemon: $0.daemon, volumes: $0.volumes)
+      }
+      return (Subject(peer: rawValue, place: .unix(path: scene.socket), client: way), nil)
+    case .libvirtdTCP:
+      guard let lab = scene.lab else { throw EndFailure("only a real libvirtd has a TCP listener") }
+      // The lab has a network of its own, which only the client enters.
+      let place = Place.tcp(host: "127.0.0.1", port: lab.port)
+      let way = ClientWay(
+        uri: Self.uri(port: lab.port), prefix: ["nsenter", "--net=/proc/\(lab.daemon)/ns/net"],
+        daemon: lab.daemon, volumes: lab.volumes)
+      return (Subject(peer: rawValue, place: place, client: way), nil)
+    default:
+      let program = try program(programs)
+      let directory = scene.directory.appendingPathComponent(rawValue)
+      try FileManager.default.createDirectory(at: directory, withIntermediateDirectories: true)
+      let port = String(try Socket.freePort())
+      let place = Place.tcp(host: "127.0.0.1", port: port)
+      let words = try commandLine(program, port: port, before: scene.socket, in: directory)
+      let child = try Child.serving(
+        at: place, words[0], Array(words.dropFirst()), in: directory)
+      let way = scene.lab.map {
+        ClientWay(uri: Self.uri(port: port), daemon: $0.daemon, volumes: $0.volumes)
+      }
+      return (Subject(peer: rawValue, place: place, process: child.pid, client: way), child)
+    }
+  }
+
+  private static func uri(port: String) -> String { "qemu+tcp://127.0.0.1:\(port)/system" }
+
+  /// Writes what it needs into `directory`, which it has to itself; the command that runs it.
+  private func commandLine(
+    _ program: String, port: String, before backend: String, in directory: URL
+  ) throws -> [String] {
     let configuration = directory.appendingPathComponent("configuration")
     func write(_ text: String) throws {
       try text.write(to: configuration, atomically: false, encoding: .utf8)
     }
-    let arguments: [String]
     switch self {
-    case .direct: throw EndFailure("nothing is started for a direct connection")
+    case .direct, .libvirtdTCP: throw EndFailure("nothing is started for \(rawValue)")
     case .virtbrokerd:
+      // More requests than any measurement has under way: the others do not count them at all.
       try write(
         """
         listen_tcp = 1
         listen_addr = "127.0.0.1"
         tcp_port = "\(port)"
         auth_tcp = "none"
+        max_client_requests = 64
         unix_sock_dir = "\(directory.path)"
         backend_socket_dir = "\(URL(fileURLWithPath: backend).deletingLastPathComponent().path)"
         log_outputs = "3:stderr"
 
         """)
-      arguments = ["-f", configuration.path, "-p", directory.appendingPathComponent("pid").path]
-    case .limit: arguments = [port, backend]
+      return [
+        program, "-f", configuration.path, "-p", directory.appendingPathComponent("pid").path,
+      ]
+    case .limit: return [program, port, backend]
     case .haproxy, .haproxySplice:
       try write(
         """
@@ -102,23 +185,52 @@ enum Peer: String, CaseIterable, ExpressibleByArgument {
           server daemon unix@\(backend)
 
         """)
-      arguments = ["-db", "-f", configuration.path]
+      return [program, "-db", "-f", configuration.path]
     case .socat:
-      arguments = [
-        "-b", "262144", "TCP-LISTEN:\(port),bind=127.0.0.1,fork,reuseaddr,nodelay",
+      return [
+        program, "-b", "262144", "TCP-LISTEN:\(port),bind=127.0.0.1,fork,reuseaddr,nodelay",
         "UNIX-CONNECT:\(backend)",
       ]
+    case .virtproxyd:
+      // It knows its daemons by fixed paths alone, so it gets a mount namespace in which they and
+      // libvirt's directories are directories of this comparison.
+      let sockets = directory.appendingPathComponent("run/libvirt")
+      for name in Self.mounted {
+        try FileManager.default.createDirectory(
+          at: directory.appendingPathComponent(name), withIntermediateDirectories: true)
+      }
+      try FileManager.default.createDirectory(at: sockets, withIntermediateDirectories: true)
+      for name in ["virtqemud-sock", "virtstoraged-sock"] {
+        try FileManager.default.createSymbolicLink(
+          atPath: sockets.appendingPathComponent(name).path, withDestinationPath: backend)
+      }
+      try write(
+        """
+        listen_tls = 0
+        listen_tcp = 1
+        listen_addr = "127.0.0.1"
+        tcp_port = "\(port)"
+        auth_tcp = "none"
+        auth_unix_rw = "none"
+        max_client_requests = 64
+
+        """)
+      let script = """
+        set -e
+        for name in \(Self.mounted.joined(separator: " ")); do
+          mkdir -p "/$name"
+          mount --bind "$1/$name" "/$name"
+        done
+        exec "$2" --config "$1/configuration" --listen --pid-file /run/virtproxyd.pid
+        """
+      return [
+        try Self.installed("unshare"), "--mount", "--propagation", "private", "/bin/sh", "-c",
+        script, "sh", directory.path, program,
+      ]
     }
-    let place = Place.tcp(host: "127.0.0.1", port: port)
-    return (try .serving(at: place, program, arguments, in: directory), place)
   }
 
-  private static func find(_ name: String) -> String? {
-    ["/usr/sbin/", "/usr/bin/", "/usr/local/sbin/", "/usr/local/bin/"].lazy
-      .compactMap { executable($0 + name) }.first
-  }
-
-  private static func executable(_ path: String) -> String? {
-    FileManager.default.isExecutableFile(atPath: path) ? path : nil
-  }
+  private static let mounted = [
+    "run", "etc/libvirt", "var/lib/libvirt", "var/cache/libvirt", "var/log/libvirt",
+  ]
 }

@@ -1,128 +1,193 @@
 // The results, for people and for programs.
-import Ends
 import Foundation
 import Gauges
+import Plots
 
-/// Every figure of a comparison, in the order it was measured.
-struct ResultTable {
-  struct Cell: Codable {
-    let work: String
-    let peer: String
-    let metric: Metric
-    var values: [Double]
-  }
-  let peers: [Peer]
-  private(set) var cells: [Cell] = []
-  private(set) var works: [Work] = []
-
-  init(peers: [Peer]) { self.peers = peers }
-
-  mutating func add(_ value: Double, of metric: Metric, _ work: Work, _ peer: Peer) {
-    if !works.contains(work) { works.append(work) }
-    let index = cells.firstIndex {
-      $0.work == work.title && $0.peer == peer.rawValue && $0.metric == metric
-    }
-    if let index {
-      cells[index].values.append(value)
-    } else {
-      cells.append(Cell(work: work.title, peer: peer.rawValue, metric: metric, values: [value]))
-    }
-  }
-
-  func spread(of metric: Metric, _ work: Work, _ peer: Peer) -> Spread? {
-    cells.first { $0.work == work.title && $0.peer == peer.rawValue && $0.metric == metric }
-      .flatMap { Spread($0.values) }
-  }
+extension Double {
+  /// A ratio: two decimals tell enough of one.
+  var asRatio: String { rounded(2) }
 }
 
 /// A comparison that is done.
 struct Report {
-  let table: ResultTable
-  let rounds: Int
-  let missing: [String]
-  let date = Date()
+  let results: Results
+  let machine: Machine
+  let name: String
+  /// How long all of it took.
+  let seconds: Double
+  var date = Date()
 
-  /// Writes both files; the path of the Markdown one.
-  func write(to directory: String, name: String?) throws -> String {
-    try FileManager.default.createDirectory(
-      atPath: directory, withIntermediateDirectories: true)
-    let stem = "\(directory)/\(name ?? day)"
-    try markdown.write(toFile: stem + ".md", atomically: true, encoding: .utf8)
-    try json.write(to: URL(fileURLWithPath: stem + ".json"))
-    return stem + ".md"
+  /// Writes Markdown, plots and JSON; the path of the Markdown file.
+  func write(to directory: String) throws -> String {
+    try FileManager.default.createDirectory(atPath: directory, withIntermediateDirectories: true)
+    let path = "\(directory)/\(stem)"
+    for plot in plots {
+      try plot.svg.write(
+        toFile: "\(directory)/\(plot.file)", atomically: true, encoding: .utf8)
+    }
+    try markdown.write(toFile: path + ".md", atomically: true, encoding: .utf8)
+    try json.write(to: URL(fileURLWithPath: path + ".json"))
+    return path + ".md"
   }
 
   var markdown: String {
     var text = """
       # virtbench compare, \(day)
 
-      \(Machine.processor), \(Machine.cores) cores, Linux \(Machine.kernel). Rounds: \(rounds), \
-      everything measured on every peer in each. Figures are medians, the least and the most in \
-      brackets. CPU is the relay's process only.
+      \(machine.processor), \(machine.cores) cores, \(machine.memoryMiB) MiB of memory, Linux \
+      \(machine.kernel). \(versions) Load \
+      average before it began: \(machine.load.rounded(2)).
+
+      \(results.rounds) rounds in \(Comparison.text(seconds)), everything measured on every peer in \
+      each. Figures are medians, the least and the most in brackets. A ratio is taken within each \
+      round; its median is given, the quartiles in brackets. ↑: more is better, ↓: less is better. \
+      Every single run is in `\(stem).json`.
 
 
       """
-    for peer in table.peers { text += "- \(peer.rawValue): \(peer.explanation)\n" }
-    if !missing.isEmpty { text += "\nNot installed: \(missing.joined(separator: ", ")).\n" }
-    for work in table.works {
-      text += "\n## \(work.title)\n\n| |" + work.metrics.map { " \($0.rawValue) |" }.joined()
-      for (metric, other) in work.ratios { text += " \(metric.rawValue) to \(other.rawValue) |" }
-      let columns = work.metrics.count + work.ratios.count
-      text += "\n|--|" + String(repeating: "--:|", count: columns) + "\n"
-      for peer in table.peers {
-        text += "| \(peer.rawValue) |"
-        for metric in work.metrics {
-          guard let spread = table.spread(of: metric, work, peer) else {
-            text += " – |"
-            continue
-          }
-          func write(_ figure: Double) -> String { figure.rounded(metric.places) }
-          text += " \(write(spread.median)) (\(write(spread.least))–\(write(spread.most))) |"
+    if let shortened = results.shortened { text += "\(shortened)\n\n" }
+    text += peerTable + overview
+    for plot in plots { text += "\n![\(plot.title)](\(plot.file))\n" }
+    for kind in results.kinds { text += section(kind) }
+    return text
+  }
+
+  // MARK: - Tables
+
+  private var versions: String {
+    let list = machine.versions.map { "\($0.program) \($0.version)" }.joined(separator: ", ")
+    return list.isEmpty ? "" : list + "."
+  }
+
+  private var peerTable: String {
+    var text = "| peer | what it is | |\n|--|--|--|\n"
+    for peer in results.peers {
+      let skips = results.skips.filter { $0.peer == peer.name && $0.measurement == nil }
+      let reasons = skips.map(\.reason).reduce(into: [String]()) {
+        if !$0.contains($1) { $0.append($1) }
+      }
+      let whole = reasons.map { reason in
+        let before = skips.filter { $0.reason == reason }.compactMap { $0.backend?.rawValue }
+        let place = before.isEmpty ? "" : " before the \(before.joined(separator: " and the "))"
+        return "SKIPPED\(place)\(before.isEmpty ? "" : " backend"): \(reason)"
+      }
+      let parts = results.skips.filter { $0.peer == peer.name }
+        .compactMap { skip in skip.measurement.map { "SKIPPED in \($0): \(skip.reason)" } }
+      let notes = Self.cell((whole + parts).joined(separator: "; "))
+      text += "| \(peer.name) | \(Self.cell(peer.explanation)) | \(notes) |\n"
+    }
+    return text
+  }
+
+  /// The broker against each of the others, in the figure that matters most of each measurement.
+  private var overview: String {
+    let own = Peer.virtbrokerd.rawValue
+    let kinds = results.kinds.filter {
+      $0.position == nil && results.measured(in: $0).contains(own)
+    }
+    let others = results.peers.map(\.name).filter { other in
+      other != own && kinds.contains { results.measured(in: $0).contains(other) }
+    }
+    guard !kinds.isEmpty, !others.isEmpty else { return "" }
+    var text =
+      "\n## The broker against each\n\nIts figure divided by the other's.\n\n| |"
+      + others.map { " \($0) |" }.joined() + "\n|--|"
+      + String(repeating: "--:|", count: others.count) + "\n"
+    for kind in kinds {
+      // Beside the first figure, what it cost.
+      for metric in kind.metrics where metric == kind.metrics.first || metric == .relayCPU {
+        text += "| \(kind.title): \(metric.heading) |"
+        for other in others {
+          let ratio = results.ratio(of: metric, kind, own, to: other)
+          text += " \(ratio?.median.asRatio ?? "–") |"
         }
-        for (metric, other) in work.ratios { text += " \(ratio(metric, work, peer, other)) |" }
         text += "\n"
       }
     }
     return text
   }
 
-  private func ratio(_ metric: Metric, _ work: Work, _ peer: Peer, _ to: Peer) -> String {
-    guard let own = table.spread(of: metric, work, peer),
-      let other = table.spread(of: metric, work, to), other.median > 0
-    else { return "–" }
-    return (own.median / other.median).rounded(2)
+  private func section(_ kind: Kind) -> String {
+    let peers = results.measured(in: kind)
+    guard !peers.isEmpty else { return "\n## \(kind.title)\n\nSKIPPED on every peer.\n" }
+    let baseline = results.baseline
+    let isCompared = peers.contains(baseline)
+    var text = "\n## \(kind.title)\n\n| |"
+    for metric in kind.metrics {
+      text += " \(metric.heading) |"
+      if isCompared { text += " to \(baseline) |" }
+    }
+    text +=
+      "\n|--|" + String(repeating: "--:|", count: kind.metrics.count * (isCompared ? 2 : 1)) + "\n"
+    for peer in peers {
+      text += "| \(peer) |"
+      for metric in kind.metrics {
+        text += " \(figure(results.spread(of: metric, kind, peer), metric)) |"
+        if isCompared {
+          text += " \(ratio(results.ratio(of: metric, kind, peer, to: baseline))) |"
+        }
+      }
+      text += "\n"
+    }
+    if !isCompared { text += "\nNo ratios: \(baseline) gave no figure here.\n" }
+    return text
   }
 
-  private var json: Data {
+  private func figure(_ spread: Spread?, _ metric: Metric) -> String {
+    guard let spread else { return "–" }
+    func write(_ figure: Double) -> String { figure.rounded(metric.places) }
+    return "\(write(spread.median)) (\(write(spread.least))–\(write(spread.most)))"
+  }
+
+  private func ratio(_ spread: Spread?) -> String {
+    guard let spread else { return "–" }
+    let (low, high) = (spread.lowerQuartile.asRatio, spread.upperQuartile.asRatio)
+    return "\(spread.median.asRatio) (\(low)–\(high))"
+  }
+
+  /// A table's cell is one line without bars.
+  static func cell(_ text: String) -> String {
+    text.split(whereSeparator: \.isNewline).joined(separator: " ")
+      .replacingOccurrences(of: "|", with: "\\|")
+  }
+
+  // MARK: - Programs
+
+  var json: Data {
     get throws {
+      struct Summary: Encodable {
+        let measurement, peer, metric, unit: String
+        let spread: Spread
+        let ratioToBaseline: Spread?
+      }
       struct Document: Encodable {
         let date: String
-        let processor: String
-        let cores: Int
-        let kernel: String
-        let rounds: Int
-        let cells: [Entry]
+        let seconds: Double
+        let machine: Machine
+        let results: Results
+        let summary: [Summary]
       }
-      struct Entry: Encodable {
-        let work: String
-        let peer: String
-        let metric: Metric
-        let values: [Double]
-        let spread: Spread?
+      let summary = results.kinds.flatMap { kind in
+        results.measured(in: kind).flatMap { peer in
+          kind.metrics.compactMap { metric in
+            results.spread(of: metric, kind, peer).map {
+              Summary(
+                measurement: kind.title, peer: peer, metric: metric.name, unit: metric.unit,
+                spread: $0,
+                ratioToBaseline: results.ratio(of: metric, kind, peer, to: results.baseline))
+            }
+          }
+        }
       }
       let encoder = JSONEncoder()
-      encoder.outputFormatting = [.prettyPrinted, .sortedKeys]
+      encoder.outputFormatting = [.prettyPrinted, .sortedKeys, .withoutEscapingSlashes]
       return try encoder.encode(
         Document(
-          date: day, processor: Machine.processor, cores: Machine.cores, kernel: Machine.kernel,
-          rounds: rounds,
-          cells: table.cells.map {
-            Entry(
-              work: $0.work, peer: $0.peer, metric: $0.metric, values: $0.values,
-              spread: Spread($0.values))
-          }))
+          date: day, seconds: seconds, machine: machine, results: results, summary: summary))
     }
   }
+
+  var stem: String { "\(day)-\(name)" }
 
   private var day: String {
     let format = DateFormatter()
@@ -130,22 +195,5 @@ struct Report {
     format.timeZone = TimeZone(identifier: "UTC")
     format.dateFormat = "yyyy-MM-dd"
     return format.string(from: date)
-  }
-}
-
-/// What the figures depend on beside the programs.
-enum Machine {
-  static var cores: Int { ProcessInfo.processInfo.activeProcessorCount }
-
-  static var kernel: String {
-    (try? String(contentsOfFile: "/proc/sys/kernel/osrelease", encoding: .utf8))?
-      .trimmingCharacters(in: .whitespacesAndNewlines) ?? "?"
-  }
-
-  static var processor: String {
-    let lines = (try? String(contentsOfFile: "/proc/cpuinfo", encoding: .utf8)) ?? ""
-    let line = lines.split(separator: "\n").first { $0.hasPrefix("model name") }
-    return line?.split(separator: ":").last.map { $0.trimmingCharacters(in: .whitespaces) }
-      ?? "an unnamed processor"
   }
 }

@@ -63,6 +63,42 @@ struct GaugesTests {
     #expect(both >= used, "a parent's clock includes its child's")
   }
 
+  @Test("the clock goes on counting a child that has ended")
+  func buried() throws {
+    let mark = FileManager.default.temporaryDirectory
+      .appendingPathComponent("virtbench-test.\(UUID().uuidString)")
+    defer { try? FileManager.default.removeItem(at: mark) }
+    let loop = "i=0; while [ $i -lt 400000 ]; do i=$((i+1)); done"
+    let parent = try Child(
+      "/bin/sh", ["-c", "sleep 0.3; (\(loop)); : >\"$0\"; exec sleep 60", mark.path])
+    defer { parent.stop() }
+    let before = try #require(CPUClock(of: parent.pid))
+    let deadline = Date(timeIntervalSinceNow: 60)
+    while !FileManager.default.fileExists(atPath: mark.path), Date() < deadline { usleep(10_000) }
+    let used = try #require(CPUClock(of: parent.pid)).since(before)
+    #expect(used >= 0.05, "a child that looped 400,000 times used \(used) s")
+  }
+
+  @Test("ratios are paired, so what slows a round for all does not show")
+  func paired() throws {
+    let others: [Double?] = [1, 2, 8, 0.5, 3]
+    let ratios = try #require(Spread(of: others.map { $0.map { $0 * 1.5 } }, to: others))
+    #expect(ratios.median == 1.5 && ratios.least == 1.5 && ratios.most == 1.5)
+    #expect(ratios.count == 5)
+    // The ratio of the medians is 1 here; round by round the first was twice as fast, thrice.
+    let one: [Double?] = [2, 20, 30, 4, 6]
+    let other: [Double?] = [1, 10, 60, 8, 3]
+    #expect(try #require(Spread(of: one, to: other)).median == 2)
+  }
+
+  @Test("a round without a pair has no ratio")
+  func unpaired() throws {
+    let ratios = try #require(Spread(of: [1, nil, 6, 5, .nan], to: [2, 2, nil, 0, 1]))
+    #expect(ratios.count == 1 && ratios.median == 0.5)
+    #expect(Spread(of: [nil, 1], to: [1, nil]) == nil)
+    #expect(Spread(of: [], to: []) == nil)
+  }
+
   @Test("there is no clock of a process that does not exist")
   func noProcess() {
     #expect(CPUClock(of: pid_t.max) == nil)

@@ -1,0 +1,100 @@
+// The rotation: every measurement on every peer, round after round.
+import Dispatch
+import Ends
+import Foundation
+
+struct Comparison {
+  let measurements: [any Load]
+  /// In front of each backend, the peers that serve.
+  let subjects: [Backend: [Subject]]
+  let rounds: Int
+  /// No round is begun that would end later than so many seconds after `beginning`.
+  let budget: Double?
+  let beginning: UInt64
+  let note: (String) -> Void
+
+  /// Measures; adds runs, and what failed, to `results`. A peer that fails in a measurement is not
+  /// asked for it again.
+  func run(into results: inout Results) {
+    var pace = Pace()
+    var failed = Set<Pace.Step>()
+    for round in 1...rounds {
+      let steps = plan(round).filter { !failed.contains($0.step) }
+      if let budget, round > 1, let estimate = pace.estimate(steps.map(\.step)),
+        elapsed + estimate > budget
+      {
+        results.shortened =
+          "The time allowed was enough for \(round - 1) of \(rounds) rounds."
+        note("no time for round \(round)")
+        return
+      }
+      var title: String?
+      for (index, (step, measurement, subject)) in steps.enumerated() {
+        if title != measurement.title {
+          let rest = steps[index...].map(\.step)
+          let later = (round..<rounds).flatMap { plan($0 + 1) }.map(\.step)
+            .filter { !failed.contains($0) }
+          var line = "round \(round) of \(rounds): \(measurement.title)"
+          if let left = pace.estimate(rest + later) { line += "; \(Self.text(left)) left" }
+          note(line)
+          title = measurement.title
+        }
+        let start = elapsed
+        do {
+          let figures = try Self.inTime(measurement, subject)
+          results.runs.append(
+            SingleRun(
+              round: round, measurement: measurement.title, peer: subject.peer, start: start,
+              seconds: elapsed - start,
+              figures: Dictionary(uniqueKeysWithValues: figures.map { ($0.key.name, $0.value) })))
+          pace.took(elapsed - start, step)
+        } catch {
+          failed.insert(step)
+          results.skips.append(
+            Skip(peer: subject.peer, measurement: measurement.title, reason: "\(error)"))
+          note("SKIPPED: \(subject.peer), \(measurement.title): \(error)")
+        }
+      }
+      results.rounds = round
+    }
+  }
+
+  /// A round's runs in their order. Each round begins with another peer, so that none always
+  /// follows the same one.
+  func plan(_ round: Int) -> [(step: Pace.Step, measurement: any Load, subject: Subject)] {
+    measurements.flatMap { measurement in
+      let peers = subjects[measurement.backend] ?? []
+      let first = peers.isEmpty ? 0 : (round - 1) % peers.count
+      return (peers[first...] + peers[..<first]).map {
+        (Pace.Step(measurement: measurement.title, peer: $0.peer), measurement, $0)
+      }
+    }
+  }
+
+  /// Measures on a thread of its own, which is left behind if it takes too long: a peer that hangs
+  /// costs its own figures and not the comparison.
+  private static func inTime(_ load: any Load, _ subject: Subject) throws -> [Metric: Double] {
+    final class Answer: @unchecked Sendable {
+      let isThere = DispatchSemaphore(value: 0)
+      var result: Result<[Metric: Double], any Error>?
+    }
+    let answer = Answer()
+    Thread {
+      answer.result = Result { try load.measure(subject) }
+      answer.isThere.signal()
+    }.start()
+    let deadline = DispatchTime.now() + .milliseconds(Int(min(load.patience, 1e6) * 1000))
+    guard answer.isThere.wait(timeout: deadline) == .success, let result = answer.result else {
+      throw EndFailure("not done after \(text(load.patience))")
+    }
+    return try result.get()
+  }
+
+  private var elapsed: Double { Double(now() - beginning) / 1e9 }
+
+  /// Seconds as people say them.
+  static func text(_ seconds: Double) -> String {
+    let whole = Int(min(max(seconds, 0), 1e6).rounded())
+    return whole < 90 ? "\(whole) s" : "\((whole + 30) / 60) min"
+  }
+}

@@ -1,0 +1,154 @@
+// What can be measured, and what is read off each measurement.
+import Ends
+import Foundation
+import Gauges
+
+/// A figure that a measurement gives, and how to read it.
+struct Metric: Hashable, Codable, Sendable {
+  enum Better: String, Codable { case higher, lower }
+  var name: String
+  var unit: String
+  var better: Better
+  /// Decimals that mean something.
+  var places: Int
+  /// Whether it gets a plot.
+  var isPlotted = true
+
+  /// The column's heading, with an arrow to where it is better.
+  var heading: String { "\(name), \(unit) \(better == .higher ? "↑" : "↓")" }
+
+  static let throughput = Metric(name: "throughput", unit: "GiB/s", better: .higher, places: 2)
+  static let relayCPU = Metric(name: "relay's CPU", unit: "s/GiB", better: .lower, places: 3)
+  static let daemonCPU = Metric(
+    name: "libvirtd's CPU", unit: "s/GiB", better: .lower, places: 3, isPlotted: false)
+  static let rate = Metric(name: "rate", unit: "calls/s", better: .higher, places: 0)
+  static let p50 = Metric(name: "p50", unit: "µs", better: .lower, places: 1)
+  static let p99 = Metric(name: "p99", unit: "µs", better: .lower, places: 1, isPlotted: false)
+  static let callCPU = Metric(name: "relay's CPU", unit: "µs/call", better: .lower, places: 2)
+}
+
+/// What a peer stands in front of.
+enum Backend: String, Codable, CaseIterable, Sendable {
+  case synthetic
+  case libvirtd
+}
+
+/// Where a measurement connects, and whose processor time it may look at.
+struct Subject: Sendable {
+  var peer: String
+  var place: Place
+  /// The relay's process; nil where there is none.
+  var process: pid_t?
+  /// What a real client is given to get there; nil if none can.
+  var client: ClientWay?
+}
+
+/// A place in a family of measurements that differ in one size only: they share a line chart.
+struct Position: Hashable, Codable, Sendable {
+  var size: Double
+  var unit: String
+  var isInBytes: Bool
+}
+
+/// One kind of load. To add one: conform a type to this, and name it in `Loads.all`; the
+/// rotation, the tables, the plots and the JSON follow from what it says of itself.
+protocol Load: Sendable {
+  /// What `--measure` calls it. Several may share a name: they are chosen together, and have a
+  /// `position` each.
+  var name: String { get }
+  /// What tables call it; unlike any other's.
+  var title: String { get }
+  /// What plots call it, short.
+  var label: String { get }
+  /// What it gives, the figure that matters most first.
+  var metrics: [Metric] { get }
+  var backend: Backend { get }
+  var position: Position? { get }
+  /// Seconds after which a run is given up; far more than any way that works needs.
+  var patience: Double { get }
+  /// Works once. A metric that the subject cannot give (the processor time of no process) is left out.
+  func measure(_ subject: Subject) throws -> [Metric: Double]
+}
+
+extension Load {
+  var label: String { name }
+  var backend: Backend { .synthetic }
+  var position: Position? { nil }
+  var patience: Double { 60 }
+}
+
+/// How much of each load.
+struct Amounts: Sendable {
+  var streamBytes: UInt64
+  var callSeconds: Double
+  var clientBytes: Int
+}
+
+enum Loads {
+  /// Everything there is, in the order it is measured and reported.
+  static func all(_ amounts: Amounts) -> [any Load] {
+    [
+      StreamLoad(name: "download", direction: .down, bytes: amounts.streamBytes, streams: 1),
+      StreamLoad(name: "upload", direction: .up, bytes: amounts.streamBytes, streams: 1),
+      StreamLoad(name: "streams", direction: .down, bytes: amounts.streamBytes / 4, streams: 4),
+      CallLoad(name: "call", depth: 1, seconds: amounts.callSeconds),
+      CallLoad(name: "calls", depth: 16, seconds: amounts.callSeconds),
+      VirshLoad(direction: .down, bytes: amounts.clientBytes),
+      VirshLoad(direction: .up, bytes: amounts.clientBytes),
+    ]
+  }
+
+  static func names(_ measurements: [any Load]) -> [String] {
+    measurements.reduce(into: []) { if !$0.contains($1.name) { $0.append($1.name) } }
+  }
+}
+
+/// Volume streams one way.
+struct StreamLoad: Load {
+  var name: String
+  var direction: StreamRun.Direction
+  /// Per stream.
+  var bytes: UInt64
+  var streams: Int
+
+  var title: String {
+    "\(direction == .down ? "download" : "upload"), "
+      + (streams == 1 ? "one stream" : "\(streams) streams on one connection")
+  }
+  var label: String { streams == 1 ? name : "\(streams) streams" }
+  var metrics: [Metric] { [.throughput, .relayCPU] }
+  /// At least 16 MiB/s.
+  var patience: Double { 60 + Double(bytes) * Double(streams) / Double(16 << 20) }
+
+  func measure(_ subject: Subject) throws -> [Metric: Double] {
+    let run = StreamRun(direction: direction, bytes: bytes, streams: streams)
+    let figure = try run.measure(subject.place, process: subject.process)
+    var figures = [Metric.throughput: figure.gibPerSecond]
+    figures[.relayCPU] = figure.cpuPerGiB
+    return figures
+  }
+}
+
+/// A small call again and again on one connection.
+struct CallLoad: Load {
+  var name: String
+  var depth: Int
+  var seconds: Double
+
+  var title: String { depth == 1 ? "calls, one at a time" : "calls, \(depth) under way" }
+  var label: String { depth == 1 ? "one at a time" : "\(depth) under way" }
+  var metrics: [Metric] {
+    depth == 1 ? [.p50, .p99, .rate, .callCPU] : [.rate, .p50, .p99, .callCPU]
+  }
+  var patience: Double { 60 + 2 * seconds }
+
+  func measure(_ subject: Subject) throws -> [Metric: Double] {
+    let run = CallRun(depth: depth, seconds: seconds)
+    let figure = try run.measure(subject.place, process: subject.process)
+    var figures = [
+      Metric.rate: figure.perSecond, .p50: figure.p50, .p99: figure.p99,
+    ]
+    figures[.callCPU] = figure.cpuPerCall
+    return figures
+  }
+}

@@ -1,0 +1,95 @@
+// The plots of a report: bars for each unit, and lines over sizes.
+import Foundation
+import Gauges
+import Plots
+
+extension Report {
+  struct Plot {
+    var file, title, svg: String
+  }
+
+  var plots: [Plot] { bars + lines }
+
+  /// One chart for each metric before each backend: a group for each measurement that gives it.
+  private var bars: [Plot] {
+    Backend.allCases.flatMap { backend in
+      let kinds = results.kinds.filter { $0.backend == backend && $0.position == nil }
+      return metrics(of: kinds).compactMap { metric -> Plot? in
+        let groups = kinds.filter { kind in
+          kind.metrics.contains(metric)
+            && results.peers.contains { results.spread(of: metric, kind, $0.name) != nil }
+        }
+        guard !groups.isEmpty else { return nil }
+        let series = results.peers.enumerated().map { index, peer in
+          BarChart.Series(
+            peer.name, color: Palette.color(index),
+            bars: groups.map { results.spread(of: metric, $0, peer.name).map(Reach.init) })
+        }
+        let title = "\(heading(metric)), \(backend.words) (median, least and most)"
+        let chart = BarChart(
+          title: title, unit: metric.unit, groups: groups.map(\.label), series: series)
+        return Plot(
+          file: "\(stem)-\(Self.slug(metric))-\(backend.rawValue).svg", title: title,
+          svg: chart.svg)
+      }
+    }
+  }
+
+  /// One chart for each metric of each family of measurements that differ in a size.
+  private var lines: [Plot] {
+    let families = results.kinds.filter { $0.position != nil }
+    return families.map(\.name).reduce(into: [String]()) { names, name in
+      if !names.contains(name) { names.append(name) }
+    }.flatMap { name in
+      let kinds = families.filter { $0.name == name }
+      return metrics(of: kinds).compactMap { metric -> Plot? in
+        let series = results.peers.enumerated().map { index, peer in
+          LineChart.Series(
+            peer.name, color: Palette.color(index),
+            points: kinds.compactMap { kind in
+              guard let position = kind.position,
+                let spread = results.spread(of: metric, kind, peer.name)
+              else { return nil }
+              return (position.size, Reach(spread))
+            })
+        }
+        guard series.contains(where: { !$0.points.isEmpty }), let axis = kinds.first?.position
+        else { return nil }
+        let title = "\(name): \(heading(metric)) (median, least and most)"
+        let chart = LineChart(
+          title: title, xUnit: axis.unit, isInBytes: axis.isInBytes, yUnit: metric.unit,
+          series: series)
+        return Plot(
+          file: "\(stem)-\(name)-\(Self.slug(metric)).svg", title: title, svg: chart.svg)
+      }
+    }
+  }
+
+  private func metrics(of kinds: [Kind]) -> [Metric] {
+    kinds.flatMap(\.metrics).reduce(into: []) {
+      if $1.isPlotted, !$0.contains($1) { $0.append($1) }
+    }
+  }
+
+  private func heading(_ metric: Metric) -> String {
+    "\(metric.name.prefix(1).uppercased())\(metric.name.dropFirst()) in \(metric.unit)"
+  }
+
+  /// Part of a file's name.
+  static func slug(_ metric: Metric) -> String {
+    let words = "\(metric.name) \(metric.unit)".lowercased()
+      .replacingOccurrences(of: "µ", with: "u")
+      .split { !($0.isASCII && ($0.isLetter || $0.isNumber)) }
+    return words.joined(separator: "-")
+  }
+}
+
+extension Backend {
+  var words: String { self == .synthetic ? "synthetic daemon" : "real libvirtd, virsh" }
+}
+
+extension Reach {
+  init(_ spread: Spread) {
+    self.init(spread.median, low: spread.least, high: spread.most)
+  }
+}

@@ -1,0 +1,62 @@
+// Real clients: virsh moves a volume of a real libvirtd.
+import Ends
+import Foundation
+import Gauges
+
+/// How a real client gets to a peer that stands in front of a real libvirtd.
+struct ClientWay: Sendable {
+  var uri: String
+  /// Words in front of the client's command line, for one that must enter the daemon's network.
+  var prefix: [String] = []
+  /// The libvirtd at the end of the way.
+  var daemon: pid_t
+  var volumes: LabVolumes
+}
+
+/// `virsh vol-download` to /dev/null or `vol-upload` of one volume; the whole command is timed, as
+/// its user would see it.
+struct VirshLoad: Load {
+  var direction: StreamRun.Direction
+  var bytes: Int
+
+  var name: String { direction == .down ? "virsh-download" : "virsh-upload" }
+  var title: String {
+    "virsh vol-\(direction == .down ? "download" : "upload") of \(bytes >> 20) MiB"
+  }
+  var label: String { direction == .down ? "vol-download" : "vol-upload" }
+  var metrics: [Metric] { [.throughput, .relayCPU, .daemonCPU] }
+  var backend: Backend { .libvirtd }
+
+  /// At least 8 MiB/s, and some time for the comparison of what was uploaded.
+  var patience: Double { commandPatience + 30 }
+  private var commandPatience: Double { 60 + Double(bytes) / Double(8 << 20) }
+
+  func measure(_ subject: Subject) throws -> [Metric: Double] {
+    guard let way = subject.client else { throw EndFailure("virsh has no URI for it") }
+    let source = way.volumes.source.path
+    var words = way.prefix + ["virsh", "-q", "-c", way.uri]
+    switch direction {
+    case .down:
+      words += ["vol-download", "--pool", LabVolumes.pool, LabVolumes.sourceName, "/dev/null"]
+    case .up:
+      words += ["vol-upload", "--pool", LabVolumes.pool, LabVolumes.targetName, source]
+      try way.volumes.spoilTarget()
+    }
+    let clock = try subject.process.map(StreamRun.clock)
+    let daemonClock = try StreamRun.clock(way.daemon)
+    let start = now()
+    _ = try Program.run("/usr/bin/env", words, patience: commandPatience)
+    let seconds = Double(now() - start) / 1e9
+    if direction == .up { try way.volumes.compareTarget() }
+    // A relay that forks for each connection needs a moment to bury the child.
+    if subject.process != nil { usleep(20_000) }
+
+    let gib = Double(bytes) / Double(1 << 30)
+    var figures = [Metric.throughput: gib / seconds]
+    if let process = subject.process, let clock {
+      figures[.relayCPU] = try StreamRun.clock(process).since(clock) / gib
+    }
+    figures[.daemonCPU] = try StreamRun.clock(way.daemon).since(daemonClock) / gib
+    return figures
+  }
+}
