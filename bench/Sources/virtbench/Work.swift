@@ -28,9 +28,9 @@ enum Work: Equatable {
 
   static func all(bytes: UInt64, seconds: Double) -> [Work] {
     [
-      .stream(StreamRun(direction: .down, bytes: bytes, streams: 1)),
-      .stream(StreamRun(direction: .up, bytes: bytes, streams: 1)),
-      .stream(StreamRun(direction: .down, bytes: bytes / 4, streams: 4)),
+      .stream(StreamRun(kind: .download, bytes: bytes, streams: 1)),
+      .stream(StreamRun(kind: .upload, bytes: bytes, streams: 1)),
+      .stream(StreamRun(kind: .download, bytes: bytes / 4, streams: 4)),
       .calls(CallRun(depth: 1, seconds: seconds)),
       .calls(CallRun(depth: 5, seconds: seconds)),
     ]
@@ -39,7 +39,7 @@ enum Work: Equatable {
   var title: String {
     switch self {
     case .stream(let run):
-      "\(run.direction == .down ? "download" : "upload"), "
+      "\(run.kind.rawValue), "
         + (run.streams == 1 ? "one stream" : "\(run.streams) streams on one connection")
     case .calls(let run):
       run.depth == 1 ? "calls, one at a time" : "calls, \(run.depth) under way"
