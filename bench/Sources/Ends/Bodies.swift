@@ -20,6 +20,7 @@ enum Call {
   static let isSecure: Int32 = 149
   static let domainIsActive: Int32 = 150
   static let domainIsPersistent: Int32 = 151
+  static let poolIsActive: Int32 = 154
   static let getLibVersion: Int32 = 157
   static let domainOpenConsole: Int32 = 201
   static let domainGetState: Int32 = 212

@@ -31,7 +31,7 @@ extension EndpointConnection {
       try outflow.put(reply, Self.version)
     case Call.getType: try reply(call, TextBody("QEMU"))
     case Call.getHostname: try reply(call, TextBody("virtbench"))
-    case Call.isSecure, Call.domainIsActive, Call.domainIsPersistent:
+    case Call.isSecure, Call.domainIsActive, Call.domainIsPersistent, Call.poolIsActive:
       try reply(call, WordsBody(1))
     case Call.domainGetState: try reply(call, WordsBody(1, 1))
     case Call.listAllDomains, Call.domainEventsRegister, Call.domainEventsDeregister,
