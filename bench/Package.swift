@@ -16,6 +16,7 @@ let package = Package(
   dependencies: [
     .package(name: "virtbroker", path: ".."),
     .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
+    .package(url: "https://github.com/HdrHistogram/hdrhistogram-swift", from: "0.2.0"),
   ],
   targets: [
     // The relay no relay in user space can beat by much: C, blocking, knows nothing of the protocol.
@@ -24,10 +25,18 @@ let package = Package(
     .executableTarget(
       name: "steps", dependencies: [.product(name: "Treadmill", package: "virtbroker")],
       swiftSettings: settings),
+    .systemLibrary(name: "CTimer"),
     .target(
-      name: "Ends", dependencies: [.product(name: "Streams", package: "virtbroker")],
+      name: "Ends",
+      dependencies: [
+        "CTimer", .product(name: "Streams", package: "virtbroker"),
+        .product(name: "CGnuTLS", package: "virtbroker"),
+      ],
       swiftSettings: settings),
-    .target(name: "Gauges", swiftSettings: settings),
+    .target(
+      name: "Gauges",
+      dependencies: [.product(name: "Histogram", package: "hdrhistogram-swift")],
+      swiftSettings: settings),
     .target(name: "Plots", swiftSettings: settings),
     .executableTarget(
       name: "virtbench",
@@ -39,7 +48,10 @@ let package = Package(
       swiftSettings: settings),
     .testTarget(
       name: "EndsTests",
-      dependencies: ["Ends", "limit-relay", .product(name: "Streams", package: "virtbroker")],
+      dependencies: [
+        "Ends", "limit-relay", .product(name: "Streams", package: "virtbroker"),
+        .product(name: "CGnuTLS", package: "virtbroker"),
+      ],
       swiftSettings: settings),
     .testTarget(name: "GaugesTests", dependencies: ["Gauges", "Ends"], swiftSettings: settings),
     .testTarget(name: "PlotsTests", dependencies: ["Plots"], swiftSettings: settings),

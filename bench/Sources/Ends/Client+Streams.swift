@@ -12,16 +12,94 @@ public struct Volume: Sendable {
   }
 }
 
+/// What streams carry, and which way.
+public enum StreamKind: String, Sendable, Codable, CaseIterable {
+  case download
+  case upload
+  /// A tunnelled migration, from the source of a guest to this daemon as its destination.
+  case migration
+
+  /// What a packet carries unless told otherwise: what libvirt puts into one.
+  public var usualMessage: Int { self == .migration ? 65_536 : Limits.usualPayload }
+}
+
+/// A piece of work for one connection.
+public struct Transfer: Sendable {
+  public var kind: StreamKind
+  public var volume = Volume()
+  /// Bytes per stream. A transfer that ends by the clock moves less.
+  public var bytes: UInt64
+  public var streams = 1
+  /// Bytes that a packet carries, nil for what libvirt does. A download's sender decides that: the
+  /// synthetic daemon is asked by the volume's name, a real one does as it likes.
+  public var message: Int?
+  /// Ends at this moment of the monotonic clock, in nanoseconds, if not before.
+  public var end: UInt64?
+  /// Whether everything that arrives is compared with the pattern.
+  public var isChecking = false
+
+  /// As many as there are bytes in the largest message a packet has room for.
+  public static let largestMessage = OutgoingRun.largestMessage
+  /// Enough for any transfer that ends by the clock.
+  public static let endless: UInt64 = 1 << 50
+
+  public init(_ kind: StreamKind, bytes: UInt64) {
+    self.kind = kind
+    self.bytes = bytes
+  }
+}
+
 extension Client {
+  /// Does `transfer`; the bytes that all its streams moved, when all are confirmed.
+  @discardableResult
+  public func move(_ transfer: Transfer) throws(EndFailure) -> UInt64 {
+    if let message = transfer.message, !(1...Transfer.largestMessage).contains(message) {
+      throw EndFailure("a packet carries 1 to \(Transfer.largestMessage) bytes")
+    }
+    return transfer.kind == .download ? try receive(transfer) : try send(transfer)
+  }
+
   /// Downloads `bytes` on each of `streams` streams at once; returns when all are confirmed.
   /// With `isChecking` everything that arrives is compared with the pattern.
   public func download(
     _ volume: Volume = Volume(), bytes: UInt64, streams: Int = 1, isChecking: Bool = false
   ) throws(EndFailure) {
-    let first = try open(Remote.storageVolDownload, volume, bytes, streams)
+    var transfer = Transfer(.download, bytes: bytes)
+    transfer.volume = volume
+    transfer.streams = streams
+    transfer.isChecking = isChecking
+    try move(transfer)
+  }
+
+  /// Uploads `bytes` of the pattern on each of `streams` streams at once, packets in turn; returns
+  /// when the daemon has confirmed all of them.
+  public func upload(_ volume: Volume = Volume(), bytes: UInt64, streams: Int = 1)
+    throws(EndFailure)
+  {
+    var transfer = Transfer(.upload, bytes: bytes)
+    transfer.volume = volume
+    transfer.streams = streams
+    try move(transfer)
+  }
+
+  private func receive(_ transfer: Transfer) throws(EndFailure) -> UInt64 {
+    let streams = transfer.streams
+    let first = try open(transfer)
     var positions = [UInt64](repeating: 0, count: streams)
+    var isFinished = [Bool](repeating: false, count: streams)
     var unconfirmed = streams
+    var isOver = false
     while unconfirmed > 0 {
+      if !inflow.hasHeader, !isOver, let end = transfer.end, now() >= end {
+        isOver = true
+        for index in 0..<streams where !isFinished[index] {
+          isFinished[index] = true
+          try outflow.put(
+            PacketHeader(
+              procedure: transfer.kind.procedure, kind: .stream, serial: first + UInt32(index)))
+        }
+        try outflow.flush()
+      }
       guard let header = try inflow.header() else {
         throw EndFailure("the daemon closed the connection in the middle of a download")
       }
@@ -31,50 +109,53 @@ extension Client {
       guard header.kind == .stream else { continue }
       let stream = Int(index)
       if header.status == .ok {
-        guard positions[stream] == bytes else {
-          throw EndFailure("\(positions[stream]) bytes arrived instead of \(bytes)")
+        guard isOver || positions[stream] == transfer.bytes else {
+          throw EndFailure("\(positions[stream]) bytes arrived instead of \(transfer.bytes)")
         }
         unconfirmed -= 1
       } else if inflow.bodyLeft == 0 {
+        guard !isFinished[stream] else { continue }
+        isFinished[stream] = true
         var finish = header
         finish.status = .ok
         try outflow.put(finish)
         try outflow.flush()
       } else {
         while case let piece = try inflow.piece(), !piece.isEmpty {
-          if isChecking, !Pattern.matches(piece, at: positions[stream]) {
+          if transfer.isChecking, !Pattern.matches(piece, at: positions[stream]) {
             throw EndFailure("wrong bytes at or after \(positions[stream]) of stream \(stream)")
           }
           positions[stream] += UInt64(piece.count)
         }
       }
     }
+    return positions.reduce(0, +)
   }
 
-  /// Uploads `bytes` of the pattern on each of `streams` streams at once, packets in turn; returns
-  /// when the daemon has confirmed all of them.
-  public func upload(_ volume: Volume = Volume(), bytes: UInt64, streams: Int = 1)
-    throws(EndFailure)
-  {
-    let first = try open(Remote.storageVolUpload, volume, bytes, streams)
+  private func send(_ transfer: Transfer) throws(EndFailure) -> UInt64 {
+    let streams = transfer.streams
+    let procedure = transfer.kind.procedure
+    let first = try open(transfer)
     // A client's packets for a stream are dropped until the daemon has opened it.
     for index in 0..<streams {
-      var call = PacketHeader(procedure: Remote.storageVolUpload, kind: .call, serial: first)
+      var call = PacketHeader(procedure: procedure, kind: .call, serial: first)
       call.serial += UInt32(index)
       try awaitReply(to: call)
     }
     var header = PacketHeader(
-      procedure: Remote.storageVolUpload, kind: .stream, serial: first, status: .continue)
-    let packet = OutgoingPacket()
+      procedure: procedure, kind: .stream, serial: first, status: .continue)
+    let run = OutgoingRun()
+    let message = transfer.message ?? transfer.kind.usualMessage
     var position: UInt64 = 0
-    while position < bytes {
-      let count = min(UInt64(Limits.usualPayload), bytes - position)
+    while position < transfer.bytes {
+      if let end = transfer.end, now() >= end { break }
+      var next = position
       for index in 0..<streams {
         header.serial = first + UInt32(index)
-        packet.start(header, position: position, count: Int(count))
-        while try !packet.send(to: socket) { _ = socket.wait(for: POLLOUT) }
+        next = run.start(header, from: position, to: transfer.bytes, message: message)
+        _ = try run.send(to: socket, waiting: true)
       }
-      position += count
+      position = next
     }
     header.status = .ok
     for index in 0..<streams {
@@ -91,25 +172,44 @@ extension Client {
       try check(header)
       unconfirmed -= 1
     }
+    return position * UInt64(streams)
   }
 
   /// Sends the calls that open the streams; the serial of the first. Serials follow each other.
-  private func open(_ procedure: Int32, _ volume: Volume, _ bytes: UInt64, _ streams: Int)
-    throws(EndFailure) -> UInt32
-  {
+  private func open(_ transfer: Transfer) throws(EndFailure) -> UInt32 {
     var first: UInt32?
-    for _ in 0..<streams {
-      let header = nextCall(procedure)
+    for _ in 0..<transfer.streams {
+      let header = nextCall(transfer.kind.procedure)
       first = first ?? header.serial
-      try outflow.put(
-        Packets.make(
-          header,
-          VolumeTransferArguments(
-            pool: volume.pool, name: volume.name, key: volume.name, offset: 0, length: bytes,
-            flags: 0)))
+      try outflow.put(opening(header, transfer))
     }
     try outflow.flush()
     guard let first else { throw EndFailure("no stream was asked for") }
     return first
+  }
+
+  /// The call that opens a stream of `transfer`.
+  func opening(_ call: PacketHeader, _ transfer: Transfer) -> [UInt8] {
+    if transfer.kind == .migration { return Packets.make(call, PrepareTunnelArguments()) }
+    var volume = transfer.volume
+    if transfer.kind == .download, let message = transfer.message {
+      volume.name = "\(Endpoint.messagePrefix)\(message)"
+    }
+    return Packets.make(
+      call,
+      VolumeTransferArguments(
+        pool: volume.pool, name: volume.name, key: volume.name, offset: 0, length: transfer.bytes,
+        flags: 0))
+  }
+}
+
+extension StreamKind {
+  /// The procedure whose call opens such a stream.
+  var procedure: Int32 {
+    switch self {
+    case .download: Remote.storageVolDownload
+    case .upload: Remote.storageVolUpload
+    case .migration: Call.migratePrepareTunnel3Params
+    }
   }
 }

@@ -2,7 +2,7 @@
 import Glibc
 import Streams
 
-/// A libvirt client reduced to what a measurement needs. Blocking; one thread uses it.
+/// A libvirt client reduced to what a measurement needs. One thread uses it.
 public final class Client {
   let socket: Socket
   let inflow: Inflow
@@ -10,8 +10,16 @@ public final class Client {
   private var lastSerial: UInt32 = 0
 
   /// Connects and does what every client does first: AUTH_LIST, then CONNECT_OPEN of `name`.
-  public init(to place: Place, opening name: String = "qemu:///system") throws(EndFailure) {
-    socket = try Socket.connect(to: place)
+  ///
+  /// With `buffers` the kernel is to hold no more than about so many bytes either way, and `source`
+  /// is the IPv4 address to come from. It gives up after `patience` milliseconds without an answer,
+  /// or never.
+  public init(
+    to place: Place, opening name: String = "qemu:///system", from source: String? = nil,
+    buffers: Int32? = nil, patience: Int32 = -1
+  ) throws(EndFailure) {
+    socket = try Socket.connect(to: place, from: source, patience: patience)
+    if let buffers { socket.limitBuffers(to: buffers) }
     inflow = Inflow(socket)
     outflow = Outflow(socket)
     try call(Packets.make(nextCall(Remote.authList)))
@@ -27,8 +35,24 @@ public final class Client {
     try call(Packets.make(nextCall(Remote.connectClose)))
   }
 
+  /// One small call that only the daemon can answer: CONNECT_GET_LIB_VERSION.
+  public func callOnce() throws(EndFailure) {
+    try call(Packets.make(nextCall(Call.getLibVersion)))
+  }
+
+  /// The synthetic daemon answers after so many milliseconds; a real one says that there is no such
+  /// domain.
+  public func callHeld(milliseconds: UInt64) throws(EndFailure) {
+    _ = try lookUp(domain: "\(Endpoint.holdPrefix)\(milliseconds)")
+  }
+
+  func lookUp(domain name: String) throws(EndFailure) -> DomainBody {
+    try call(Packets.make(nextCall(Call.domainLookupByName), TextBody(name)))
+    return try decode(DomainBody.self)
+  }
+
   /// Sends a call and waits for the reply, whose body is then to be taken; an error becomes a failure.
-  private func call(_ packet: [UInt8]) throws(EndFailure) {
+  func call(_ packet: [UInt8]) throws(EndFailure) {
     try outflow.put(packet)
     try outflow.flush()
     try awaitReply(to: packet.withUnsafeBytes { PacketHeader(at: $0.baseAddress!) })
@@ -58,7 +82,7 @@ public final class Client {
       "procedure \(header.procedure): \(error.message ?? "an error without a message")")
   }
 
-  private func decode<Body: XDRBody>(_: Body.Type) throws(EndFailure) -> Body {
+  func decode<Body: XDRBody>(_: Body.Type) throws(EndFailure) -> Body {
     let body = try inflow.body()
     do throws(Violation) {
       return try Body(payload: body)

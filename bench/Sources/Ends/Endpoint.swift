@@ -2,20 +2,37 @@
 import Glibc
 
 /// A stand-in for a libvirt daemon that costs next to nothing, so that what is measured is the way to it.
+///
+/// It answers what clients and relays ask on opening, looks up any object by name, sources and sinks
+/// volume streams, sinks migrations and echoes consoles. Two names mean something: looking up the
+/// domain `hold=N` is answered after N milliseconds, and a download of the volume `message=N`
+/// comes in packets of N bytes.
 public final class Endpoint: Sendable {
+  /// What every connection is served with.
+  struct Settings: Sendable {
+    /// What a download of length 0 ("to the end") carries, in bytes.
+    var volumeBytes: UInt64 = 1 << 30
+    /// What a packet of a download carries, in bytes; nil for libvirt's way with files.
+    var message: Int?
+    /// Whether uploads are compared with the pattern, and a difference ends the stream with an error.
+    var isChecking = false
+  }
+
+  static let holdPrefix = "hold="
+  static let messagePrefix = "message="
+
   private let listener: Socket
   private let path: String
-  /// What a download of length 0 ("to the end") carries, in bytes.
-  private let volumeBytes: UInt64
-  /// Whether uploads are compared with the pattern, and a difference ends the stream with an error.
-  private let isChecking: Bool
+  private let settings: Settings
 
-  public init(path: String, volumeBytes: UInt64 = 1 << 30, isChecking: Bool = false)
-    throws(EndFailure)
-  {
+  public init(
+    path: String, volumeBytes: UInt64 = 1 << 30, message: Int? = nil, isChecking: Bool = false
+  ) throws(EndFailure) {
+    if let message, !(1...Transfer.largestMessage).contains(message) {
+      throw EndFailure("a packet carries 1 to \(Transfer.largestMessage) bytes")
+    }
     self.path = path
-    self.volumeBytes = volumeBytes
-    self.isChecking = isChecking
+    settings = Settings(volumeBytes: volumeBytes, message: message, isChecking: isChecking)
     listener = try Socket.listen(at: path)
   }
 
@@ -33,10 +50,10 @@ public final class Endpoint: Sendable {
         }
       }
       let socket = Socket(owning: descriptor)
-      let (volumeBytes, isChecking) = (volumeBytes, isChecking)
+      let settings = settings
       try? detach {
         // A peer that goes away or talks nonsense ends its own connection, and that is all of it.
-        try? EndpointConnection(socket, volumeBytes: volumeBytes, isChecking: isChecking).serve()
+        try? EndpointConnection(socket, settings).serve()
       }
     }
   }

@@ -4,40 +4,45 @@ import Streams
 
 /// Answers calls in the order they came and keeps every open stream moving meanwhile.
 ///
-/// Replies are gathered while more calls lie in the buffer. Stream packets take turns, one each,
-/// and a packet that the kernel took in part is finished before anything else goes out.
+/// Replies are gathered while more calls lie in the buffer. Stream packets take turns, one each or
+/// as many small ones as go together, and what the kernel took in part is finished before anything
+/// else goes out.
 final class EndpointConnection {
   /// A download: what is still to be sent.
   private struct Source {
     let header: PacketHeader
     var position: UInt64
     let end: UInt64
+    /// Bytes a packet carries; nil for libvirt's way with files.
+    let message: Int?
   }
-  /// An upload: what has arrived.
+  /// An upload, a migration or a console: what has arrived.
   private struct Sink {
     let header: PacketHeader
     var position: UInt64
+    /// Whether what arrives goes back.
+    let isEchoing: Bool
     var isGood = true
   }
 
-  private let socket: Socket
-  private let inflow: Inflow
-  private let outflow: Outflow
-  private let packet = OutgoingPacket()
-  private let volumeBytes: UInt64
-  private let isChecking: Bool
+  let socket: Socket
+  let inflow: Inflow
+  let outflow: Outflow
+  let settings: Endpoint.Settings
+  private let run = OutgoingRun()
   /// Downloads with data left, in the order of their turns.
   private var sources: [Source] = []
   private var turn = 0
   /// Downloads that said their end and wait for the client's finish.
   private var ended: [PacketHeader] = []
   private var sinks: [Sink] = []
-  private var isClosing = false
+  /// Replies that were asked to wait, the earliest first.
+  private var held: [(moment: UInt64, packet: [UInt8])] = []
+  var isClosing = false
 
-  init(_ socket: Socket, volumeBytes: UInt64, isChecking: Bool) {
+  init(_ socket: Socket, _ settings: Endpoint.Settings) {
     self.socket = socket
-    self.volumeBytes = volumeBytes
-    self.isChecking = isChecking
+    self.settings = settings
     inflow = Inflow(socket)
     outflow = Outflow(socket)
   }
@@ -45,8 +50,12 @@ final class EndpointConnection {
   /// Serves until the client closes.
   func serve() throws(EndFailure) {
     while !isClosing {
-      if sources.isEmpty && !packet.isPending {
-        if !inflow.hasHeader { try outflow.flush() }
+      if !held.isEmpty { try release() }
+      if sources.isEmpty && !run.isPending {
+        if !inflow.hasHeader {
+          try outflow.flush()
+          if !held.isEmpty, socket.wait(for: POLLIN, milliseconds: timeToHeld) == 0 { continue }
+        }
         guard let header = try inflow.header() else { return }
         try take(header)
       } else if outflow.hasRoom, inflow.isReady {
@@ -59,23 +68,30 @@ final class EndpointConnection {
     try outflow.flush()
   }
 
-  /// Sends the next stream packet, or waits until the kernel takes it or the client says something.
+  /// Sends the next stream packets, or waits until the kernel takes them or the client says something.
   private func push() throws(EndFailure) {
-    if !packet.isPending {
+    if !run.isPending {
       try outflow.flush()
       turn = turn + 1 < sources.count ? turn + 1 : 0
       let source = sources[turn]
-      // As libvirt reads a file: blocks of 256 KiB, each in a full packet and a small one.
-      let block = UInt64(Pattern.block)
-      let offset = source.position % block
-      let toEdge =
-        (offset < UInt64(Limits.usualPayload) ? UInt64(Limits.usualPayload) : block) - offset
-      let count = min(toEdge, source.end - source.position)
-      packet.start(source.header, position: source.position, count: Int(count))
-      sources[turn].position += count
+      if let message = source.message {
+        sources[turn].position = run.start(
+          source.header, from: source.position, to: source.end, message: message)
+      } else {
+        // As libvirt reads a file: blocks of 256 KiB, each in a full packet and a small one.
+        let block = UInt64(Pattern.block)
+        let offset = source.position % block
+        let toEdge =
+          (offset < UInt64(Limits.usualPayload) ? UInt64(Limits.usualPayload) : block) - offset
+        let count = min(toEdge, source.end - source.position)
+        run.add(source.header, position: source.position, count: Int(count))
+        sources[turn].position += count
+      }
     }
-    guard try packet.send(to: socket) else {
-      _ = socket.wait(for: outflow.hasRoom ? POLLIN | POLLOUT : POLLOUT)
+    guard try run.send(to: socket) else {
+      _ = socket.wait(
+        for: outflow.hasRoom ? POLLIN | POLLOUT : POLLOUT,
+        milliseconds: held.isEmpty ? -1 : timeToHeld)
       return
     }
     if turn < sources.count, sources[turn].position == sources[turn].end {
@@ -90,6 +106,10 @@ final class EndpointConnection {
   private func take(_ header: PacketHeader) throws(EndFailure) {
     switch header.kind {
     case .call where header.program == Program.remote: try answer(header)
+    case .call:
+      try refuse(
+        header,
+        "Cannot find program \(Int32(bitPattern: header.program)) version \(header.version)")
     case .stream: try takeStream(header)
     case .message
     where header.program == Program.keepAlive && header.procedure == KeepAliveProcedure.ping:
@@ -98,62 +118,55 @@ final class EndpointConnection {
     }
   }
 
-  private func answer(_ header: PacketHeader) throws(EndFailure) {
-    var reply = header
-    reply.kind = .reply
-    reply.length = UInt32(Limits.header)
-    switch header.procedure {
-    case Remote.authList:
-      try outflow.put(Packets.make(reply, AuthListResult(types: [0])))
-    case Remote.connectSupportsFeature:
-      try outflow.put(Packets.make(reply, FeatureResult(supported: 1)))
-    case Remote.connectGetURI:
-      try outflow.put(Packets.make(reply, GetURIResult(uri: "qemu:///system")))
-    case Remote.connectClose:
-      isClosing = true
-      try outflow.put(reply)
-    case Remote.storageVolDownload, Remote.storageVolUpload:
-      try outflow.put(reply)
-      try open(header)
-    default:
-      try outflow.put(reply)
-    }
-  }
-
-  private func open(_ call: PacketHeader) throws(EndFailure) {
-    let body = try inflow.body()
-    let arguments: VolumeTransferArguments
-    do throws(Violation) {
-      arguments = try VolumeTransferArguments(payload: body)
-    } catch {
-      throw EndFailure("undecodable arguments of procedure \(call.procedure): \(error)")
-    }
+  /// Opens the stream of a call, whose reply has been put aside.
+  func open(_ call: PacketHeader) throws(EndFailure) {
     var header = call
     header.kind = .stream
     header.status = .continue
     header.length = UInt32(Limits.header)
-    guard call.procedure == Remote.storageVolDownload else {
-      sinks.append(Sink(header: header, position: arguments.offset))
-      return
+    switch call.procedure {
+    case Remote.storageVolUpload:
+      let arguments = try decode(VolumeTransferArguments.self, of: call)
+      sinks.append(Sink(header: header, position: arguments.offset, isEchoing: false))
+    case Remote.storageVolDownload:
+      let arguments = try decode(VolumeTransferArguments.self, of: call)
+      let (end, isTooLong) = arguments.offset.addingReportingOverflow(
+        arguments.length > 0 ? arguments.length : settings.volumeBytes)
+      if isTooLong { throw EndFailure("a volume that long cannot be") }
+      if end > arguments.offset {
+        sources.append(
+          Source(
+            header: header, position: arguments.offset, end: end,
+            message: Self.message(arguments.name) ?? settings.message))
+      } else {
+        try outflow.put(header)
+        ended.append(header)
+      }
+    default:
+      let isConsole =
+        call.procedure == Call.domainOpenConsole || call.procedure == Call.domainOpenChannel
+      sinks.append(Sink(header: header, position: 0, isEchoing: isConsole))
     }
-    let (end, isTooLong) = arguments.offset.addingReportingOverflow(
-      arguments.length > 0 ? arguments.length : volumeBytes)
-    if isTooLong { throw EndFailure("a volume that long cannot be") }
-    if end > arguments.offset {
-      sources.append(Source(header: header, position: arguments.offset, end: end))
-    } else {
-      try outflow.put(header)
-      ended.append(header)
-    }
+  }
+
+  /// The packet size that a volume's name asks for; nil if it does not, or not for a possible one.
+  private static func message(_ name: String) -> Int? {
+    guard name.hasPrefix(Endpoint.messagePrefix),
+      let message = Int(name.dropFirst(Endpoint.messagePrefix.count)),
+      (1...Transfer.largestMessage).contains(message)
+    else { return nil }
+    return message
   }
 
   private func takeStream(_ header: PacketHeader) throws(EndFailure) {
     if let index = sinks.firstIndex(where: { $0.header.serial == header.serial }) {
-      if header.status == .continue {
-        try swallow(into: index)
-      } else {
+      if header.status != .continue {
         let sink = sinks.remove(at: index)
         try confirm(header, sink.isGood || header.status == .error)
+      } else if sinks[index].isEchoing {
+        try echo(header)
+      } else {
+        try swallow(into: index)
       }
     } else if header.status != .continue {
       // A finish or an abort: confirmed at once, also when the end was not reached.
@@ -171,10 +184,28 @@ final class EndpointConnection {
 
   private func swallow(into index: Int) throws(EndFailure) {
     while case let piece = try inflow.piece(), !piece.isEmpty {
-      if isChecking, !Pattern.matches(piece, at: sinks[index].position) {
+      if settings.isChecking, !Pattern.matches(piece, at: sinks[index].position) {
         sinks[index].isGood = false
       }
       sinks[index].position += UInt64(piece.count)
+    }
+  }
+
+  /// Sends back what was typed: a packet for a packet, larger ones in several.
+  private func echo(_ header: PacketHeader) throws(EndFailure) {
+    let most = 32_768
+    if inflow.bodyLeft <= most { return try outflow.put(header, try inflow.body()) }
+    while case let piece = try inflow.piece(), !piece.isEmpty {
+      var rest = piece[...]
+      while !rest.isEmpty {
+        // A packet that left in part is finished before there is room for more.
+        while !outflow.hasRoom {
+          if run.isPending { while try !run.send(to: socket, waiting: true) {} }
+          try outflow.flush()
+        }
+        try outflow.put(header, UnsafeRawBufferPointer(rebasing: rest.prefix(most)))
+        rest = rest.dropFirst(most)
+      }
     }
   }
 
@@ -189,6 +220,42 @@ final class EndpointConnection {
         Packets.streamError(
           program: header.program, procedure: header.procedure, serial: header.serial,
           RemoteError(.internalError, "what arrived is not what was sent")))
+    }
+  }
+
+  /// Keeps a reply for so many milliseconds. Other calls and streams go on.
+  func hold(_ packet: [UInt8], milliseconds: UInt64) {
+    let moment = now() + milliseconds * 1_000_000
+    let index = held.firstIndex { $0.moment > moment } ?? held.endIndex
+    held.insert((moment, packet), at: index)
+  }
+
+  /// Puts the replies aside whose time has come.
+  private func release() throws(EndFailure) {
+    let time = now()
+    while let first = held.first, first.moment <= time, outflow.hasRoom {
+      try outflow.put(first.packet)
+      held.removeFirst()
+    }
+  }
+
+  /// Milliseconds until a held reply is due, at least one.
+  private var timeToHeld: Int32 {
+    guard let moment = held.first?.moment else { return -1 }
+    let time = now()
+    return moment > time ? Int32(clamping: (moment - time) / 1_000_000 + 1) : 1
+  }
+
+  func decode<Body: XDRBody>(_: Body.Type, of call: PacketHeader) throws(EndFailure) -> Body {
+    // A reply that repeats a name must find room.
+    guard inflow.bodyLeft <= 32_768 else {
+      throw EndFailure("procedure \(call.procedure) has \(inflow.bodyLeft) bytes of arguments")
+    }
+    let body = try inflow.body()
+    do throws(Violation) {
+      return try Body(payload: body)
+    } catch {
+      throw EndFailure("undecodable arguments of procedure \(call.procedure): \(error)")
     }
   }
 }

@@ -2,13 +2,16 @@
 import Glibc
 public import Streams
 
-/// The receiving side of a blocking connection. Take a header, then its body to the end, then the next.
+/// The receiving side of a connection. Take a header, then its body to the end, then the next.
 ///
 /// Bodies come as they were received, in pieces that are valid until the next call: nothing is
-/// copied but what a packet header split across two reads takes.
+/// copied but what a packet header split across two reads takes. The buffer starts small, so that
+/// an idle connection costs little, and gets its full size once when a read fills it.
 public final class Inflow {
   private let socket: Socket
-  private let room: UnsafeMutableRawBufferPointer
+  private var room: UnsafeMutableRawBufferPointer
+  private let capacity: Int
+  private static let smallest = 4096
   private var head = 0
   private var tail = 0
   /// Bytes of the current packet's body that were not taken yet.
@@ -18,7 +21,8 @@ public final class Inflow {
 
   public init(_ socket: Socket, capacity: Int = 262_144) {
     self.socket = socket
-    room = .allocate(byteCount: capacity, alignment: 4096)
+    self.capacity = max(capacity, Self.smallest)
+    room = .allocate(byteCount: Self.smallest, alignment: 4096)
   }
   deinit { room.deallocate() }
 
@@ -37,6 +41,12 @@ public final class Inflow {
         return nil
       }
     }
+    return try bufferedHeader()
+  }
+
+  /// The next packet's header if it has arrived and the body before it was taken.
+  func bufferedHeader() throws(EndFailure) -> PacketHeader? {
+    guard hasHeader else { return nil }
     let header = PacketHeader(at: UnsafeRawPointer(room.baseAddress! + head))
     guard header.length >= UInt32(Limits.header), header.length <= UInt32(Limits.packet) else {
       throw EndFailure("a packet says it has \(header.length) bytes")
@@ -50,6 +60,11 @@ public final class Inflow {
   public func piece() throws(EndFailure) -> UnsafeRawBufferPointer {
     if bodyLeft == 0 { return UnsafeRawBufferPointer(start: nil, count: 0) }
     if head == tail, try !fill() { throw EndFailure("the peer closed inside a packet") }
+    return bufferedPiece()
+  }
+
+  /// What has arrived of the body and was not taken.
+  func bufferedPiece() -> UnsafeRawBufferPointer {
     let count = min(bodyLeft, tail - head)
     defer {
       head += count
@@ -60,13 +75,22 @@ public final class Inflow {
 
   /// The whole body in one piece. For the small ones, which fit into the buffer.
   public func body() throws(EndFailure) -> UnsafeRawBufferPointer {
-    guard bodyLeft <= room.count else {
+    guard bodyLeft <= capacity else {
       throw EndFailure("a body of \(bodyLeft) bytes is too long")
     }
     while tail - head < bodyLeft {
       guard try fill() else { throw EndFailure("the peer closed inside a packet") }
     }
     return try piece()
+  }
+
+  /// Reads once if something is there; whether it was.
+  func receive() throws(EndFailure) -> Bool {
+    makeRoom()
+    guard let count = try socket.receive(into: free, waiting: false) else { return false }
+    guard count > 0 else { throw EndFailure("the peer closed the connection") }
+    tail += count
+    return true
   }
 
   private func skipBody() throws(EndFailure) {
@@ -76,22 +100,35 @@ public final class Inflow {
   /// Reads once, after making room; false at the end.
   private func fill() throws(EndFailure) -> Bool {
     try beforeBlocking()
+    makeRoom()
+    let count = try socket.receive(into: free, waiting: true) ?? 0
+    tail += count
+    return count > 0
+  }
+
+  private var free: UnsafeMutableRawBufferPointer {
+    UnsafeMutableRawBufferPointer(rebasing: room[tail...])
+  }
+
+  private func makeRoom() {
+    // Only what a full read left behind, or a body wanted in one piece, finds the buffer full.
+    if tail == room.count, room.count < capacity { grow() }
     if head == tail {
       head = 0
       tail = 0
-    } else if tail - head < Limits.header || bodyLeft > room.count - head {
+    } else if tail - head < Limits.header || bodyLeft > room.count - head || tail == room.count {
       memmove(room.baseAddress!, room.baseAddress! + head, tail - head)
       tail -= head
       head = 0
     }
-    while true {
-      let count = recv(socket.descriptor, room.baseAddress! + tail, room.count - tail, 0)
-      if count > 0 {
-        tail += count
-        return true
-      }
-      if count == 0 { return false }
-      if errno != EINTR { throw .system("receiving") }
-    }
+  }
+
+  private func grow() {
+    let larger = UnsafeMutableRawBufferPointer.allocate(byteCount: capacity, alignment: 4096)
+    memcpy(larger.baseAddress!, room.baseAddress! + head, tail - head)
+    room.deallocate()
+    room = larger
+    tail -= head
+    head = 0
   }
 }

@@ -2,83 +2,154 @@
 import Glibc
 public import Streams
 
-/// The sending side of a blocking connection. Packets go out whole and in order.
+/// The sending side of a connection. Packets go out whole and in order.
 public final class Outflow {
   private let socket: Socket
-  /// Small packets that wait to leave together.
+  /// Small packets that wait to leave together: 0 ≤ head ≤ tail ≤ gathered.count. The buffer starts
+  /// small and gets its full size when more than that is put aside.
   private var gathered: UnsafeMutableRawBufferPointer
-  private var count = 0
+  private var head = 0
+  private var tail = 0
+  private let capacity: Int
+  private static let smallest = 4096
+  /// The largest packet that `hasRoom` promises to take.
+  static let largest = 40_000
 
-  public init(_ socket: Socket, capacity: Int = 65_536) {
+  public init(_ socket: Socket, capacity: Int = 131_072) {
     self.socket = socket
-    gathered = .allocate(byteCount: capacity, alignment: 16)
+    self.capacity = max(capacity, Self.smallest)
+    gathered = .allocate(byteCount: Self.smallest, alignment: 16)
   }
   deinit { gathered.deallocate() }
 
   /// Whether a small packet can be put aside without sending.
-  public var hasRoom: Bool { gathered.count - count >= 4096 }
+  public var hasRoom: Bool { capacity - tail >= Self.largest }
+
+  /// Whether nothing waits.
+  var isEmpty: Bool { head == tail }
 
   /// Puts a packet without a body aside.
   public func put(_ header: PacketHeader) throws(EndFailure) {
-    if gathered.count - count < Limits.header { try flush() }
-    header.write(at: gathered.baseAddress! + count)
-    count += Limits.header
+    header.write(at: try room(for: Limits.header))
   }
 
   /// Puts a whole packet aside.
   public func put(_ packet: [UInt8]) throws(EndFailure) {
-    if gathered.count - count < packet.count { try flush() }
-    guard packet.count <= gathered.count else {
-      throw EndFailure("a packet of \(packet.count) bytes is not a small one")
-    }
+    let room = try room(for: packet.count)
     packet.withUnsafeBytes {
-      (gathered.baseAddress! + count).copyMemory(from: $0.baseAddress!, byteCount: $0.count)
+      guard let bytes = $0.baseAddress else { return }
+      room.copyMemory(from: bytes, byteCount: $0.count)
     }
-    count += packet.count
+  }
+
+  /// Puts a packet with a body aside. The header's length is filled in.
+  func put(_ header: PacketHeader, _ body: UnsafeRawBufferPointer) throws(EndFailure) {
+    let room = try room(for: Limits.header + body.count)
+    var header = header
+    header.length = UInt32(clamping: Limits.header + body.count)
+    header.write(at: room)
+    if let bytes = body.baseAddress {
+      (room + Limits.header).copyMemory(from: bytes, byteCount: body.count)
+    }
   }
 
   /// Sends what was put aside, waiting as long as it takes.
   public func flush() throws(EndFailure) {
-    var sent = 0
-    while sent < count {
-      let moved = send(
-        socket.descriptor, gathered.baseAddress! + sent, count - sent, Int32(MSG_NOSIGNAL))
-      if moved < 0 {
-        if errno == EINTR { continue }
-        throw .system("sending")
-      }
-      sent += moved
+    while try !flush(waiting: true) {}
+  }
+
+  /// Sends what was put aside, or what the kernel takes of it now; whether that was all.
+  func flush(waiting: Bool) throws(EndFailure) -> Bool {
+    while head < tail {
+      var piece = iovec(iov_base: gathered.baseAddress! + head, iov_len: tail - head)
+      let moved = try socket.send(&piece, 1, waiting: waiting)
+      if moved == 0 { return false }
+      head += moved
     }
-    count = 0
+    head = 0
+    tail = 0
+    return true
+  }
+
+  /// Where the next `count` bytes go, after sending if there was no room for them.
+  private func room(for count: Int) throws(EndFailure) -> UnsafeMutableRawPointer {
+    if gathered.count - tail < count, gathered.count < capacity {
+      let larger = UnsafeMutableRawBufferPointer.allocate(byteCount: capacity, alignment: 16)
+      memcpy(larger.baseAddress!, gathered.baseAddress!, tail)
+      gathered.deallocate()
+      gathered = larger
+    }
+    if gathered.count - tail < count { try flush() }
+    guard gathered.count - tail >= count else {
+      throw EndFailure("a packet of \(count) bytes is not a small one")
+    }
+    defer { tail += count }
+    return gathered.baseAddress! + tail
   }
 }
 
-/// One stream packet on its way out: its header and its place in the pattern, nothing copied.
-final class OutgoingPacket {
-  private let header = UnsafeMutableRawPointer.allocate(byteCount: Limits.header, alignment: 4)
-  private let stamp = UnsafeMutablePointer<UInt64>.allocate(capacity: 1)
-  private let pieces = UnsafeMutablePointer<iovec>.allocate(capacity: 4)
+/// Stream packets of one stream on their way out: headers and places in the pattern, nothing copied.
+///
+/// Large packets leave one by one, small ones several at a time, so that a relay and not this end
+/// is measured.
+final class OutgoingRun {
+  /// The most one packet may carry.
+  static let largestMessage = Limits.packet - Limits.header
+  /// No packet is added to a run of so many bytes, or so many packets.
+  private static let usualBytes = 65_536
+  private static let mostPackets = 256
+  /// The largest packet has a header, and a plain part and a stamp in each block it meets; the
+  /// smallest ones have a header and at most three parts.
+  private static let mostBlocks = largestMessage / Pattern.block + 2
+  private static let mostPieces = max(mostPackets * 4, 1 + 2 * mostBlocks)
+
+  private let headers = UnsafeMutableRawPointer.allocate(
+    byteCount: Limits.header * mostPackets, alignment: 4)
+  private let stamps = UnsafeMutablePointer<UInt64>.allocate(capacity: max(mostBlocks, mostPackets))
+  private let pieces = UnsafeMutablePointer<iovec>.allocate(capacity: mostPieces)
   private var first = 0
   private var end = 0
+  private var packets = 0
+  private var usedStamps = 0
+  private var bytes = 0
 
   deinit {
-    header.deallocate()
-    stamp.deallocate()
+    headers.deallocate()
+    stamps.deallocate()
     pieces.deallocate()
   }
 
-  /// Whether part of the packet has yet to be sent.
+  /// Whether part of the run has yet to be sent.
   var isPending: Bool { first < end }
 
-  /// Sets out `count` bytes of the pattern from `position` on. A packet that carries no more than a
-  /// block less a stamp meets at most one stamp.
-  func start(_ like: PacketHeader, position: UInt64, count: Int) {
-    precondition(count <= Pattern.plain && !isPending, "a packet holds one block and leaves whole")
+  /// Whether one more packet of `count` bytes may join those that wait to be sent.
+  func hasRoom(for count: Int) -> Bool {
+    packets == 0 || bytes + count <= Self.usualBytes && packets < Self.mostPackets
+  }
+
+  /// Sets out packets of `message` bytes of the pattern each, as many as go together, from
+  /// `position` up to `limit`; where they end.
+  func start(_ like: PacketHeader, from position: UInt64, to limit: UInt64, message: Int) -> UInt64
+  {
+    var position = position
+    while position < limit {
+      let count = Int(min(UInt64(message), limit - position))
+      guard hasRoom(for: count) else { break }
+      add(like, position: position, count: count)
+      position += UInt64(count)
+    }
+    return position
+  }
+
+  /// Adds a packet of `count` bytes of the pattern from `position` on. Nothing of the run was sent.
+  func add(_ like: PacketHeader, position: UInt64, count: Int) {
+    precondition(
+      count <= Self.largestMessage && hasRoom(for: count) && first == 0,
+      "a run takes what it has room for before it leaves")
+    let header = headers + packets * Limits.header
     var like = like
     like.length = UInt32(Limits.header + count)
     like.write(at: header)
-    first = 0
-    end = 0
     add(UnsafeRawPointer(header), Limits.header)
     var position = position
     var left = count
@@ -90,26 +161,25 @@ final class OutgoingPacket {
         add(Pattern.bytes + offset, size)
       } else {
         size = min(left, Pattern.block - offset)
+        let stamp = stamps + usedStamps
+        usedStamps += 1
         stamp.pointee = (position / UInt64(Pattern.block)).bigEndian
         add(UnsafeRawPointer(stamp) + (offset - Pattern.plain), size)
       }
       position += UInt64(size)
       left -= size
     }
+    packets += 1
+    bytes += Limits.header + count
   }
 
-  /// Sends what the kernel takes now; false when it would take no more.
-  func send(to socket: Socket) throws(EndFailure) -> Bool {
+  /// Sends what the kernel takes, or with `waiting` everything; false when some is left.
+  func send(to socket: Socket, waiting: Bool = false) throws(EndFailure) -> Bool {
     while isPending {
-      var message = msghdr()
-      message.msg_iov = pieces + first
-      message.msg_iovlen = end - first
-      var moved = sendmsg(socket.descriptor, &message, Int32(MSG_NOSIGNAL | MSG_DONTWAIT))
-      if moved < 0 {
-        if errno == EINTR { continue }
-        if errno == EAGAIN { return false }
-        throw .system("sending")
-      }
+      // The kernel takes no more pieces than this at once.
+      let count = min(end - first, 1024)
+      var moved = try socket.send(pieces + first, count, waiting: waiting)
+      if moved == 0 { return false }
       while first < end, moved >= pieces[first].iov_len {
         moved -= pieces[first].iov_len
         first += 1
@@ -119,6 +189,11 @@ final class OutgoingPacket {
         pieces[first].iov_len -= moved
       }
     }
+    first = 0
+    end = 0
+    packets = 0
+    usedStamps = 0
+    bytes = 0
     return true
   }
 

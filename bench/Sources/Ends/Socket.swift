@@ -1,4 +1,5 @@
-// Blocking sockets: where to connect, and how to wait for one.
+// Sockets: where to connect, how to wait for one, and how bytes go through, encrypted or not.
+import CGnuTLS
 import Glibc
 
 /// What went wrong at one end, in one sentence for the person at the terminal.
@@ -11,30 +12,39 @@ public struct EndFailure: Error, CustomStringConvertible {
   }
 }
 
-/// Where a daemon or a relay listens: `unix:PATH` or `tcp:HOST:PORT`.
+/// Where a daemon or a relay listens: `unix:PATH`, `tcp:HOST:PORT` or `tls:HOST:PORT`.
 public enum Place: Sendable, Equatable, CustomStringConvertible {
   case unix(path: String)
   case tcp(host: String, port: String)
+  /// The text of a place says nothing of credentials; they are needed before a connection.
+  case tls(host: String, port: String, TLSCredentials? = nil)
 
   public init?(_ text: String) {
     if text.hasPrefix("unix:"), text.utf8.count > 5 {
       self = .unix(path: String(text.dropFirst(5)))
-    } else if text.hasPrefix("tcp:"), let colon = text.lastIndex(of: ":"),
+    } else if text.hasPrefix("tcp:") || text.hasPrefix("tls:"),
+      let colon = text.lastIndex(of: ":"),
       case let start = text.index(text.startIndex, offsetBy: 4), start < colon
     {
       var host = text[start..<colon]
       if host.hasPrefix("["), host.hasSuffix("]") { host = host.dropFirst().dropLast() }
-      self = .tcp(host: String(host), port: String(text[text.index(after: colon)...]))
+      let port = String(text[text.index(after: colon)...])
+      self =
+        text.hasPrefix("tcp:")
+        ? .tcp(host: String(host), port: port) : .tls(host: String(host), port: port)
     } else {
       return nil
     }
   }
 
   public var description: String {
-    switch self {
+    func write(_ kind: String, _ host: String, _ port: String) -> String {
+      host.contains(":") ? "\(kind):[\(host)]:\(port)" : "\(kind):\(host):\(port)"
+    }
+    return switch self {
     case .unix(let path): "unix:\(path)"
-    case .tcp(let host, let port):
-      host.contains(":") ? "tcp:[\(host)]:\(port)" : "tcp:\(host):\(port)"
+    case .tcp(let host, let port): write("tcp", host, port)
+    case .tls(let host, let port, _): write("tls", host, port)
     }
   }
 }
@@ -42,15 +52,30 @@ public enum Place: Sendable, Equatable, CustomStringConvertible {
 /// One connected or listening socket. Closed when released.
 public final class Socket: Sendable {
   public let descriptor: Int32
+  private let tls: TLSSession?
+  /// Receiving gives up after so many milliseconds without a byte; -1 for never.
+  private let patience: Int32
 
-  public init(owning descriptor: Int32) { self.descriptor = descriptor }
+  public convenience init(owning descriptor: Int32) { self.init(owning: descriptor, tls: nil) }
+
+  init(owning descriptor: Int32, tls: TLSSession?, patience: Int32 = -1) {
+    self.descriptor = descriptor
+    self.tls = tls
+    self.patience = patience
+  }
+
   deinit { close(descriptor) }
 
   /// Connects, with TCP_NODELAY on TCP as libvirt's clients and servers have it.
-  public static func connect(to place: Place) throws(EndFailure) -> Socket {
+  ///
+  /// On TCP `source` is the IPv4 address to come from: one address has fewer than 65536 ports.
+  /// Receiving gives up after `patience` milliseconds without a byte, or never.
+  public static func connect(
+    to place: Place, from source: String? = nil, patience: Int32 = -1
+  ) throws(EndFailure) -> Socket {
     switch place {
     case .unix(let path):
-      let socket = try make(AF_UNIX)
+      let socket = try make(AF_UNIX, patience)
       try withUnixAddress(path) { address, size throws(EndFailure) in
         guard Glibc.connect(socket.descriptor, address, size) == 0 else {
           throw .system("connecting to \(place)")
@@ -58,22 +83,162 @@ public final class Socket: Sendable {
       }
       return socket
     case .tcp(let host, let port):
-      var hints = addrinfo()
-      hints.ai_socktype = Int32(SOCK_STREAM.rawValue)
-      var found: UnsafeMutablePointer<addrinfo>?
-      let code = getaddrinfo(host, port, &hints, &found)
-      guard code == 0, let found else {
-        throw EndFailure("resolving \(place): \(String(cString: gai_strerror(code)))")
+      return try connect(host, port, place, from: source, patience)
+    case .tls(let host, let port, let credentials):
+      guard let credentials else {
+        throw EndFailure("\(place) needs credentials: a CA certificate at least")
       }
-      defer { freeaddrinfo(found) }
-      let socket = try make(found.pointee.ai_family)
-      guard Glibc.connect(socket.descriptor, found.pointee.ai_addr, found.pointee.ai_addrlen) == 0
-      else { throw .system("connecting to \(place)") }
-      var one: Int32 = 1
+      let plain = try connect(host, port, place, from: source, patience)
+      // The descriptor changes hands before anything can fail, so that it is closed once.
+      let descriptor = dup(plain.descriptor)
+      guard descriptor >= 0 else { throw .system("connecting to \(place)") }
+      _ = fcntl(descriptor, F_SETFD, FD_CLOEXEC)
+      let role: gnutls_init_flags_t = GNUTLS_CLIENT
+      do throws(EndFailure) {
+        let session = try TLSSession(role, over: descriptor, credentials, host: host)
+        let socket = Socket(owning: descriptor, tls: session, patience: patience)
+        try socket.shakeHands()
+        try socket.awaitWelcome()
+        return socket
+      } catch {
+        throw EndFailure("connecting to \(place): \(error)")
+      }
+    }
+  }
+
+  private static func connect(
+    _ host: String, _ port: String, _ place: Place, from source: String?, _ patience: Int32
+  ) throws(EndFailure) -> Socket {
+    var hints = addrinfo()
+    hints.ai_socktype = Int32(SOCK_STREAM.rawValue)
+    var found: UnsafeMutablePointer<addrinfo>?
+    let code = getaddrinfo(host, port, &hints, &found)
+    guard code == 0, let found else {
+      throw EndFailure("resolving \(place): \(String(cString: gai_strerror(code)))")
+    }
+    defer { freeaddrinfo(found) }
+    let socket = try make(found.pointee.ai_family, patience)
+    if let source, found.pointee.ai_family == AF_INET { try socket.come(from: source) }
+    guard Glibc.connect(socket.descriptor, found.pointee.ai_addr, found.pointee.ai_addrlen) == 0
+    else { throw .system("connecting to \(place)") }
+    var one: Int32 = 1
+    setsockopt(
+      socket.descriptor, Int32(IPPROTO_TCP), TCP_NODELAY, &one,
+      socklen_t(MemoryLayout.size(ofValue: one)))
+    return socket
+  }
+
+  /// Binds to an address and leaves the port to the kernel until the connection is made.
+  private func come(from source: String) throws(EndFailure) {
+    var address = sockaddr_in()
+    address.sin_family = sa_family_t(AF_INET)
+    guard inet_pton(AF_INET, source, &address.sin_addr) == 1 else {
+      throw EndFailure("\(source) is not an IPv4 address")
+    }
+    var one: Int32 = 1
+    let bindAddressNoPort: Int32 = 24
+    setsockopt(
+      descriptor, Int32(IPPROTO_IP), bindAddressNoPort, &one,
+      socklen_t(MemoryLayout.size(ofValue: one)))
+    let size = socklen_t(MemoryLayout<sockaddr_in>.size)
+    let code = withUnsafePointer(to: &address) {
+      $0.withMemoryRebound(to: sockaddr.self, capacity: 1) { bind(descriptor, $0, size) }
+    }
+    guard code == 0 else { throw .system("binding to \(source)") }
+  }
+
+  /// Whole TLS handshakes that take longer than this are given up, in milliseconds.
+  private static let greetingPatience: Int32 = 30_000
+
+  func shakeHands() throws(EndFailure) {
+    guard let tls else { return }
+    while let events = try tls.shakeHands() {
+      guard wait(for: events, milliseconds: Self.greetingPatience) != 0 else {
+        throw EndFailure("the TLS handshake got no answer for 30 seconds")
+      }
+    }
+  }
+
+  /// A libvirt server sends one byte after it has accepted the client's certificate, or closes.
+  private func awaitWelcome() throws(EndFailure) {
+    var welcome: UInt8 = 0
+    let count = try withUnsafeMutableBytes(of: &welcome) { room throws(EndFailure) in
+      var count = try receive(into: room, waiting: false)
+      while count == nil {
+        guard wait(for: POLLIN, milliseconds: Self.greetingPatience) != 0 else {
+          throw EndFailure("the server did not confirm our certificate for 30 seconds")
+        }
+        count = try receive(into: room, waiting: false)
+      }
+      return count
+    }
+    guard count == 1, welcome == 1 else {
+      throw EndFailure("the server refused our certificate or our address")
+    }
+  }
+
+  /// Receives what is there; nil when that is nothing and `waiting` is false, 0 at the end.
+  func receive(into room: UnsafeMutableRawBufferPointer, waiting: Bool) throws(EndFailure) -> Int? {
+    if let tls {
+      while true {
+        if let count = try tls.receive(into: room) { return count }
+        if !waiting { return nil }
+        try awaitBytes()
+      }
+    }
+    if waiting, patience >= 0 { try awaitBytes() }
+    while true {
+      let count = recv(
+        descriptor, room.baseAddress, room.count, waiting ? 0 : Int32(MSG_DONTWAIT))
+      if count >= 0 { return count }
+      if errno == EAGAIN, !waiting { return nil }
+      if errno != EINTR { throw .system("receiving") }
+    }
+  }
+
+  private func awaitBytes() throws(EndFailure) {
+    guard wait(for: POLLIN, milliseconds: patience) != 0 else {
+      throw EndFailure("no answer for \(patience / 1000) seconds")
+    }
+  }
+
+  /// Sends from the pieces what the kernel takes; 0 when that is nothing and `waiting` is false, and
+  /// then the same bytes come first the next time.
+  func send(_ pieces: UnsafeMutablePointer<iovec>, _ count: Int, waiting: Bool) throws(EndFailure)
+    -> Int
+  {
+    if let tls {
+      while true {
+        let moved = try tls.send(pieces, count)
+        if moved > 0 || !waiting { return moved }
+        _ = wait(for: POLLOUT)
+      }
+    }
+    var message = msghdr()
+    message.msg_iov = pieces
+    message.msg_iovlen = count
+    while true {
+      let moved = sendmsg(
+        descriptor, &message, Int32(MSG_NOSIGNAL) | (waiting ? 0 : Int32(MSG_DONTWAIT)))
+      if moved >= 0 { return moved }
+      if errno == EAGAIN, !waiting { return 0 }
+      if errno != EINTR { throw .system("sending") }
+    }
+  }
+
+  /// Bytes given to the kernel that the peer does not have yet. On a UNIX socket the kernel counts
+  /// what they occupy, which is more.
+  public var unsent: Int {
+    var count: Int32 = 0
+    return ioctl(descriptor, UInt(TIOCOUTQ), &count) == 0 ? Int(count) : 0
+  }
+
+  /// Keeps what the kernel holds for this socket either way to about so many bytes.
+  public func limitBuffers(to bytes: Int32) {
+    var bytes = bytes
+    for option in [SO_SNDBUF, SO_RCVBUF] {
       setsockopt(
-        socket.descriptor, Int32(IPPROTO_TCP), TCP_NODELAY, &one,
-        socklen_t(MemoryLayout.size(ofValue: one)))
-      return socket
+        descriptor, SOL_SOCKET, option, &bytes, socklen_t(MemoryLayout.size(ofValue: bytes)))
     }
   }
 
@@ -108,6 +273,7 @@ public final class Socket: Sendable {
 
   /// Waits for any of `events`, at most `milliseconds` (-1: forever); what came, 0 if nothing did.
   public func wait(for events: Int32, milliseconds: Int32 = -1) -> Int32 {
+    if events & POLLIN != 0, let tls, tls.hasPending { return POLLIN }
     var item = pollfd(fd: descriptor, events: Int16(truncatingIfNeeded: events), revents: 0)
     while true {
       let count = poll(&item, 1, milliseconds)
@@ -116,10 +282,21 @@ public final class Socket: Sendable {
     }
   }
 
-  private static func make(_ family: Int32) throws(EndFailure) -> Socket {
+  /// Waits for any of `events` or for the timer.
+  func wait(for events: Int32, or timer: Timer) {
+    if events & POLLIN != 0, let tls, tls.hasPending { return }
+    withUnsafeTemporaryAllocation(of: pollfd.self, capacity: 2) { items in
+      items[0] = pollfd(
+        fd: descriptor, events: Int16(truncatingIfNeeded: events), revents: 0)
+      items[1] = pollfd(fd: timer.descriptor, events: Int16(POLLIN), revents: 0)
+      _ = poll(items.baseAddress, 2, -1)
+    }
+  }
+
+  private static func make(_ family: Int32, _ patience: Int32 = -1) throws(EndFailure) -> Socket {
     let descriptor = socket(family, Int32(SOCK_STREAM.rawValue | SOCK_CLOEXEC.rawValue), 0)
     guard descriptor >= 0 else { throw .system("making a socket") }
-    return Socket(owning: descriptor)
+    return Socket(owning: descriptor, tls: nil, patience: patience)
   }
 
   private static func withUnixAddress(

@@ -1,5 +1,6 @@
 // Threads of their own for ends that block.
 import Glibc
+import Synchronization
 
 /// Runs `body` on a new thread that nobody waits for.
 public func detach(_ body: @escaping @Sendable () -> Void) throws(EndFailure) {
@@ -24,4 +25,58 @@ public func detach(_ body: @escaping @Sendable () -> Void) throws(EndFailure) {
     box.release()
     throw .system("starting a thread", code)
   }
+}
+
+/// Something one thread makes and another then uses alone, whatever its type says.
+public struct Handed<Value>: @unchecked Sendable {
+  public let value: Value
+  public init(_ value: Value) { self.value = value }
+}
+
+/// What a thread says to others once: that it is time to end.
+public final class StopSign: Sendable {
+  private let state = Atomic(false)
+  public init() {}
+  public var isUp: Bool { state.load(ordering: .acquiring) }
+  public func raise() { state.store(true, ordering: .releasing) }
+}
+
+/// A thread whose result is waited for.
+public final class Worker<Value: Sendable>: Sendable {
+  private let result = Mutex<Result<Value, any Error>?>(nil)
+  private let semaphore = Handed(UnsafeMutablePointer<sem_t>.allocate(capacity: 1))
+
+  public init(_ body: @escaping @Sendable () throws -> Value) throws(EndFailure) {
+    sem_init(semaphore.value, 0, 0)
+    try detach { [self] in
+      let outcome = Result(catching: body)
+      result.withLock { $0 = outcome }
+      sem_post(semaphore.value)
+    }
+  }
+
+  deinit {
+    sem_destroy(semaphore.value)
+    semaphore.value.deallocate()
+  }
+
+  /// Waits for the end; what came of it. Asked once.
+  public func value() throws -> Value {
+    while sem_wait(semaphore.value) != 0 {}
+    guard let outcome = result.withLock({ $0 }) else {
+      throw EndFailure("a thread ended without a result")
+    }
+    return try outcome.get()
+  }
+}
+
+/// Runs `body` for 0 to `count` - 1 on as many threads at once, on this one if there is but one; the
+/// results in that order. All have ended when this returns or throws.
+public func inParallel<Value: Sendable>(
+  _ count: Int, _ body: @escaping @Sendable (Int) throws -> Value
+) throws -> [Value] {
+  if count == 1 { return [try body(0)] }
+  let workers = try (0..<count).map { index in try Worker { try body(index) } }
+  let results = workers.map { worker in Result { try worker.value() } }
+  return try results.map { try $0.get() }
 }

@@ -16,12 +16,8 @@ public struct CPUClock: Sendable {
   public init?(of process: pid_t) {
     guard let own = Self.seconds(of: process) else { return nil }
     var seconds = [process: own]
-    var parents = [process]
-    while let parent = parents.popLast() {
-      for child in Self.children(of: parent) where seconds[child] == nil {
-        seconds[child] = Self.seconds(of: child)
-        parents.append(child)
-      }
+    for child in ProcessTree.members(from: process).dropFirst() {
+      seconds[child] = Self.seconds(of: child)
     }
     self.seconds = seconds
     buried = Self.buriedSeconds(of: process)
@@ -62,26 +58,5 @@ public struct CPUClock: Sendable {
       return nil
     }
     return Double(time.tv_sec) + Double(time.tv_nsec) / 1e9
-  }
-
-  private static func children(of process: pid_t) -> [pid_t] {
-    guard let tasks = opendir("/proc/\(process)/task") else { return [] }
-    defer { closedir(tasks) }
-    var children: [pid_t] = []
-    while let entry = readdir(tasks) {
-      let name = withUnsafeBytes(of: &entry.pointee.d_name) {
-        String(decoding: $0.prefix { $0 != 0 }, as: UTF8.self)
-      }
-      guard name.first?.isNumber == true,
-        let file = fopen("/proc/\(process)/task/\(name)/children", "r")
-      else { continue }
-      defer { fclose(file) }
-      var line: UnsafeMutablePointer<CChar>?
-      var room = 0
-      defer { free(line) }
-      guard getline(&line, &room, file) > 0, let line else { continue }
-      children += String(cString: line).split(separator: " ").compactMap { pid_t($0) }
-    }
-    return children
   }
 }

@@ -53,6 +53,11 @@ struct CompareCommand: ParsableCommand {
   @Option(help: "MiB of the volume that virsh moves.")
   var clientMib = 512
 
+  @Flag(
+    inversion: .prefixedNo,
+    help: "Keep relays on one processor and the ends on another, where there are two.")
+  var pin = true
+
   @Option(help: "The broker's program.")
   var broker = "../.build/release/virtbrokerd"
 
@@ -123,6 +128,9 @@ struct CompareCommand: ParsableCommand {
     defer { children.end() }
     children.endOnSignals()
 
+    // Left to itself, the kernel moves relay and ends about between rounds, and the same program costs
+    // half or twice as much.
+    let isPinned = pin && Processors.keep(getpid(), on: 0)
     let measurements = try measurements()
     let started = try started()
     var results = Results(
@@ -138,7 +146,12 @@ struct CompareCommand: ParsableCommand {
           do {
             let (subject, child) = try peer.start(
               Peer.Programs(broker: broker, virtproxyd: virtproxyd), in: scene)
-            if let child { children.add(child) }
+            if let child {
+              children.add(child)
+              if isPinned, !Processors.keep(child.pid, on: 1) {
+                throw EndFailure("it cannot be kept on processor 1")
+              }
+            }
             subjects[backend, default: []].append(subject)
           } catch {
             children.holdIfInterrupted()
@@ -173,6 +186,7 @@ struct CompareCommand: ParsableCommand {
     children.holdIfInterrupted()
     children.end()
 
+    results.isPinned = isPinned
     let report = Report(
       results: results, machine: machine, name: name,
       seconds: Double(now() - beginning) / 1e9)

@@ -24,6 +24,14 @@ struct Metric: Hashable, Codable, Sendable {
   static let rate = Metric(name: "rate", unit: "calls/s", better: .higher, places: 0)
   static let p50 = Metric(name: "p50", unit: "µs", better: .lower, places: 1)
   static let p99 = Metric(name: "p99", unit: "µs", better: .lower, places: 1, isPlotted: false)
+  static let echoP50 = Metric(name: "echo p50", unit: "µs", better: .lower, places: 0)
+  static let echoP99 = Metric(name: "echo p99", unit: "µs", better: .lower, places: 0)
+  static let openings = Metric(
+    name: "opening rate", unit: "1/s", better: .higher, places: 0, isPlotted: false)
+  static let idleMemory = Metric(
+    name: "memory per idle one", unit: "KiB", better: .lower, places: 1, isPlotted: false)
+  static let callsBeside = Metric(
+    name: "calls beside them", unit: "× without", better: .higher, places: 2, isPlotted: false)
   static let callCPU = Metric(name: "relay's CPU", unit: "µs/call", better: .lower, places: 2)
 }
 
@@ -88,14 +96,29 @@ enum Loads {
   /// Everything there is, in the order it is measured and reported.
   static func all(_ amounts: Amounts) -> [any Load] {
     [
-      StreamLoad(name: "download", direction: .down, bytes: amounts.streamBytes, streams: 1),
-      StreamLoad(name: "upload", direction: .up, bytes: amounts.streamBytes, streams: 1),
-      StreamLoad(name: "streams", direction: .down, bytes: amounts.streamBytes / 4, streams: 4),
+      StreamLoad(name: "download", kind: .download, bytes: amounts.streamBytes, streams: 1),
+      StreamLoad(name: "upload", kind: .upload, bytes: amounts.streamBytes, streams: 1),
+      StreamLoad(name: "migration", kind: .migration, bytes: amounts.streamBytes, streams: 1),
+      StreamLoad(name: "streams", kind: .download, bytes: amounts.streamBytes / 4, streams: 4),
       CallLoad(name: "call", depth: 1, seconds: amounts.callSeconds),
       CallLoad(name: "calls", depth: 16, seconds: amounts.callSeconds),
-      VirshLoad(direction: .down, bytes: amounts.clientBytes),
-      VirshLoad(direction: .up, bytes: amounts.clientBytes),
+      ConsoleLoad(beside: nil, seconds: 2 * amounts.callSeconds),
+      ConsoleLoad(beside: .connection, seconds: 2 * amounts.callSeconds),
+      ConsoleLoad(beside: .same, seconds: 2 * amounts.callSeconds),
+      ConnectionsLoad(count: 500, callSeconds: amounts.callSeconds),
+    ] + sizes(amounts) + [
+      VirshLoad(kind: .download, bytes: amounts.clientBytes),
+      VirshLoad(kind: .upload, bytes: amounts.clientBytes),
     ]
+  }
+
+  /// From a keystroke's size to four times what libvirt puts into a packet.
+  private static func sizes(_ amounts: Amounts) -> [any Load] {
+    [StreamKind.download, .migration].flatMap { kind in
+      [64, 256, 1024, 4096, 16_384, 65_536, 262_120, 1_048_576].map {
+        SizeLoad(kind: kind, message: $0, seconds: amounts.callSeconds / 4)
+      }
+    }
   }
 
   static func names(_ measurements: [any Load]) -> [String] {
@@ -103,17 +126,16 @@ enum Loads {
   }
 }
 
-/// Volume streams one way.
+/// Streams one way.
 struct StreamLoad: Load {
   var name: String
-  var direction: StreamRun.Direction
+  var kind: StreamKind
   /// Per stream.
   var bytes: UInt64
   var streams: Int
 
   var title: String {
-    "\(direction == .down ? "download" : "upload"), "
-      + (streams == 1 ? "one stream" : "\(streams) streams on one connection")
+    "\(kind.rawValue), " + (streams == 1 ? "one stream" : "\(streams) streams on one connection")
   }
   var label: String { streams == 1 ? name : "\(streams) streams" }
   var metrics: [Metric] { [.throughput, .relayCPU] }
@@ -121,10 +143,80 @@ struct StreamLoad: Load {
   var patience: Double { 60 + Double(bytes) * Double(streams) / Double(16 << 20) }
 
   func measure(_ subject: Subject) throws -> [Metric: Double] {
-    let run = StreamRun(direction: direction, bytes: bytes, streams: streams)
+    let run = StreamRun(kind: kind, bytes: bytes, streams: streams)
     let figure = try run.measure(subject.place, process: subject.process)
     var figures = [Metric.throughput: figure.gibPerSecond]
     figures[.relayCPU] = figure.cpuPerGiB
+    return figures
+  }
+}
+
+/// One stream whose packets carry so many bytes.
+struct SizeLoad: Load {
+  var kind: StreamKind
+  var message: Int
+  var seconds: Double
+
+  var name: String { "\(kind.rawValue)-sizes" }
+  var title: String { "\(kind.rawValue), \(message) bytes per message" }
+  var label: String { String(message) }
+  var metrics: [Metric] { [.throughput] }
+  var position: Position? {
+    Position(size: Double(message), unit: "bytes per message", isInBytes: true)
+  }
+
+  func measure(_ subject: Subject) throws -> [Metric: Double] {
+    let run = StreamRun(kind: kind, seconds: seconds, message: message)
+    return [.throughput: try run.measure(subject.place, process: nil).gibPerSecond]
+  }
+}
+
+/// Keystrokes and their echoes.
+struct ConsoleLoad: Load {
+  var beside: ConsoleRun.Beside?
+  var seconds: Double
+
+  var name: String { "console" }
+  var title: String {
+    switch beside {
+    case nil: "keystrokes, nothing else"
+    case .connection: "keystrokes beside bulk streams on another connection"
+    case .same: "keystrokes beside bulk streams on the same connection"
+    }
+  }
+  var label: String {
+    switch beside {
+    case nil: "idle"
+    case .connection: "beside another"
+    case .same: "on a busy one"
+    }
+  }
+  var metrics: [Metric] { [.echoP50, .echoP99] }
+
+  func measure(_ subject: Subject) throws -> [Metric: Double] {
+    let figure = try ConsoleRun(seconds: seconds, beside: beside).measure(subject.place)
+    return [.echoP50: figure.echo.p50, .echoP99: figure.echo.p99]
+  }
+}
+
+/// Connections that are opened and then idle, and calls beside them.
+struct ConnectionsLoad: Load {
+  var count: Int
+  var callSeconds: Double
+
+  var name: String { "connections" }
+  var title: String { "\(count) idle connections" }
+  var metrics: [Metric] { [.openings, .idleMemory, .callsBeside] }
+  var patience: Double { 120 }
+
+  func measure(_ subject: Subject) throws -> [Metric: Double] {
+    let run = ConnectionsRun(count: count, callSeconds: callSeconds)
+    let figure = try run.measure(subject.place, process: subject.process) { _ in }
+    var figures = [Metric.openings: figure.perSecond]
+    figures[.idleMemory] = figure.residentPerConnection.map { $0 / 1024 }
+    figures[.callsBeside] = zip(figure.callsBefore, figure.callsWhileHeld).map {
+      $1.perSecond / $0.perSecond
+    }
     return figures
   }
 }

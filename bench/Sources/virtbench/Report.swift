@@ -45,6 +45,10 @@ struct Report {
 
 
       """
+    text +=
+      results.isPinned
+      ? "Each relay was kept on processor 1, and the clients and daemons on processor 0.\n\n"
+      : "The kernel was free to run everything on any processor.\n\n"
     if let shortened = results.shortened { text += "\(shortened)\n\n" }
     text += peerTable + overview
     for plot in plots { text += "\n![\(plot.title)](\(plot.file))\n" }

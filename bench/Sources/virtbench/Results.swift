@@ -46,6 +46,8 @@ struct Results: Codable, Sendable {
   /// Rounds that were finished, and why there are no more, if fewer than asked for.
   var rounds = 0
   var shortened: String?
+  /// Relays were kept on one processor, the ends on another.
+  var isPinned = false
 
   /// A figure for each round; nil where there is none.
   func figures(of metric: Metric, _ kind: Kind, _ peer: String) -> [Double?] {

@@ -16,14 +16,15 @@ struct ClientWay: Sendable {
 /// `virsh vol-download` to /dev/null or `vol-upload` of one volume; the whole command is timed, as
 /// its user would see it.
 struct VirshLoad: Load {
-  var direction: StreamRun.Direction
+  /// A download or an upload.
+  var kind: StreamKind
   var bytes: Int
 
-  var name: String { direction == .down ? "virsh-download" : "virsh-upload" }
+  var name: String { kind == .download ? "virsh-download" : "virsh-upload" }
   var title: String {
-    "virsh vol-\(direction == .down ? "download" : "upload") of \(bytes >> 20) MiB"
+    "virsh vol-\(kind == .download ? "download" : "upload") of \(bytes >> 20) MiB"
   }
-  var label: String { direction == .down ? "vol-download" : "vol-upload" }
+  var label: String { kind == .download ? "vol-download" : "vol-upload" }
   var metrics: [Metric] { [.throughput, .relayCPU, .daemonCPU] }
   var backend: Backend { .libvirtd }
 
@@ -35,28 +36,27 @@ struct VirshLoad: Load {
     guard let way = subject.client else { throw EndFailure("virsh has no URI for it") }
     let source = way.volumes.source.path
     var words = way.prefix + ["virsh", "-q", "-c", way.uri]
-    switch direction {
-    case .down:
+    if kind == .download {
       words += ["vol-download", "--pool", LabVolumes.pool, LabVolumes.sourceName, "/dev/null"]
-    case .up:
+    } else {
       words += ["vol-upload", "--pool", LabVolumes.pool, LabVolumes.targetName, source]
       try way.volumes.spoilTarget()
     }
-    let clock = try subject.process.map(StreamRun.clock)
-    let daemonClock = try StreamRun.clock(way.daemon)
+    let clock = try subject.process.map(processorClock)
+    let daemonClock = try processorClock(way.daemon)
     let start = now()
     _ = try Program.run("/usr/bin/env", words, patience: commandPatience)
     let seconds = Double(now() - start) / 1e9
-    if direction == .up { try way.volumes.compareTarget() }
+    if kind == .upload { try way.volumes.compareTarget() }
     // A relay that forks for each connection needs a moment to bury the child.
     if subject.process != nil { usleep(20_000) }
 
     let gib = Double(bytes) / Double(1 << 30)
     var figures = [Metric.throughput: gib / seconds]
     if let process = subject.process, let clock {
-      figures[.relayCPU] = try StreamRun.clock(process).since(clock) / gib
+      figures[.relayCPU] = try processorClock(process).since(clock) / gib
     }
-    figures[.daemonCPU] = try StreamRun.clock(way.daemon).since(daemonClock) / gib
+    figures[.daemonCPU] = try processorClock(way.daemon).since(daemonClock) / gib
     return figures
   }
 }

@@ -1,5 +1,6 @@
 // Calls between the synthetic ends, and the pattern they check with.
 import Foundation
+import Streams
 import Testing
 
 @testable import Ends
@@ -21,13 +22,103 @@ struct CallTests {
     try client.close()
   }
 
+  @Test("at a rate, as many calls are answered as moments fit into the time, none before its own")
+  func rate() throws {
+    let client = try Stage().client()
+    var times: [UInt64] = []
+    let start = now()
+    try client.call(at: Schedule(from: start, perSecond: 1000), seconds: 0.2) { times.append($0) }
+    #expect(times.count == 200)
+    #expect(now() - start >= 199_000_000)
+    #expect(times.allSatisfy { $0 < now() - start })
+    try client.close()
+  }
+
+  @Test("calls that a stall held up count from the moment they were due")
+  func correction() throws {
+    // As a daemon that answers nothing for a tenth of a second: the schedule began that long ago.
+    let client = try Stage().client()
+    var times: [UInt64] = []
+    let stall: UInt64 = 100_000_000
+    let start = now() - stall
+    try client.call(at: Schedule(from: start, perSecond: 1000), seconds: 0.2) { times.append($0) }
+    #expect(times.count == 200)
+    let late = times.filter { $0 > 1_000_000 }
+    // The first waited for all of the stall, those after it for what was left of it.
+    #expect(times[0] >= stall)
+    #expect(late.count >= 95)
+    for (index, time) in times.prefix(100).enumerated() {
+      #expect(time >= stall - UInt64(index) * 1_000_000)
+    }
+    try client.close()
+  }
+
+  @Test("a held call is answered when its time has come, and others before it")
+  func held() throws {
+    let client = try Stage().client()
+    let start = now()
+    let slow = client.nextCall(Call.domainLookupByName)
+    try client.outflow.put(Packets.make(slow, TextBody("hold=200")))
+    let fast = client.nextCall(Call.domainLookupByName)
+    try client.outflow.put(Packets.make(fast, TextBody("hold=50")))
+    let plain = client.nextCall(Call.getLibVersion)
+    try client.outflow.put(plain)
+    try client.outflow.flush()
+    var answered: [UInt32] = []
+    while answered.count < 3, let header = try client.inflow.header() {
+      answered.append(header.serial)
+      if header.serial == fast.serial { #expect(now() - start >= 50_000_000) }
+      try client.check(header)
+    }
+    #expect(answered == [plain.serial, fast.serial, slow.serial])
+    #expect(now() - start >= 200_000_000)
+
+    // A download goes on meanwhile, and the call after it is not held up.
+    let third = client.nextCall(Call.domainLookupByName)
+    try client.outflow.put(Packets.make(third, TextBody("hold=100")))
+    try client.download(bytes: 50_000_000, isChecking: true)
+    try client.callHeld(milliseconds: 1)
+    try client.close()
+  }
+
+  @Test("what libvirt's own client asks on opening and closing is answered as it expects")
+  func opening() throws {
+    let client = try Stage().client()
+    func ask<Body: XDRBody>(_ procedure: Int32, _ arguments: some XDRBody, _: Body.Type) throws
+      -> Body
+    {
+      try client.call(Packets.make(client.nextCall(procedure), arguments))
+      return try client.decode(Body.self)
+    }
+    let feature = FeatureArguments(feature: 14)
+    #expect(try ask(Remote.connectSupportsFeature, feature, FeatureResult.self).supported == 1)
+    #expect(try ask(Remote.connectGetURI, WordsBody(), GetURIResult.self).uri == "qemu:///system")
+    #expect(try ask(Call.getType, WordsBody(), TextBody.self).text == "QEMU")
+    #expect(try ask(Call.getLibVersion, WordsBody(), WordsBody.self).words == [0, 9_000_000])
+    #expect(try ask(Call.poolLookupByName, TextBody("p"), PoolBody.self).name == "p")
+    for void in [
+      Remote.connectRegisterCloseCallback, Remote.connectUnregisterCloseCallback,
+    ] {
+      #expect(try ask(void, WordsBody(), WordsBody.self).words.isEmpty)
+    }
+    // What it does not know it says so of, in the words that libvirt's client looks for.
+    #expect {
+      _ = try ask(9999, WordsBody(), WordsBody.self)
+    } throws: {
+      "\($0)".contains("unknown procedure: 9999")
+    }
+    try client.close()
+  }
+
   @Test("a place is written as it is read")
   func places() {
     #expect(Place("unix:/run/sock") == .unix(path: "/run/sock"))
     #expect(Place("tcp:127.0.0.1:16509") == .tcp(host: "127.0.0.1", port: "16509"))
     #expect(Place("tcp:[::1]:16509") == .tcp(host: "::1", port: "16509"))
     #expect(Place("tcp:[::1]:16509")?.description == "tcp:[::1]:16509")
-    for wrong in ["", "unix:", "tcp:", "tcp:host", "qemu:///system"] {
+    #expect(Place("tls:host:16514") == .tls(host: "host", port: "16514"))
+    #expect(Place("tls:[::1]:16514")?.description == "tls:[::1]:16514")
+    for wrong in ["", "unix:", "tcp:", "tcp:host", "tls:host", "qemu:///system"] {
       #expect(Place(wrong) == nil)
     }
   }

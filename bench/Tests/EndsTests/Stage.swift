@@ -10,12 +10,13 @@ final class Stage {
   private let endpoint: Endpoint
   private let relay: Child?
 
-  init(relayed: Bool = false, volumeBytes: UInt64 = 1 << 30) throws {
+  init(relayed: Bool = false, volumeBytes: UInt64 = 1 << 30, message: Int? = nil) throws {
     directory = URL(fileURLWithPath: NSTemporaryDirectory())
       .appendingPathComponent("virtbench-test.\(UUID().uuidString.prefix(8))")
     try FileManager.default.createDirectory(at: directory, withIntermediateDirectories: true)
     let path = directory.appendingPathComponent("sock").path
-    let endpoint = try Endpoint(path: path, volumeBytes: volumeBytes, isChecking: true)
+    let endpoint = try Endpoint(
+      path: path, volumeBytes: volumeBytes, message: message, isChecking: true)
     self.endpoint = endpoint
     try detach { endpoint.run() }
     guard relayed else {

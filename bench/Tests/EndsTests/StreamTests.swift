@@ -34,6 +34,69 @@ struct StreamTests {
     try client.close()
   }
 
+  static let messageSizes = [1, 7, 64, 1024, 65_536, 262_136, 262_137, 1 << 20, 5_000_001]
+
+  @Test("whatever a packet carries, everything arrives whole both ways", arguments: messageSizes)
+  func messages(size: Int) throws {
+    let client = try Stage().client()
+    for kind in StreamKind.allCases {
+      var transfer = Transfer(kind, bytes: min(UInt64(size) * 3000, 5_000_001))
+      transfer.streams = 2
+      transfer.message = size
+      transfer.isChecking = true
+      #expect(try client.move(transfer) == transfer.bytes * 2)
+    }
+    try client.close()
+  }
+
+  @Test("a download comes in packets of the size that was asked for", arguments: [64, 1 << 20])
+  func asked(size: Int) throws {
+    // By the volume's name, and by the daemon's own setting.
+    for name in ["message=\(size)", "volume"] {
+      let client = try Stage(message: name == "volume" ? size : nil).client()
+      let call = client.nextCall(Remote.storageVolDownload)
+      let arguments = VolumeTransferArguments(
+        pool: "", name: name, key: "", offset: 0, length: UInt64(size) * 5 / 2, flags: 0)
+      try client.outflow.put(Packets.make(call, arguments))
+      try client.outflow.flush()
+      var sizes: [Int] = []
+      while sizes.last != 0, let header = try client.inflow.header() {
+        if header.kind == .stream { sizes.append(header.payloadLength) }
+      }
+      #expect(sizes == [size, size, size / 2, 0])
+    }
+  }
+
+  @Test("a size that no packet has room for is refused")
+  func impossible() throws {
+    let client = try Stage().client()
+    for size in [0, -1, Transfer.largestMessage + 1] {
+      var transfer = Transfer(.upload, bytes: 1)
+      transfer.message = size
+      #expect(throws: EndFailure.self) { try client.move(transfer) }
+      #expect(throws: EndFailure.self) { try Stage(message: size) }
+    }
+    var transfer = Transfer(.upload, bytes: UInt64(Transfer.largestMessage))
+    transfer.message = Transfer.largestMessage
+    try client.move(transfer)
+  }
+
+  @Test("a transfer ends by the clock, and the connection goes on", arguments: StreamKind.allCases)
+  func clock(kind: StreamKind) throws {
+    let client = try Stage().client()
+    for _ in 0..<3 {
+      var transfer = Transfer(kind, bytes: Transfer.endless)
+      transfer.streams = 2
+      transfer.isChecking = true
+      let start = now()
+      transfer.end = start + 50_000_000
+      #expect(try client.move(transfer) > 0)
+      #expect(now() - start >= 50_000_000)
+    }
+    try client.download(bytes: 1_000_000, isChecking: true)
+    try client.close()
+  }
+
   @Test("a length of 0 is everything there is", arguments: [UInt64(0), 1, 1_000_000])
   func everything(size: UInt64) throws {
     let client = try Stage(volumeBytes: size).client()
@@ -56,9 +119,9 @@ struct StreamTests {
     try client.awaitReply(to: call)
     call.kind = .stream
     call.status = .continue
-    let packet = OutgoingPacket()
-    packet.start(call, position: 9, count: 100)
-    #expect(try packet.send(to: client.socket))
+    let run = OutgoingRun()
+    run.add(call, position: 9, count: 100)
+    #expect(try run.send(to: client.socket))
     call.status = .ok
     try client.outflow.put(call)
     try client.outflow.flush()

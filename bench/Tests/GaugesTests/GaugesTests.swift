@@ -8,32 +8,58 @@ import Testing
 @Suite("Gauges")
 struct GaugesTests {
   @Test(
-    "a quantile of the histogram is that of the sorted values, to one part in 64", arguments: 0..<20
+    "a quantile of the latencies is that of the sorted values, to one part in 1000",
+    arguments: 0..<20
   )
   func quantiles(seed: UInt64) {
     var state = seed &+ 1
-    var histogram = Histogram()
+    var (latencies, other) = (Latencies(), Latencies())
     var values: [UInt64] = []
     for _ in 0..<2000 {
       state = state &* 6_364_136_223_846_793_005 &+ 1_442_695_040_888_963_407
-      // All sizes alike, from nanoseconds to the largest number there is.
-      let value = (state ^ state >> 29) >> (state >> 58)
+      // All sizes alike, from nanoseconds to more than an hour.
+      let value = (state ^ state >> 29) >> (22 + state % 42)
       values.append(value)
-      histogram.add(value)
+      if values.count % 2 == 0 { latencies.add(value) } else { other.add(value) }
     }
+    latencies.add(other)
     values.sort()
     for quantile in [0.001, 0.01, 0.5, 0.9, 0.99, 0.999, 1] {
       let exact = values[Int((Double(values.count) * quantile).rounded(.up)) - 1]
-      let found = histogram.value(at: quantile)
-      #expect(found >= exact && found - exact <= exact / 64)
+      let found = latencies.value(at: quantile)
+      #expect(found >= exact && found - exact <= exact / 1000)
     }
-    #expect(histogram.count == 2000)
-    #expect(histogram.largest == values.last)
+    #expect(latencies.count == 2000)
   }
 
-  @Test("an empty histogram has quantiles of 0")
-  func empty() {
-    #expect(Histogram().value(at: 0.99) == 0)
+  @Test("no duration is lost, and none at all has quantiles of 0")
+  func extremes() {
+    var latencies = Latencies()
+    #expect(latencies.value(at: 0.99) == 0)
+    latencies.add(.max)
+    latencies.add(0)
+    #expect(latencies.count == 2)
+    #expect(latencies.value(at: 1) >= Latencies.longest)
+    #expect(latencies.value(at: 0.1) == 0)
+    let quantiles = Quantiles(latencies)
+    #expect(quantiles.count == 2 && quantiles.p50 == 0 && quantiles.max > 4e9)
+  }
+
+  @Test("memory that a process fills shows as its own, and a child's with it")
+  func memory() throws {
+    let before = try #require(Memory(of: getpid()))
+    let size = 32 << 20
+    let room = UnsafeMutableRawPointer.allocate(byteCount: size, alignment: 4096)
+    defer { room.deallocate() }
+    memset(room, 1, size)
+    let after = try #require(Memory(of: getpid()))
+    #expect(after.resident - before.resident > size * 3 / 4)
+    #expect(after.proportional - before.proportional > size * 3 / 4)
+    let child = try Child("/bin/sleep", ["30"])
+    defer { child.stop() }
+    let own = try #require(Memory(of: child.pid))
+    #expect(own.resident > 0)
+    #expect(Memory(of: pid_t.max) == nil)
   }
 
   @Test("median and quartiles are those of the figures, in whatever order")

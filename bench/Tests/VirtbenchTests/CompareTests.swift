@@ -147,7 +147,7 @@ struct CompareTests {
       Peer.Programs(broker: "", virtproxyd: stand), in: scene)
     defer { child?.stop() }
     #expect(subject.process == child?.pid)
-    let figures = try StreamLoad(name: "download", direction: .down, bytes: 1 << 20, streams: 1)
+    let figures = try StreamLoad(name: "download", kind: .download, bytes: 1 << 20, streams: 1)
       .measure(subject)
     #expect((figures[.throughput] ?? 0) > 0)
     for place in ["var/lib/libvirt/mark", "etc/libvirt/mark"] {

@@ -1,4 +1,5 @@
 // The report says what was measured, what was not, and why.
+import Ends
 import Foundation
 import Testing
 
@@ -7,7 +8,7 @@ import Testing
 @Suite("Report")
 struct ReportTests {
   private let kinds = [
-    Kind(StreamLoad(name: "download", direction: .down, bytes: 1, streams: 1)),
+    Kind(StreamLoad(name: "download", kind: .download, bytes: 1, streams: 1)),
     Kind(CallLoad(name: "call", depth: 1, seconds: 1)),
   ]
 
@@ -162,7 +163,7 @@ struct ReportTests {
   func lines() throws {
     var results = results()
     for size in [64.0, 1024, 65536] {
-      var kind = Kind(StreamLoad(name: "sizes", direction: .up, bytes: 1, streams: 1))
+      var kind = Kind(StreamLoad(name: "sizes", kind: .upload, bytes: 1, streams: 1))
       kind.title = "messages of \(size)"
       kind.position = Position(size: size, unit: "bytes per message", isInBytes: true)
       results.kinds.append(kind)

@@ -1,0 +1,185 @@
+// Bodies that only the two ends read or write; those the broker knows too are in Streams.
+import Streams
+
+/// Procedures of the REMOTE program that the ends use and a relay just passes on.
+enum Call {
+  static let getType: Int32 = 3
+  static let getVersion: Int32 = 4
+  static let domainLookupByID: Int32 = 22
+  static let domainLookupByName: Int32 = 23
+  static let domainLookupByUUID: Int32 = 24
+  static let getHostname: Int32 = 59
+  static let poolLookupByName: Int32 = 84
+  static let volumeLookupByName: Int32 = 95
+  static let volumeLookupByKey: Int32 = 96
+  static let volumeLookupByPath: Int32 = 97
+  static let volumeGetInfo: Int32 = 98
+  static let domainEventsRegister: Int32 = 105
+  static let domainEventsDeregister: Int32 = 106
+  static let migratePrepareTunnel: Int32 = 148
+  static let isSecure: Int32 = 149
+  static let domainIsActive: Int32 = 150
+  static let domainIsPersistent: Int32 = 151
+  static let poolIsActive: Int32 = 154
+  static let getLibVersion: Int32 = 157
+  static let domainOpenConsole: Int32 = 201
+  static let domainGetState: Int32 = 212
+  static let migratePrepareTunnel3: Int32 = 215
+  static let listAllDomains: Int32 = 273
+  static let domainOpenChannel: Int32 = 296
+  static let migratePrepareTunnel3Params: Int32 = 304
+  static let domainCallbackRegister: Int32 = 316
+  static let domainCallbackDeregister: Int32 = 317
+}
+
+/// One string: the argument of look-ups, and the result of what asks for a name.
+struct TextBody: XDRBody {
+  var text: String
+  init(_ text: String) { self.text = text }
+  init(from reader: inout XDRReader) throws(Violation) { text = try reader.string() }
+  func encode(into writer: inout XDRWriter) { writer.string(text) }
+}
+
+/// Words of 32 bits: what many small results consist of.
+struct WordsBody: XDRBody {
+  var words: [UInt32]
+  init(_ words: UInt32...) { self.words = words }
+  init(from reader: inout XDRReader) throws(Violation) {
+    words = []
+    while reader.remaining >= 4 { words.append(try reader.uint32()) }
+  }
+  func encode(into writer: inout XDRWriter) {
+    for word in words { writer.uint32(word) }
+  }
+}
+
+/// A domain as calls and results name it.
+struct DomainBody: XDRBody, Sendable {
+  var name: String
+  var uuid: (UInt64, UInt64)
+  var id: Int32
+
+  init(name: String) {
+    self.name = name
+    uuid = uuidOf(name)
+    id = 1
+  }
+  init(from reader: inout XDRReader) throws(Violation) {
+    name = try reader.string()
+    uuid = (try reader.uint64(), try reader.uint64())
+    id = try reader.int32()
+  }
+  func encode(into writer: inout XDRWriter) {
+    writer.string(name)
+    writer.uint64(uuid.0)
+    writer.uint64(uuid.1)
+    writer.int32(id)
+  }
+}
+
+/// A storage pool as calls and results name it.
+struct PoolBody: XDRBody {
+  var name: String
+  var uuid: (UInt64, UInt64)
+
+  init(name: String) {
+    self.name = name
+    uuid = uuidOf(name)
+  }
+  init(from reader: inout XDRReader) throws(Violation) {
+    name = try reader.string()
+    uuid = (try reader.uint64(), try reader.uint64())
+  }
+  func encode(into writer: inout XDRWriter) {
+    writer.string(name)
+    writer.uint64(uuid.0)
+    writer.uint64(uuid.1)
+  }
+}
+
+/// STORAGE_VOL_LOOKUP_BY_NAME: the pool and the volume's name.
+struct VolumeLookupArguments: XDRBody {
+  var pool: PoolBody
+  var name: String
+  init(from reader: inout XDRReader) throws(Violation) {
+    pool = try PoolBody(from: &reader)
+    name = try reader.string()
+  }
+  func encode(into writer: inout XDRWriter) {
+    pool.encode(into: &writer)
+    writer.string(name)
+  }
+}
+
+/// A volume as calls and results name it.
+struct VolumeBody: XDRBody {
+  var pool: String
+  var name: String
+  var key: String
+  init(pool: String, name: String) {
+    self.pool = pool
+    self.name = name
+    key = name
+  }
+  init(from reader: inout XDRReader) throws(Violation) {
+    pool = try reader.string()
+    name = try reader.string()
+    key = try reader.string()
+  }
+  func encode(into writer: inout XDRWriter) {
+    writer.string(pool)
+    writer.string(name)
+    writer.string(key)
+  }
+}
+
+/// STORAGE_VOL_GET_INFO's result.
+struct VolumeInfoBody: XDRBody {
+  var bytes: UInt64
+  init(bytes: UInt64) { self.bytes = bytes }
+  init(from reader: inout XDRReader) throws(Violation) {
+    _ = try reader.int32()
+    bytes = try reader.uint64()
+    _ = try reader.uint64()
+  }
+  func encode(into writer: inout XDRWriter) {
+    writer.int32(0)
+    writer.uint64(bytes)
+    writer.uint64(bytes)
+  }
+}
+
+/// DOMAIN_OPEN_CONSOLE: the domain, and which console; none means the first.
+struct OpenConsoleArguments: XDRBody {
+  var domain: DomainBody
+  var device: String?
+  init(domain: DomainBody) { self.domain = domain }
+  init(from reader: inout XDRReader) throws(Violation) {
+    domain = try DomainBody(from: &reader)
+    device = try reader.optional { reader throws(Violation) in try reader.string() }
+    _ = try reader.uint32()
+  }
+  func encode(into writer: inout XDRWriter) {
+    domain.encode(into: &writer)
+    writer.optional(device) { $0.string($1) }
+    writer.uint32(0)
+  }
+}
+
+/// DOMAIN_MIGRATE_PREPARE_TUNNEL3_PARAMS without parameters and without a cookie.
+struct PrepareTunnelArguments: XDRBody {
+  init() {}
+  init(from reader: inout XDRReader) throws(Violation) {}
+  func encode(into writer: inout XDRWriter) {
+    writer.uint32(0)
+    writer.uint32(0)
+    writer.uint32(0)
+  }
+}
+
+/// A UUID that is a function of a name, for objects that exist only in name.
+private func uuidOf(_ name: String) -> (UInt64, UInt64) {
+  var hash: UInt64 = 0xcbf2_9ce4_8422_2325
+  for byte in name.utf8 { hash = (hash ^ UInt64(byte)) &* 0x100_0000_01b3 }
+  return (hash & ~0xf000 | 0x4000, ~hash >> 2 | 1 << 63)
+}

@@ -1,0 +1,89 @@
+// What the synthetic daemon answers.
+import Glibc
+import Streams
+
+extension EndpointConnection {
+  /// Held replies come after at most this many milliseconds.
+  private static let longestHold: UInt64 = 3_600_000
+
+  /// 9.0.0 as a result.
+  nonisolated(unsafe) private static let version: UnsafeRawBufferPointer = {
+    let body = UnsafeMutableRawBufferPointer.allocate(byteCount: 8, alignment: 8)
+    body.storeBytes(of: UInt64(9_000_000).bigEndian, as: UInt64.self)
+    return UnsafeRawBufferPointer(body)
+  }()
+
+  func answer(_ call: PacketHeader) throws(EndFailure) {
+    switch call.procedure {
+    case Remote.authList: try reply(call, AuthListResult(types: [AuthListResult.none]))
+    case Remote.connectSupportsFeature: try reply(call, FeatureResult(supported: 1))
+    case Remote.connectGetURI: try reply(call, GetURIResult(uri: "qemu:///system"))
+    case Remote.connectClose:
+      isClosing = true
+      try reply(call)
+    case Remote.connectOpen, Remote.connectSetIdentity, Remote.connectRegisterCloseCallback,
+      Remote.connectUnregisterCloseCallback, Call.domainCallbackDeregister:
+      try reply(call)
+    case Call.getLibVersion, Call.getVersion:
+      // Measured as a call, so it is answered without making anything.
+      var reply = call
+      reply.kind = .reply
+      try outflow.put(reply, Self.version)
+    case Call.getType: try reply(call, TextBody("QEMU"))
+    case Call.getHostname: try reply(call, TextBody("virtbench"))
+    case Call.isSecure, Call.domainIsActive, Call.domainIsPersistent, Call.poolIsActive:
+      try reply(call, WordsBody(1))
+    case Call.domainGetState: try reply(call, WordsBody(1, 1))
+    case Call.listAllDomains, Call.domainEventsRegister, Call.domainEventsDeregister,
+      Call.domainCallbackRegister:
+      // No domains; and the one callback there can be has the number 0.
+      try reply(call, WordsBody(0, 0))
+    case Call.domainLookupByName: try lookUpDomain(call)
+    case Call.domainLookupByID, Call.domainLookupByUUID:
+      try reply(call, DomainBody(name: "bench"))
+    case Call.poolLookupByName:
+      try reply(call, PoolBody(name: try decode(TextBody.self, of: call).text))
+    case Call.volumeLookupByName:
+      let arguments = try decode(VolumeLookupArguments.self, of: call)
+      try reply(call, VolumeBody(pool: arguments.pool.name, name: arguments.name))
+    case Call.volumeLookupByKey, Call.volumeLookupByPath:
+      let name = try decode(TextBody.self, of: call).text
+      try reply(call, VolumeBody(pool: "bench", name: name))
+    case Call.volumeGetInfo: try reply(call, VolumeInfoBody(bytes: settings.volumeBytes))
+    case Remote.storageVolDownload, Remote.storageVolUpload, Call.migratePrepareTunnel,
+      Call.domainOpenConsole, Call.domainOpenChannel:
+      try reply(call)
+      try open(call)
+    case Call.migratePrepareTunnel3, Call.migratePrepareTunnel3Params:
+      // The result is a cookie, of no bytes.
+      try reply(call, WordsBody(0))
+      try open(call)
+    default: try refuse(call, "unknown procedure: \(call.procedure)")
+    }
+  }
+
+  /// Any domain exists; that of a certain name is slow to find.
+  private func lookUpDomain(_ call: PacketHeader) throws(EndFailure) {
+    let name = try decode(TextBody.self, of: call).text
+    let packet = Packets.reply(answering: call, DomainBody(name: name))
+    if name.hasPrefix(Endpoint.holdPrefix),
+      let milliseconds = UInt64(name.dropFirst(Endpoint.holdPrefix.count))
+    {
+      hold(packet, milliseconds: min(milliseconds, Self.longestHold))
+    } else {
+      try outflow.put(packet)
+    }
+  }
+
+  func refuse(_ call: PacketHeader, _ reason: String) throws(EndFailure) {
+    try outflow.put(Packets.error(answering: call, RemoteError(.rpc, reason)))
+  }
+
+  private func reply(_ call: PacketHeader) throws(EndFailure) {
+    try outflow.put(Packets.reply(answering: call))
+  }
+
+  private func reply(_ call: PacketHeader, _ body: some XDRBody) throws(EndFailure) {
+    try outflow.put(Packets.reply(answering: call, body))
+  }
+}

@@ -1,0 +1,33 @@
+// Waking up at a moment, to the microsecond.
+import CTimer
+import Glibc
+
+/// The monotonic clock, in nanoseconds.
+public func now() -> UInt64 {
+  var time = timespec()
+  clock_gettime(CLOCK_MONOTONIC, &time)
+  return UInt64(time.tv_sec) &* 1_000_000_000 &+ UInt64(time.tv_nsec)
+}
+
+/// A descriptor that becomes readable at a moment. A timeout of `poll` is in milliseconds and may
+/// come late by the slack the kernel gives every process; this does not.
+final class Timer {
+  let descriptor: Int32
+
+  init() throws(EndFailure) {
+    descriptor = timerfd_create(CLOCK_MONOTONIC, Int32(TFD_CLOEXEC))
+    guard descriptor >= 0 else { throw .system("making a timer") }
+  }
+
+  deinit { close(descriptor) }
+
+  /// Readable from `moment` of the monotonic clock on, in nanoseconds.
+  func set(_ moment: UInt64) {
+    var setting = itimerspec()
+    // A moment of zero would stop the timer.
+    let moment = max(moment, 1)
+    setting.it_value.tv_sec = Int(moment / 1_000_000_000)
+    setting.it_value.tv_nsec = Int(moment % 1_000_000_000)
+    timerfd_settime(descriptor, Int32(TFD_TIMER_ABSTIME), &setting, nil)
+  }
+}
