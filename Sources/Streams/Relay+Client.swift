@@ -50,7 +50,13 @@ extension Relay {
       }
       let call = calls[index]
       switch calls.client(at: index, header) {
-      case .relay: return send(frame, to: upstreams[call.upstream])
+      case .relay:
+        let upstream = upstreams[call.upstream]
+        guard frame.beginsRun else { return send(frame, to: upstream) }
+        let run = client.inlet.run(behind: frame)
+        counters.packetsUp &+= UInt64(run.packets)
+        calls.passedUp(at: index, payload: run.bytes - run.packets * Limits.header)
+        return send(frame.extended(by: run.bytes), to: upstream)
       case .drop: break
       case .violation: throw Violation("hole on stream \(header.serial), which is not sparse")
       }

@@ -36,7 +36,12 @@ extension Relay {
         calls[index].upstream == slot
       else { break }
       switch calls.server(at: index, header) {
-      case .relay: return send(frame, from: upstream)
+      case .relay:
+        guard frame.beginsRun else { return send(frame, from: upstream) }
+        let run = upstream.link.inlet.run(behind: frame)
+        counters.packetsDown &+= UInt64(run.packets)
+        calls.passedDown(at: index, payload: run.bytes - run.packets * Limits.header)
+        return send(frame.extended(by: run.bytes), from: upstream)
       case .drop: break
       case .violation: throw Violation("stream \(header.serial) sent a packet out of its order")
       }

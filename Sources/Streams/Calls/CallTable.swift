@@ -118,6 +118,12 @@ struct CallTable {
     return verdict
   }
 
+  /// More data passed from the client, or from the server, as the packet before it did.
+  mutating func passedUp(at index: Int, payload: Int) { slots[index].bytesUp &+= UInt64(payload) }
+  mutating func passedDown(at index: Int, payload: Int) {
+    slots[index].bytesDown &+= UInt64(payload)
+  }
+
   /// Ends every call of an upstream, telling each, in the order of their serials.
   mutating func removeAll(upstream: Int, _ each: (Call) -> Void) {
     let gone = calls.filter { $0.upstream == upstream }

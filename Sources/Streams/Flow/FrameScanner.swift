@@ -11,6 +11,18 @@ public struct Frame {
   /// Carrier bytes at the end of those, each with a descriptor.
   public var carriers: Int
   public var part: Part
+
+  /// It is data of a stream, whole: more of the same may follow, to be treated as this is.
+  var beginsRun: Bool {
+    part == .whole && header.kind == .stream && header.status == .continue && carriers == 0
+      && header.payloadLength > 0
+  }
+
+  func extended(by bytes: Int) -> Frame {
+    var longer = self
+    longer.length += bytes
+    return longer
+  }
 }
 
 /// Finds the packets in a sequence of bytes. It keeps no bytes, only where it stands.

@@ -22,19 +22,25 @@ final class Lane {
   /// Size of the packet at the front, carriers included, or what is left of it.
   fileprivate var frontLength: Int {
     if midway > 0 { return midway }
+    if let sight = queue.front(FrameScanner.sight) { return Lane.length(at: sight) }
     return withUnsafeTemporaryAllocation(byteCount: FrameScanner.sight, alignment: 8) { sight in
       // Only packets are queued, so a header is always there in full.
       guard queue.peek(into: sight) >= Limits.header, let base = sight.baseAddress else {
         return queue.bytes
       }
-      let header = PacketHeader(at: base)
-      var length = Int(header.length)
-      if header.kind == .callWithDescriptors || header.kind == .replyWithDescriptors {
-        length += Int(
-          UInt32(bigEndian: base.loadUnaligned(fromByteOffset: Limits.header, as: UInt32.self)))
-      }
-      return length
+      return Lane.length(at: base)
     }
+  }
+
+  /// Size of the packet at `bytes`, where as much of it lies as the scanner needs to see.
+  private static func length(at bytes: UnsafeRawPointer) -> Int {
+    let header = PacketHeader(at: bytes)
+    var length = Int(header.length)
+    if header.kind == .callWithDescriptors || header.kind == .replyWithDescriptors {
+      length += Int(
+        UInt32(bigEndian: bytes.loadUnaligned(fromByteOffset: Limits.header, as: UInt32.self)))
+    }
+    return length
   }
 
   /// The first `count` bytes have left.
@@ -46,7 +52,11 @@ final class Lane {
     }
     var left = count
     while left > 0 {
-      if midway == 0 { midway = frontLength }
+      if midway == 0 {
+        left -= queue.dropPackets(left)
+        guard left > 0 else { return }
+        midway = frontLength
+      }
       let step = min(left, midway)
       queue.drop(step)
       midway -= step

@@ -100,6 +100,31 @@ struct SegmentQueue: ~Copyable {
     return used
   }
 
+  /// Where the front is, if at least `count` bytes from there on lie in one piece.
+  func front(_ length: Int) -> UnsafeRawPointer? {
+    guard count > 0, ring[first].end - ring[first].start >= length,
+      let segment = ring[first].segment
+    else { return nil }
+    return UnsafeRawPointer(segment.bytes + ring[first].start)
+  }
+
+  /// Drops the whole packets at the front that end within `limit` bytes and lie in the first piece,
+  /// without descriptors. Returns their bytes.
+  mutating func dropPackets(_ limit: Int) -> Int {
+    guard let base = front(FrameScanner.sight) else { return 0 }
+    let end = min(limit, ring[first].end - ring[first].start)
+    var length = 0
+    while end - length >= Limits.header {
+      let header = PacketHeader(at: base + length)
+      guard Int(header.length) <= end - length, header.length >= UInt32(Limits.header),
+        header.kind != .callWithDescriptors, header.kind != .replyWithDescriptors
+      else { break }
+      length += Int(header.length)
+    }
+    drop(length)
+    return length
+  }
+
   /// Copies up to `target.count` bytes from the front without taking them. Returns how many there were
   /// before the end or the next descriptor.
   func peek(into target: UnsafeMutableRawBufferPointer) -> Int {

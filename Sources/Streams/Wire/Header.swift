@@ -45,6 +45,18 @@ public struct PacketHeader: Equatable, Sendable {
     status = PacketStatus(rawValue: word(6))
   }
 
+  /// Whether the headers at both places, known to be there, differ at most in their length.
+  static func areAlike(_ one: UnsafeRawPointer, _ other: UnsafeRawPointer) -> Bool {
+    func words(_ bytes: UnsafeRawPointer) -> (UInt64, UInt64, UInt64) {
+      (
+        bytes.loadUnaligned(fromByteOffset: 4, as: UInt64.self),
+        bytes.loadUnaligned(fromByteOffset: 12, as: UInt64.self),
+        bytes.loadUnaligned(fromByteOffset: 20, as: UInt64.self)
+      )
+    }
+    return words(one) == words(other)
+  }
+
   /// Writes the 28 bytes at `bytes`, which the caller knows to be there.
   @inlinable
   public func write(at bytes: UnsafeMutableRawPointer) {

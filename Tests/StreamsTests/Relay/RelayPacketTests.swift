@@ -48,6 +48,34 @@ struct RelayPacketTests {
     #expect(desk.relay.counters.events == 4)
   }
 
+  @Test("packets of one stream in a row each count, and a row ends where anything else begins")
+  func rows() {
+    let (upload, console) = (SimulatedBackend.upload, SimulatedBackend.console)
+    let desk = Desk()
+    desk.fromClient(call(1, upload), call(2, console))
+    desk.fromBackend(0, reply(1, upload), reply(2, console))
+    _ = (desk.toClient(), desk.toBackend())
+    let before = desk.relay.counters
+    let row =
+      stream(1, upload, .continue, [1]) + stream(1, upload, .continue, [2, 2])
+      + stream(2, console, .continue, [3]) + stream(1, upload, .continue, [4])
+      + stream(1, upload, .continue, [5]) + stream(1, upload, .ok)
+    // What follows the client's finish is nobody's any more.
+    desk.fromClient(row + stream(1, upload, .continue, [6]) + stream(2, console, .continue, [7]))
+    #expect(desk.backends[0].takeBytes() == row + stream(2, console, .continue, [7]))
+    #expect(desk.relay.counters.packetsUp - before.packetsUp == 8)
+    let call = desk.relay.callsUnderWay.first { $0.serial == 1 }
+    #expect(call?.bytesUp == 5, "the payload that was passed on")
+
+    let answer =
+      stream(2, console, .continue, [1]) + stream(2, console, .continue, [2, 2])
+      + stream(2, console, .continue)
+    desk.fromBackend(0, answer)
+    #expect(desk.client.takeBytes() == answer)
+    #expect(desk.relay.counters.packetsDown - before.packetsDown == 3)
+    #expect(desk.relay.callsUnderWay.first { $0.serial == 2 }?.bytesDown == 3)
+  }
+
   @Test("replies nobody waits for are dropped")
   func unwantedReplies() {
     let desk = Desk(backends: 2)
