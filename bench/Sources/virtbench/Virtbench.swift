@@ -13,7 +13,7 @@ struct Virtbench: ParsableCommand {
       """,
     subcommands: [
       EndpointCommand.self, StreamCommand.self, CallsCommand.self, ConsoleCommand.self,
-      ConnectionsCommand.self, CompareCommand.self, StepsCommand.self,
+      ConnectionsCommand.self, SoakCommand.self, CompareCommand.self, StepsCommand.self,
     ])
 }
 
