@@ -25,9 +25,12 @@ let package = Package(
     .systemLibrary(name: "CLibev"),
     .systemLibrary(name: "CGetopt"),
     .systemLibrary(name: "CGnuTLS"),
+    .systemLibrary(name: "CSASL"),
+    .systemLibrary(name: "CSystemD"),
     .target(name: "Streams", swiftSettings: settings),
     .target(
-      name: "Broker", dependencies: ["Streams", "CLibev", "CGnuTLS"], swiftSettings: settings),
+      name: "Broker", dependencies: ["Streams", "CLibev", "CGnuTLS", "CSASL", "CSystemD"],
+      swiftSettings: settings),
     .executableTarget(
       name: "virtbrokerd",
       dependencies: ["Broker", "CGetopt", .product(name: "Logging", package: "swift-log")],

@@ -19,6 +19,13 @@ public final class Broker {
   let pool = SegmentPool()
   let directory: SocketDirectory
   let marks: Marks
+  let names: NameDirectory
+  /// There where a listener asks for it.
+  let sasl: SASLService?
+  let polkit: PolkitAuthority?
+  /// Clients by their network address, and by whose they are.
+  var addresses = Census()
+  var subjects = Census()
   private var listeners: [Listener] = []
   private var sessions: [UInt64: ClientSession] = [:]
   private var lastClient: UInt64 = 0
@@ -42,6 +49,10 @@ public final class Broker {
         if case .unix(let path, _, _) = $0.address { path } else { nil }
       })
     marks = Marks(high: settings.limits.bufferBytes, ahead: settings.limits.bufferBytes)
+    names = NameDirectory(on: reactor, log: log)
+    let methods = Set(settings.listeners.map(\.authentication))
+    sasl = methods.contains(.sasl) ? try SASLService(settings.sasl, on: reactor) : nil
+    polkit = methods.contains(.polkit) ? PolkitAuthority(on: reactor, log: log) : nil
     for listener in settings.listeners {
       listeners += try Listener.open(
         listener, broker: self, backlog: settings.limits.maxQueuedClients)
@@ -54,6 +65,7 @@ public final class Broker {
     for listener in listeners {
       listener.isAccepting = true
       log.info("listening on \(listener.name)\(listener.settings.isReadOnly ? " (read-only)" : "")")
+      describeLogin(at: listener)
     }
     if settings.idleSeconds > 0 { idleAlarm.start(seconds: Double(settings.idleSeconds)) }
     reactor.run()
@@ -95,6 +107,7 @@ public final class Broker {
     sessions[lastClient] = session
     log.info("\(session.name) connected to \(listener.name)")
     idleAlarm.stop()
+    session.begin()
     if sessions.count >= settings.limits.maxClients {
       // At the limit each one that leaves lets one in: said once in a while is enough.
       let isNews = reactor.now - limitLoggedAt > 60
@@ -103,6 +116,29 @@ public final class Broker {
         "max_clients (\(settings.limits.maxClients)) is reached by \(session.name)",
         at: isNews ? .warning : .debug)
     }
+    if listener.isAccepting, isFullOfStrangers(listener) {
+      let isNews = reactor.now - listener.strangersLoggedAt > 60
+      if isNews { listener.strangersLoggedAt = reactor.now }
+      log.line(
+        isNews ? .warning : .debug,
+        "max_anonymous_clients (\(settings.limits.maxAnonymousClients)) is reached by "
+          + "\(session.name): further clients of \(listener.name) wait until one authenticates or "
+          + "leaves")
+      listener.isAccepting = false
+    }
+  }
+
+  /// Each listener by itself: strangers at one do not shut out who comes in by another.
+  private func isFullOfStrangers(_ listener: Listener) -> Bool {
+    let most = settings.limits.maxAnonymousClients
+    return most > 0 && listener.strangers >= most
+  }
+
+  /// A client that had to has proved who it is, or has left without.
+  func strangerGone(of listener: Listener?) {
+    guard let listener else { return }
+    listener.strangers -= 1
+    if !isStopping { resumeAccepting() }
   }
 
   func departed(_ session: ClientSession, because reason: String, _ level: BrokerLog.Level) {
@@ -134,7 +170,9 @@ public final class Broker {
 
   private func resumeAccepting() {
     guard sessions.count < settings.limits.maxClients else { return }
-    for listener in listeners where !listener.isAccepting { listener.isAccepting = true }
+    for listener in listeners where !listener.isAccepting && !isFullOfStrangers(listener) {
+      listener.isAccepting = true
+    }
   }
 
   private func idleTimeUp() {

@@ -38,11 +38,13 @@ struct ConfigurationKey: Sendable {
     authentication("auth_unix_rw", \.authUnixReadWrite),
     authentication("auth_unix_ro", \.authUnixReadOnly),
     authentication("auth_tls", \.authTLS),
-    ConfigurationKey(name: "auth_tcp") { value, configuration in
-      guard let method = value.authentication else { return authenticationMethod }
-      configuration.authTCP = method
+    authentication("auth_tcp", \.authTCP),
+    ConfigurationKey(name: "sasl_allowed_username_list") { value, configuration in
+      guard let users = value.texts else { return listOfTexts }
+      configuration.saslUsers = users
       return nil
     },
+    number("tcp_min_ssf", \.tcpMinSSF, 112...Int(Int32.max)),
     ConfigurationKey(name: "access_drivers") { value, configuration in
       guard let drivers = value.texts else { return listOfTexts }
       configuration.accessDrivers = drivers
@@ -57,6 +59,10 @@ struct ConfigurationKey: Sendable {
     number("max_anonymous_clients", \.maxAnonymousClients, 0...maximum),
     // With none allowed no client would ever be read; virtproxyd starts and then hangs them all.
     number("max_client_requests", \.maxClientRequests, 1...maximum),
+    number("max_clients_per_identity", \.maxClientsPerIdentity, 0...maximum),
+    number("max_clients_per_address", \.maxClientsPerAddress, 0...maximum),
+    number("auth_timeout", \.authTimeout, 0...86_400),
+    number("open_timeout", \.openTimeout, 1...86_400),
     number("max_client_buffer", \.maxClientBuffer, LimitSettings.leastBufferBytes...1 << 30),
   ]
 
@@ -92,10 +98,6 @@ struct ConfigurationKey: Sendable {
     noEffect("tls_no_verify_certificate", noTLS, isFlag),
     noEffect("tls_allowed_dn_list", noTLS, isListOfTexts),
     noEffect("tls_priority", noTLS, isText),
-    noEffect("sasl_allowed_username_list", noSASL, isListOfTexts),
-    noEffect(
-      "tcp_min_ssf", noSASL,
-      { $0.number(in: 112...Int(Int32.max)) == nil ? range(112...Int(Int32.max)) : nil }),
     noEffect("unix_sock_admin_perms", noAdmin, { $0.mode == nil ? permissions : nil }, .network),
     noEffect("admin_min_workers", noAdmin, count),
     noEffect("admin_max_workers", noAdmin, count),
@@ -164,6 +166,16 @@ extension ConfigurationKey {
     }
   }
 
+  private static func mode(_ name: String, _ path: Path<UInt32?>) -> ConfigurationKey {
+    var key = ConfigurationKey(name: name) { value, configuration in
+      guard let mode = value.mode else { return permissions }
+      configuration[keyPath: path] = mode
+      return nil
+    }
+    key.stage = .network
+    return key
+  }
+
   private static func mode(_ name: String, _ path: Path<UInt32>) -> ConfigurationKey {
     var key = ConfigurationKey(name: name) { value, configuration in
       guard let mode = value.mode else { return permissions }
@@ -214,7 +226,6 @@ private let permissions = "permission bits in octal from 0 to 0777, as a string"
 private let authenticationMethod = "\"none\", \"sasl\" or \"polkit\""
 private let listOfTexts = "a list of strings"
 private let noTLS = "this build has no TLS"
-private let noSASL = "this build has no SASL"
 private let noAdmin = "this build has no admin server"
 private let noUUID = "no part of the broker needs the host's UUID"
 

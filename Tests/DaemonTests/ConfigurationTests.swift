@@ -83,10 +83,6 @@ struct ConfigurationTests {
         "admin_max_clients = 1", .warning,
         "admin_max_clients: has no effect: this build has no admin server"
       ),
-      (
-        "sasl_allowed_username_list = [ \"joe\" ]", .warning,
-        "sasl_allowed_username_list: has no effect: this build has no SASL"
-      ),
     ])
   func withoutEffect(text: String, weight: Finding.Weight, remark: String) throws {
     let (_, findings) = try Configuration.reading(text)
@@ -105,30 +101,16 @@ struct ConfigurationTests {
         "conf:2: listen_tls: this build has no TLS; set it to 0"
       ),
       (
-        "auth_unix_rw = \"polkit\"", .configuration,
-        "conf:1: auth_unix_rw: this build has no authentication by polkit; set it to \"none\""
+        "auth_tcp = \"polkit\"", .configuration,
+        "conf:1: auth_tcp: polkit decides on processes of this machine, and so on UNIX sockets alone"
       ),
       (
-        "auth_unix_ro = \"sasl\"", .configuration,
-        "conf:1: auth_unix_ro: this build has no authentication by sasl; set it to \"none\""
-      ),
-      (
-        "listen_tcp = 1\nauth_tcp = \"sasl\"", .configuration,
-        "conf:2: auth_tcp: this build has no authentication by sasl; set it to \"none\""
-      ),
-      (
-        "auth_tls = \"sasl\"", .configuration,
-        "conf:1: auth_tls: this build has no authentication by sasl; set it to \"none\""
+        "auth_tls = \"polkit\"", .configuration,
+        "conf:1: auth_tls: polkit decides on processes of this machine, and so on UNIX sockets alone"
       ),
       (
         "access_drivers = [ \"none\", \"polkit\" ]", .configuration,
         "conf:1: access_drivers: this build has no access driver \"polkit\"; only \"none\""
-      ),
-      (
-        "listen_tcp = 1", .configuration,
-        "conf:1: listen_tcp: clients would come in by TCP without authentication, which has to be "
-          + "written down: auth_tcp = \"none\" (virtproxyd would use SASL, which this build does "
-          + "not have)"
       ),
       (
         "audit_level = 2", .audit,

@@ -216,3 +216,36 @@ final class SignalWatcher {
     signal.deallocate()
   }
 }
+
+/// Calls a closure on the loop's thread after another thread has asked for that, which is all that
+/// other threads may do with it.
+final class Wakeup: @unchecked Sendable {
+  private let reactor: Reactor
+  private let async: UnsafeMutablePointer<ev_async>
+  private let woken: () -> Void
+
+  init(on reactor: Reactor, _ woken: @escaping () -> Void) {
+    self.reactor = reactor
+    self.woken = woken
+    async = .allocate(capacity: 1)
+    async.initialize(
+      to: ev_async(
+        active: 0, pending: 0, priority: 0, data: nil,
+        cb: { _, watcher, _ in
+          guard let data = watcher?.pointee.data else { return }
+          Unmanaged<Wakeup>.fromOpaque(data)._withUnsafeGuaranteedRef { $0.woken() }
+        }, sent: 0))
+    async.pointee.data = Unmanaged.passUnretained(self).toOpaque()
+    ev_async_start(reactor.loop, async)
+    ev_unref(reactor.loop)
+  }
+
+  /// May be called on any thread, as long as this exists. Several calls may ring once.
+  func wake() { ev_async_send(reactor.loop, async) }
+
+  deinit {
+    ev_ref(reactor.loop)
+    ev_async_stop(reactor.loop, async)
+    async.deallocate()
+  }
+}

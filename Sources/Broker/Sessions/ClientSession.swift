@@ -25,7 +25,9 @@ final class ClientSession: Handler {
   /// How the log calls it.
   let name: String
   let isReadOnlyListener: Bool
-  private let peer: UnixPeer?
+  /// Who the client is, as the kernel and its login vouch for it, for the backend to check and to log.
+  var identity = ClientIdentity()
+  var login: Login
   private let transport: PlainTransport
   private var watcher: DescriptorWatcher
   let timer: TimerWatcher
@@ -49,8 +51,9 @@ final class ClientSession: Handler {
     isReadOnly = isReadOnlyListener
     var isUNIX = false
     if case .unix = listener.settings.address { isUNIX = true }
-    peer = isUNIX ? UnixPeer(of: descriptor.number) : nil
-    if let peer {
+    identity.peer = isUNIX ? UnixPeer(of: descriptor.number) : nil
+    login = Login(at: listener, descriptor.number)
+    if let peer = identity.peer {
       name = "client \(id) (UNIX, pid \(peer.pid), uid \(peer.uid))"
     } else {
       name = "client \(id) (\(Address.peer(of: descriptor.number)?.text ?? "unknown address"))"
@@ -67,7 +70,7 @@ final class ClientSession: Handler {
     watcher.belong(to: self)
     timer.belong(to: self)
     madeRelay = Relay(
-      client: transport, owner: self, pool: broker.pool,
+      client: login.layer(over: transport), owner: self, pool: broker.pool,
       maxRequests: broker.settings.limits.maxClientRequests, marks: broker.marks)
     watcher.watch(relay.clientInterest)
   }
@@ -81,9 +84,6 @@ final class ClientSession: Handler {
     }
     return madeRelay
   }
-
-  /// Who the client is, as the kernel vouches for it, for the backend to check and to log.
-  var identity: [TypedParameter] { peer?.identity ?? [] }
 
   // MARK: Turns
 
@@ -148,6 +148,7 @@ final class ClientSession: Handler {
     }
     upstreams = []
     relay.clear()
+    endLogin()
     broker.departed(self, because: reason, level)
   }
 
@@ -222,7 +223,7 @@ final class ClientSession: Handler {
   }
 
   /// How long daemons may take to close before the client is answered anyway.
-  private static let closeSeconds = 5.0
+  static let closeSeconds = 5.0
 
   func closeNext() {
     guard case .closing(let serial) = phase else { return }
@@ -245,7 +246,8 @@ final class ClientSession: Handler {
       timer.start(seconds: ClientSession.closeSeconds)
       settle()
     case .leaving: finish(because: "closed by the client, which did not read the reply")
-    default: checkLiveness()
+    default:
+      if login.isDone { checkLiveness() } else { loginTimeUp() }
     }
   }
 }
