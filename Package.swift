@@ -39,7 +39,8 @@ let package = Package(
       name: "StreamsTests", dependencies: ["Streams"],
       resources: [.copy("Golden")], swiftSettings: settings),
     .testTarget(
-      name: "BrokerTests", dependencies: ["Broker", "Streams"], swiftSettings: settings),
+      name: "BrokerTests", dependencies: ["Broker", "Streams", "CSASL"],
+      swiftSettings: settings),
     .testTarget(
       name: "DaemonTests", dependencies: ["virtbrokerd"], swiftSettings: settings),
     .testTarget(

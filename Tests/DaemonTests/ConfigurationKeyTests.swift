@@ -153,7 +153,8 @@ struct ConfigurationKeyTests {
 
     let notDefaults: Set = [
       "listen_addr", "unix_sock_dir", "unix_sock_group", "backend_socket_dir",
-      "backend_session_socket_dir", "auth_tcp", "access_drivers", "log_outputs",
+      "backend_session_socket_dir", "access_drivers", "log_outputs", "unix_sock_rw_perms",
+      "tcp_min_ssf", "sasl_allowed_username_list",
     ]
     let defaults = settings.filter { !notDefaults.contains(String($0.1)) }
     var (all, _) = try Configuration.reading(

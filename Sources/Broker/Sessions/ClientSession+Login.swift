@@ -175,17 +175,19 @@ extension ClientSession {
     login.exchange = exchange
     login.hasStarted = false
     hold()
-    service.workshop.run({ exchange.begin() }) { [weak self] result in
-      guard let self, phase != .over else { return }
-      release()
-      switch result {
-      case .success(let mechanisms):
-        broker.log.info("\(name): SASL: offered \(mechanisms)")
-        relay.reply(Packets.reply(answering: call, SASLInitResult(mechanisms: mechanisms)))
-      case .failure(let trouble): refuseSASL(call, trouble.description)
-      }
-      settle()
-    }
+    service.workshop.run(
+      { exchange.begin() },
+      tell: { [weak self] result in
+        guard let self, phase != .over else { return }
+        release()
+        switch result {
+        case .success(let mechanisms):
+          broker.log.info("\(name): SASL: offered \(mechanisms)")
+          relay.reply(Packets.reply(answering: call, SASLInitResult(mechanisms: mechanisms)))
+        case .failure(let trouble): refuseSASL(call, trouble.description)
+        }
+        settle()
+      })
   }
 
   private func saslStep(_ call: PacketHeader, _ data: [UInt8]?, choosing mechanism: String?) {

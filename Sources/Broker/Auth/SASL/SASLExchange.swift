@@ -97,8 +97,10 @@ final class SASLExchange: @unchecked Sendable {
     guard status == SASL_OK else { return .failure(trouble("setting the strength", status)) }
     var list: UnsafePointer<CChar>?
     status = sasl_listmech(connection, nil, "", ",", "", &list, nil, nil)
-    guard status == SASL_OK, let list else {
-      return .failure(trouble("no mechanism is configured or strong enough", status))
+    guard status == SASL_OK, let list, list.pointee != 0 else {
+      return .failure(
+        trouble(
+          "no mechanism is configured or strong enough", status == SASL_OK ? SASL_NOMECH : status))
     }
     return .success(String(cString: list))
   }
