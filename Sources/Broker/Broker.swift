@@ -49,7 +49,7 @@ public final class Broker {
         if case .unix(let path, _, _) = $0.address { path } else { nil }
       })
     marks = Marks(high: settings.limits.bufferBytes, ahead: settings.limits.bufferBytes)
-    names = NameDirectory(on: reactor, log: log)
+    names = NameDirectory(on: reactor, log: log, waitSeconds: min(5, settings.openSeconds / 2))
     let methods = Set(settings.listeners.map(\.authentication))
     sasl = methods.contains(.sasl) ? try SASLService(settings.sasl, on: reactor) : nil
     polkit = methods.contains(.polkit) ? PolkitAuthority(on: reactor, log: log) : nil

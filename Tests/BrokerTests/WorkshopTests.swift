@@ -77,6 +77,38 @@ struct WorkshopTests {
     #expect(names.names(uid: 1, gid: 2) { _ in Issue.record("was known already") } == expected)
   }
 
+  @Test("a name service that does not answer is not waited for; when it does, the names are known")
+  func slowNames() throws {
+    let gate = Gate()
+    let names = NameDirectory(
+      on: reactor, log: BrokerLog(threshold: .error) { _, _ in }, waitSeconds: 0.05
+    ) { _, _ in
+      gate.wait()
+      return UnixNames(user: "late", group: "later")
+    }
+    var told: [UnixNames] = []
+    let known = names.names(uid: 1, gid: 2) { [reactor] in
+      told.append($0)
+      reactor.stop()
+    }
+    #expect(known == nil)
+    reactor.run()
+    #expect(told == [UnixNames()], "the numbers alone")
+    #expect(
+      names.names(uid: 1, gid: 2) { _ in Issue.record("told twice") } == UnixNames(),
+      "and the next one does not wait at all")
+    gate.open()
+    var latest: UnixNames? = UnixNames()
+    let alarm = Alarm(on: reactor) { [reactor] in reactor.stop() }
+    for _ in 0..<400 where latest == UnixNames() {
+      alarm.start(seconds: 0.01)
+      reactor.run()
+      latest = names.names(uid: 1, gid: 2) { _ in }
+    }
+    #expect(latest == UnixNames(user: "late", group: "later"))
+    #expect(told.count == 1)
+  }
+
   @Test("the system's own names are found, and numbers without a name have none")
   func look() {
     #expect(UnixNames.look(0, 0) == UnixNames(user: "root", group: "root"))

@@ -20,8 +20,6 @@ struct Login {
   var exchange: SASLExchange?
   var hasStarted = false
   var failures = 0
-  /// A step is being done elsewhere. Nothing of the client is looked at meanwhile.
-  var isBusy = false
   /// polkit's check, while it is under way.
   var check: PolkitAuthority.Check?
 

@@ -11,8 +11,6 @@ struct UnixNames: Sendable, Equatable {
 final class NameDirectory {
   /// Long enough for a burst of connections, short enough for an administrator who renames somebody.
   private static let freshSeconds = 60.0
-  /// A name service that takes longer is not waited for: the numbers say as much to a backend.
-  private static let waitSeconds = 5.0
   private static let mostKept = 1024
 
   private struct Key: Hashable {
@@ -24,6 +22,8 @@ final class NameDirectory {
     var alarm: Alarm?
   }
 
+  /// A name service that takes longer is not waited for: the numbers say as much to a backend.
+  private let waitSeconds: Double
   private let reactor: Reactor
   private let log: BrokerLog
   private let workshop: Workshop
@@ -32,11 +32,12 @@ final class NameDirectory {
   private var asked: [Key: Question] = [:]
 
   init(
-    on reactor: Reactor, log: BrokerLog,
+    on reactor: Reactor, log: BrokerLog, waitSeconds: Double = 5,
     look: @escaping @Sendable (uid_t, gid_t) -> UnixNames = UnixNames.look
   ) {
     self.reactor = reactor
     self.log = log
+    self.waitSeconds = waitSeconds
     self.look = look
     workshop = Workshop(on: reactor)
   }
@@ -54,7 +55,7 @@ final class NameDirectory {
     let question = Question()
     question.askers = [tell]
     question.alarm = Alarm(on: reactor) { [unowned self] in giveUp(key) }
-    question.alarm?.start(seconds: NameDirectory.waitSeconds)
+    question.alarm?.start(seconds: waitSeconds)
     asked[key] = question
     workshop.run({ [look] in look(uid, gid) }, tell: { [unowned self] in answered(key, $0) })
     return nil
@@ -72,7 +73,7 @@ final class NameDirectory {
     guard let question = asked[key], let alarm = question.alarm else { return }
     log.warning(
       "the names of user \(key.uid) and group \(key.gid) are not known after "
-        + "\(Int(NameDirectory.waitSeconds)) s: backends are told the numbers alone")
+        + "\(Int(waitSeconds.rounded(.up))) s: backends are told the numbers alone")
     reactor.depart(alarm)
     question.alarm = nil
     let askers = question.askers

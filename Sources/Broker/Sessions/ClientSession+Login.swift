@@ -39,8 +39,9 @@ extension ClientSession {
     settle()
   }
 
-  /// False, and the client turned away, if there are too many of its kind.
-  private func countSubject() -> Bool {
+  /// Counts the client as whose it is, as far as that is known by now. False, and the client turned away, if
+  /// there are too many of these.
+  func countSubject() -> Bool {
     guard let subject = identity.subject else { return true }
     if let before = login.subject { broker.subjects.remove(before) }
     login.subject = subject
@@ -138,15 +139,9 @@ extension ClientSession {
     relay.reply(Packets.reply(answering: call, AuthListResult(types: [type])))
   }
 
-  private func hold() {
-    login.isBusy = true
-    relay.isHeld = true
-  }
-
-  private func release() {
-    login.isBusy = false
-    relay.isHeld = broker.isStopping
-  }
+  /// Nothing of the client is looked at while a step of it is done elsewhere.
+  private func hold() { relay.isHeld = true }
+  private func release() { relay.isHeld = broker.isStopping }
 
   // MARK: SASL
 

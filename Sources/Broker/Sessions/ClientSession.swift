@@ -247,7 +247,7 @@ final class ClientSession: Handler {
       settle()
     case .leaving: finish(because: "closed by the client, which did not read the reply")
     default:
-      if login.isDone { checkLiveness() } else { loginTimeUp() }
+      if login.isDone, login.refusal == nil { checkLiveness() } else { loginTimeUp() }
     }
   }
 }
