@@ -118,3 +118,62 @@ struct SASLTests {
     try await broker.stop()
   }
 }
+
+@Suite("The identity a real daemon sees", Lab.isPossible, .inTurn)
+struct SeenIdentityTests {
+  @Test("is the client's own, and never the broker's or one the client claims")
+  func seen() async throws {
+    let lab = try await Lab.shared(
+      .mono, for: "identity",
+      environment: [
+        "LIBVIRT_LOG_FILTERS": "1:daemon.remote", "LIBVIRT_LOG_OUTPUTS": "1:stderr",
+      ])
+    let realm = try await PasswordRealm.make("DIGEST-MD5")
+    let broker = try await BrokerProcess.start(
+      backends: lab.sockets,
+      settings: ["auth_tcp = \"sasl\"", "unix_sock_rw_perms = \"0777\""],
+      environment: realm.environment)
+    /// What libvirtd has been told since it was last looked at.
+    var read = 0
+    func told() throws -> [String] {
+      let lines = try String(contentsOfFile: lab.directory + "/libvirtd.log", encoding: .utf8)
+        .split(separator: "\n")
+      defer { read = lines.count }
+      return lines.dropFirst(read).compactMap { line in
+        line.range(of: "params[").map { String(line[$0.lowerBound...]) }
+      }
+    }
+    _ = try told()
+
+    let home = try Scratch.directory("h")
+    try FileManager.default.setAttributes([.posixPermissions: 0o777], ofItemAtPath: home)
+    var local = Command(
+      "setpriv", "--reuid", "1", "--regid", "2", "--clear-groups", "virsh", "-q", "-c",
+      broker.unixURI(), "list")
+    local.environment["HOME"] = home
+    try await local.output()
+    let ofLocal = try told()
+    #expect(ofLocal.count == 6, "\(ofLocal)")
+    for field in [
+      "[\"user-name\"]=(string)daemon", "[\"unix-user-id\"]=(ullong)1",
+      "[\"group-name\"]=(string)bin", "[\"unix-group-id\"]=(ullong)2", "[\"process-id\"]=(llong)",
+      "[\"process-time\"]=(ullong)",
+    ] {
+      #expect(ofLocal.contains { $0.contains(field) }, "\(field) in \(ofLocal)")
+    }
+
+    let uri = broker.tcpURI() + "?" + (try realm.options("joe", "other"))
+    try await virshOutput(uri, "list")
+    #expect(try told() == ["params[\"sasl-user-name\"]=(string)joe"])
+
+    try await blocking {
+      let client = try broker.client()
+      try client.open()
+      let claim = SetIdentityArguments(parameters: [TypedParameter("user-name", .string("liar"))])
+      #expect(try client.call(Remote.connectSetIdentity, claim).header.status == .ok)
+      #expect(try client.call(59).header.status == .ok)
+    }
+    #expect(try told().allSatisfy { !$0.contains("liar") })
+    try await broker.stop()
+  }
+}
