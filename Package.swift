@@ -39,7 +39,7 @@ let package = Package(
       name: "StreamsTests", dependencies: ["Streams"],
       resources: [.copy("Golden")], swiftSettings: settings),
     .testTarget(
-      name: "BrokerTests", dependencies: ["Broker", "Streams", "CSASL"],
+      name: "BrokerTests", dependencies: ["Broker", "Streams", "CSASL", "CSystemD"],
       swiftSettings: settings),
     .testTarget(
       name: "DaemonTests", dependencies: ["virtbrokerd"], swiftSettings: settings),
