@@ -130,6 +130,22 @@ final class SASLPair {
     words.map { UnsafeBufferPointer(start: $0, count: Int(count)).map { UInt8(bitPattern: $0) } }
   }
 
+  /// What the client says first, and then to each answer.
+  func clientSays(_ mechanism: String, to answer: [UInt8]?) throws -> [UInt8]? {
+    var words: UnsafePointer<CChar>?
+    var count: UInt32 = 0
+    let status: Int32
+    if let answer {
+      status = answer.map { CChar(bitPattern: $0) }.withUnsafeBufferPointer {
+        sasl_client_step(client, $0.baseAddress, UInt32($0.count), nil, &words, &count)
+      }
+    } else {
+      status = sasl_client_start(client, mechanism, nil, &words, &count, nil)
+    }
+    try #require(status == SASL_OK || status == SASL_CONTINUE)
+    return bytes(words, count)
+  }
+
   /// The client's blocks for `bytes`.
   func clientEncode(_ bytes: [UInt8]) -> [UInt8] {
     coded(bytes) { sasl_encode(client, $0, $1, $2, $3) }
