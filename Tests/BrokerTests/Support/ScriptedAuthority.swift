@@ -52,11 +52,9 @@ final class ScriptedAuthority: @unchecked Sendable {
     setenv("DBUS_SYSTEM_BUS_ADDRESS", "unix:path=\(path)", 1)
   }
 
-  /// The thread ends with it, and the socket.
-  func end() {
-    shutdown(listener, Int32(SHUT_RDWR))
-    close(listener)
-  }
+  /// Nobody is let in any more. The thread closes the socket, since only it knows when it is done with the
+  /// number.
+  func end() { shutdown(listener, Int32(SHUT_RDWR)) }
 
   private func serve() {
     while case let descriptor = accept(listener, nil, nil), descriptor >= 0 {
@@ -81,6 +79,7 @@ final class ScriptedAuthority: @unchecked Sendable {
       }
       sd_bus_flush_close_unref(bus)
     }
+    close(listener)
   }
 
   /// Below zero ends the connection.
