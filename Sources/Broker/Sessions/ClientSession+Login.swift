@@ -23,7 +23,7 @@ extension ClientSession {
       identity.names = broker.names.names(uid: peer.uid, gid: peer.gid) { [weak self] names in
         self?.namesKnown(names)
       }
-      // Before it is let in only root can be told from those who want to be somebody else.
+      // A user of SASL's is counted by the name it will have proved to be its own.
       if login.method != .sasl, !countSubject() { return }
     }
     guard !login.isDone else { return }
@@ -150,18 +150,22 @@ extension ClientSession {
     broker.log.warning("\(name): SASL: \(reason)")
     login.exchange = nil
     login.failures += 1
-    relay.reply(
-      Packets.error(
-        answering: call, RemoteError(.authenticationFailed, "authentication failed")))
+    replyFailed(call)
     if login.failures >= Login.mostFailures {
       broker.log.warning("\(name): SASL: it has failed \(login.failures) times")
       leave()
     }
   }
 
+  private func replyFailed(_ call: PacketHeader) {
+    relay.reply(
+      Packets.error(
+        answering: call, RemoteError(.authenticationFailed, "authentication failed")))
+  }
+
   private func saslInit(_ call: PacketHeader) {
     guard login.method == .sasl, let service = broker.sasl else {
-      return refuseSASL(call, "asked for where it is not offered")
+      return replyFailed(call)
     }
     guard !login.isDone, login.exchange == nil else {
       return refuseSASL(call, "begun a second time")
@@ -187,7 +191,7 @@ extension ClientSession {
 
   private func saslStep(_ call: PacketHeader, _ data: [UInt8]?, choosing mechanism: String?) {
     guard login.method == .sasl, let service = broker.sasl else {
-      return refuseSASL(call, "asked for where it is not offered")
+      return replyFailed(call)
     }
     guard !login.isDone, let exchange = login.exchange, login.hasStarted == (mechanism == nil)
     else { return refuseSASL(call, "a step out of its order") }
