@@ -6,6 +6,8 @@ public struct BrokerSettings: Sendable {
   public var backends = BackendSettings()
   public var limits = LimitSettings()
   public var keepAlive = KeepAliveSettings()
+  /// Needed where a listener is for TLS.
+  public var tls: TLSSettings?
   /// How long replies in flight may still go out after a request to stop, in seconds.
   public var stopSeconds: Double = 5
   /// How long a backend daemon may take to be opened, in seconds. libvirt's client waits forever.
@@ -27,11 +29,19 @@ public struct ListenerSettings: Sendable, Equatable {
   public var address: Address
   /// Whoever comes in here may only look, whatever it asks for.
   public var isReadOnly: Bool
+  /// Clients speak TLS and are verified by their certificates.
+  public var isTLS: Bool
 
-  public init(_ address: Address, isReadOnly: Bool = false) {
+  public init(_ address: Address, isReadOnly: Bool = false, isTLS: Bool = false) {
     self.address = address
     self.isReadOnly = isReadOnly
+    self.isTLS = isTLS
   }
+}
+
+extension ListenerSettings {
+  /// Descriptors and the kernel's word on who is there come with these only.
+  var isUNIX: Bool { if case .unix = address { true } else { false } }
 }
 
 /// Where the backend daemons' sockets are.

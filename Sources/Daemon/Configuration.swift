@@ -11,6 +11,7 @@ struct Configuration: Equatable, Sendable {
   var listenTCP = false
   var listenTLS = false
   var tcpPort = "16509"
+  var tls = TLSConfiguration()
   /// One host or address; nil: all of the machine's.
   var listenAddress: String?
 
@@ -103,7 +104,7 @@ extension Configuration {
       findings.append(
         Finding(weight: .error(stage), text: "\(places[key] ?? "\(file): \(key)"): \(text)"))
     }
-    if listenTLS { error("listen_tls", "this build has no TLS; set it to 0") }
+    for (key, text) in tlsContradictions { error(key, text) }
     for (key, method) in [
       ("auth_unix_ro", authUnixReadOnly), ("auth_unix_rw", authUnixReadWrite),
       ("auth_tcp", authTCP ?? .none), ("auth_tls", authTLS),

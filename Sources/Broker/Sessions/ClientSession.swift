@@ -26,7 +26,9 @@ final class ClientSession: Handler {
   let name: String
   let isReadOnlyListener: Bool
   private let peer: UnixPeer?
-  private let transport: PlainTransport
+  /// What TLS has verified of the client; nil: it did not come that way.
+  let tlsPeer: TLSPeer?
+  private let transport: any ClientTransport
   private var watcher: DescriptorWatcher
   let timer: TimerWatcher
   private var madeRelay: Relay?
@@ -41,28 +43,24 @@ final class ClientSession: Handler {
   var liveness = Liveness()
 
   init(
-    _ descriptor: consuming Descriptor, on listener: Listener, id: UInt64, broker: Broker
+    _ transport: any ClientTransport, on listener: Listener, id: UInt64, broker: Broker
   ) {
     self.broker = broker
     self.id = id
+    self.transport = transport
     isReadOnlyListener = listener.settings.isReadOnly
     isReadOnly = isReadOnlyListener
-    var isUNIX = false
-    if case .unix = listener.settings.address { isUNIX = true }
-    peer = isUNIX ? UnixPeer(of: descriptor.number) : nil
+    peer = listener.settings.isUNIX ? UnixPeer(of: transport.number) : nil
+    tlsPeer = (transport as? TLSTransport)?.peer
     if let peer {
       name = "client \(id) (UNIX, pid \(peer.pid), uid \(peer.uid))"
     } else {
-      name = "client \(id) (\(Address.peer(of: descriptor.number)?.text ?? "unknown address"))"
+      let address = Address.peer(of: transport.number)?.text ?? "unknown address"
+      let certificate = tlsPeer?.distinguishedName.map { ", \($0)" } ?? ""
+      name = "client \(id) (\(address)\(tlsPeer == nil ? "" : ", TLS")\(certificate))"
     }
-    if !isUNIX {
-      setOption(descriptor.number, Int32(IPPROTO_TCP), TCP_NODELAY, 1)
-      // What waits in the kernel delays whatever comes behind it, a console's echo for one.
-      setOption(descriptor.number, Int32(IPPROTO_TCP), TCP_NOTSENT_LOWAT, 128 * 1024)
-    }
-    watcher = DescriptorWatcher(descriptor.number, on: broker.reactor)
+    watcher = DescriptorWatcher(transport.number, on: broker.reactor)
     timer = TimerWatcher(on: broker.reactor)
-    transport = PlainTransport(descriptor, carriesDescriptors: isUNIX)
     super.init()
     watcher.belong(to: self)
     timer.belong(to: self)
@@ -74,6 +72,13 @@ final class ClientSession: Handler {
 
   deinit { watcher.watch([]) }
 
+  /// Sets what every connection over a network wants.
+  static func tune(_ descriptor: Int32) {
+    setOption(descriptor, Int32(IPPROTO_TCP), TCP_NODELAY, 1)
+    // What waits in the kernel delays whatever comes behind it, a console's echo for one.
+    setOption(descriptor, Int32(IPPROTO_TCP), TCP_NOTSENT_LOWAT, 128 * 1024)
+  }
+
   /// Made right after the session itself, whose relay needs to know it.
   var relay: Relay {
     guard let madeRelay else {
@@ -83,7 +88,13 @@ final class ClientSession: Handler {
   }
 
   /// Who the client is, as the kernel vouches for it, for the backend to check and to log.
-  var identity: [TypedParameter] { peer?.identity ?? [] }
+  var identity: [TypedParameter] {
+    var identity = peer?.identity ?? []
+    if let name = tlsPeer?.distinguishedName {
+      identity.append(TypedParameter("x509-distinguished-name", .string(name)))
+    }
+    return identity
+  }
 
   // MARK: Turns
 
@@ -91,6 +102,11 @@ final class ClientSession: Handler {
     if ready.contains(.read) { liveness.heardAt = broker.reactor.now }
     relay.clientReady(ready)
     turnEnded()
+  }
+
+  override func again() {
+    guard phase != .over, relay.clientInterest.contains(.read) else { return }
+    ready(.read)
   }
 
   /// Moves what can move after a change that did not come from a socket.
@@ -107,7 +123,10 @@ final class ClientSession: Handler {
       return finish(because: "closed by the client")
     }
     if broker.isStopping, isIdle { return finish(because: "the broker stops") }
-    watcher.watch(relay.clientInterest)
+    let interest = relay.clientInterest
+    watcher.watch(interest)
+    // What has been read and decrypted already is announced by no descriptor.
+    if interest.contains(.read), transport.holdsBytes { broker.reactor.goOn(self) }
     for upstream in upstreams { upstream.watch() }
   }
 
@@ -122,7 +141,7 @@ final class ClientSession: Handler {
   private func reason(_ end: LinkEnd) -> String {
     switch end {
     case .closed: "closed by the client"
-    case .failed(let number): errorText(number)
+    case .failed(let number): transport.trouble ?? errorText(number)
     case .violation(let violation): "protocol violation: \(violation)"
     case .brokenOff: "a packet broke off with its backend"
     }
@@ -249,6 +268,13 @@ final class ClientSession: Handler {
     }
   }
 }
+
+/// A transport over a socket, as clients come in.
+protocol ClientTransport: Transport {
+  var number: Int32 { get }
+}
+
+extension PlainTransport: ClientTransport {}
 
 extension ClientSession: RelayOwner {
   func upstream(_ slot: Int, answered reply: PacketHeader, body: [UInt8]) {
