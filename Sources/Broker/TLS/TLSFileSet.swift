@@ -127,8 +127,8 @@ struct TLSFileSet {
           kind: .revocationList, file: path, name: "", expiration: Int64(next), fingerprint: []))
       guard Int64(next) < now else { continue }
       warnings.append(
-        "\(path): the revocation list should have been renewed by \(dateText(Int64(next))), and "
-          + "until it is no client can be verified")
+        "\(path): the revocation list should have been renewed by \(dateText(Int64(next))): what has "
+          + "been revoked since is not known")
     }
   }
 }

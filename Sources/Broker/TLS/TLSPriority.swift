@@ -17,6 +17,9 @@ final class TLSPriority {
     text = (wanted ?? TLSPriority.usual(hasAES: TLSPriority.processorHasAES)) + TLSPriority.without
     var made: gnutls_priority_t?
     let status = gnutls_priority_init(&made, text, nil)
+    guard status != GNUTLS_E_NO_PRIORITIES_WERE_SET else {
+      throw TLSTrouble("'\(wanted ?? text)' leaves neither TLS 1.2 nor TLS 1.3")
+    }
     guard status >= 0, let made else {
       throw TLSTrouble("'\(text)': \(tlsErrorText(status))")
     }

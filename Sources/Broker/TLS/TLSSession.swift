@@ -70,6 +70,8 @@ final class TLSSession {
 
   let handle: gnutls_session_t
   let credentials: TLSCredentials?
+  /// Of a session that asks: nothing is kept in them.
+  private var ownStore: gnutls_certificate_credentials_t?
   private let descriptor: Descriptor
   private let buffers: TLSBuffers
   private var input = TLSWaiting()
@@ -80,7 +82,6 @@ final class TLSSession {
   private var socketError: Int32 = 0
   /// The last byte that was encrypted has not been told to have moved, because its record has not left.
   private var holdsBack = false
-  private var refusedHandshakes = 0
   /// The handshake is done and nothing has failed: there is somebody to say goodbye to.
   private var isUp = false
   /// Why the session failed, in words.
@@ -112,6 +113,42 @@ final class TLSSession {
     attach()
   }
 
+  /// A client's end, which blocks and shows no certificate: to see what somebody serves.
+  init(asking descriptor: consuming Descriptor) throws(TLSTrouble) {
+    var made: gnutls_session_t?
+    let role: gnutls_init_flags_t = GNUTLS_CLIENT
+    let status = gnutls_init(&made, role.rawValue)
+    guard status >= 0, let made else { throw TLSTrouble(tlsErrorText(status)) }
+    var store: gnutls_certificate_credentials_t?
+    let allocated = gnutls_certificate_allocate_credentials(&store)
+    guard allocated >= 0, let store else {
+      gnutls_deinit(made)
+      throw TLSTrouble(tlsErrorText(allocated))
+    }
+    handle = made
+    ownStore = store
+    credentials = nil
+    self.descriptor = descriptor
+    buffers = TLSBuffers()
+    gnutls_credentials_set(handle, GNUTLS_CRD_CERTIFICATE, UnsafeMutableRawPointer(store))
+    gnutls_set_default_priority(handle)
+    gnutls_transport_set_int2(handle, self.descriptor.number, self.descriptor.number)
+  }
+
+  /// The whole handshake on a socket that blocks, as long as its time limits allow.
+  func handshakeAndWait() -> Step {
+    // A signal may interrupt it, a time limit may run out: neither goes on for ever.
+    for _ in 0..<16 {
+      let status = gnutls_handshake(handle)
+      if status == GNUTLS_E_SUCCESS { return .done }
+      if status == GNUTLS_E_INTERRUPTED || status == GNUTLS_E_WARNING_ALERT_RECEIVED { continue }
+      let why = status == GNUTLS_E_AGAIN ? "no answer in time" : tlsErrorText(status)
+      trouble = "the handshake failed: \(why)"
+      break
+    }
+    return .failed(trouble ?? "")
+  }
+
   private func attach() {
     gnutls_transport_set_ptr(handle, Unmanaged.passUnretained(self).toOpaque())
     gnutls_transport_set_push_function(handle) { pointer, bytes, count in
@@ -134,6 +171,7 @@ final class TLSSession {
       _ = flush()
     }
     gnutls_deinit(handle)
+    if let ownStore { gnutls_certificate_free_credentials(ownStore) }
     input.head = input.tail
     output.head = output.tail
     input.settle(buffers)
@@ -292,6 +330,9 @@ final class TLSSession {
     trouble == nil && (input.count > 0 || gnutls_record_check_pending(handle) > 0)
   }
 
+  /// Something of a record waits in a buffer, in either direction.
+  var holdsBuffers: Bool { input.buffer != nil || output.buffer != nil }
+
   /// A turn's reading begins: the kernel may have more than the last time.
   func beginReading() { isDrained = false }
 
@@ -311,7 +352,6 @@ final class TLSSession {
       switch Int32(truncatingIfNeeded: count) {
       case GNUTLS_E_AGAIN where input.count > 0: continue
       case GNUTLS_E_INTERRUPTED, GNUTLS_E_WARNING_ALERT_RECEIVED: continue
-      case GNUTLS_E_REHANDSHAKE where refuseHandshake(): continue
       case GNUTLS_E_AGAIN: return total > 0 ? .moved(total) : .blocked(.read)
       case let status:
         // What came before the end is told first; the end will still be there.
@@ -328,6 +368,11 @@ final class TLSSession {
     // cut off unnoticed.
     case 0, GNUTLS_E_PREMATURE_TERMINATION: return .end
     case GNUTLS_E_FATAL_ALERT_RECEIVED: trouble = "the client sent the TLS alert '\(alert)'"
+    // Only TLS 1.2 knows it; libvirt's clients never do it.
+    case GNUTLS_E_REHANDSHAKE, GNUTLS_E_UNEXPECTED_PACKET:
+      gnutls_alert_send(handle, GNUTLS_AL_FATAL, GNUTLS_A_NO_RENEGOTIATION)
+      _ = flush()
+      trouble = "the client wanted a new TLS handshake, which is not done"
     case _ where socketError != 0:
       isUp = false
       return .failed(socketError)
@@ -335,16 +380,6 @@ final class TLSSession {
     }
     isUp = false
     return .failed(EPROTO)
-  }
-
-  /// A client of TLS 1.2 wants a new handshake. It is told no, as libvirt's servers have no use for one.
-  /// False when it does not stop asking.
-  private func refuseHandshake() -> Bool {
-    refusedHandshakes += 1
-    guard refusedHandshakes <= 8 else { return false }
-    gnutls_alert_send(handle, GNUTLS_AL_WARNING, GNUTLS_A_NO_RENEGOTIATION)
-    if case .failed = flush() { return false }
-    return true
   }
 
   /// Encrypts from the front of the runs and sends, as long as the kernel takes it.
