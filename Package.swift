@@ -40,7 +40,8 @@ let package = Package(
       name: "StreamsTests", dependencies: ["Streams"],
       resources: [.copy("Golden")], swiftSettings: settings),
     .testTarget(
-      name: "BrokerTests", dependencies: ["Broker", "Streams", "CGnuTLS", "Certificates"], swiftSettings: settings),
+      name: "BrokerTests", dependencies: ["Broker", "Streams", "CGnuTLS", "Certificates"],
+      swiftSettings: settings),
     .testTarget(
       name: "DaemonTests", dependencies: ["virtbrokerd"], swiftSettings: settings),
     .testTarget(

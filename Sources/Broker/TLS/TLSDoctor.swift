@@ -5,7 +5,11 @@ import Glibc
 /// The examination behind `--check-tls`.
 public enum TLSDoctor {
   public struct Finding: Sendable, Equatable {
-    public enum Mark: String, Sendable { case fine = "ok", warning, fault }
+    public enum Mark: String, Sendable {
+      case fine = "ok"
+      case warning
+      case fault
+    }
     public var mark: Mark
     public var text: String
 

@@ -73,19 +73,30 @@ final class TLSSession {
   /// Of a session that asks: nothing is kept in them.
   private var ownStore: gnutls_certificate_credentials_t?
   private let descriptor: Descriptor
-  private let buffers: TLSBuffers
-  private var input = TLSWaiting()
-  private var output = TLSWaiting()
+  let buffers: TLSBuffers
+  var input = TLSWaiting()
+  var output = TLSWaiting()
+  /// Decrypted bytes for which there was no room; only where records are the session's own.
+  var plain = TLSWaiting()
+  /// The keys of each direction, where records are the session's own; nil: GnuTLS does them.
+  var reading: TLSRecordKeys?
+  var writing: TLSRecordKeys?
+  /// GnuTLS may have to put new keys in front of what is sent next.
+  var owesKeys = false
+  /// Bytes GnuTLS may still take, where it is given one record and no more.
+  var pullsLeft: Int?
   /// The kernel had less than was asked for: it need not be asked again in this turn.
-  private var isDrained = false
-  private var isAtEnd = false
-  private var socketError: Int32 = 0
+  private(set) var isDrained = false
+  private(set) var isAtEnd = false
+  private(set) var socketError: Int32 = 0
   /// The last byte that was encrypted has not been told to have moved, because its record has not left.
   private var holdsBack = false
   /// The handshake is done and nothing has failed: there is somebody to say goodbye to.
-  private var isUp = false
+  var isUp = false
   /// Why the session failed, in words.
-  private(set) var trouble: String?
+  var trouble: String?
+  /// How the session ended, where there was something to give before.
+  private var ending: Outcome?
   /// The first bytes that came, to recognise who is here by mistake.
   private var firstBytes: UInt32?
 
@@ -167,6 +178,7 @@ final class TLSSession {
 
   deinit {
     if isUp {
+      writing?.tell(handle, reading: false)
       gnutls_bye(handle, GNUTLS_SHUT_WR)
       _ = flush()
     }
@@ -174,6 +186,8 @@ final class TLSSession {
     if let ownStore { gnutls_certificate_free_credentials(ownStore) }
     input.head = input.tail
     output.head = output.tail
+    plain.head = plain.tail
+    plain.settle(buffers)
     input.settle(buffers)
     output.settle(buffers)
   }
@@ -204,14 +218,19 @@ final class TLSSession {
       gnutls_transport_set_errno(handle, socketError == 0 ? EAGAIN : socketError)
       return -1
     }
-    let here = min(count, input.count)
+    let here = min(count, input.count, pullsLeft ?? .max)
+    guard here > 0 else {
+      gnutls_transport_set_errno(handle, EAGAIN)
+      return -1
+    }
+    if let left = pullsLeft { pullsLeft = left - here }
     bytes.copyMemory(from: buffer + input.head, byteCount: here)
     input.head += here
     return here
   }
 
   /// One read, behind what waits already.
-  private func fill() {
+  func fill() {
     guard !isDrained, !isAtEnd, socketError == 0 else { return }
     let buffer = input.open(buffers)
     input.compact()
@@ -327,21 +346,35 @@ final class TLSSession {
 
   /// Decrypted or complete records wait here, which the kernel announces no more.
   var holdsBytes: Bool {
-    trouble == nil && (input.count > 0 || gnutls_record_check_pending(handle) > 0)
+    guard ending == nil else { return true }
+    guard trouble == nil else { return false }
+    if reading != nil { return plain.count > 0 || completeRecord != nil }
+    return input.count > 0 || gnutls_record_check_pending(handle) > 0
   }
 
   /// Something of a record waits in a buffer, in either direction.
-  var holdsBuffers: Bool { input.buffer != nil || output.buffer != nil }
+  var holdsBuffers: Bool {
+    input.buffer != nil || output.buffer != nil || plain.buffer != nil
+  }
 
   /// A turn's reading begins: the kernel may have more than the last time.
   func beginReading() { isDrained = false }
 
   /// A turn's reading has ended.
-  func endReading() { input.settle(buffers) }
+  func endReading() {
+    input.settle(buffers)
+    plain.settle(buffers)
+  }
 
   /// Decrypts into `room` until that is full or nothing more is there.
   func read(into room: UnsafeMutableRawBufferPointer) -> Outcome {
     guard let base = room.baseAddress else { return .moved(0) }
+    if let ending { return ending }
+    if reading != nil {
+      let outcome = readRecords(into: base, room.count)
+      // Otherwise GnuTLS has its records back, and goes on below.
+      if reading != nil || outcome != .moved(0) { return outcome }
+    }
     var total = 0
     while total < room.count {
       let count = gnutls_record_recv(handle, base + total, room.count - total)
@@ -354,15 +387,20 @@ final class TLSSession {
       case GNUTLS_E_INTERRUPTED, GNUTLS_E_WARNING_ALERT_RECEIVED: continue
       case GNUTLS_E_AGAIN: return total > 0 ? .moved(total) : .blocked(.read)
       case let status:
-        // What came before the end is told first; the end will still be there.
-        if total > 0 { return .moved(total) }
-        return ended(status)
+        return after(total, ended(status))
       }
     }
     return .moved(total)
   }
 
-  private func ended(_ status: Int32) -> Outcome {
+  /// What came before an end is told first.
+  func after(_ total: Int, _ end: Outcome) -> Outcome {
+    guard total > 0 else { return end }
+    ending = end
+    return .moved(total)
+  }
+
+  func ended(_ status: Int32) -> Outcome {
     switch status {
     // A peer that closes without a word is libvirt's usual way; packets have lengths, so nothing is
     // cut off unnoticed.
@@ -412,7 +450,7 @@ final class TLSSession {
           case let outcome: return outcome
           }
         }
-        let count = gnutls_record_send(handle, place, left)
+        let count = encrypt(place, left)
         guard count > 0 else { return failedWriting(Int32(truncatingIfNeeded: count)) }
         place += count
         left -= count

@@ -12,6 +12,7 @@ final class TLSTransport: ClientTransport {
   init(_ session: TLSSession, _ peer: TLSPeer) {
     self.session = session
     self.peer = peer
+    session.takeOverRecords()
   }
 
   var holdsBytes: Bool { session.holdsBytes }
@@ -21,7 +22,7 @@ final class TLSTransport: ClientTransport {
     session.beginReading()
     defer { session.endReading() }
     var total = 0
-    for room in rooms {
+    for room in rooms where room.count > 0 {
       let outcome = session.read(
         into: UnsafeMutableRawBufferPointer(start: room.base, count: room.count))
       guard case .moved(let count) = outcome else {

@@ -66,7 +66,9 @@ final class TLSBroker: Sendable {
   let certificates: CertificateDirectory
   let port: Int
 
-  init(backends: String, settings: [String] = [], certificates: CertificateDirectory? = nil) async throws {
+  init(
+    backends: String, settings: [String] = [], certificates: CertificateDirectory? = nil
+  ) async throws {
     let certificates = try certificates ?? CertificateDirectory()
     port = try BrokerProcess.freePort()
     self.certificates = certificates
