@@ -35,16 +35,22 @@ let package = Package(
       name: "virtbrokerd",
       dependencies: ["Broker", "CGetopt", .product(name: "Logging", package: "swift-log")],
       path: "Sources/Daemon", swiftSettings: settings),
+    // Certificates for the tests of two rooms.
+    .target(
+      name: "Certificates", dependencies: ["CGnuTLS"], path: "Tests/Certificates",
+      swiftSettings: settings),
     .testTarget(
       name: "StreamsTests", dependencies: ["Streams"],
       resources: [.copy("Golden")], swiftSettings: settings),
     .testTarget(
-      name: "BrokerTests", dependencies: ["Broker", "Streams", "CSASL", "CSystemD"],
+      name: "BrokerTests",
+      dependencies: ["Broker", "Streams", "CGnuTLS", "CSASL", "CSystemD", "Certificates"],
       swiftSettings: settings),
     .testTarget(
       name: "DaemonTests", dependencies: ["virtbrokerd"], swiftSettings: settings),
     .testTarget(
-      name: "IntegrationTests", dependencies: ["Streams", "virtbrokerd"],
+      name: "IntegrationTests",
+      dependencies: ["Streams", "virtbrokerd", "CGnuTLS", "Certificates"],
       path: "Tests/Integration", exclude: ["lab", "python"], swiftSettings: settings),
   ],
   swiftLanguageModes: [.v6]

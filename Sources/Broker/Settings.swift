@@ -6,6 +6,8 @@ public struct BrokerSettings: Sendable {
   public var backends = BackendSettings()
   public var limits = LimitSettings()
   public var keepAlive = KeepAliveSettings()
+  /// Needed where a listener is for TLS.
+  public var tls: TLSSettings?
   /// How long replies in flight may still go out after a request to stop, in seconds.
   public var stopSeconds: Double = 5
   /// How long a backend daemon may take to be opened, in seconds. libvirt's client waits forever.
@@ -31,13 +33,17 @@ public struct ListenerSettings: Sendable, Equatable {
   /// Whoever comes in here may only look, whatever it asks for.
   public var isReadOnly: Bool
   public var authentication: Authentication
+  /// Clients speak TLS and are verified by their certificates.
+  public var isTLS: Bool
 
   public init(
-    _ address: Address, isReadOnly: Bool = false, authentication: Authentication = .none
+    _ address: Address, isReadOnly: Bool = false, authentication: Authentication = .none,
+    isTLS: Bool = false
   ) {
     self.address = address
     self.isReadOnly = isReadOnly
     self.authentication = authentication
+    self.isTLS = isTLS
   }
 }
 
@@ -55,6 +61,11 @@ public struct SASLSettings: Sendable, Equatable {
   /// The protection a mechanism must bring to a connection that has none, in bits.
   public var leastTCPStrength = 56
   public init() {}
+}
+
+extension ListenerSettings {
+  /// Descriptors and the kernel's word on who is there come with these only.
+  var isUNIX: Bool { if case .unix = address { true } else { false } }
 }
 
 /// Where the backend daemons' sockets are.

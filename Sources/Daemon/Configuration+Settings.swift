@@ -26,6 +26,7 @@ extension Configuration {
     // Root's session URIs are served by the system's sockets, as libvirt's clients have it.
     settings.backends.sessionDirectory =
       backendSessionDirectory ?? (places.isRoot ? nil : places.runtimeDirectory)
+    if listenTLS { settings.tls = tlsSettings(places: places) }
     settings.limits.maxClients = maxClients
     // A backlog of none is what libvirt turns into 30.
     settings.limits.maxQueuedClients = maxQueuedClients == 0 ? 30 : maxQueuedClients
@@ -63,6 +64,11 @@ extension Configuration {
     if listenTCP {
       listeners.append(
         ListenerSettings(.tcp(host: listenAddress, port: tcpPort), authentication: authTCP))
+    }
+    if listenTLS {
+      listeners.append(
+        ListenerSettings(
+          .tcp(host: listenAddress, port: tls.port), authentication: authTLS, isTLS: true))
     }
     return listeners
   }

@@ -6,6 +6,7 @@ struct Configuration: Equatable, Sendable {
   var listenTCP = false
   var listenTLS = false
   var tcpPort = "16509"
+  var tls = TLSConfiguration()
   /// One host or address; nil: all of the machine's.
   var listenAddress: String?
 
@@ -105,7 +106,7 @@ extension Configuration {
       findings.append(
         Finding(weight: .error(stage), text: "\(places[key] ?? "\(file): \(key)"): \(text)"))
     }
-    if listenTLS { error("listen_tls", "this build has no TLS; set it to 0") }
+    for (key, text) in tlsContradictions { error(key, text) }
     for (key, method) in [("auth_tcp", authTCP), ("auth_tls", authTLS)] where method == .polkit {
       error(key, "polkit decides on processes of this machine, and so on UNIX sockets alone")
     }

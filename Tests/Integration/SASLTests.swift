@@ -87,7 +87,8 @@ struct SASLTests {
   func strength() async throws {
     let realm = try await PasswordRealm.make("SCRAM-SHA-256 DIGEST-MD5")
     let broker = try await broker(realm, settings: ["tcp_min_ssf = 256"])
-    #expect(broker.log.contains("nobody can come in: no mechanism is configured or strong enough"))
+    let reason = "nobody can come in: no mechanism is configured or strong enough"
+    #expect(try await blocking { eventually { broker.log.contains(reason) } })
     let options = try realm.options("fred", "secret")
     let result = try await virsh(uri(broker, .tcp, options), ["list"])
     #expect(result.status == 1)
@@ -128,10 +129,14 @@ struct SeenIdentityTests {
       environment: [
         "LIBVIRT_LOG_FILTERS": "1:daemon.remote", "LIBVIRT_LOG_OUTPUTS": "1:stderr",
       ])
-    let realm = try await PasswordRealm.make("DIGEST-MD5")
+    let realm = try await PasswordRealm.make("SCRAM-SHA-256 DIGEST-MD5")
+    let certificates = try CertificateDirectory()
+    let port = try BrokerProcess.freePort()
     let broker = try await BrokerProcess.start(
       backends: lab.sockets,
-      settings: ["auth_tcp = \"sasl\"", "unix_sock_rw_perms = \"0777\""],
+      settings: [
+        "auth_tcp = \"sasl\"", "auth_tls = \"sasl\"", "unix_sock_rw_perms = \"0777\"",
+      ] + certificates.settings(port: port),
       environment: realm.environment)
     /// What libvirtd has been told since it was last looked at.
     var read = 0
@@ -165,6 +170,18 @@ struct SeenIdentityTests {
     let uri = broker.tcpURI() + "?" + (try realm.options("joe", "other"))
     try await virshOutput(uri, "list")
     #expect(try told() == ["params[\"sasl-user-name\"]=(string)joe"])
+
+    let tls = "qemu+tls://localhost:\(port)/system?pkipath=\(certificates.directory)&"
+    try await virshOutput(
+      tls + (try realm.options("fred", "secret", mechanism: "SCRAM-SHA-256")), "list")
+    let ofBoth = try told()
+    #expect(
+      ofBoth == [
+        "params[\"sasl-user-name\"]=(string)fred",
+        "params[\"x509-distinguished-name\"]=(string)O=Acme,CN=client1",
+      ])
+    let wrong = try await virsh(tls + (try realm.options("fred", "guess")), ["list"])
+    #expect(wrong.status == 1 && wrong.errors.contains("authentication failed"))
 
     try await blocking {
       let client = try broker.client()

@@ -19,6 +19,7 @@ extension ClientSession {
           "there are \(most) connections from \(address), which is max_clients_per_address")
       }
     }
+    if identity.distinguishedName != nil, login.method != .sasl, !countSubject() { return }
     if let peer = identity.peer {
       identity.names = broker.names.names(uid: peer.uid, gid: peer.gid) { [weak self] names in
         self?.namesKnown(names)
@@ -289,7 +290,11 @@ extension Broker {
   func describeLogin(at listener: Listener) {
     guard listener.settings.authentication == .sasl, let sasl else { return }
     var connection = SASLConnection(cover: .local)
-    if case .tcp = listener.settings.address { connection.cover = .none }
+    if listener.settings.isTLS {
+      connection.cover = .tls(bits: 128)
+    } else if !listener.settings.isUNIX {
+      connection.cover = .none
+    }
     switch sasl.offered(over: connection) {
     case .success(let mechanisms): log.info("SASL on \(listener.name): \(mechanisms)")
     case .failure(let trouble):

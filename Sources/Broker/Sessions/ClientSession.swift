@@ -26,9 +26,11 @@ final class ClientSession: Handler {
   let name: String
   let isReadOnlyListener: Bool
   /// Who the client is, as the kernel and its login vouch for it, for the backend to check and to log.
-  var identity = ClientIdentity()
+  var identity = ProvenIdentity()
   var login: Login
-  private let transport: PlainTransport
+  /// What TLS has verified of the client; nil: it did not come that way.
+  let tlsPeer: TLSPeer?
+  private let transport: any ClientTransport
   private var watcher: DescriptorWatcher
   let timer: TimerWatcher
   private var madeRelay: Relay?
@@ -43,29 +45,27 @@ final class ClientSession: Handler {
   var liveness = Liveness()
 
   init(
-    _ descriptor: consuming Descriptor, on listener: Listener, id: UInt64, broker: Broker
+    _ transport: any ClientTransport, on listener: Listener, id: UInt64, broker: Broker
   ) {
     self.broker = broker
     self.id = id
+    self.transport = transport
     isReadOnlyListener = listener.settings.isReadOnly
     isReadOnly = isReadOnlyListener
-    var isUNIX = false
-    if case .unix = listener.settings.address { isUNIX = true }
-    identity.peer = isUNIX ? UnixPeer(of: descriptor.number) : nil
-    login = Login(at: listener, descriptor.number)
+    tlsPeer = (transport as? TLSTransport)?.peer
+    identity.peer = listener.settings.isUNIX ? UnixPeer(of: transport.number) : nil
+    identity.distinguishedName = tlsPeer?.distinguishedName
+    login = Login(at: listener, transport.number)
+    if let tlsPeer { login.connection.cover = .tls(bits: UInt32(clamping: tlsPeer.keyBits)) }
     if let peer = identity.peer {
       name = "client \(id) (UNIX, pid \(peer.pid), uid \(peer.uid))"
     } else {
-      name = "client \(id) (\(Address.peer(of: descriptor.number)?.text ?? "unknown address"))"
+      let address = Address.peer(of: transport.number)?.text ?? "unknown address"
+      let certificate = tlsPeer?.distinguishedName.map { ", \($0)" } ?? ""
+      name = "client \(id) (\(address)\(tlsPeer == nil ? "" : ", TLS")\(certificate))"
     }
-    if !isUNIX {
-      setOption(descriptor.number, Int32(IPPROTO_TCP), TCP_NODELAY, 1)
-      // What waits in the kernel delays whatever comes behind it, a console's echo for one.
-      setOption(descriptor.number, Int32(IPPROTO_TCP), TCP_NOTSENT_LOWAT, 128 * 1024)
-    }
-    watcher = DescriptorWatcher(descriptor.number, on: broker.reactor)
+    watcher = DescriptorWatcher(transport.number, on: broker.reactor)
     timer = TimerWatcher(on: broker.reactor)
-    transport = PlainTransport(descriptor, carriesDescriptors: isUNIX)
     super.init()
     watcher.belong(to: self)
     timer.belong(to: self)
@@ -76,6 +76,13 @@ final class ClientSession: Handler {
   }
 
   deinit { watcher.watch([]) }
+
+  /// Sets what every connection over a network wants.
+  static func tune(_ descriptor: Int32) {
+    setOption(descriptor, Int32(IPPROTO_TCP), TCP_NODELAY, 1)
+    // What waits in the kernel delays whatever comes behind it, a console's echo for one.
+    setOption(descriptor, Int32(IPPROTO_TCP), TCP_NOTSENT_LOWAT, 128 * 1024)
+  }
 
   /// Made right after the session itself, whose relay needs to know it.
   var relay: Relay {
@@ -93,6 +100,11 @@ final class ClientSession: Handler {
     turnEnded()
   }
 
+  override func again() {
+    guard phase != .over, relay.clientInterest.contains(.read) else { return }
+    ready(.read)
+  }
+
   /// Moves what can move after a change that did not come from a socket.
   func settle() {
     relay.settle()
@@ -107,7 +119,10 @@ final class ClientSession: Handler {
       return finish(because: "closed by the client")
     }
     if broker.isStopping, isIdle { return finish(because: "the broker stops") }
-    watcher.watch(relay.clientInterest)
+    let interest = relay.clientInterest
+    watcher.watch(interest)
+    // What has been read and decrypted already is announced by no descriptor.
+    if interest.contains(.read), transport.holdsBytes { broker.reactor.goOn(self) }
     for upstream in upstreams { upstream.watch() }
   }
 
@@ -122,7 +137,7 @@ final class ClientSession: Handler {
   private func reason(_ end: LinkEnd) -> String {
     switch end {
     case .closed: "closed by the client"
-    case .failed(let number): errorText(number)
+    case .failed(let number): transport.trouble ?? errorText(number)
     case .violation(let violation): "protocol violation: \(violation)"
     case .brokenOff: "a packet broke off with its backend"
     }
@@ -251,6 +266,13 @@ final class ClientSession: Handler {
     }
   }
 }
+
+/// A transport over a socket, as clients come in.
+protocol ClientTransport: Transport {
+  var number: Int32 { get }
+}
+
+extension PlainTransport: ClientTransport {}
 
 extension ClientSession: RelayOwner {
   func upstream(_ slot: Int, answered reply: PacketHeader, body: [UInt8]) {
