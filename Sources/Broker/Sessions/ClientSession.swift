@@ -26,7 +26,7 @@ final class ClientSession: Handler {
   let name: String
   let isReadOnlyListener: Bool
   /// Who the client is, as the kernel and its login vouch for it, for the backend to check and to log.
-  var identity = ClientIdentity()
+  var identity = ProvenIdentity()
   var login: Login
   private let transport: PlainTransport
   private var watcher: DescriptorWatcher

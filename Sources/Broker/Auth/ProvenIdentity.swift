@@ -2,7 +2,7 @@
 import Streams
 
 /// All that was learnt of a client on its way in. What it says of itself is not among it.
-struct ClientIdentity {
+struct ProvenIdentity {
   /// Of a local client, from the kernel.
   var peer: UnixPeer?
   /// Of a local client; nil until the name service has answered.
