@@ -106,7 +106,7 @@ extension TLSSession {
   /// room for two records.
   func encrypt(_ bytes: UnsafeMutableRawPointer, _ count: Int) -> Int {
     guard let keys = writing else { return gnutls_record_send(handle, bytes, count) }
-    let isWornOut = keys.isModern && keys.sequence >= TLSRecordKeys.mostRecords
+    let isWornOut = keys.isModern && keys.sequence >= mostRecords
     guard !owesKeys, !isWornOut else {
       owesKeys = false
       keys.tell(handle, reading: false)

@@ -81,6 +81,8 @@ final class TLSSession {
   /// The keys of each direction, where records are the session's own; nil: GnuTLS does them.
   var reading: TLSRecordKeys?
   var writing: TLSRecordKeys?
+  /// Records that are sent with the same keys.
+  var mostRecords = TLSRecordKeys.mostRecords
   /// GnuTLS may have to put new keys in front of what is sent next.
   var owesKeys = false
   /// Bytes GnuTLS may still take, where it is given one record and no more.

@@ -157,6 +157,38 @@ struct TLSTransportTests {
     try client.join()
   }
 
+  @Test(
+    "keys that have been used often enough are changed while data go on",
+    arguments: ["NORMAL:-CIPHER-ALL:+AES-256-GCM", "NORMAL:-CIPHER-ALL:+CHACHA20-POLY1305"])
+  func wornOut(priority: String) throws {
+    let ends = try Ends(credentials)
+    let down = Self.bytes(3 << 20)
+    let client = ends.client(identity(priority)) { session in
+      guard try session.receiveAll(down.count) == down else {
+        throw Trouble(what: "the download differs")
+      }
+    }
+    #expect(try ends.shake() == .done)
+    let transport = ends.transport
+    ends.server.mostRecords = 100
+    try send(down, over: transport, ends)
+    try client.join()
+    // Counted anew after each change; 3 MiB are far more records than that.
+    let sequence = try #require(ends.server.writing).sequence
+    #expect(sequence > 0 && sequence <= 100)
+  }
+
+  @Test("the ciphers of choice are the session's own, others are GnuTLS's", arguments: priorities)
+  func owner(priority: String) throws {
+    let ends = try Ends(credentials)
+    let client = ends.client(identity(priority)) { _ in }
+    #expect(try ends.shake() == .done)
+    try client.join()
+    _ = ends.transport
+    #expect(
+      (ends.server.reading != nil) == !(priority.hasSuffix("CCM") || priority.hasSuffix("CBC")))
+  }
+
   @Test("a client of TLS 1.2 that wants a new handshake is told no, and its session ends")
   func renegotiation() throws {
     let ends = try Ends(credentials)
