@@ -26,9 +26,12 @@ let package = Package(
     .systemLibrary(name: "CLibev"),
     .systemLibrary(name: "CGetopt"),
     .systemLibrary(name: "CGnuTLS"),
+    .systemLibrary(name: "CSASL"),
+    .systemLibrary(name: "CSystemD"),
     .target(name: "Streams", swiftSettings: settings),
     .target(
-      name: "Broker", dependencies: ["Streams", "CLibev", "CGnuTLS"], swiftSettings: settings),
+      name: "Broker", dependencies: ["Streams", "CLibev", "CGnuTLS", "CSASL", "CSystemD"],
+      swiftSettings: settings),
     .executableTarget(
       name: "virtbrokerd",
       dependencies: ["Broker", "CGetopt", .product(name: "Logging", package: "swift-log")],
@@ -38,15 +41,22 @@ let package = Package(
       name: "Treadmill", dependencies: ["Streams"], path: "Tests/Treadmill",
       swiftSettings: settings),
     .target(name: "AllocationCount", path: "Tests/AllocationCount"),
+    // Certificates for the tests of two rooms.
+    .target(
+      name: "Certificates", dependencies: ["CGnuTLS"], path: "Tests/Certificates",
+      swiftSettings: settings),
     .testTarget(
       name: "StreamsTests", dependencies: ["Streams", "Treadmill", "AllocationCount"],
       resources: [.copy("Golden")], swiftSettings: settings),
     .testTarget(
-      name: "BrokerTests", dependencies: ["Broker", "Streams"], swiftSettings: settings),
+      name: "BrokerTests",
+      dependencies: ["Broker", "Streams", "CGnuTLS", "CSASL", "CSystemD", "Certificates"],
+      swiftSettings: settings),
     .testTarget(
       name: "DaemonTests", dependencies: ["virtbrokerd"], swiftSettings: settings),
     .testTarget(
-      name: "IntegrationTests", dependencies: ["Streams", "virtbrokerd"],
+      name: "IntegrationTests",
+      dependencies: ["Streams", "virtbrokerd", "CGnuTLS", "Certificates"],
       path: "Tests/Integration", exclude: ["lab", "python"], swiftSettings: settings),
   ],
   swiftLanguageModes: [.v6]

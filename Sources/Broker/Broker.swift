@@ -19,9 +19,18 @@ public final class Broker {
   let pool = SegmentPool()
   let directory: SocketDirectory
   let marks: Marks
+  let names: NameDirectory
+  /// There where a listener asks for it.
+  let sasl: SASLService?
+  let polkit: PolkitAuthority?
+  /// Clients by their network address, and by whose they are.
+  var addresses = Census()
+  var subjects = Census()
   private var listeners: [Listener] = []
   private var sessions: [UInt64: ClientSession] = [:]
   private var lastClient: UInt64 = 0
+  /// Where clients come in over TLS; nil: nowhere.
+  private var door: TLSDoor?
   private var limitLoggedAt = -Double.infinity
   private var signals: [SignalWatcher] = []
   private lazy var idleAlarm = Alarm(on: reactor) { [unowned self] in idleTimeUp() }
@@ -31,7 +40,8 @@ public final class Broker {
   private(set) var isStopping = false
 
   /// Binds every listener.
-  /// - Throws: `BrokerFailure` naming the address and the reason where one cannot be had.
+  /// - Throws: `BrokerFailure` naming the address and the reason where one cannot be had, or what is wrong
+  ///   with the TLS certificates.
   public init(settings: BrokerSettings, log: BrokerLog) throws(BrokerFailure) {
     self.settings = settings
     self.log = log
@@ -42,6 +52,16 @@ public final class Broker {
         if case .unix(let path, _, _) = $0.address { path } else { nil }
       })
     marks = Marks(high: settings.limits.bufferBytes, ahead: settings.limits.bufferBytes)
+    names = NameDirectory(on: reactor, log: log, waitSeconds: min(5, settings.openSeconds / 2))
+    let methods = Set(settings.listeners.map(\.authentication))
+    sasl = methods.contains(.sasl) ? try SASLService(settings.sasl, on: reactor) : nil
+    polkit = methods.contains(.polkit) ? PolkitAuthority(on: reactor, log: log) : nil
+    if settings.listeners.contains(where: \.isTLS) {
+      guard let tls = settings.tls else {
+        throw BrokerFailure("a listener is for TLS, and no certificates are configured")
+      }
+      door = try TLSDoor(tls, broker: self)
+    }
     for listener in settings.listeners {
       listeners += try Listener.open(
         listener, broker: self, backlog: settings.limits.maxQueuedClients)
@@ -53,11 +73,16 @@ public final class Broker {
   public func run() {
     for listener in listeners {
       listener.isAccepting = true
-      log.info("listening on \(listener.name)\(listener.settings.isReadOnly ? " (read-only)" : "")")
+      let kind =
+        listener.settings.isTLS ? " (TLS)" : listener.settings.isReadOnly ? " (read-only)" : ""
+      log.info("listening on \(listener.name)\(kind)")
+      describeLogin(at: listener)
     }
+    door?.start()
     if settings.idleSeconds > 0 { idleAlarm.start(seconds: Double(settings.idleSeconds)) }
     reactor.run()
     for session in sessions.values { session.finish(because: "the broker stops") }
+    door?.close()
     listeners = []
     signals = []
   }
@@ -67,6 +92,7 @@ public final class Broker {
     guard !isStopping else { return reactor.stop() }
     isStopping = true
     log.info("stopping: \(sessions.count) clients connected")
+    door?.close()
     listeners = []
     stopAlarm.start(seconds: settings.stopSeconds)
     for session in sessions.values {
@@ -84,17 +110,41 @@ public final class Broker {
   /// Clients connected now.
   public var clientCount: Int { sessions.count }
 
+  /// The certificates in use, where TLS is served.
+  public var tlsStatus: TLSStatus? { door?.status }
+
+  /// Takes what can change while clients are connected from its files: the TLS certificates. False where
+  /// there is nothing to take.
+  @discardableResult
+  public func reload(because reason: String) -> Bool {
+    guard let door, !isStopping else { return false }
+    door.reload(because: reason)
+    return true
+  }
+
   /// The names of what is listened on, with the ports the kernel chose.
   public var listenerNames: [String] { listeners.map(\.name) }
 
   // MARK: Clients come and go
 
   func accepted(_ descriptor: consuming Descriptor, on listener: Listener) {
+    if listener.settings.isTLS, let door { return door.greet(descriptor, on: listener) }
+    let isUNIX = listener.settings.isUNIX
+    if !isUNIX { ClientSession.tune(descriptor.number) }
+    admit(PlainTransport(descriptor, carriesDescriptors: isUNIX), on: listener)
+  }
+
+  /// One more client may come in.
+  var hasRoom: Bool { sessions.count < settings.limits.maxClients && !isStopping }
+
+  /// A connection that is ready for packets becomes a client.
+  func admit(_ transport: any ClientTransport, on listener: Listener) {
     lastClient += 1
-    let session = ClientSession(descriptor, on: listener, id: lastClient, broker: self)
+    let session = ClientSession(transport, on: listener, id: lastClient, broker: self)
     sessions[lastClient] = session
     log.info("\(session.name) connected to \(listener.name)")
     idleAlarm.stop()
+    session.begin()
     if sessions.count >= settings.limits.maxClients {
       // At the limit each one that leaves lets one in: said once in a while is enough.
       let isNews = reactor.now - limitLoggedAt > 60
@@ -103,6 +153,29 @@ public final class Broker {
         "max_clients (\(settings.limits.maxClients)) is reached by \(session.name)",
         at: isNews ? .warning : .debug)
     }
+    if listener.isAccepting, isFullOfStrangers(listener) {
+      let isNews = reactor.now - listener.strangersLoggedAt > 60
+      if isNews { listener.strangersLoggedAt = reactor.now }
+      log.line(
+        isNews ? .warning : .debug,
+        "max_anonymous_clients (\(settings.limits.maxAnonymousClients)) is reached by "
+          + "\(session.name): further clients of \(listener.name) wait until one authenticates or "
+          + "leaves")
+      listener.isAccepting = false
+    }
+  }
+
+  /// Each listener by itself: strangers at one do not shut out who comes in by another.
+  private func isFullOfStrangers(_ listener: Listener) -> Bool {
+    let most = settings.limits.maxAnonymousClients
+    return most > 0 && listener.strangers >= most
+  }
+
+  /// A client that had to has proved who it is, or has left without.
+  func strangerGone(of listener: Listener?) {
+    guard let listener else { return }
+    listener.strangers -= 1
+    if !isStopping { resumeAccepting() }
   }
 
   func departed(_ session: ClientSession, because reason: String, _ level: BrokerLog.Level) {
@@ -114,6 +187,7 @@ public final class Broker {
       if sessions.isEmpty { reactor.stop() }
       return
     }
+    door?.letWaitingIn()
     if sessions.count < settings.limits.maxClients { resumeAccepting() }
     if sessions.isEmpty, settings.idleSeconds > 0 {
       idleAlarm.start(seconds: Double(settings.idleSeconds))
@@ -134,7 +208,9 @@ public final class Broker {
 
   private func resumeAccepting() {
     guard sessions.count < settings.limits.maxClients else { return }
-    for listener in listeners where !listener.isAccepting { listener.isAccepting = true }
+    for listener in listeners where !listener.isAccepting && !isFullOfStrangers(listener) {
+      listener.isAccepting = true
+    }
   }
 
   private func idleTimeUp() {

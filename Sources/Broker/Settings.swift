@@ -6,10 +6,15 @@ public struct BrokerSettings: Sendable {
   public var backends = BackendSettings()
   public var limits = LimitSettings()
   public var keepAlive = KeepAliveSettings()
+  /// Needed where a listener is for TLS.
+  public var tls: TLSSettings?
   /// How long replies in flight may still go out after a request to stop, in seconds.
   public var stopSeconds: Double = 5
   /// How long a backend daemon may take to be opened, in seconds. libvirt's client waits forever.
   public var openSeconds: Double = 30
+  /// How long a client may take to prove who it is, in seconds; 0 means for ever. People type passwords.
+  public var loginSeconds: Double = 120
+  public var sasl = SASLSettings()
   /// Stop after this many seconds without any client; 0 means never.
   public var idleSeconds: Int = 0
 
@@ -27,11 +32,40 @@ public struct ListenerSettings: Sendable, Equatable {
   public var address: Address
   /// Whoever comes in here may only look, whatever it asks for.
   public var isReadOnly: Bool
+  public var authentication: Authentication
+  /// Clients speak TLS and are verified by their certificates.
+  public var isTLS: Bool
 
-  public init(_ address: Address, isReadOnly: Bool = false) {
+  public init(
+    _ address: Address, isReadOnly: Bool = false, authentication: Authentication = .none,
+    isTLS: Bool = false
+  ) {
     self.address = address
     self.isReadOnly = isReadOnly
+    self.authentication = authentication
+    self.isTLS = isTLS
   }
+}
+
+/// How clients of a listener prove who they are, in libvirt's words.
+public enum Authentication: String, Sendable {
+  case none, sasl
+  /// The local authority decides, as it does on UNIX sockets alone.
+  case polkit
+}
+
+/// What is asked of clients that come in by SASL.
+public struct SASLSettings: Sendable, Equatable {
+  /// Names of users, with `*` and `?`. Nil: all; none: nobody.
+  public var allowedUsers: [String]?
+  /// The protection a mechanism must bring to a connection that has none, in bits.
+  public var leastTCPStrength = 56
+  public init() {}
+}
+
+extension ListenerSettings {
+  /// Descriptors and the kernel's word on who is there come with these only.
+  var isUNIX: Bool { if case .unix = address { true } else { false } }
 }
 
 /// Where the backend daemons' sockets are.
@@ -48,8 +82,12 @@ public struct LimitSettings: Sendable, Equatable {
   public var maxClients = 5000
   /// Backlog of each listening socket.
   public var maxQueuedClients = 1000
-  /// Connections that have not authenticated yet; 0 means no limit.
+  /// Connections that have not authenticated yet, of each listener; 0 means no limit.
   public var maxAnonymousClients = 20
+  /// Connections of one user, certificate or local user number; 0 means no limit.
+  public var maxClientsPerIdentity = 0
+  /// Connections from one network address; 0 means no limit.
+  public var maxClientsPerAddress = 0
   /// Calls of one client that may be under way at a time.
   public var maxClientRequests = 5
   /// Bytes that may wait for a client, or for one of its upstreams, before their source is paused.

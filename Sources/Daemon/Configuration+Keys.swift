@@ -18,7 +18,7 @@ struct ConfigurationKey: Sendable {
     uniqueKeysWithValues: table.map { ($0.name, $0) })
 
   private static let table: [ConfigurationKey] =
-    listeners + sockets + security + limits + keepAlive + logging + backends + unused
+    listeners + sockets + security + tls + limits + keepAlive + logging + backends + unused
 
   private static let listeners: [ConfigurationKey] = [
     flag("listen_tcp", \.listenTCP),
@@ -38,11 +38,13 @@ struct ConfigurationKey: Sendable {
     authentication("auth_unix_rw", \.authUnixReadWrite),
     authentication("auth_unix_ro", \.authUnixReadOnly),
     authentication("auth_tls", \.authTLS),
-    ConfigurationKey(name: "auth_tcp") { value, configuration in
-      guard let method = value.authentication else { return authenticationMethod }
-      configuration.authTCP = method
+    authentication("auth_tcp", \.authTCP),
+    ConfigurationKey(name: "sasl_allowed_username_list") { value, configuration in
+      guard let users = value.texts else { return listOfTexts }
+      configuration.saslUsers = users
       return nil
     },
+    number("tcp_min_ssf", \.tcpMinSSF, 112...Int(Int32.max)),
     ConfigurationKey(name: "access_drivers") { value, configuration in
       guard let drivers = value.texts else { return listOfTexts }
       configuration.accessDrivers = drivers
@@ -51,12 +53,34 @@ struct ConfigurationKey: Sendable {
     number("audit_level", \.auditLevel, 0...maximum),
   ]
 
+  private static let tls: [ConfigurationKey] = [
+    text("tls_port", \.tls.port, port, isPort),
+    files("key_file", \.tls.keyFiles),
+    files("cert_file", \.tls.certificateFiles),
+    text("ca_file", \.tls.authorityFile, file, isFile),
+    text("crl_file", \.tls.revocationFile, file, isFile),
+    flag("tls_no_sanity_certificate", \.tls.checksNoSanity),
+    flag("tls_no_verify_certificate", \.tls.verifiesNobody),
+    ConfigurationKey(name: "tls_allowed_dn_list") { value, configuration in
+      guard let names = value.texts else { return listOfTexts }
+      configuration.tls.allowedNames = names
+      return nil
+    },
+    text("tls_priority", \.tls.priority, "a GnuTLS priority string", isFilled),
+    number("tls_handshake_timeout", \.tls.handshakeSeconds, 1...3600),
+    number("tls_max_handshakes", \.tls.maxHandshakes, 1...100_000),
+  ]
+
   private static let limits: [ConfigurationKey] = [
     number("max_clients", \.maxClients, 0...maximum),
     number("max_queued_clients", \.maxQueuedClients, 0...maximum),
     number("max_anonymous_clients", \.maxAnonymousClients, 0...maximum),
     // With none allowed no client would ever be read; virtproxyd starts and then hangs them all.
     number("max_client_requests", \.maxClientRequests, 1...maximum),
+    number("max_clients_per_identity", \.maxClientsPerIdentity, 0...maximum),
+    number("max_clients_per_address", \.maxClientsPerAddress, 0...maximum),
+    number("auth_timeout", \.authTimeout, 0...86_400),
+    number("open_timeout", \.openTimeout, 1...86_400),
     number("max_client_buffer", \.maxClientBuffer, LimitSettings.leastBufferBytes...1 << 30),
   ]
 
@@ -83,19 +107,6 @@ struct ConfigurationKey: Sendable {
     oneThread("min_workers", count),
     oneThread("max_workers", { $0.number(in: 1...maximum) == nil ? range(1...maximum) : nil }),
     oneThread("prio_workers", count),
-    noEffect("tls_port", noTLS, { $0.text.map(isPort) == true ? nil : port }),
-    noEffect("key_file", noTLS, isText),
-    noEffect("cert_file", noTLS, isText),
-    noEffect("ca_file", noTLS, isText),
-    noEffect("crl_file", noTLS, isText),
-    noEffect("tls_no_sanity_certificate", noTLS, isFlag),
-    noEffect("tls_no_verify_certificate", noTLS, isFlag),
-    noEffect("tls_allowed_dn_list", noTLS, isListOfTexts),
-    noEffect("tls_priority", noTLS, isText),
-    noEffect("sasl_allowed_username_list", noSASL, isListOfTexts),
-    noEffect(
-      "tcp_min_ssf", noSASL,
-      { $0.number(in: 112...Int(Int32.max)) == nil ? range(112...Int(Int32.max)) : nil }),
     noEffect("unix_sock_admin_perms", noAdmin, { $0.mode == nil ? permissions : nil }, .network),
     noEffect("admin_min_workers", noAdmin, count),
     noEffect("admin_max_workers", noAdmin, count),
@@ -164,6 +175,28 @@ extension ConfigurationKey {
     }
   }
 
+  private static func mode(_ name: String, _ path: Path<UInt32?>) -> ConfigurationKey {
+    var key = ConfigurationKey(name: name) { value, configuration in
+      guard let mode = value.mode else { return permissions }
+      configuration[keyPath: path] = mode
+      return nil
+    }
+    key.stage = .network
+    return key
+  }
+
+  /// One path, or a list of them.
+  private static func files(_ name: String, _ path: Path<[String]?>) -> ConfigurationKey {
+    ConfigurationKey(name: name) { value, configuration in
+      let paths = value.text.map { [$0] } ?? value.texts ?? []
+      guard !paths.isEmpty, paths.allSatisfy(isFile) else {
+        return "an absolute path as a string, or a list of such"
+      }
+      configuration[keyPath: path] = paths
+      return nil
+    }
+  }
+
   private static func mode(_ name: String, _ path: Path<UInt32>) -> ConfigurationKey {
     var key = ConfigurationKey(name: name) { value, configuration in
       guard let mode = value.mode else { return permissions }
@@ -210,11 +243,10 @@ extension ConfigurationKey {
 private let maximum = Int(UInt32.max)
 private let port = "a port number from 0 to 65535 or a service name, as a string"
 private let directory = "an absolute path with room for a socket's name, as a string"
+private let file = "an absolute path, as a string"
 private let permissions = "permission bits in octal from 0 to 0777, as a string"
 private let authenticationMethod = "\"none\", \"sasl\" or \"polkit\""
 private let listOfTexts = "a list of strings"
-private let noTLS = "this build has no TLS"
-private let noSASL = "this build has no SASL"
 private let noAdmin = "this build has no admin server"
 private let noUUID = "no part of the broker needs the host's UUID"
 
@@ -249,6 +281,8 @@ private func range(_ bounds: ClosedRange<Int>) -> String {
 @Sendable private func isDirectory(_ text: String) -> Bool {
   text.hasPrefix("/") && text.utf8.count + "/libvirt-sock-ro".utf8.count < 108
 }
+
+@Sendable private func isFile(_ text: String) -> Bool { text.hasPrefix("/") }
 
 @Sendable private func isPort(_ text: String) -> Bool {
   if text.allSatisfy({ ("0"..."9").contains($0) }) { return UInt16(text) != nil }

@@ -26,11 +26,18 @@ extension Configuration {
     // Root's session URIs are served by the system's sockets, as libvirt's clients have it.
     settings.backends.sessionDirectory =
       backendSessionDirectory ?? (places.isRoot ? nil : places.runtimeDirectory)
+    if listenTLS { settings.tls = tlsSettings(places: places) }
     settings.limits.maxClients = maxClients
     // A backlog of none is what libvirt turns into 30.
     settings.limits.maxQueuedClients = maxQueuedClients == 0 ? 30 : maxQueuedClients
     settings.limits.maxAnonymousClients = maxAnonymousClients
     settings.limits.maxClientRequests = maxClientRequests
+    settings.limits.maxClientsPerIdentity = maxClientsPerIdentity
+    settings.limits.maxClientsPerAddress = maxClientsPerAddress
+    settings.loginSeconds = Double(authTimeout)
+    settings.openSeconds = Double(openTimeout)
+    settings.sasl.allowedUsers = saslUsers
+    settings.sasl.leastTCPStrength = tcpMinSSF
     settings.limits.bufferBytes = maxClientBuffer
     settings.keepAlive.intervalSeconds = keepAliveInterval
     settings.keepAlive.count = keepAliveCount
@@ -42,13 +49,26 @@ extension Configuration {
     func unix(_ name: String, _ mode: UInt32) -> ListenerSettings.Address {
       .unix(path: "\(directory)/\(name)", mode: mode, group: group)
     }
-    var listeners = [ListenerSettings(unix("libvirt-sock", readWriteMode))]
+    // Where polkit decides who may come in, the socket lets everybody ask.
+    let mode = readWriteMode ?? (authUnixReadWrite == .polkit ? 0o777 : 0o700)
+    var listeners = [
+      ListenerSettings(unix("libvirt-sock", mode), authentication: authUnixReadWrite)
+    ]
     // A user's daemon has no read-only socket: nobody else could reach it.
     if places.isRoot {
-      listeners.append(ListenerSettings(unix("libvirt-sock-ro", readOnlyMode), isReadOnly: true))
+      listeners.append(
+        ListenerSettings(
+          unix("libvirt-sock-ro", readOnlyMode), isReadOnly: true,
+          authentication: authUnixReadOnly))
     }
     if listenTCP {
-      listeners.append(ListenerSettings(.tcp(host: listenAddress, port: tcpPort)))
+      listeners.append(
+        ListenerSettings(.tcp(host: listenAddress, port: tcpPort), authentication: authTCP))
+    }
+    if listenTLS {
+      listeners.append(
+        ListenerSettings(
+          .tcp(host: listenAddress, port: tls.port), authentication: authTLS, isTLS: true))
     }
     return listeners
   }

@@ -1,16 +1,12 @@
 // The configuration's meaning: libvirt's keys with their types and defaults, and our own few.
 import Broker
 
-/// How a client proves who it is. Only `none` is in this build.
-enum Authentication: String, Sendable {
-  case none, sasl, polkit
-}
-
 /// What the file says, or the default where it says nothing.
 struct Configuration: Equatable, Sendable {
   var listenTCP = false
   var listenTLS = false
   var tcpPort = "16509"
+  var tls = TLSConfiguration()
   /// One host or address; nil: all of the machine's.
   var listenAddress: String?
 
@@ -18,20 +14,27 @@ struct Configuration: Equatable, Sendable {
   var socketDirectory: String?
   /// Owning group of the sockets; nil: the process's.
   var socketGroup: String?
-  var readWriteMode: UInt32 = 0o700
+  /// nil: 0700, or 0777 where polkit decides.
+  var readWriteMode: UInt32?
   var readOnlyMode: UInt32 = 0o777
 
   var authUnixReadWrite = Authentication.none
   var authUnixReadOnly = Authentication.none
   var authTLS = Authentication.none
-  /// nil: not said, which virtproxyd would take for sasl.
-  var authTCP: Authentication?
+  var authTCP = Authentication.sasl
+  /// Users that may come in by SASL; nil: all.
+  var saslUsers: [String]?
+  var tcpMinSSF = SASLSettings().leastTCPStrength
   var accessDrivers: [String] = []
 
   var maxClients = 5000
   var maxQueuedClients = 1000
   var maxAnonymousClients = 20
   var maxClientRequests = 5
+  var maxClientsPerIdentity = 0
+  var maxClientsPerAddress = 0
+  var authTimeout = 120
+  var openTimeout = 30
   var maxClientBuffer = LimitSettings().bufferBytes
 
   var keepAliveInterval = 5
@@ -103,18 +106,9 @@ extension Configuration {
       findings.append(
         Finding(weight: .error(stage), text: "\(places[key] ?? "\(file): \(key)"): \(text)"))
     }
-    if listenTLS { error("listen_tls", "this build has no TLS; set it to 0") }
-    for (key, method) in [
-      ("auth_unix_ro", authUnixReadOnly), ("auth_unix_rw", authUnixReadWrite),
-      ("auth_tcp", authTCP ?? .none), ("auth_tls", authTLS),
-    ] where method != .none {
-      error(key, "this build has no authentication by \(method); set it to \"none\"")
-    }
-    if listenTCP && authTCP == nil {
-      error(
-        "listen_tcp",
-        "clients would come in by TCP without authentication, which has to be written down: "
-          + "auth_tcp = \"none\" (virtproxyd would use SASL, which this build does not have)")
+    for (key, text) in tlsContradictions { error(key, text) }
+    for (key, method) in [("auth_tcp", authTCP), ("auth_tls", authTLS)] where method == .polkit {
+      error(key, "polkit decides on processes of this machine, and so on UNIX sockets alone")
     }
     if let driver = accessDrivers.first(where: { $0 != "none" }) {
       error("access_drivers", "this build has no access driver \"\(driver)\"; only \"none\"")

@@ -11,6 +11,8 @@ struct Daemon {
     let places = Places.ofThisProcess()
     let program = CommandLine.arguments.first ?? "virtbrokerd"
     switch Options.read(CommandLine.arguments) {
+    case .run(let options) where options.checksTLS:
+      exit(Daemon(options: options, places: places).checkTLS())
     case .run(let options):
       let background = Background()
       if options.isDaemon && background == nil { startAgainInBackground(program) }

@@ -11,6 +11,10 @@ struct Options: Equatable, Sendable {
   /// Stop after this many seconds without a client; 0: never.
   var timeoutSeconds = 0
   var isVerbose = false
+  /// Look at the certificates instead of serving.
+  var checksTLS = false
+  /// A running broker to look at as well: host and port.
+  var connect: String?
 
   static let version = "0.1.0"
 
@@ -54,6 +58,8 @@ struct Options: Equatable, Sendable {
               + "found '\(argument)'")
         }
         options.timeoutSeconds = Int(seconds)
+      case checkTLS: options.checksTLS = true
+      case connectTo: options.connect = argument
       case "h": return .help
       case "V": return .version
       default: return .usage
@@ -63,6 +69,9 @@ struct Options: Equatable, Sendable {
       // getopt_long has moved what it did not understand to the end.
       let stray = vector.string(Int(optind))
       return .refused("\(program): unexpected argument '\(stray)'; this program takes options only")
+    }
+    if options.connect != nil, !options.checksTLS {
+      return .refused("\(program): --connect goes with --check-tls only")
     }
     return .run(options)
   }
@@ -81,6 +90,10 @@ struct Options: Equatable, Sendable {
       -f | --config <file>   Configuration file
       -V | --version         Display version information
       -p | --pid-file <file> Change name of PID file
+      --check-tls            Check the TLS certificates, say what to do, and exit:
+                             0 all is well, 1 something is wrong, 2 it cannot be checked
+      --connect <host[:port]>
+                             With --check-tls: also what a running broker serves
 
     libvirt stream broker:
 
@@ -100,6 +113,9 @@ struct Options: Equatable, Sendable {
   }
 
   private static let shortNames = "f:dp:t:vVh"
+  /// Options without a letter have numbers that no letter has.
+  private static let checkTLS: UnicodeScalar = "\u{1}"
+  private static let connectTo: UnicodeScalar = "\u{2}"
   private static let longNames: [(String, Int32, UnicodeScalar)] = [
     ("config", required_argument, "f"),
     ("daemon", no_argument, "d"),
@@ -108,5 +124,7 @@ struct Options: Equatable, Sendable {
     ("verbose", no_argument, "v"),
     ("version", no_argument, "V"),
     ("help", no_argument, "h"),
+    ("check-tls", no_argument, checkTLS),
+    ("connect", required_argument, connectTo),
   ]
 }

@@ -4,6 +4,7 @@
 /// The default paths of one user's daemon, as libvirt lays them out.
 struct Places: Sendable, Equatable {
   let isRoot: Bool
+  let home: String
   let configurationFile: String
   /// The sockets' directory, made at start if it is missing.
   let runtimeDirectory: String
@@ -14,6 +15,7 @@ struct Places: Sendable, Equatable {
   /// `home` is asked only where the environment has no better answer.
   init(isRoot: Bool, environment: [String: String], home: String) {
     self.isRoot = isRoot
+    self.home = home
     if isRoot {
       configurationFile = "/etc/libvirt/virtbrokerd.conf"
       runtimeDirectory = "/run/libvirt"

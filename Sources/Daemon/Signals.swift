@@ -1,4 +1,4 @@
-// What the signals mean: TERM, INT and QUIT end the daemon, HUP does not, PIPE is nothing.
+// What the signals mean: TERM, INT and QUIT end the daemon, HUP renews its certificates, PIPE is nothing.
 import Broker
 @preconcurrency import Glibc
 import Logging
@@ -28,8 +28,8 @@ extension Broker {
         stop()
       }
     }
-    onSignal(SIGHUP) {
-      log.info("signal HUP: nothing to reload, going on")
+    onSignal(SIGHUP) { [unowned self] in
+      if !reload(because: "of signal HUP") { log.info("signal HUP: nothing to reload, going on") }
     }
   }
 }

@@ -274,6 +274,8 @@ public final class Relay {
   public var waitingForUpstreams: Int {
     upstreams.reduce(client.inlet.waiting) { $0 + ($1?.link.outlet.bytes ?? 0) }
   }
+  /// Bytes of the client that were read and not passed on or answered yet.
+  public var unroutedFromClient: Int { client.inlet.waiting }
   public var callsUnderWay: [Call] { calls.calls }
   public var awaitedCount: Int { calls.awaitedCount }
 

@@ -47,6 +47,14 @@ struct ConfigurationKeyTests {
       key, ["\"0\"", "\"700\"", "\"0777\""], ["\"0800\"", "\"01777\"", "\"rwx\"", "\"\"", "700"],
       "permission bits in octal from 0 to 0777, as a string")
   }
+  private static func file(_ key: String) -> Row {
+    Row(key, ["\"/a\""], ["\"\"", "\"a\"", "1", "[ \"/a\" ]"], "an absolute path, as a string")
+  }
+  private static func files(_ key: String) -> Row {
+    Row(
+      key, ["\"/a\"", "[ \"/a\", \"/b\" ]"], ["\"\"", "\"a\"", "1", "[]", "[ \"/a\", \"b\" ]"],
+      "an absolute path as a string, or a list of such")
+  }
   private static func directory(_ key: String) -> Row {
     Row(
       key, ["\"/\"", "\"/run/x\"", "\"/\(String(repeating: "d", count: 90))\""],
@@ -68,10 +76,17 @@ struct ConfigurationKeyTests {
     texts("access_drivers"), texts("tls_allowed_dn_list"), texts("sasl_allowed_username_list"),
     Row(
       "tcp_min_ssf", ["112", "256"], ["111", "-1", "\"112\""], "a number from 112 to 2147483647"),
-    text("key_file"), text("cert_file"), text("ca_file"), text("crl_file"), text("tls_priority"),
+    files("key_file"), files("cert_file"), file("ca_file"), file("crl_file"),
+    Row("tls_priority", ["\"NORMAL\""], ["\"\"", "1"], "a GnuTLS priority string"),
+    Row(
+      "tls_handshake_timeout", ["1", "3600"], ["0", "3601", "\"1\""], "a number from 1 to 3600"),
+    Row("tls_max_handshakes", ["1", "100000"], ["0", "100001"], "a number from 1 to 100000"),
     flag("tls_no_sanity_certificate"), flag("tls_no_verify_certificate"),
     count("max_clients"), count("max_queued_clients"), count("max_anonymous_clients"),
     count("max_client_requests", from: 1),
+    count("max_clients_per_identity"), count("max_clients_per_address"),
+    Row("auth_timeout", ["0", "86400"], ["-1", "86401", "\"1\""], "a number from 0 to 86400"),
+    Row("open_timeout", ["1", "86400"], ["0", "86401"], "a number from 1 to 86400"),
     Row(
       "max_client_buffer", ["65536", "1073741824"], ["65535", "1073741825", "\"65536\""],
       "a number from 65536 to 1073741824"),
@@ -150,7 +165,9 @@ struct ConfigurationKeyTests {
 
     let notDefaults: Set = [
       "listen_addr", "unix_sock_dir", "unix_sock_group", "backend_socket_dir",
-      "backend_session_socket_dir", "auth_tcp", "access_drivers", "log_outputs",
+      "backend_session_socket_dir", "access_drivers", "log_outputs", "unix_sock_rw_perms",
+      "tcp_min_ssf", "sasl_allowed_username_list",
+      "key_file", "cert_file", "ca_file", "crl_file", "tls_allowed_dn_list", "tls_priority",
     ]
     let defaults = settings.filter { !notDefaults.contains(String($0.1)) }
     var (all, _) = try Configuration.reading(

@@ -74,7 +74,6 @@ struct ConfigurationTests {
         "prio_workers = 5", .info,
         "prio_workers: has no meaning here: one thread serves every client"
       ),
-      ("key_file = \"/x\"", .warning, "key_file: has no effect: this build has no TLS"),
       (
         "log_filters = \"1:rpc\"", .warning,
         "log_filters: has no effect: log filters have no effect yet"
@@ -82,10 +81,6 @@ struct ConfigurationTests {
       (
         "admin_max_clients = 1", .warning,
         "admin_max_clients: has no effect: this build has no admin server"
-      ),
-      (
-        "sasl_allowed_username_list = [ \"joe\" ]", .warning,
-        "sasl_allowed_username_list: has no effect: this build has no SASL"
       ),
     ])
   func withoutEffect(text: String, weight: Finding.Weight, remark: String) throws {
@@ -97,38 +92,30 @@ struct ConfigurationTests {
     "what this build cannot protect ends the start",
     arguments: [
       (
-        "listen_tls = 1", Stage.configuration,
-        "conf:1: listen_tls: this build has no TLS; set it to 0"
+        "cert_file = \"/x\"\nlisten_tls = 1", Stage.configuration,
+        "conf:1: cert_file: key_file and ca_file must be set as well: key_file, cert_file and ca_file go "
+          + "together"
       ),
       (
-        "cert_file = \"/x\"\nlisten_tls = 1", .configuration,
-        "conf:2: listen_tls: this build has no TLS; set it to 0"
+        "listen_tls = 1\nca_file = \"/x\"\nkey_file = \"/k\"", .configuration,
+        "conf:3: key_file: cert_file must be set as well: key_file, cert_file and ca_file go together"
       ),
       (
-        "auth_unix_rw = \"polkit\"", .configuration,
-        "conf:1: auth_unix_rw: this build has no authentication by polkit; set it to \"none\""
+        "listen_tls = 1\nca_file = \"/x\"\nkey_file = \"/k\"\ncert_file = [ \"/a\", \"/b\" ]",
+        .configuration,
+        "conf:4: cert_file: 2 certificates and 1 keys: each certificate needs its own key"
       ),
       (
-        "auth_unix_ro = \"sasl\"", .configuration,
-        "conf:1: auth_unix_ro: this build has no authentication by sasl; set it to \"none\""
+        "auth_tcp = \"polkit\"", .configuration,
+        "conf:1: auth_tcp: polkit decides on processes of this machine, and so on UNIX sockets alone"
       ),
       (
-        "listen_tcp = 1\nauth_tcp = \"sasl\"", .configuration,
-        "conf:2: auth_tcp: this build has no authentication by sasl; set it to \"none\""
-      ),
-      (
-        "auth_tls = \"sasl\"", .configuration,
-        "conf:1: auth_tls: this build has no authentication by sasl; set it to \"none\""
+        "auth_tls = \"polkit\"", .configuration,
+        "conf:1: auth_tls: polkit decides on processes of this machine, and so on UNIX sockets alone"
       ),
       (
         "access_drivers = [ \"none\", \"polkit\" ]", .configuration,
         "conf:1: access_drivers: this build has no access driver \"polkit\"; only \"none\""
-      ),
-      (
-        "listen_tcp = 1", .configuration,
-        "conf:1: listen_tcp: clients would come in by TCP without authentication, which has to be "
-          + "written down: auth_tcp = \"none\" (virtproxyd would use SASL, which this build does "
-          + "not have)"
       ),
       (
         "audit_level = 2", .audit,
@@ -283,5 +270,73 @@ struct ConfigurationTests {
     #expect(directed.logFile == "/h/.cache/libvirt/log/virtbrokerd.log")
     #expect(Self.root.configurationFile == "/etc/libvirt/virtbrokerd.conf")
     #expect(Self.root.pidFile == "/run/virtbrokerd.pid")
+  }
+
+  @Test("TLS is served with libvirt's files, or with those that are named")
+  func tlsFiles() throws {
+    let (usual, _) = try Configuration.reading("listen_tls = 1")
+    let settings = try usual.settings(places: Self.root, idleSeconds: 0)
+    var expected = TLSSettings(
+      pairs: [
+        .init(
+          certificateFile: "/etc/pki/libvirt/servercert.pem",
+          keyFile: "/etc/pki/libvirt/private/serverkey.pem")
+      ], authorityFile: "/etc/pki/CA/cacert.pem", revocationFile: "/etc/pki/CA/cacrl.pem")
+    expected.mayLackRevocationFile = true
+    #expect(settings.tls == expected)
+    #expect(
+      settings.listeners.last == ListenerSettings(.tcp(host: nil, port: "16514"), isTLS: true))
+
+    let (named, findings) = try Configuration.reading(
+      """
+      listen_tls = 1
+      tls_port = "1234"
+      cert_file = [ "/ec", "/rsa" ]
+      key_file = [ "/eckey", "/rsakey" ]
+      ca_file = "/ca"
+      crl_file = "/crl"
+      tls_no_sanity_certificate = 1
+      tls_no_verify_certificate = 1
+      tls_allowed_dn_list = []
+      tls_priority = "NORMAL"
+      tls_handshake_timeout = 3
+      tls_max_handshakes = 7
+      """)
+    #expect(findings == [])
+    let own = try named.settings(places: Self.root, idleSeconds: 0)
+    var all = TLSSettings(
+      pairs: [
+        .init(certificateFile: "/ec", keyFile: "/eckey"),
+        .init(certificateFile: "/rsa", keyFile: "/rsakey"),
+      ], authorityFile: "/ca", revocationFile: "/crl")
+    all.checksOwnCertificates = false
+    all.refusesClients = false
+    all.allowedNames = []
+    all.priority = "NORMAL"
+    all.handshakeSeconds = 3
+    all.maxHandshakes = 7
+    #expect(own.tls == all)
+    #expect(own.listeners.last == ListenerSettings(.tcp(host: nil, port: "1234"), isTLS: true))
+
+    // Without the other keys a revocation list of one's own replaces the usual one, and is needed.
+    let (crl, _) = try Configuration.reading("listen_tls = 1\ncrl_file = \"/crl\"")
+    let withCRL = try crl.settings(places: Self.root, idleSeconds: 0)
+    #expect(withCRL.tls?.revocationFile == "/crl" && withCRL.tls?.mayLackRevocationFile == false)
+    #expect(try Configuration.reading("").0.settings(places: Self.root, idleSeconds: 0).tls == nil)
+  }
+
+  @Test("a user's own certificates stand in for the system's, certificate and key only together")
+  func userFiles() {
+    let own = "/home/u/.pki/libvirt"
+    func places(_ files: String...) -> TLSPlaces {
+      TLSPlaces.of(user: "/home/u") { path in files.contains { "\(own)/\($0)" == path } }
+    }
+    #expect(places() == .system)
+    #expect(places("servercert.pem") == .system)
+    #expect(places("servercert.pem", "serverkey.pem").certificate == "\(own)/servercert.pem")
+    #expect(places("servercert.pem", "serverkey.pem").key == "\(own)/serverkey.pem")
+    #expect(places("cacert.pem").authority == "\(own)/cacert.pem")
+    #expect(places("cacert.pem").certificate == TLSPlaces.system.certificate)
+    #expect(places("cacrl.pem").revocation == "\(own)/cacrl.pem")
   }
 }

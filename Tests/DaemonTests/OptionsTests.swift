@@ -34,6 +34,12 @@ struct OptionsTests {
       (["-t120"], options { $0.timeoutSeconds = 120 }),
       (["--timeout", "2147483647"], options { $0.timeoutSeconds = 2_147_483_647 }),
       (["-t", "1", "-t", "2"], options { $0.timeoutSeconds = 2 }),
+      (["--check-tls"], options { $0.checksTLS = true }),
+      (
+        ["--check-tls", "--connect", "host:1"],
+        options { ($0.checksTLS, $0.connect) = (true, "host:1") }
+      ),
+      (["--connect=h"], .refused("virtbrokerd: --connect goes with --check-tls only")),
       (["-v", "--"], options { $0.isVerbose = true }),
       (["-h"], .help),
       (["--help"], .help),
@@ -120,5 +126,16 @@ struct OptionsTests {
     #expect(result.status == 0)
     #expect(result.out == "\(Program.path) (virtbroker) \(Options.version)\n")
     #expect(result.err == "")
+  }
+
+  @Test(
+    "a host to check may have a port",
+    arguments: [
+      ("h", "h", "16514"), ("h:1", "h", "1"), ("[::1]:2", "::1", "2"), ("[::1]", "::1", "16514"),
+      ("::1", "::1", "16514"), ("127.0.0.1:3", "127.0.0.1", "3"), ("h:", "h:", "16514"),
+    ])
+  func hosts(text: String, host: String, port: String) {
+    let read = Daemon.hostAndPort(text, else: "16514")
+    #expect(read.host == host && read.port == port)
   }
 }

@@ -1,14 +1,11 @@
 // Who is at the other end of a UNIX socket, as the kernel vouches for it.
 import Glibc
-import Streams
 
-/// A local client's identity, in the fields libvirt forwards.
+/// A local client's identity, but for the names of its user and group.
 struct UnixPeer: Sendable {
   let pid: pid_t
   let uid: uid_t
   let gid: gid_t
-  let userName: String?
-  let groupName: String?
   /// When the process started, in clock ticks since boot: a pid alone can have been reused.
   let startTime: UInt64?
   let selinuxContext: String?
@@ -24,51 +21,8 @@ struct UnixPeer: Sendable {
     self.pid = pid
     self.uid = uid
     self.gid = gid
-    userName = UnixPeer.name(passwd(), { getpwuid_r(uid, $0, $1, $2, $3) }, { $0.pw_name })
-    groupName = UnixPeer.name(group(), { getgrgid_r(gid, $0, $1, $2, $3) }, { $0.gr_name })
     startTime = UnixPeer.startTime(of: pid)
     selinuxContext = UnixPeer.context(of: descriptor)
-  }
-
-  /// The parameters of CONNECT_SET_IDENTITY, in libvirt's order. A user or group without a name is
-  /// known by its number alone.
-  var identity: [TypedParameter] {
-    var parameters: [TypedParameter] = []
-    if let userName { parameters.append(TypedParameter("user-name", .string(userName))) }
-    parameters.append(TypedParameter("unix-user-id", .ullong(UInt64(uid))))
-    if let groupName { parameters.append(TypedParameter("group-name", .string(groupName))) }
-    parameters.append(TypedParameter("unix-group-id", .ullong(UInt64(gid))))
-    parameters.append(TypedParameter("process-id", .llong(Int64(pid))))
-    if let startTime { parameters.append(TypedParameter("process-time", .ullong(startTime))) }
-    if let selinuxContext {
-      parameters.append(TypedParameter("selinux-context", .string(selinuxContext)))
-    }
-    return parameters
-  }
-
-  private static func name<Entry>(
-    _ empty: Entry,
-    _ look: (
-      UnsafeMutablePointer<Entry>, UnsafeMutablePointer<CChar>, Int,
-      UnsafeMutablePointer<UnsafeMutablePointer<Entry>?>
-    ) -> Int32,
-    _ field: (Entry) -> UnsafeMutablePointer<CChar>?
-  ) -> String? {
-    // A group's entry names its members, and there is no end to those.
-    for size in [16 << 10, 256 << 10, 4 << 20] {
-      var entry = empty
-      var found: UnsafeMutablePointer<Entry>?
-      var buffer = [CChar](repeating: 0, count: size)
-      var name: String?
-      let status = buffer.withUnsafeMutableBufferPointer { buffer in
-        guard let base = buffer.baseAddress else { return EINVAL }
-        let status = look(&entry, base, buffer.count, &found)
-        if status == 0, found != nil { name = field(entry).map { String(cString: $0) } }
-        return status
-      }
-      if status != ERANGE { return name }
-    }
-    return nil
   }
 
   /// Field 22 of /proc/PID/stat. The command in field 2 may hold anything, so count from its end.

@@ -10,6 +10,9 @@ class Handler {
   func ready(_ ready: Interest) {}
   /// The timer has run out.
   func timeUp() {}
+  /// The turn that was asked for with `goOn`.
+  func again() {}
+  fileprivate var goesOn = false
 }
 
 /// The event loop. Everything of the broker runs inside `run`, on the thread that called it.
@@ -18,6 +21,10 @@ final class Reactor {
   /// Handlers that are over. Released only when the turn ends, so that nothing dies in its own callback.
   private var departures: [AnyObject] = []
   private let endOfTurn: UnsafeMutablePointer<ev_prepare>
+  /// Handlers that have work left which no descriptor announces.
+  private var unfinished: [Handler] = []
+  /// While it runs, the loop looks at the descriptors but does not wait for them.
+  private let haste: UnsafeMutablePointer<ev_idle>
 
   init() throws(BrokerFailure) {
     guard let loop = ev_loop_new(UInt32(EVFLAG_NOENV)) else {
@@ -28,9 +35,10 @@ final class Reactor {
     endOfTurn.initialize(
       to: ev_prepare(
         active: 0, pending: 0, priority: 0, data: nil,
-        cb: { _, watcher, _ in
-          watcher.owner(Reactor.self) { $0.departures.removeAll(keepingCapacity: true) }
-        }))
+        cb: { _, watcher, _ in watcher.owner(Reactor.self) { $0.endTurn() } }))
+    haste = .allocate(capacity: 1)
+    haste.initialize(
+      to: ev_idle(active: 0, pending: 0, priority: 0, data: nil, cb: { _, _, _ in }))
     endOfTurn.pointee.data = Unmanaged.passUnretained(self).toOpaque()
     ev_prepare_start(loop, endOfTurn)
     ev_unref(loop)
@@ -40,6 +48,8 @@ final class Reactor {
     ev_ref(loop)
     ev_prepare_stop(loop, endOfTurn)
     endOfTurn.deallocate()
+    ev_idle_stop(loop, haste)
+    haste.deallocate()
     ev_loop_destroy(loop)
   }
 
@@ -48,6 +58,7 @@ final class Reactor {
     ev_ref(loop)
     ev_run(loop, 0)
     ev_unref(loop)
+    unfinished.removeAll()
     departures.removeAll()
   }
 
@@ -62,6 +73,26 @@ final class Reactor {
 
   /// Keeps `handler` alive until this turn is over.
   func depart(_ handler: AnyObject) { departures.append(handler) }
+
+  /// Gives `handler` another turn when everybody who is ready has had one.
+  func goOn(_ handler: Handler) {
+    guard !handler.goesOn else { return }
+    handler.goesOn = true
+    unfinished.append(handler)
+  }
+
+  /// Between two looks at the descriptors.
+  private func endTurn() {
+    let count = unfinished.count
+    for index in 0..<count {
+      let handler = unfinished[index]
+      handler.goesOn = false
+      handler.again()
+    }
+    unfinished.removeFirst(count)
+    departures.removeAll(keepingCapacity: true)
+    if unfinished.isEmpty { ev_idle_stop(loop, haste) } else { ev_idle_start(loop, haste) }
+  }
 }
 
 extension UnsafeMutablePointer<ev_io>? {
@@ -214,5 +245,38 @@ final class SignalWatcher {
     ev_ref(reactor.loop)
     ev_signal_stop(reactor.loop, signal)
     signal.deallocate()
+  }
+}
+
+/// Calls a closure on the loop's thread after another thread has asked for that, which is all that
+/// other threads may do with it.
+final class Wakeup: @unchecked Sendable {
+  private let reactor: Reactor
+  private let async: UnsafeMutablePointer<ev_async>
+  private let woken: () -> Void
+
+  init(on reactor: Reactor, _ woken: @escaping () -> Void) {
+    self.reactor = reactor
+    self.woken = woken
+    async = .allocate(capacity: 1)
+    async.initialize(
+      to: ev_async(
+        active: 0, pending: 0, priority: 0, data: nil,
+        cb: { _, watcher, _ in
+          guard let data = watcher?.pointee.data else { return }
+          Unmanaged<Wakeup>.fromOpaque(data)._withUnsafeGuaranteedRef { $0.woken() }
+        }, sent: 0))
+    async.pointee.data = Unmanaged.passUnretained(self).toOpaque()
+    ev_async_start(reactor.loop, async)
+    ev_unref(reactor.loop)
+  }
+
+  /// May be called on any thread, as long as this exists. Several calls may ring once.
+  func wake() { ev_async_send(reactor.loop, async) }
+
+  deinit {
+    ev_ref(reactor.loop)
+    ev_async_stop(reactor.loop, async)
+    async.deallocate()
   }
 }

@@ -16,18 +16,16 @@ extension ClientSession {
     default: return refuseProgram(call)
     }
     guard call.version == Program.version else { return refuseProgram(call) }
+    if let refusal = login.refusal { return refuseForGood(call, refusal) }
     guard call.program == Program.remote else { return refuseUnlessOpen(call) }
     if call.status != .ok {
       return refuse(call, RemoteError(.rpc, "Unexpected message status \(call.status.rawValue)"))
     }
+    if (Remote.authList...Remote.authPolkit).contains(call.procedure) {
+      return authenticate(call, body)
+    }
+    guard login.isDone else { return refuseUnlessOpen(call) }
     switch call.procedure {
-    case Remote.authList:
-      relay.reply(Packets.reply(answering: call, AuthListResult(types: [AuthListResult.none])))
-      return true
-    case Remote.authSASLInit, Remote.authSASLStart, Remote.authSASLStep:
-      return refuse(call, RemoteError(.authenticationFailed, "authentication failed"))
-    case Remote.authPolkit:
-      return refuse(call, .unset)
     case Remote.connectOpen: return open(call, body)
     case Remote.connectClose:
       close(serial: call.serial)
@@ -46,7 +44,7 @@ extension ClientSession {
 
   // MARK: Refusals
 
-  private func refuse(_ call: PacketHeader, _ error: RemoteError) -> Bool {
+  func refuse(_ call: PacketHeader, _ error: RemoteError) -> Bool {
     relay.reply(Packets.error(answering: call, error))
     return true
   }
@@ -66,6 +64,7 @@ extension ClientSession {
     guard let known, !known.isEvent else {
       return refuse(call, RemoteError(.rpc, "unknown procedure: \(call.procedure)"))
     }
+    guard login.isDone else { return refuse(call, RemoteError(.rpc, "authentication required")) }
     // libvirt's servers have these two words for it.
     let isHypervisors = known.driver == .hypervisor || known.driver == .proxy
     return refuse(
@@ -73,7 +72,7 @@ extension ClientSession {
       RemoteError(.internalError, "\(isHypervisors ? "hypervisor " : "")connection not open"))
   }
 
-  private func refuseBody(_ call: PacketHeader) -> Bool {
+  func refuseBody(_ call: PacketHeader) -> Bool {
     refuse(call, RemoteError(.rpc, "Unable to decode message payload"))
   }
 

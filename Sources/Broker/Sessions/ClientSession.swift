@@ -25,8 +25,12 @@ final class ClientSession: Handler {
   /// How the log calls it.
   let name: String
   let isReadOnlyListener: Bool
-  private let peer: UnixPeer?
-  private let transport: PlainTransport
+  /// Who the client is, as the kernel and its login vouch for it, for the backend to check and to log.
+  var identity = ProvenIdentity()
+  var login: Login
+  /// What TLS has verified of the client; nil: it did not come that way.
+  let tlsPeer: TLSPeer?
+  private let transport: any ClientTransport
   private var watcher: DescriptorWatcher
   let timer: TimerWatcher
   private var madeRelay: Relay?
@@ -41,38 +45,44 @@ final class ClientSession: Handler {
   var liveness = Liveness()
 
   init(
-    _ descriptor: consuming Descriptor, on listener: Listener, id: UInt64, broker: Broker
+    _ transport: any ClientTransport, on listener: Listener, id: UInt64, broker: Broker
   ) {
     self.broker = broker
     self.id = id
+    self.transport = transport
     isReadOnlyListener = listener.settings.isReadOnly
     isReadOnly = isReadOnlyListener
-    var isUNIX = false
-    if case .unix = listener.settings.address { isUNIX = true }
-    peer = isUNIX ? UnixPeer(of: descriptor.number) : nil
-    if let peer {
+    tlsPeer = (transport as? TLSTransport)?.peer
+    identity.peer = listener.settings.isUNIX ? UnixPeer(of: transport.number) : nil
+    identity.distinguishedName = tlsPeer?.distinguishedName
+    login = Login(at: listener, transport.number)
+    if let tlsPeer { login.connection.cover = .tls(bits: UInt32(clamping: tlsPeer.keyBits)) }
+    if let peer = identity.peer {
       name = "client \(id) (UNIX, pid \(peer.pid), uid \(peer.uid))"
     } else {
-      name = "client \(id) (\(Address.peer(of: descriptor.number)?.text ?? "unknown address"))"
+      let address = Address.peer(of: transport.number)?.text ?? "unknown address"
+      let certificate = tlsPeer?.distinguishedName.map { ", \($0)" } ?? ""
+      name = "client \(id) (\(address)\(tlsPeer == nil ? "" : ", TLS")\(certificate))"
     }
-    if !isUNIX {
-      setOption(descriptor.number, Int32(IPPROTO_TCP), TCP_NODELAY, 1)
-      // What waits in the kernel delays whatever comes behind it, a console's echo for one.
-      setOption(descriptor.number, Int32(IPPROTO_TCP), TCP_NOTSENT_LOWAT, 128 * 1024)
-    }
-    watcher = DescriptorWatcher(descriptor.number, on: broker.reactor)
+    watcher = DescriptorWatcher(transport.number, on: broker.reactor)
     timer = TimerWatcher(on: broker.reactor)
-    transport = PlainTransport(descriptor, carriesDescriptors: isUNIX)
     super.init()
     watcher.belong(to: self)
     timer.belong(to: self)
     madeRelay = Relay(
-      client: transport, owner: self, pool: broker.pool,
+      client: login.layer(over: transport), owner: self, pool: broker.pool,
       maxRequests: broker.settings.limits.maxClientRequests, marks: broker.marks)
     watcher.watch(relay.clientInterest)
   }
 
   deinit { watcher.watch([]) }
+
+  /// Sets what every connection over a network wants.
+  static func tune(_ descriptor: Int32) {
+    setOption(descriptor, Int32(IPPROTO_TCP), TCP_NODELAY, 1)
+    // What waits in the kernel delays whatever comes behind it, a console's echo for one.
+    setOption(descriptor, Int32(IPPROTO_TCP), TCP_NOTSENT_LOWAT, 128 * 1024)
+  }
 
   /// Made right after the session itself, whose relay needs to know it.
   var relay: Relay {
@@ -82,15 +92,17 @@ final class ClientSession: Handler {
     return madeRelay
   }
 
-  /// Who the client is, as the kernel vouches for it, for the backend to check and to log.
-  var identity: [TypedParameter] { peer?.identity ?? [] }
-
   // MARK: Turns
 
   override func ready(_ ready: Interest) {
     if ready.contains(.read) { liveness.heardAt = broker.reactor.now }
     relay.clientReady(ready)
     turnEnded()
+  }
+
+  override func again() {
+    guard phase != .over, relay.clientInterest.contains(.read) else { return }
+    ready(.read)
   }
 
   /// Moves what can move after a change that did not come from a socket.
@@ -107,7 +119,10 @@ final class ClientSession: Handler {
       return finish(because: "closed by the client")
     }
     if broker.isStopping, isIdle { return finish(because: "the broker stops") }
-    watcher.watch(relay.clientInterest)
+    let interest = relay.clientInterest
+    watcher.watch(interest)
+    // What has been read and decrypted already is announced by no descriptor.
+    if interest.contains(.read), transport.holdsBytes { broker.reactor.goOn(self) }
     for upstream in upstreams { upstream.watch() }
   }
 
@@ -122,7 +137,7 @@ final class ClientSession: Handler {
   private func reason(_ end: LinkEnd) -> String {
     switch end {
     case .closed: "closed by the client"
-    case .failed(let number): errorText(number)
+    case .failed(let number): transport.trouble ?? errorText(number)
     case .violation(let violation): "protocol violation: \(violation)"
     case .brokenOff: "a packet broke off with its backend"
     }
@@ -148,6 +163,7 @@ final class ClientSession: Handler {
     }
     upstreams = []
     relay.clear()
+    endLogin()
     broker.departed(self, because: reason, level)
   }
 
@@ -222,7 +238,7 @@ final class ClientSession: Handler {
   }
 
   /// How long daemons may take to close before the client is answered anyway.
-  private static let closeSeconds = 5.0
+  static let closeSeconds = 5.0
 
   func closeNext() {
     guard case .closing(let serial) = phase else { return }
@@ -245,10 +261,18 @@ final class ClientSession: Handler {
       timer.start(seconds: ClientSession.closeSeconds)
       settle()
     case .leaving: finish(because: "closed by the client, which did not read the reply")
-    default: checkLiveness()
+    default:
+      if login.isDone, login.refusal == nil { checkLiveness() } else { loginTimeUp() }
     }
   }
 }
+
+/// A transport over a socket, as clients come in.
+protocol ClientTransport: Transport {
+  var number: Int32 { get }
+}
+
+extension PlainTransport: ClientTransport {}
 
 extension ClientSession: RelayOwner {
   func upstream(_ slot: Int, answered reply: PacketHeader, body: [UInt8]) {

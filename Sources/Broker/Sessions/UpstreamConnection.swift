@@ -11,6 +11,8 @@ final class UpstreamConnection: Handler {
     case authListing
     case authPolkit
     case opening
+    /// The client's names are not known yet.
+    case awaitingNames
     case identifying
     case ready
     case closing
@@ -152,12 +154,19 @@ final class UpstreamConnection: Handler {
       }
     case .authPolkit: open()
     case .opening:
-      step = .identifying
-      call(Remote.connectSetIdentity, SetIdentityArguments(parameters: session.identity))
+      step = .awaitingNames
+      namesKnown()
     case .identifying: opened()
     case .closing: session.upstreamClosed(self)
-    case .connecting, .ready: break
+    case .connecting, .awaitingNames, .ready: break
     }
+  }
+
+  /// Tells the daemon who the client is, once it is its turn and all of it is known.
+  func namesKnown() {
+    guard step == .awaitingNames, session.identity.isComplete else { return }
+    step = .identifying
+    call(Remote.connectSetIdentity, SetIdentityArguments(parameters: session.identity.parameters))
   }
 
   private func open() {

@@ -14,6 +14,10 @@ final class Listener: Handler {
   let settings: ListenerSettings
   /// How the log calls it: a path or an address with its port.
   let name: String
+  /// Clients of it that have not proved yet who they are, where they have to.
+  var strangers = 0
+  /// When it was last said that there are too many of them, on the reactor's clock.
+  var strangersLoggedAt = -Double.infinity
 
   /// Takes over a bound, listening socket. `path` is removed when the listener goes.
   private init(

@@ -102,8 +102,11 @@ struct FrameScanner {
     guard available >= Limits.header else { return nil }
     let header = PacketHeader(at: front)
     guard header.length >= UInt32(Limits.header), header.length <= UInt32(Limits.packet) else {
+      // A TLS record of a handshake begins with 22 and the version 3, whose second byte varies.
+      let hint =
+        header.length >> 16 == 0x1603 ? "; this looks like TLS, which has a port of its own" : ""
       throw Violation(
-        "packet length \(header.length) is outside \(Limits.header)...\(Limits.packet)")
+        "packet length \(header.length) is outside \(Limits.header)...\(Limits.packet)\(hint)")
     }
     guard announces(header.kind) else { return (header, 0) }
     guard header.length >= UInt32(FrameScanner.sight) else {

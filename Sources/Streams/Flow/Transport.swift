@@ -35,6 +35,12 @@ public protocol Transport: AnyObject {
   /// Whether descriptors can travel with the bytes: only on UNIX sockets.
   var carriesDescriptors: Bool { get }
 
+  /// `receive` would give something that the kernel does not announce any more: whoever wants it has to ask.
+  var holdsBytes: Bool { get }
+
+  /// Why the connection failed, where that is more than the errno says.
+  var trouble: String? { get }
+
   /// Fills the rooms in order, never more than the kernel has. A descriptor that came along is put into
   /// `descriptor` (else that stays as it is): it belongs to the last byte received.
   func receive(into rooms: UnsafeBufferPointer<Run>, descriptor: inout Int32) -> Outcome
@@ -47,4 +53,9 @@ public protocol Transport: AnyObject {
 
   /// Ends a descriptor that will not be passed on.
   func discard(descriptor: Int32)
+}
+
+extension Transport {
+  public var holdsBytes: Bool { false }
+  public var trouble: String? { nil }
 }

@@ -83,6 +83,8 @@ public enum Limits {
   public static let identityParameters = 20
   /// The name of a typed parameter, in bytes.
   public static let parameterField = 79
+  /// Characters in one piece of a SASL exchange.
+  public static let saslData = 65_536
   /// Authentication types in one AUTH_LIST reply.
   public static let authTypes = 20
 }

@@ -22,14 +22,17 @@ final class Lab: Sendable {
 
   /// The lab of a layout, started by whoever asks first. Another purpose is another lab: one that must
   /// not see what other suites define and start, or one whose daemons get killed.
-  static func shared(_ layout: Layout, for purpose: String = "any") async throws -> Lab {
-    try await Labs.all.lab(layout, purpose)
+  static func shared(
+    _ layout: Layout, for purpose: String = "any", environment: [String: String] = [:]
+  ) async throws -> Lab {
+    try await Labs.all.lab(layout, purpose, environment)
   }
 
-  fileprivate init(_ layout: Layout, _ number: Int) throws {
+  fileprivate init(_ layout: Layout, _ number: Int, _ environment: [String: String]) throws {
     self.layout = layout
     directory = "/tmp/vb\(getpid())-lab\(number)"
-    watcher = try Watcher([Lab.script, "hold", directory, layout.rawValue])
+    watcher = try Watcher(
+      [Lab.script, "hold", directory, layout.rawValue], environment: environment)
     guard Pipe.read(watcher.output).starts(with: "ready".utf8) else {
       throw Trouble("the \(layout) lab did not start; what it said is above")
     }
@@ -145,10 +148,12 @@ private actor Labs {
   private var pools: [String: Task<Void, any Error>] = [:]
   private var brokers: [String: Task<BrokerProcess, any Error>] = [:]
 
-  func lab(_ layout: Lab.Layout, _ purpose: String) async throws -> Lab {
+  func lab(_ layout: Lab.Layout, _ purpose: String, _ environment: [String: String]) async throws
+    -> Lab
+  {
     let key = "\(layout) \(purpose)"
     let number = labs.count
-    let task = labs[key] ?? Task { try await blocking { try Lab(layout, number) } }
+    let task = labs[key] ?? Task { try await blocking { try Lab(layout, number, environment) } }
     labs[key] = task
     return try await task.value
   }

@@ -14,13 +14,20 @@ final class Scene: Sendable {
     return try await Scene(settings: settings, held: held) { held.keep($0, $1) }
   }
 
+  /// A backend that does nothing in particular, and a broker whose SASL knows the users of a realm.
+  convenience init(settings: [String], realm: PasswordRealm) async throws {
+    try await self.init(settings: settings, environment: realm.environment) { _, _ in false }
+  }
+
   init(
-    settings: [String] = [], held: Held = Held(), script: @escaping ScriptedBackend.Script
+    settings: [String] = [], environment: [String: String] = [:], held: Held = Held(),
+    script: @escaping ScriptedBackend.Script
   ) async throws {
     self.held = held
     let sockets = try Scratch.directory("s")
     backend = try ScriptedBackend(in: sockets, script: script)
-    broker = try await BrokerProcess.start(backends: sockets, settings: settings)
+    broker = try await BrokerProcess.start(
+      backends: sockets, settings: settings, environment: environment)
   }
 
   /// The end of the test: the broker is expected to stop in good order.

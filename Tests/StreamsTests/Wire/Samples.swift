@@ -9,6 +9,12 @@ let sampleBodies: [any XDRBody & Sendable] = [
   FeatureResult(supported: 1),
   AuthListResult(types: [AuthListResult.sasl, AuthListResult.polkit]),
   AuthPolkitResult(complete: 1),
+  SASLInitResult(mechanisms: "SCRAM-SHA-256,DIGEST-MD5"),
+  SASLStartArguments(mechanism: "PLAIN", data: SASLData(Array("\0fred\0secret".utf8))),
+  SASLStartArguments(mechanism: "DIGEST-MD5", data: SASLData(nil)),
+  SASLData([]),
+  SASLData([0, 1, 0x7f, 0x80, 0xff]),
+  SASLStepResult(isComplete: true, data: SASLData(Array("rspauth".utf8))),
   GetURIResult(uri: "qemu:///session"),
   ConnectionClosedEvent(reason: ConnectionClosedEvent.endOfFile),
   VolumeTransferArguments(

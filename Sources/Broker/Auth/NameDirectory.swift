@@ -1,0 +1,119 @@
+// The names behind the numbers of users and groups. A name service may ask the network for them.
+import Glibc
+
+/// What a local client's numbers are called. One without a name is known by its number alone.
+struct UnixNames: Sendable, Equatable {
+  var user: String?
+  var group: String?
+}
+
+/// Looks names up beside the loop, and remembers them for a while.
+final class NameDirectory {
+  /// Long enough for a burst of connections, short enough for an administrator who renames somebody.
+  private static let freshSeconds = 60.0
+  private static let mostKept = 1024
+
+  private struct Key: Hashable {
+    let uid: uid_t
+    let gid: gid_t
+  }
+  private final class Question {
+    var askers: [(UnixNames) -> Void] = []
+    var alarm: Alarm?
+  }
+
+  /// A name service that takes longer is not waited for: the numbers say as much to a backend.
+  private let waitSeconds: Double
+  private let reactor: Reactor
+  private let log: BrokerLog
+  private let workshop: Workshop
+  private let look: @Sendable (uid_t, gid_t) -> UnixNames
+  private var known: [Key: (names: UnixNames, at: Double)] = [:]
+  private var asked: [Key: Question] = [:]
+
+  init(
+    on reactor: Reactor, log: BrokerLog, waitSeconds: Double = 5,
+    look: @escaping @Sendable (uid_t, gid_t) -> UnixNames = UnixNames.look
+  ) {
+    self.reactor = reactor
+    self.log = log
+    self.waitSeconds = waitSeconds
+    self.look = look
+    workshop = Workshop(on: reactor)
+  }
+
+  /// The names at once if they are known, else later by `tell`, which is called once.
+  func names(uid: uid_t, gid: gid_t, tell: @escaping (UnixNames) -> Void) -> UnixNames? {
+    let key = Key(uid: uid, gid: gid)
+    if let (names, at) = known[key], reactor.now - at < NameDirectory.freshSeconds { return names }
+    if let question = asked[key] {
+      // One that has been given up is still under way, and so is the answer.
+      guard question.alarm != nil else { return UnixNames() }
+      question.askers.append(tell)
+      return nil
+    }
+    let question = Question()
+    question.askers = [tell]
+    question.alarm = Alarm(on: reactor) { [unowned self] in giveUp(key) }
+    question.alarm?.start(seconds: waitSeconds)
+    asked[key] = question
+    workshop.run({ [look] in look(uid, gid) }, tell: { [unowned self] in answered(key, $0) })
+    return nil
+  }
+
+  private func answered(_ key: Key, _ names: UnixNames) {
+    if known.count >= NameDirectory.mostKept { known = [:] }
+    known[key] = (names, reactor.now)
+    guard let question = asked.removeValue(forKey: key) else { return }
+    question.alarm?.stop()
+    for asker in question.askers { asker(names) }
+  }
+
+  private func giveUp(_ key: Key) {
+    guard let question = asked[key], let alarm = question.alarm else { return }
+    log.warning(
+      "the names of user \(key.uid) and group \(key.gid) are not known after "
+        + "\(Int(waitSeconds.rounded(.up))) s: backends are told the numbers alone")
+    reactor.depart(alarm)
+    question.alarm = nil
+    let askers = question.askers
+    question.askers = []
+    for asker in askers { asker(UnixNames()) }
+  }
+}
+
+extension UnixNames {
+  /// Asks the name service, which takes as long as it takes.
+  static func look(_ uid: uid_t, _ gid: gid_t) -> UnixNames {
+    UnixNames(
+      user: name(passwd(), { getpwuid_r(uid, $0, $1, $2, $3) }, { $0.pw_name }),
+      group: name(GroupEntry(), { getgrgid_r(gid, $0, $1, $2, $3) }, { $0.gr_name }))
+  }
+
+  private typealias GroupEntry = Glibc.group
+
+  private static func name<Entry>(
+    _ empty: Entry,
+    _ look: (
+      UnsafeMutablePointer<Entry>, UnsafeMutablePointer<CChar>, Int,
+      UnsafeMutablePointer<UnsafeMutablePointer<Entry>?>
+    ) -> Int32,
+    _ field: (Entry) -> UnsafeMutablePointer<CChar>?
+  ) -> String? {
+    // A group's entry names its members, and there is no end to those.
+    for size in [16 << 10, 256 << 10, 4 << 20] {
+      var entry = empty
+      var found: UnsafeMutablePointer<Entry>?
+      var buffer = [CChar](repeating: 0, count: size)
+      var name: String?
+      let status = buffer.withUnsafeMutableBufferPointer { buffer in
+        guard let base = buffer.baseAddress else { return EINVAL }
+        let status = look(&entry, base, buffer.count, &found)
+        if status == 0, found != nil { name = field(entry).map { String(cString: $0) } }
+        return status
+      }
+      if status != ERANGE { return name }
+    }
+    return nil
+  }
+}

@@ -1,0 +1,124 @@
+// SASL as a whole: the library, where its work is done, and what is asked of every client.
+import CSASL
+import Glibc
+
+/// Makes the exchanges of clients that come in by SASL. One for a broker.
+final class SASLService {
+  /// libvirt's name for itself, for the service and for the file with the mechanisms alike.
+  static let name = "libvirt"
+  /// What one block may hold at most, plain or encoded, and what is promised to the other side.
+  static let blockBytes = 65_536
+
+  /// Where exchanges are done: a password database, or what stands for one, may block.
+  let workshop: Workshop
+  private let settings: SASLSettings
+  private let allowed: [Wildcard]?
+  /// Asked for once: the library would ask the name service for it at every client.
+  private let hostName: String?
+
+  init(_ settings: SASLSettings, on reactor: Reactor) throws(BrokerFailure) {
+    self.settings = settings
+    allowed = settings.allowedUsers?.map(Wildcard.init)
+    workshop = Workshop(on: reactor)
+    guard SASLService.started == SASL_OK else {
+      throw BrokerFailure(
+        "the SASL library does not start: \(SASLService.words(SASLService.started)) "
+          + "(its configuration is sasl2/\(SASLService.name).conf)")
+    }
+    hostName = SASLService.ownHostName()
+  }
+
+  /// An exchange with one client, not begun.
+  func exchange(over connection: SASLConnection) -> SASLExchange {
+    SASLExchange(hostName: hostName, connection, leastStrength: settings.leastTCPStrength)
+  }
+
+  /// Whether that user may come in. An empty list admits nobody, none at all everybody.
+  func admits(_ user: String) -> Bool {
+    allowed?.contains { $0.matches(user) } ?? true
+  }
+
+  /// The mechanisms offered to such connections, or why there are none. For the start, where waiting is
+  /// allowed.
+  func offered(over connection: SASLConnection) -> Result<String, SASLTrouble> {
+    exchange(over: connection).begin()
+  }
+
+  // MARK: The library
+
+  /// Once in a process; what it came to.
+  private static let started: Int32 = {
+    // Exchanges are done on one thread, encoding and letting go on another.
+    sasl_set_mutex(
+      {
+        let mutex = UnsafeMutablePointer<pthread_mutex_t>.allocate(capacity: 1)
+        pthread_mutex_init(mutex, nil)
+        return UnsafeMutableRawPointer(mutex)
+      },
+      {
+        guard let mutex = $0?.assumingMemoryBound(to: pthread_mutex_t.self) else { return -1 }
+        return pthread_mutex_lock(mutex) == 0 ? 0 : -1
+      },
+      {
+        guard let mutex = $0?.assumingMemoryBound(to: pthread_mutex_t.self) else { return -1 }
+        return pthread_mutex_unlock(mutex) == 0 ? 0 : -1
+      },
+      {
+        guard let mutex = $0?.assumingMemoryBound(to: pthread_mutex_t.self) else { return }
+        pthread_mutex_destroy(mutex)
+        mutex.deallocate()
+      })
+    return sasl_server_init(nil, name)
+  }()
+
+  private static func ownHostName() -> String? {
+    var connection: OpaquePointer?
+    guard sasl_server_new(name, nil, nil, nil, nil, nil, 0, &connection) == SASL_OK else {
+      return nil
+    }
+    defer { sasl_dispose(&connection) }
+    var value: UnsafeRawPointer?
+    guard sasl_getprop(connection, SASL_SERVERFQDN, &value) == SASL_OK, let value else {
+      return nil
+    }
+    return String(cString: value.assumingMemoryBound(to: CChar.self))
+  }
+
+  /// The library's words for one of its results.
+  static func words(_ status: Int32) -> String {
+    guard let words = sasl_errstring(status, nil, nil) else { return "result \(status)" }
+    return String(cString: words)
+  }
+}
+
+/// Why something of SASL failed, for the log and never for the client.
+struct SASLTrouble: Error, Equatable, CustomStringConvertible {
+  let description: String
+}
+
+/// What a mechanism has to know of the connection it works on.
+struct SASLConnection: Sendable {
+  /// What protects the bytes already.
+  enum Cover: Sendable, Equatable {
+    /// Nothing: the mechanism has to bring its own protection.
+    case none
+    /// They do not leave the machine.
+    case local
+    /// TLS, with keys of so many bits.
+    case tls(bits: UInt32)
+  }
+  var cover: Cover
+  /// Both ends as `address;port`, if that is what they have.
+  var local: String?
+  var remote: String?
+}
+
+extension Address {
+  /// The address as SASL writes it: `127.0.0.1;16509`, `::1;16509`.
+  var saslText: String? {
+    let text = self.text
+    guard let colon = text.lastIndex(of: ":") else { return nil }
+    let host = text[..<colon].filter { $0 != "[" && $0 != "]" }
+    return "\(host);\(text[text.index(after: colon)...])"
+  }
+}

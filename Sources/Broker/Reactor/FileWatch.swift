@@ -1,0 +1,114 @@
+// Tells when files have changed, however they were replaced.
+import Glibc
+import Streams
+
+/// The system call, whose name the structure has as well.
+private func lookAt(_ path: String, _ status: inout stat) -> Int32 { stat(path, &status) }
+
+/// Watches the directories that files are in, since files are mostly replaced and not rewritten. What has
+/// changed is said once it has been quiet for a moment.
+final class FileWatch: Handler {
+  /// How often the files are looked at where nothing tells of a change: another machine's, or one far up
+  /// the path.
+  private static let lookSeconds = 60.0
+  private static let events = UInt32(
+    IN_CLOSE_WRITE | IN_MOVED_TO | IN_MOVED_FROM | IN_CREATE | IN_DELETE | IN_ATTRIB
+      | IN_DELETE_SELF | IN_MOVE_SELF | IN_ONLYDIR)
+
+  /// What identifies a file's content without reading it.
+  private struct Look: Equatable {
+    var device: dev_t = 0
+    var inode: ino_t = 0
+    var size: off_t = -1
+    var seconds = 0
+    var nanoseconds = 0
+
+    init(_ path: String) {
+      var status = stat()
+      guard lookAt(path, &status) == 0 else { return }
+      device = status.st_dev
+      inode = status.st_ino
+      size = status.st_size
+      // The time of the last change of any kind: nobody sets it, as some do with that of the content.
+      seconds = status.st_ctim.tv_sec
+      nanoseconds = status.st_ctim.tv_nsec
+    }
+  }
+
+  private let paths: [String]
+  private let settleSeconds: Double
+  private let log: BrokerLog
+  private let changed: () -> Void
+  private let descriptor: Descriptor
+  private var watcher: DescriptorWatcher
+  private var looks: [Look] = []
+  private let reactor: Reactor
+  private lazy var settleAlarm = Alarm(on: reactor) { [unowned self] in look() }
+  private lazy var lookAlarm = Alarm(on: reactor) { [unowned self] in minuteUp() }
+
+  init(
+    _ paths: [String], settleSeconds: Double, on reactor: Reactor, log: BrokerLog,
+    _ changed: @escaping () -> Void
+  ) {
+    self.paths = paths
+    self.settleSeconds = settleSeconds
+    self.log = log
+    self.changed = changed
+    self.reactor = reactor
+    descriptor = Descriptor(inotify_init1(Int32(IN_NONBLOCK | IN_CLOEXEC)))
+    watcher = DescriptorWatcher(descriptor.number, on: reactor)
+    super.init()
+    watcher.belong(to: self)
+  }
+
+  deinit { watcher.watch([]) }
+
+  func start() {
+    looks = paths.map { Look($0) }
+    watchDirectories()
+    if descriptor.number >= 0 { watcher.watch(.read) }
+    lookAlarm.start(seconds: FileWatch.lookSeconds)
+  }
+
+  /// Of each path both its own directory and that of the file a link leads to. Doing so again is harmless.
+  private func watchDirectories() {
+    guard descriptor.number >= 0 else { return }
+    var directories: Set<String> = []
+    for path in paths {
+      directories.insert(FileWatch.directory(of: path))
+      guard let real = realpath(path, nil) else { continue }
+      directories.insert(FileWatch.directory(of: String(cString: real)))
+      free(real)
+    }
+    for directory in directories
+    where inotify_add_watch(descriptor.number, directory, FileWatch.events) < 0 {
+      log.debug("changes in \(directory) are not told: \(errorText(errno))")
+    }
+  }
+
+  private static func directory(of path: String) -> String {
+    guard let slash = path.lastIndex(of: "/") else { return "." }
+    return slash == path.startIndex ? "/" : String(path[..<slash])
+  }
+
+  /// What happened is not of interest, only that something did.
+  override func ready(_ ready: Interest) {
+    withUnsafeTemporaryAllocation(byteCount: 16 << 10, alignment: 8) { room in
+      while read(descriptor.number, room.baseAddress, room.count) > 0 {}
+    }
+    settleAlarm.start(seconds: settleSeconds)
+  }
+
+  private func minuteUp() {
+    look()
+    lookAlarm.start(seconds: FileWatch.lookSeconds)
+  }
+
+  private func look() {
+    watchDirectories()
+    let now = paths.map { Look($0) }
+    guard now != looks else { return }
+    looks = now
+    changed()
+  }
+}

@@ -1,0 +1,217 @@
+// Where clients come in over TLS: the certificates in use, their renewal, and who is on the way in.
+import Glibc
+import Streams
+
+/// What an administrator may want to know of the certificates in use.
+public struct TLSStatus: Sendable, Equatable {
+  public var certificates: [TLSCertificateSummary]
+  /// Sets of files that have been taken into use so far.
+  public var generation: Int
+  public var handshakes: Int
+}
+
+/// Everything TLS of one broker. New handshakes use the newest set of certificates that passed its
+/// checks; sessions go on with the one they were made with.
+final class TLSDoor {
+  /// Files are often written one after the other, by a program that takes its time.
+  private static let settleSeconds = 0.5
+  private static let reminderSeconds = 3600.0
+
+  private unowned let broker: Broker
+  let settings: TLSSettings
+  private var credentials: TLSCredentials
+  private(set) var generation = 1
+  private let buffers = TLSBuffers()
+  private var handshakes: [UInt64: TLSHandshake] = [:]
+  private var order: [UInt64] = []
+  /// Verified ones that found the broker full.
+  private var waiting: [TLSHandshake] = []
+  private var lastID: UInt64 = 0
+  private var limitLoggedAt = -Double.infinity
+  private var reminders: [String: ExpiryReminder] = [:]
+  private var watch: FileWatch?
+  private lazy var reminderAlarm = Alarm(on: broker.reactor) { [unowned self] in hourUp() }
+
+  var reactor: Reactor { broker.reactor }
+  private var log: BrokerLog { broker.log }
+
+  /// - Throws: why the certificates cannot be used.
+  init(_ settings: TLSSettings, broker: Broker) throws(BrokerFailure) {
+    self.broker = broker
+    self.settings = settings
+    do throws(TLSRefusal) {
+      credentials = try TLSCredentials(settings, at: TLSDoor.now)
+    } catch {
+      throw BrokerFailure("TLS cannot be served: \(error)")
+    }
+  }
+
+  /// Seconds since 1970.
+  static var now: Int64 { Int64(time(nil)) }
+
+  /// Begins to look after the files. To be called when the log is there to be written to.
+  func start() {
+    tell()
+    remind()
+    reminderAlarm.start(seconds: TLSDoor.reminderSeconds)
+    let watch = FileWatch(
+      settings.files, settleSeconds: TLSDoor.settleSeconds, on: reactor, log: log
+    ) { [unowned self] in reload(because: "their files changed") }
+    watch.start()
+    self.watch = watch
+  }
+
+  var status: TLSStatus {
+    TLSStatus(
+      certificates: credentials.summaries, generation: generation, handshakes: handshakes.count)
+  }
+
+  // MARK: Coming in
+
+  /// A connection has been accepted.
+  func greet(_ descriptor: consuming Descriptor, on listener: Listener) {
+    ClientSession.tune(descriptor.number)
+    let session: TLSSession
+    do throws(TLSTrouble) {
+      session = try TLSSession(serving: descriptor, with: credentials, buffers: buffers)
+    } catch {
+      return log.warning("no TLS session can be made: \(error)")
+    }
+    if handshakes.count >= settings.maxHandshakes { makeRoom() }
+    lastID += 1
+    let handshake = TLSHandshake(session, id: lastID, on: listener, door: self)
+    handshakes[lastID] = handshake
+    order.append(lastID)
+    if order.count > 2 * settings.maxHandshakes + 64 { order.removeAll { handshakes[$0] == nil } }
+  }
+
+  /// The oldest has had the most time: whoever floods the door with handshakes he does not go on with
+  /// only drives out his own.
+  private func makeRoom() {
+    guard let oldest = order.first(where: { handshakes[$0] != nil }) else { return }
+    if reactor.now - limitLoggedAt > 60 {
+      limitLoggedAt = reactor.now
+      log.warning(
+        "tls_max_handshakes (\(settings.maxHandshakes)) is reached: the oldest handshakes end")
+    }
+    handshakes[oldest]?.end("another handshake needed its place (tls_max_handshakes)")
+  }
+
+  /// Who the client is, if it may come in. Otherwise nil, and the log says why.
+  func verify(_ handshake: TLSHandshake) -> TLSPeer? {
+    let session = handshake.session
+    let verdict = session.verifyClient(at: TLSDoor.now)
+    let warnings = verdict.sentence(.warning)
+    if !warnings.isEmpty { log.warning("\(handshake.name) over TLS: \(warnings)") }
+    var peer = TLSPeer(
+      distinguishedName: verdict.name, parameters: session.parameters, keyBits: session.keyBits)
+    if verdict.isRefused {
+      let refusals = verdict.sentence(.refusal)
+      guard let credentials = session.credentials, !credentials.refusesClients else {
+        log.warning("\(handshake.name) refused over TLS: \(refusals)")
+        return nil
+      }
+      log.warning(
+        "\(handshake.name) let in over TLS all the same (tls_no_verify_certificate): \(refusals)")
+      // A name that is not proven is nobody's.
+      peer.distinguishedName = nil
+    }
+    return peer
+  }
+
+  /// The handshake is done; the client comes in as soon as there is room.
+  func verified(_ handshake: TLSHandshake) {
+    // In this order: the reference given up may be the last one.
+    waiting.append(handshake)
+    handshakes[handshake.id] = nil
+    letWaitingIn()
+  }
+
+  /// A client has left, or another came: whoever waits comes in while there is room.
+  func letWaitingIn() {
+    while !waiting.isEmpty, broker.hasRoom {
+      let next = waiting[0]
+      handshakes[next.id] = next
+      waiting.removeFirst()
+      next.letIn()
+    }
+  }
+
+  /// The client has been told; from here on it is one.
+  func letIn(_ handshake: TLSHandshake) {
+    forget(handshake)
+    guard let peer = handshake.peer else { return }
+    broker.admit(TLSTransport(handshake.session, peer), on: handshake.listener)
+  }
+
+  func ended(_ handshake: TLSHandshake, _ why: String?) {
+    if let why { log.warning("\(handshake.name): \(why)") }
+    forget(handshake)
+  }
+
+  private func forget(_ handshake: TLSHandshake) {
+    reactor.depart(handshake)
+    handshakes[handshake.id] = nil
+    waiting.removeAll { $0 === handshake }
+    if handshakes.isEmpty { order.removeAll(keepingCapacity: true) }
+  }
+
+  /// Ends everything that is not a client yet.
+  func close() {
+    reminderAlarm.stop()
+    watch = nil
+    for handshake in Array(handshakes.values) + waiting { handshake.end(nil) }
+  }
+
+  // MARK: Certificates
+
+  /// Takes the files as they are now into use, or says why not and goes on with what there is.
+  func reload(because reason: String) {
+    do throws(TLSRefusal) {
+      credentials = try TLSCredentials(settings, at: TLSDoor.now)
+    } catch {
+      log.line(
+        .error,
+        "the TLS certificates were to be renewed because \(reason), but the new ones are refused "
+          + "and the old ones stay: \(error)")
+      return
+    }
+    generation += 1
+    log.info("the TLS certificates were renewed because \(reason)")
+    tell()
+    reminders = [:]
+    remind()
+  }
+
+  private func tell() {
+    for warning in credentials.warnings { log.warning(warning) }
+    for summary in credentials.summaries { log.info(TLSDoor.sentence(summary, at: TLSDoor.now)) }
+  }
+
+  private func hourUp() {
+    remind()
+    reminderAlarm.start(seconds: TLSDoor.reminderSeconds)
+  }
+
+  private func remind() {
+    let now = TLSDoor.now
+    for summary in credentials.summaries {
+      let key = "\(summary.file) \(summary.name)"
+      if reminders[key, default: ExpiryReminder()].isDue(days: summary.daysLeft(at: now)) {
+        log.warning(TLSDoor.sentence(summary, at: now))
+      }
+    }
+  }
+
+  static func sentence(_ summary: TLSCertificateSummary, at now: Int64) -> String {
+    let days = summary.daysLeft(at: now)
+    let when =
+      days < 0
+      ? "has expired on \(dateText(summary.expiration))"
+      : "expires in \(days) day\(days == 1 ? "" : "s"), on \(dateText(summary.expiration))"
+    let what =
+      summary.kind == .revocationList
+      ? "the revocation list" : "the \(summary.kind.rawValue) certificate '\(summary.name)'"
+    return "\(summary.file): \(what) \(when)"
+  }
+}

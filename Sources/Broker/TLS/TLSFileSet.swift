@@ -1,0 +1,134 @@
+// The files of one generation of certificates: read once, so that what was checked is what is used.
+import CGnuTLS
+import Glibc
+
+/// The contents of every file, and what the checks say of them.
+struct TLSFileSet {
+  struct Pair {
+    let files: TLSSettings.Pair
+    let certificates: [UInt8]
+    let key: [UInt8]
+  }
+
+  let settings: TLSSettings
+  private(set) var pairs: [Pair] = []
+  private(set) var authorities: [UInt8] = []
+  private(set) var revocations: [UInt8]?
+  /// Each forbids the use of the set.
+  private(set) var refusals: [String] = []
+  private(set) var warnings: [String] = []
+  private(set) var summaries: [TLSCertificateSummary] = []
+
+  init(_ settings: TLSSettings, at now: Int64) {
+    self.settings = settings
+    var own: [(TLSSettings.Pair, [X509])] = []
+    for pair in settings.pairs {
+      let certificates = read(pair.certificateFile, TLSCredentials.mostBytes)
+      let key = readKey(pair.keyFile)
+      guard let certificates else { continue }
+      if let key { pairs.append(Pair(files: pair, certificates: certificates, key: key)) }
+      own.append((pair, list(certificates, pair.certificateFile)))
+    }
+    if settings.pairs.isEmpty { refusals.append("no server certificate is configured") }
+    var trusted: [X509] = []
+    if let bytes = read(settings.authorityFile, TLSCredentials.mostBytes) {
+      authorities = bytes
+      trusted = list(bytes, settings.authorityFile)
+    }
+    readRevocations(at: now)
+    for (pair, chain) in own { check(chain, pair, trusted, at: now) }
+    for authority in trusted {
+      check(authority, settings.authorityFile, as: .authority, at: now)
+    }
+  }
+
+  private mutating func read(_ path: String, _ limit: Int) -> [UInt8]? {
+    do throws(TLSTrouble) { return try readFile(path, limit: limit) } catch {
+      refusals.append("\(path) \(error)")
+      return nil
+    }
+  }
+
+  /// Whoever can read the key can be this broker.
+  private mutating func readKey(_ path: String) -> [UInt8]? {
+    var status = stat()
+    if stat(path, &status) == 0, status.st_mode & 0o004 != 0 {
+      warnings.append("\(path) can be read by everybody: chmod o-rwx \(path)")
+    }
+    return read(path, TLSCredentials.mostBytes)
+  }
+
+  private mutating func list(_ bytes: [UInt8], _ path: String) -> [X509] {
+    do throws(TLSTrouble) {
+      let list = try X509.list(pem: bytes)
+      if list.isEmpty { refusals.append("\(path) holds no certificate") }
+      return list
+    } catch {
+      refusals.append("\(path) holds no certificate that can be read: \(error)")
+      return []
+    }
+  }
+
+  /// The first certificate is the broker's own, and with those behind it has to lead to an authority.
+  private mutating func check(
+    _ chain: [X509], _ pair: TLSSettings.Pair, _ authorities: [X509], at now: Int64
+  ) {
+    guard let leaf = chain.first else { return }
+    check(leaf, pair.certificateFile, as: .server, at: now)
+    guard settings.checksOwnCertificates, !authorities.isEmpty else { return }
+    let trouble = X509.trouble(ofChain: chain, from: authorities)
+    guard !trouble.isEmpty else { return }
+    refusals.append(
+      "\(pair.certificateFile) does not lead to an authority in \(settings.authorityFile): \(trouble)"
+    )
+  }
+
+  private mutating func check(
+    _ certificate: X509, _ path: String, as role: CertificateRole, at now: Int64
+  ) {
+    do throws(TLSTrouble) {
+      let certificate = try certificate.certificate()
+      summaries.append(
+        TLSCertificateSummary(
+          kind: role == .authority ? .authority : .server, file: path, name: certificate.subject,
+          expiration: certificate.expiration, fingerprint: certificate.fingerprint))
+      guard settings.checksOwnCertificates else { return }
+      for fault in CertificateChecks.faults(of: certificate, as: role, at: now) {
+        let sentence = "\(path): the certificate '\(certificate.subject)' \(fault.text)"
+        if fault.isRefusal { refusals.append(sentence) } else { warnings.append(sentence) }
+      }
+    } catch {
+      refusals.append("\(path): a certificate cannot be understood: \(error)")
+    }
+  }
+
+  private mutating func readRevocations(at now: Int64) {
+    guard let path = settings.revocationFile else { return }
+    if settings.mayLackRevocationFile, access(path, F_OK) != 0, errno == ENOENT { return }
+    guard let bytes = read(path, TLSCredentials.mostRevocationBytes) else { return }
+    revocations = bytes
+    var list: UnsafeMutablePointer<gnutls_x509_crl_t?>?
+    var count: UInt32 = 0
+    let status = bytes.withDatum {
+      gnutls_x509_crl_list_import2(&list, &count, $0, GNUTLS_X509_FMT_PEM, 0)
+    }
+    guard status >= 0, count > 0, let list else {
+      refusals.append("\(path) holds no revocation list that can be read: \(tlsErrorText(status))")
+      return
+    }
+    defer { free(list) }
+    for index in 0..<Int(count) {
+      guard let crl = list[index] else { continue }
+      defer { gnutls_x509_crl_deinit(crl) }
+      let next = gnutls_x509_crl_get_next_update(crl)
+      guard next != -1 else { continue }
+      summaries.append(
+        TLSCertificateSummary(
+          kind: .revocationList, file: path, name: "", expiration: Int64(next), fingerprint: []))
+      guard Int64(next) < now else { continue }
+      warnings.append(
+        "\(path): the revocation list should have been renewed by \(dateText(Int64(next))): what has "
+          + "been revoked since is not known")
+    }
+  }
+}

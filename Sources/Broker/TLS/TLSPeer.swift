@@ -1,0 +1,86 @@
+// Who is at the other end of a TLS session, and whether they may come in.
+import CGnuTLS
+import Glibc
+
+/// A client as its certificate and its session describe it.
+struct TLSPeer: Sendable, Equatable {
+  /// The verified certificate's distinguished name; nil where there is none or it proves nothing.
+  var distinguishedName: String?
+  /// Protocol version and cipher.
+  var parameters: String
+  /// Bits of the session's key.
+  var keyBits: Int
+}
+
+/// What a client's chain of certificates comes to.
+struct TLSVerdict: Sendable, Equatable {
+  /// The leaf's name, proven or not; nil: no certificate.
+  var name: String?
+  var faults: [CertificateFault]
+  var isRefused: Bool { faults.contains(where: \.isRefusal) }
+
+  /// Everything against a chain whose verification said `trouble` (empty: nothing).
+  /// - Parameter chain: leaf first; empty: the client showed none.
+  static func of(
+    chain: [Certificate], trouble: String, names: NameList?, at now: Int64
+  ) -> TLSVerdict {
+    guard let leaf = chain.first else {
+      return TLSVerdict(name: nil, faults: [.refusal("showed no certificate")])
+    }
+    var faults: [CertificateFault] = []
+    if !trouble.isEmpty { faults.append(.refusal("cannot be verified: \(trouble)")) }
+    faults += CertificateChecks.dates(of: leaf, at: now)
+    for issuer in chain.dropFirst() {
+      faults += CertificateChecks.dates(of: issuer, at: now).map {
+        CertificateFault(
+          weight: $0.weight, text: "has the issuer '\(issuer.subject)', which \($0.text)")
+      }
+    }
+    faults += CertificateChecks.name(leaf.subject, in: names)
+    faults += CertificateChecks.basicConstraints(of: leaf, as: .client)
+    faults += CertificateChecks.keyUsage(of: leaf, as: .client)
+    faults += CertificateChecks.purposes(of: leaf, as: .client)
+    return TLSVerdict(name: leaf.subject, faults: faults)
+  }
+
+  /// The faults of one weight as a sentence about the client; empty where there are none.
+  func sentence(_ weight: CertificateFault.Weight) -> String {
+    let texts = faults.filter { $0.weight == weight }.map(\.text)
+    guard !texts.isEmpty else { return "" }
+    return (name.map { "its certificate '\($0)' " } ?? "it ") + texts.joined(separator: ", ")
+  }
+}
+
+extension TLSSession {
+  /// The certificates the other side showed, leaf first.
+  func peerChain() throws(TLSTrouble) -> [X509] {
+    guard gnutls_certificate_type_get(handle) == GNUTLS_CRT_X509 else {
+      throw TLSTrouble("it is no X.509 certificate")
+    }
+    var count: UInt32 = 0
+    guard let list = gnutls_certificate_get_peers(handle, &count) else { return [] }
+    var chain: [X509] = []
+    for index in 0..<Int(count) { chain.append(try X509(der: list + index)) }
+    return chain
+  }
+
+  /// What is against the client that has finished its handshake.
+  func verifyClient(at now: Int64) -> TLSVerdict {
+    do throws(TLSTrouble) {
+      let chain = try peerChain()
+      var certificates: [Certificate] = []
+      for certificate in chain { certificates.append(try certificate.certificate()) }
+      var trouble = ""
+      if !chain.isEmpty {
+        var status: UInt32 = 0
+        let result = gnutls_certificate_verify_peers2(handle, &status)
+        trouble = result < 0 ? tlsErrorText(result) : verificationText(status)
+      }
+      return TLSVerdict.of(
+        chain: certificates, trouble: trouble, names: credentials?.names, at: now)
+    } catch {
+      return TLSVerdict(
+        name: nil, faults: [.refusal("showed a certificate that cannot be understood: \(error)")])
+    }
+  }
+}

@@ -1,0 +1,108 @@
+// Which protocol versions and ciphers are used: what the administrator says, within what is safe.
+import CGnuTLS
+import Glibc
+
+/// A priority string GnuTLS has understood, with nothing older than TLS 1.2 in it.
+final class TLSPriority {
+  let cache: gnutls_priority_t
+  /// What GnuTLS was given in the end.
+  let text: String
+
+  /// Versions that are never spoken, whatever the administrator's string says.
+  private static let without = ":-VERS-SSL3.0:-VERS-TLS1.0:-VERS-TLS1.1:-VERS-DTLS-ALL"
+
+  /// - Throws: what is wrong with the string.
+  init(_ wanted: String?) throws(TLSTrouble) {
+    if let wanted { try TLSPriority.check(wanted) }
+    text = (wanted ?? TLSPriority.usual(hasAES: TLSPriority.processorHasAES)) + TLSPriority.without
+    var made: gnutls_priority_t?
+    let status = gnutls_priority_init(&made, text, nil)
+    guard status != GNUTLS_E_NO_PRIORITIES_WERE_SET else {
+      throw TLSTrouble("'\(wanted ?? text)' leaves neither TLS 1.2 nor TLS 1.3")
+    }
+    guard status >= 0, let made else {
+      throw TLSTrouble("'\(text)': \(tlsErrorText(status))")
+    }
+    cache = made
+    let allowed = [GNUTLS_TLS1_2, GNUTLS_TLS1_3]
+    let versions = TLSPriority.versions(of: made)
+    guard versions.contains(where: { allowed.contains($0) }) else {
+      gnutls_priority_deinit(made)
+      throw TLSTrouble("'\(wanted ?? text)' leaves neither TLS 1.2 nor TLS 1.3")
+    }
+    guard versions.allSatisfy({ allowed.contains($0) }) else {
+      gnutls_priority_deinit(made)
+      throw TLSTrouble("'\(wanted ?? text)' allows versions older than TLS 1.2")
+    }
+  }
+
+  deinit { gnutls_priority_deinit(cache) }
+
+  /// A mistake is pointed at in the administrator's own words.
+  private static func check(_ wanted: String) throws(TLSTrouble) {
+    var made: gnutls_priority_t?
+    var place: UnsafePointer<CChar>?
+    let status: (Int32, String) = wanted.withCString { text in
+      let status = gnutls_priority_init(&made, text, &place)
+      return (status, place.map { String(cString: $0) } ?? "")
+    }
+    guard status.0 >= 0 else {
+      let rest = status.1.isEmpty || status.1 == wanted ? "" : " at '\(status.1)'"
+      throw TLSTrouble("'\(wanted)'\(rest): \(tlsErrorText(status.0))")
+    }
+    if let made { gnutls_priority_deinit(made) }
+  }
+
+  private static func versions(of cache: gnutls_priority_t) -> [gnutls_protocol_t] {
+    var list: UnsafePointer<UInt32>?
+    let count = gnutls_priority_protocol_list(cache, &list)
+    guard count > 0, let list else { return [] }
+    return (0..<Int(count)).map { gnutls_protocol_t(rawValue: list[$0]) }
+  }
+
+  /// Where the processor does AES itself it is several times as fast as anything else, so the broker's order
+  /// of ciphers counts and not the client's.
+  static func usual(hasAES: Bool) -> String {
+    let gcm = "+AES-256-GCM:+AES-128-GCM"
+    let chacha = "+CHACHA20-POLY1305"
+    return "NORMAL:%SERVER_PRECEDENCE:-CIPHER-ALL:"
+      + (hasAES ? "\(gcm):\(chacha)" : "\(chacha):\(gcm)")
+      + ":+AES-256-CCM:+AES-128-CCM:+AES-256-CBC:+AES-128-CBC"
+  }
+
+  /// Whether the processor has instructions for AES and for what GCM adds to it.
+  static var processorHasAES: Bool {
+    guard let bytes = try? readFile("/proc/cpuinfo", limit: 1 << 20) else { return false }
+    return hasAES(cpuinfo: String(decoding: bytes, as: UTF8.self))
+  }
+
+  static func hasAES(cpuinfo: String) -> Bool {
+    let lines = cpuinfo.split(separator: "\n")
+    guard let flags = lines.first(where: { $0.hasPrefix("flags") || $0.hasPrefix("Features") })
+    else { return false }
+    let words = Set(flags.split { $0 == " " || $0 == "\t" || $0 == ":" })
+    return words.contains("aes") && (words.contains("pclmulqdq") || words.contains("pmull"))
+  }
+}
+
+/// The bytes of a file of at most `limit` bytes.
+func readFile(_ path: String, limit: Int) throws(TLSTrouble) -> [UInt8] {
+  let file = Descriptor(open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK))
+  guard file.number >= 0 else { throw TLSTrouble("cannot be opened: \(errorText(errno))") }
+  var status = stat()
+  guard fstat(file.number, &status) == 0, status.st_mode & S_IFMT == S_IFREG else {
+    throw TLSTrouble("is not a regular file")
+  }
+  var bytes: [UInt8] = []
+  var room = [UInt8](repeating: 0, count: 16 << 10)
+  while bytes.count <= limit {
+    let count = read(file.number, &room, room.count)
+    if count == 0 { return bytes }
+    if count < 0 {
+      if errno == EINTR { continue }
+      throw TLSTrouble("cannot be read: \(errorText(errno))")
+    }
+    bytes += room[..<count]
+  }
+  throw TLSTrouble("is larger than \(limit >> 10) KiB")
+}

@@ -1,0 +1,175 @@
+// Records of application data, encrypted and decrypted where they lie.
+import CGnuTLS
+import Glibc
+
+/// The keys of one direction of a session, taken over from GnuTLS after its handshake.
+///
+/// GnuTLS itself takes a record through several buffers, some of which it allocates for it. What there is to
+/// do for a record is little with the ciphers of TLS 1.3 and their like in TLS 1.2, so the session does that
+/// with GnuTLS's ciphers: decrypted straight into the relay's segments, encrypted where it is sent from. Everything that is no application
+/// data (alerts, new keys, handshakes) goes on being GnuTLS's, which is told the number of the record before
+/// and asked for the keys after.
+final class TLSRecordKeys {
+  static let header = 5
+  static let data: UInt8 = 23
+  private static let tag = 16
+  /// RFC 8446, 5.5: AES-GCM is safe for about 2^24.5 records. A change of keys costs next to nothing.
+  static let mostRecords: UInt64 = 1 << 23
+
+  private let cipher: gnutls_aead_cipher_hd_t
+  let isModern: Bool
+  /// TLS 1.2 with GCM sends eight bytes of each nonce along.
+  private let sendsNonce: Bool
+  private let base: UInt64
+  /// 12 bytes of nonce, and from 16 on 13 of additional data.
+  private let scratch: UnsafeMutableRawPointer
+  private var auth: UnsafeMutableRawPointer { scratch + 16 }
+  /// The number of the next record.
+  private(set) var sequence: UInt64
+
+  /// nil: the session's records are not of the kind that can be taken over.
+  init?(of session: gnutls_session_t, reading: Bool) {
+    let kind = gnutls_cipher_get(session)
+    let version = gnutls_protocol_get_version(session)
+    let isGCM = kind == GNUTLS_CIPHER_AES_128_GCM || kind == GNUTLS_CIPHER_AES_256_GCM
+    guard isGCM || kind == GNUTLS_CIPHER_CHACHA20_POLY1305,
+      version == GNUTLS_TLS1_2 || version == GNUTLS_TLS1_3
+    else { return nil }
+    isModern = version == GNUTLS_TLS1_3
+    sendsNonce = isGCM && !isModern
+    var iv = gnutls_datum_t()
+    var key = gnutls_datum_t()
+    var number: UInt64 = 0
+    let status = withUnsafeMutableBytes(of: &number) {
+      gnutls_record_get_state(
+        session, reading ? 1 : 0, nil, &iv, &key, $0.assumingMemoryBound(to: UInt8.self).baseAddress
+      )
+    }
+    guard status >= 0, let bytes = iv.data, iv.size == (sendsNonce ? 4 : 12) else { return nil }
+    sequence = UInt64(bigEndian: number)
+    var made: gnutls_aead_cipher_hd_t?
+    guard gnutls_aead_cipher_init(&made, kind, &key) >= 0, let made else { return nil }
+    cipher = made
+    scratch = .allocate(byteCount: 64, alignment: 16)
+    scratch.initializeMemory(as: UInt8.self, repeating: 0, count: 64)
+    scratch.copyMemory(from: bytes, byteCount: 4)
+    base =
+      sendsNonce
+      ? 0 : UInt64(bigEndian: UnsafeRawPointer(bytes + 4).loadUnaligned(as: UInt64.self))
+  }
+
+  deinit {
+    gnutls_aead_cipher_deinit(cipher)
+    scratch.deallocate()
+  }
+
+  /// Tells GnuTLS which record is the next.
+  func tell(_ session: gnutls_session_t, reading: Bool) {
+    var number = sequence.bigEndian
+    _ = withUnsafeBytes(of: &number) {
+      gnutls_record_set_state(
+        session, reading ? 1 : 0, $0.assumingMemoryBound(to: UInt8.self).baseAddress)
+    }
+  }
+
+  /// Bytes a record has beyond its header and content.
+  private var overhead: Int { TLSRecordKeys.tag + (sendsNonce ? 8 : 0) + (isModern ? 1 : 0) }
+
+  /// Room that a record's content may need, whose header says `length`; nil: no record can be so long or
+  /// so short.
+  func room(forLength length: Int) -> Int? {
+    let room = length - TLSRecordKeys.tag - (sendsNonce ? 8 : 0)
+    return room >= (isModern ? 1 : 0) && room <= 16_384 + (isModern ? 1 : 0) ? room : nil
+  }
+
+  /// What opening a record came to.
+  enum Opened {
+    /// So many bytes of application data.
+    case data(Int)
+    /// Something for GnuTLS, which is to be given the record as it is.
+    case other
+    /// Nobody who has the key has written this.
+    case forged
+  }
+
+  /// Decrypts the record at `record`, whose header says `length`, into `room` of the size asked for.
+  func open(_ record: UnsafeRawPointer, length: Int, into room: UnsafeMutableRawPointer) -> Opened {
+    let content = record + TLSRecordKeys.header
+    var body = content
+    var count = length
+    if sendsNonce {
+      (scratch + 4).copyMemory(from: content, byteCount: 8)
+      body += 8
+      count -= 8
+    } else {
+      storeNonce()
+    }
+    let plain = count - TLSRecordKeys.tag
+    let authBytes = storeAuth(record, length: isModern ? length : plain)
+    var opened = plain
+    let status = gnutls_aead_cipher_decrypt(
+      cipher, scratch, 12, auth, authBytes, TLSRecordKeys.tag, body, count, room, &opened)
+    guard status >= 0, opened == plain else { return .forged }
+    guard isModern else {
+      sequence &+= 1
+      return .data(plain)
+    }
+    // The type is the last byte that is not padding.
+    var end = plain
+    while end > 0, room.load(fromByteOffset: end - 1, as: UInt8.self) == 0 { end -= 1 }
+    guard end > 0 else { return .forged }
+    guard room.load(fromByteOffset: end - 1, as: UInt8.self) == TLSRecordKeys.data else {
+      return .other
+    }
+    sequence &+= 1
+    return .data(end - 1)
+  }
+
+  /// Encrypts `count` bytes as one record at `record`, where there is room for it. The record's size; nil
+  /// where the cipher fails.
+  func seal(
+    _ bytes: UnsafeMutableRawPointer, _ count: Int, at record: UnsafeMutableRawPointer
+  ) -> Int? {
+    let length = count + overhead
+    record.storeBytes(of: TLSRecordKeys.data, as: UInt8.self)
+    record.storeBytes(of: 3, toByteOffset: 1, as: UInt8.self)
+    record.storeBytes(of: 3, toByteOffset: 2, as: UInt8.self)
+    record.storeBytes(of: UInt8(truncatingIfNeeded: length >> 8), toByteOffset: 3, as: UInt8.self)
+    record.storeBytes(of: UInt8(truncatingIfNeeded: length), toByteOffset: 4, as: UInt8.self)
+    var body = record + TLSRecordKeys.header
+    storeNonce()
+    if sendsNonce {
+      body.copyMemory(from: scratch + 4, byteCount: 8)
+      body += 8
+    }
+    let authBytes = storeAuth(record, length: isModern ? length : count)
+    // The cipher works in place, and the type of TLS 1.3 has to lie behind the content.
+    body.copyMemory(from: bytes, byteCount: count)
+    if isModern { body.storeBytes(of: TLSRecordKeys.data, toByteOffset: count, as: UInt8.self) }
+    let plain = count + (isModern ? 1 : 0)
+    var written = plain + TLSRecordKeys.tag
+    let expected = written
+    let status = gnutls_aead_cipher_encrypt(
+      cipher, scratch, 12, auth, authBytes, TLSRecordKeys.tag, body, plain, body, &written)
+    guard status >= 0, written == expected else { return nil }
+    sequence &+= 1
+    return TLSRecordKeys.header + length
+  }
+
+  private func storeNonce() {
+    (scratch + 4).storeBytes(of: (base ^ sequence).bigEndian, as: UInt64.self)
+  }
+
+  /// What is protected but not encrypted: the header, in TLS 1.2 with the record's number.
+  private func storeAuth(_ record: UnsafeRawPointer, length: Int) -> Int {
+    var place = auth
+    if !isModern {
+      place.storeBytes(of: sequence.bigEndian, as: UInt64.self)
+      place += 8
+    }
+    place.copyMemory(from: record, byteCount: 3)
+    place.storeBytes(of: UInt8(truncatingIfNeeded: length >> 8), toByteOffset: 3, as: UInt8.self)
+    place.storeBytes(of: UInt8(truncatingIfNeeded: length), toByteOffset: 4, as: UInt8.self)
+    return isModern ? 5 : 13
+  }
+}

@@ -1,0 +1,125 @@
+// A session that does its own records, after GnuTLS has made the handshake.
+import CGnuTLS
+import Glibc
+import Streams
+
+extension TLSSession {
+  /// Takes the records over, where their cipher is one of those that can be. To be called between two
+  /// records, when the handshake is done and all that was said in it has left.
+  func takeOverRecords() {
+    guard gnutls_record_check_pending(handle) == 0,
+      let reading = TLSRecordKeys(of: handle, reading: true),
+      let writing = TLSRecordKeys(of: handle, reading: false)
+    else { return }
+    self.reading = reading
+    self.writing = writing
+  }
+
+  /// The length in the header of the record at the front, if all of it is here, or if it cannot be one.
+  var completeRecord: Int? {
+    guard input.count >= TLSRecordKeys.header, let buffer = input.buffer else { return nil }
+    let record = buffer + input.head
+    let length = Int(
+      UInt16(bigEndian: record.loadUnaligned(fromByteOffset: 3, as: UInt16.self)))
+    return length > TLSBuffers.record - TLSRecordKeys.header
+      || input.count >= TLSRecordKeys.header + length ? length : nil
+  }
+
+  /// Decrypts into the room until that is full or nothing more is there.
+  func readRecords(into base: UnsafeMutableRawPointer, _ count: Int) -> Outcome {
+    var total = 0
+    while total < count {
+      if plain.count > 0, let buffer = plain.buffer {
+        let here = min(plain.count, count - total)
+        (base + total).copyMemory(from: buffer + plain.head, byteCount: here)
+        plain.head += here
+        total += here
+        continue
+      }
+      guard let length = completeRecord else {
+        let before = input.count
+        fill()
+        if input.count == before { break }
+        continue
+      }
+      guard let keys = reading, let buffer = input.buffer else { break }
+      let record = buffer + input.head
+      guard let room = keys.room(forLength: length),
+        record.load(as: UInt8.self) == TLSRecordKeys.data
+      else {
+        if let end = giveToLibrary(length) { return after(total, end) }
+        if reading == nil { return .moved(total) }
+        continue
+      }
+      let isDirect = count - total >= room
+      let opened = keys.open(
+        record, length: length, into: isDirect ? base + total : plain.open(buffers))
+      switch opened {
+      case .data(let bytes):
+        input.head += TLSRecordKeys.header + length
+        if isDirect {
+          total += bytes
+        } else {
+          plain.head = 0
+          plain.tail = bytes
+        }
+      case .other:
+        if let end = giveToLibrary(length) { return after(total, end) }
+        if reading == nil { return .moved(total) }
+      case .forged:
+        trouble = "TLS: a record was changed on its way"
+        isUp = false
+        return after(total, .failed(EPROTO))
+      }
+    }
+    if total > 0 { return .moved(total) }
+    if socketError != 0 { return .failed(socketError) }
+    return isAtEnd ? .end : .blocked(.read)
+  }
+
+  /// Has GnuTLS deal with the record at the front, which is no application data, and takes the keys it has
+  /// after that. How the session ended, if it did.
+  private func giveToLibrary(_ length: Int) -> Outcome? {
+    guard TLSRecordKeys.header + length <= input.count else {
+      trouble = "TLS: a record is longer than any can be"
+      isUp = false
+      return .failed(EPROTO)
+    }
+    reading?.tell(handle, reading: true)
+    writing?.tell(handle, reading: false)
+    pullsLeft = TLSRecordKeys.header + length
+    let count = withUnsafeTemporaryAllocation(byteCount: 256, alignment: 16) {
+      gnutls_record_recv(handle, $0.baseAddress, $0.count)
+    }
+    pullsLeft = nil
+    reading = TLSRecordKeys(of: handle, reading: true)
+    writing = TLSRecordKeys(of: handle, reading: false)
+    owesKeys = true
+    switch Int32(truncatingIfNeeded: count) {
+    case GNUTLS_E_AGAIN, GNUTLS_E_INTERRUPTED, GNUTLS_E_WARNING_ALERT_RECEIVED: return nil
+    case let status where status <= 0: return ended(status)
+    default: return ended(GNUTLS_E_UNEXPECTED_PACKET_LENGTH)
+    }
+  }
+
+  /// Encrypts one record from the front of the bytes; how many of them, or one of GnuTLS's errors. There is
+  /// room for two records.
+  func encrypt(_ bytes: UnsafeMutableRawPointer, _ count: Int) -> Int {
+    guard let keys = writing else { return gnutls_record_send(handle, bytes, count) }
+    let isWornOut = keys.isModern && keys.sequence >= mostRecords
+    guard !owesKeys, !isWornOut else {
+      owesKeys = false
+      keys.tell(handle, reading: false)
+      if isWornOut { gnutls_session_key_update(handle, 0) }
+      defer { writing = TLSRecordKeys(of: handle, reading: false) }
+      return gnutls_record_send(handle, bytes, count)
+    }
+    let here = min(count, gnutls_record_get_max_size(handle))
+    let buffer = output.open(buffers)
+    guard let size = keys.seal(bytes, here, at: buffer + output.tail) else {
+      return Int(GNUTLS_E_ENCRYPTION_FAILED)
+    }
+    output.tail += size
+    return here
+  }
+}

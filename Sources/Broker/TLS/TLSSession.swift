@@ -1,0 +1,476 @@
+// A TLS session over a socket: records in and out of buffers of the broker's own, so that one system call
+// moves many of them.
+import CGnuTLS
+import Glibc
+import Streams
+
+/// Spare buffers for ciphertext. A session has one only while something of a record waits in it.
+final class TLSBuffers {
+  /// A record at its largest: header, content, and what ciphers add.
+  static let record = 5 + 16_384 + 256
+  /// Eight records: more in one call no longer changed the throughput.
+  static let capacity = 8 * record
+  private static let most = 8
+  private var spare: [UnsafeMutableRawPointer] = []
+
+  deinit { for buffer in spare { buffer.deallocate() } }
+
+  func take() -> UnsafeMutableRawPointer {
+    spare.popLast() ?? .allocate(byteCount: TLSBuffers.capacity, alignment: 64)
+  }
+
+  func give(_ buffer: UnsafeMutableRawPointer) {
+    if spare.count < TLSBuffers.most { spare.append(buffer) } else { buffer.deallocate() }
+  }
+}
+
+/// Ciphertext on its way: `head ..< tail` of a buffer that is there only while it is needed.
+struct TLSWaiting {
+  var buffer: UnsafeMutableRawPointer?
+  var head = 0
+  var tail = 0
+
+  var count: Int { tail - head }
+  var room: Int { TLSBuffers.capacity - tail }
+
+  /// The buffer, taken if there is none.
+  mutating func open(_ buffers: TLSBuffers) -> UnsafeMutableRawPointer {
+    if let buffer { return buffer }
+    let taken = buffers.take()
+    buffer = taken
+    head = 0
+    tail = 0
+    return taken
+  }
+
+  /// Returns the buffer if nothing waits in it.
+  mutating func settle(_ buffers: TLSBuffers) {
+    guard head == tail, let buffer else { return }
+    buffers.give(buffer)
+    self.buffer = nil
+  }
+
+  /// Moves what waits to the front of the buffer, so that there is room behind it.
+  mutating func compact() {
+    guard head > 0, let buffer else { return }
+    buffer.copyMemory(from: buffer + head, byteCount: count)
+    tail -= head
+    head = 0
+  }
+}
+
+/// One end of a TLS connection. Owns the socket, and keeps the credentials it was made with.
+final class TLSSession {
+  /// How a step of the handshake went.
+  enum Step: Equatable {
+    case done
+    case blocked(Interest)
+    case failed(String)
+  }
+
+  let handle: gnutls_session_t
+  let credentials: TLSCredentials?
+  /// Of a session that asks: nothing is kept in them.
+  private var ownStore: gnutls_certificate_credentials_t?
+  private let descriptor: Descriptor
+  let buffers: TLSBuffers
+  var input = TLSWaiting()
+  var output = TLSWaiting()
+  /// Decrypted bytes for which there was no room; only where records are the session's own.
+  var plain = TLSWaiting()
+  /// The keys of each direction, where records are the session's own; nil: GnuTLS does them.
+  var reading: TLSRecordKeys?
+  var writing: TLSRecordKeys?
+  /// Records that are sent with the same keys.
+  var mostRecords = TLSRecordKeys.mostRecords
+  /// GnuTLS may have to put new keys in front of what is sent next.
+  var owesKeys = false
+  /// Bytes GnuTLS may still take, where it is given one record and no more.
+  var pullsLeft: Int?
+  /// The kernel had less than was asked for: it need not be asked again in this turn.
+  private(set) var isDrained = false
+  private(set) var isAtEnd = false
+  private(set) var socketError: Int32 = 0
+  /// The last byte that was encrypted has not been told to have moved, because its record has not left.
+  private var holdsBack = false
+  /// The handshake is done and nothing has failed: there is somebody to say goodbye to.
+  var isUp = false
+  /// Why the session failed, in words.
+  var trouble: String?
+  /// How the session ended, where there was something to give before.
+  private var ending: Outcome?
+  /// The first bytes that came, to recognise who is here by mistake.
+  private var firstBytes: UInt32?
+
+  var number: Int32 { descriptor.number }
+
+  /// The broker's end of an accepted connection.
+  init(
+    serving descriptor: consuming Descriptor, with credentials: TLSCredentials, buffers: TLSBuffers
+  ) throws(TLSTrouble) {
+    var made: gnutls_session_t?
+    let role: gnutls_init_flags_t = GNUTLS_SERVER
+    // Without resumption every handshake verifies its client.
+    let flags: [gnutls_init_flags_t] = [role, GNUTLS_NONBLOCK, GNUTLS_NO_SIGNAL, GNUTLS_NO_TICKETS]
+    let status = gnutls_init(&made, flags.reduce(0) { $0 | $1.rawValue })
+    guard status >= 0, let made else { throw TLSTrouble(tlsErrorText(status)) }
+    handle = made
+    self.credentials = credentials
+    self.descriptor = descriptor
+    self.buffers = buffers
+    gnutls_credentials_set(
+      handle, GNUTLS_CRD_CERTIFICATE, UnsafeMutableRawPointer(credentials.handle))
+    gnutls_priority_set(handle, credentials.priority.cache)
+    // Asked for but not demanded: a client without one is told by the broker, which knows more.
+    gnutls_certificate_server_set_request(handle, GNUTLS_CERT_REQUEST)
+    attach()
+  }
+
+  /// A client's end, which blocks and shows no certificate: to see what somebody serves.
+  init(asking descriptor: consuming Descriptor) throws(TLSTrouble) {
+    var made: gnutls_session_t?
+    let role: gnutls_init_flags_t = GNUTLS_CLIENT
+    let status = gnutls_init(&made, role.rawValue)
+    guard status >= 0, let made else { throw TLSTrouble(tlsErrorText(status)) }
+    var store: gnutls_certificate_credentials_t?
+    let allocated = gnutls_certificate_allocate_credentials(&store)
+    guard allocated >= 0, let store else {
+      gnutls_deinit(made)
+      throw TLSTrouble(tlsErrorText(allocated))
+    }
+    handle = made
+    ownStore = store
+    credentials = nil
+    self.descriptor = descriptor
+    buffers = TLSBuffers()
+    gnutls_credentials_set(handle, GNUTLS_CRD_CERTIFICATE, UnsafeMutableRawPointer(store))
+    gnutls_set_default_priority(handle)
+    gnutls_transport_set_int2(handle, self.descriptor.number, self.descriptor.number)
+  }
+
+  /// The whole handshake on a socket that blocks, as long as its time limits allow.
+  func handshakeAndWait() -> Step {
+    // A signal may interrupt it, a time limit may run out: neither goes on for ever.
+    for _ in 0..<16 {
+      let status = gnutls_handshake(handle)
+      if status == GNUTLS_E_SUCCESS { return .done }
+      if status == GNUTLS_E_INTERRUPTED || status == GNUTLS_E_WARNING_ALERT_RECEIVED { continue }
+      let why = status == GNUTLS_E_AGAIN ? "no answer in time" : tlsErrorText(status)
+      trouble = "the handshake failed: \(why)"
+      break
+    }
+    return .failed(trouble ?? "")
+  }
+
+  private func attach() {
+    gnutls_transport_set_ptr(handle, Unmanaged.passUnretained(self).toOpaque())
+    gnutls_transport_set_push_function(handle) { pointer, bytes, count in
+      guard let pointer, let bytes else { return -1 }
+      return Unmanaged<TLSSession>.fromOpaque(pointer)._withUnsafeGuaranteedRef {
+        $0.push(bytes, count)
+      }
+    }
+    gnutls_transport_set_pull_function(handle) { pointer, bytes, count in
+      guard let pointer, let bytes else { return -1 }
+      return Unmanaged<TLSSession>.fromOpaque(pointer)._withUnsafeGuaranteedRef {
+        $0.pull(bytes, count)
+      }
+    }
+  }
+
+  deinit {
+    if isUp {
+      writing?.tell(handle, reading: false)
+      gnutls_bye(handle, GNUTLS_SHUT_WR)
+      _ = flush()
+    }
+    gnutls_deinit(handle)
+    if let ownStore { gnutls_certificate_free_credentials(ownStore) }
+    input.head = input.tail
+    output.head = output.tail
+    plain.head = plain.tail
+    plain.settle(buffers)
+    input.settle(buffers)
+    output.settle(buffers)
+  }
+
+  // MARK: Between GnuTLS and the socket
+
+  /// GnuTLS has ciphertext to send: it is kept until there is enough for a system call.
+  private func push(_ bytes: UnsafeRawPointer, _ count: Int) -> Int {
+    let buffer = output.open(buffers)
+    if output.room < count {
+      output.compact()
+      if output.room < count, flush() != .moved(0) {
+        gnutls_transport_set_errno(handle, EAGAIN)
+        return -1
+      }
+    }
+    let fits = min(count, output.room)
+    (buffer + output.tail).copyMemory(from: bytes, byteCount: fits)
+    output.tail += fits
+    return fits
+  }
+
+  /// GnuTLS wants ciphertext: it gets what the last system call brought.
+  private func pull(_ bytes: UnsafeMutableRawPointer, _ count: Int) -> Int {
+    if input.count == 0 { fill() }
+    guard input.count > 0, let buffer = input.buffer else {
+      if isAtEnd { return 0 }
+      gnutls_transport_set_errno(handle, socketError == 0 ? EAGAIN : socketError)
+      return -1
+    }
+    let here = min(count, input.count, pullsLeft ?? .max)
+    guard here > 0 else {
+      gnutls_transport_set_errno(handle, EAGAIN)
+      return -1
+    }
+    if let left = pullsLeft { pullsLeft = left - here }
+    bytes.copyMemory(from: buffer + input.head, byteCount: here)
+    input.head += here
+    return here
+  }
+
+  /// One read, behind what waits already.
+  func fill() {
+    guard !isDrained, !isAtEnd, socketError == 0 else { return }
+    let buffer = input.open(buffers)
+    input.compact()
+    let room = input.room
+    guard room > 0 else { return }
+    let count = recv(descriptor.number, buffer + input.tail, room, Int32(MSG_DONTWAIT))
+    if count > 0 {
+      if firstBytes == nil {
+        firstBytes =
+          count >= 4
+          ? UInt32(bigEndian: (buffer + input.tail).loadUnaligned(as: UInt32.self)) : 0
+      }
+      input.tail += count
+      isDrained = count < room
+    } else if count == 0 {
+      isAtEnd = true
+    } else if errno == EAGAIN || errno == EINTR {
+      isDrained = true
+    } else {
+      socketError = errno
+    }
+  }
+
+  /// Sends what is encrypted: `.moved(0)` when all of it has left.
+  private func flush() -> Outcome {
+    while output.count > 0, let buffer = output.buffer {
+      let count = send(
+        descriptor.number, buffer + output.head, output.count, Int32(MSG_DONTWAIT | MSG_NOSIGNAL))
+      if count > 0 {
+        output.head += count
+      } else if errno == EAGAIN {
+        return .blocked(.write)
+      } else if errno != EINTR {
+        return .failed(errno)
+      }
+    }
+    output.head = 0
+    output.tail = 0
+    output.settle(buffers)
+    return .moved(0)
+  }
+
+  // MARK: The handshake
+
+  /// Goes as far as it can. To be called again when the socket is ready for what it was blocked on.
+  func handshake() -> Step {
+    isDrained = false
+    if case .blocked = flush() { return .blocked(.write) }
+    while true {
+      let status = gnutls_handshake(handle)
+      switch status {
+      case GNUTLS_E_SUCCESS:
+        isUp = true
+        return finishFlush()
+      case GNUTLS_E_AGAIN:
+        defer { input.settle(buffers) }
+        switch flush() {
+        case .failed(let number): return .failed(errorText(number))
+        case .blocked: return .blocked(.write)
+        default: return .blocked(.read)
+        }
+      case GNUTLS_E_INTERRUPTED, GNUTLS_E_WARNING_ALERT_RECEIVED: continue
+      default:
+        // The peer may be able to make something of the reason.
+        gnutls_alert_send_appropriate(handle, status)
+        _ = flush()
+        return .failed(handshakeTrouble(status))
+      }
+    }
+  }
+
+  /// Everything that is encrypted has left, or the socket is waited for.
+  func finishFlush() -> Step {
+    switch flush() {
+    case .blocked(let on): .blocked(on)
+    case .failed(let number): .failed(errorText(number))
+    default: .done
+    }
+  }
+
+  /// Encrypts one byte. To be followed by `finishFlush`.
+  func say(_ byte: UInt8) -> Bool {
+    var byte = byte
+    return gnutls_record_send(handle, &byte, 1) == 1
+  }
+
+  private func handshakeTrouble(_ status: Int32) -> String {
+    if socketError != 0 { return errorText(socketError) }
+    if isAtEnd { return "it closed the connection in the middle of the handshake" }
+    if let firstBytes, firstBytes >> 24 != 22 {
+      return firstBytes <= UInt32(Limits.packet) && firstBytes >= UInt32(Limits.header)
+        ? "it speaks libvirt's protocol without TLS" : "what it sent is not TLS"
+    }
+    if status == GNUTLS_E_FATAL_ALERT_RECEIVED { return "it sent the alert '\(alert)'" }
+    return tlsErrorText(status)
+  }
+
+  private var alert: String {
+    gnutls_alert_get_name(gnutls_alert_get(handle)).map { String(cString: $0) } ?? "unknown"
+  }
+
+  /// `TLS1.3 AES-256-GCM`.
+  var parameters: String {
+    func text(_ name: UnsafePointer<CChar>?) -> String { name.map { String(cString: $0) } ?? "?" }
+    return text(gnutls_protocol_get_name(gnutls_protocol_get_version(handle))) + " "
+      + text(gnutls_cipher_get_name(gnutls_cipher_get(handle)))
+  }
+
+  /// Bits of the key that protects what is sent: the strength SASL is told of.
+  var keyBits: Int { gnutls_cipher_get_key_size(gnutls_cipher_get(handle)) * 8 }
+
+  // MARK: Data
+
+  /// Decrypted or complete records wait here, which the kernel announces no more.
+  var holdsBytes: Bool {
+    guard ending == nil else { return true }
+    guard trouble == nil else { return false }
+    if reading != nil { return plain.count > 0 || completeRecord != nil }
+    return input.count > 0 || gnutls_record_check_pending(handle) > 0
+  }
+
+  /// Something of a record waits in a buffer, in either direction.
+  var holdsBuffers: Bool {
+    input.buffer != nil || output.buffer != nil || plain.buffer != nil
+  }
+
+  /// A turn's reading begins: the kernel may have more than the last time.
+  func beginReading() { isDrained = false }
+
+  /// A turn's reading has ended.
+  func endReading() {
+    input.settle(buffers)
+    plain.settle(buffers)
+  }
+
+  /// Decrypts into `room` until that is full or nothing more is there.
+  func read(into room: UnsafeMutableRawBufferPointer) -> Outcome {
+    guard let base = room.baseAddress else { return .moved(0) }
+    if let ending { return ending }
+    if reading != nil {
+      let outcome = readRecords(into: base, room.count)
+      // Otherwise GnuTLS has its records back, and goes on below.
+      if reading != nil || outcome != .moved(0) { return outcome }
+    }
+    var total = 0
+    while total < room.count {
+      let count = gnutls_record_recv(handle, base + total, room.count - total)
+      if count > 0 {
+        total += count
+        continue
+      }
+      switch Int32(truncatingIfNeeded: count) {
+      case GNUTLS_E_AGAIN where input.count > 0: continue
+      case GNUTLS_E_INTERRUPTED, GNUTLS_E_WARNING_ALERT_RECEIVED: continue
+      case GNUTLS_E_AGAIN: return total > 0 ? .moved(total) : .blocked(.read)
+      case let status:
+        return after(total, ended(status))
+      }
+    }
+    return .moved(total)
+  }
+
+  /// What came before an end is told first.
+  func after(_ total: Int, _ end: Outcome) -> Outcome {
+    guard total > 0 else { return end }
+    ending = end
+    return .moved(total)
+  }
+
+  func ended(_ status: Int32) -> Outcome {
+    switch status {
+    // A peer that closes without a word is libvirt's usual way; packets have lengths, so nothing is
+    // cut off unnoticed.
+    case 0, GNUTLS_E_PREMATURE_TERMINATION: return .end
+    case GNUTLS_E_FATAL_ALERT_RECEIVED: trouble = "the client sent the TLS alert '\(alert)'"
+    // Only TLS 1.2 knows it; libvirt's clients never do it.
+    case GNUTLS_E_REHANDSHAKE, GNUTLS_E_UNEXPECTED_PACKET:
+      gnutls_alert_send(handle, GNUTLS_AL_FATAL, GNUTLS_A_NO_RENEGOTIATION)
+      _ = flush()
+      trouble = "the client wanted a new TLS handshake, which is not done"
+    case _ where socketError != 0:
+      isUp = false
+      return .failed(socketError)
+    default: trouble = "TLS: \(tlsErrorText(status))"
+    }
+    isUp = false
+    return .failed(EPROTO)
+  }
+
+  /// Encrypts from the front of the runs and sends, as long as the kernel takes it.
+  ///
+  /// What has been encrypted cannot be taken back, but whoever has nothing more to send would not come back
+  /// for what the kernel did not take of it. So one byte less is told, which brings them back with that
+  /// byte in front.
+  func write(_ runs: UnsafeBufferPointer<Run>) -> Outcome {
+    switch flush() {
+    case .moved: break
+    case let outcome: return outcome
+    }
+    var skip = holdsBack ? 1 : 0
+    var moved = skip
+    holdsBack = false
+    runs: for run in runs {
+      guard var place = run.base else { continue }
+      var left = run.count
+      if skip > 0, left > 0 {
+        place += 1
+        left -= 1
+        skip = 0
+      }
+      while left > 0 {
+        // With room for two records: a change of keys goes in front of the data.
+        if output.buffer != nil, output.room < 2 * TLSBuffers.record {
+          switch flush() {
+          case .moved: break
+          case .blocked: break runs
+          case let outcome: return outcome
+          }
+        }
+        let count = encrypt(place, left)
+        guard count > 0 else { return failedWriting(Int32(truncatingIfNeeded: count)) }
+        place += count
+        left -= count
+        moved += count
+      }
+    }
+    switch flush() {
+    case .moved: return .moved(moved)
+    case .blocked(let on):
+      holdsBack = true
+      return moved > 1 ? .moved(moved - 1) : .blocked(on)
+    case let outcome: return outcome
+    }
+  }
+
+  private func failedWriting(_ status: Int32) -> Outcome {
+    trouble = "TLS: \(tlsErrorText(status))"
+    isUp = false
+    return .failed(EPROTO)
+  }
+}

@@ -1,0 +1,103 @@
+// The configuration's TLS part: which files, libvirt's places for them, and what contradicts itself.
+import Broker
+@preconcurrency import Glibc
+
+/// The TLS keys, as the file has them.
+struct TLSConfiguration: Equatable, Sendable {
+  var port = "16514"
+  /// nil: not set, libvirt's usual places.
+  var keyFiles: [String]?
+  var certificateFiles: [String]?
+  var authorityFile: String?
+  var revocationFile: String?
+  var checksNoSanity = false
+  var verifiesNobody = false
+  var allowedNames: [String]?
+  var priority: String?
+  var handshakeSeconds = 10
+  var maxHandshakes = 256
+}
+
+/// libvirt's places for certificates.
+struct TLSPlaces: Equatable, Sendable {
+  var certificate: String
+  var key: String
+  var authority: String
+  var revocation: String
+
+  static let system = TLSPlaces(
+    certificate: "/etc/pki/libvirt/servercert.pem",
+    key: "/etc/pki/libvirt/private/serverkey.pem",
+    authority: "/etc/pki/CA/cacert.pem", revocation: "/etc/pki/CA/cacrl.pem")
+
+  /// A user's own files stand in for the system's where they exist; certificate and key only together.
+  static func of(user home: String, exists: (String) -> Bool) -> TLSPlaces {
+    var places = TLSPlaces.system
+    let own = "\(home)/.pki/libvirt"
+    if exists("\(own)/servercert.pem"), exists("\(own)/serverkey.pem") {
+      places.certificate = "\(own)/servercert.pem"
+      places.key = "\(own)/serverkey.pem"
+    }
+    if exists("\(own)/cacert.pem") { places.authority = "\(own)/cacert.pem" }
+    if exists("\(own)/cacrl.pem") { places.revocation = "\(own)/cacrl.pem" }
+    return places
+  }
+}
+
+extension Configuration {
+  /// What the broker is told about TLS.
+  func tlsSettings(places: Places) -> TLSSettings {
+    let usual =
+      places.isRoot
+      ? TLSPlaces.system
+      : TLSPlaces.of(user: places.home) { access($0, R_OK) == 0 }
+    let certificates = tls.certificateFiles ?? [usual.certificate]
+    let keys = tls.keyFiles ?? [usual.key]
+    var settings = TLSSettings(
+      pairs: zip(certificates, keys).map { TLSSettings.Pair(certificateFile: $0, keyFile: $1) },
+      authorityFile: tls.authorityFile ?? usual.authority)
+    if let file = tls.revocationFile {
+      settings.revocationFile = file
+    } else if tls.certificateFiles == nil {
+      // With files of one's own there is no usual list.
+      settings.revocationFile = usual.revocation
+      settings.mayLackRevocationFile = true
+    }
+    settings.checksOwnCertificates = !tls.checksNoSanity
+    settings.refusesClients = !tls.verifiesNobody
+    settings.allowedNames = tls.allowedNames
+    settings.priority = tls.priority
+    settings.handshakeSeconds = Double(tls.handshakeSeconds)
+    settings.maxHandshakes = tls.maxHandshakes
+    return settings
+  }
+
+  /// What the TLS keys say together, as key and sentence.
+  var tlsContradictions: [(key: String, text: String)] {
+    guard listenTLS else { return [] }
+    var found: [(key: String, text: String)] = []
+    let given = [
+      ("cert_file", tls.certificateFiles != nil), ("key_file", tls.keyFiles != nil),
+      ("ca_file", tls.authorityFile != nil),
+    ]
+    let missing = given.filter { !$0.1 }.map(\.0)
+    if !missing.isEmpty, let set = given.first(where: \.1) {
+      found.append(
+        (
+          set.0,
+          "\(missing.joined(separator: " and ")) must be set as well: key_file, cert_file and ca_file "
+            + "go together"
+        ))
+    }
+    if let certificates = tls.certificateFiles, let keys = tls.keyFiles,
+      certificates.count != keys.count
+    {
+      found.append(
+        (
+          "cert_file",
+          "\(certificates.count) certificates and \(keys.count) keys: each certificate needs its own key"
+        ))
+    }
+    return found
+  }
+}

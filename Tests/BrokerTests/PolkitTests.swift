@@ -1,0 +1,148 @@
+// Asking polkit: what is asked, and what becomes of every answer, of a scripted one.
+import Glibc
+import Streams
+import Testing
+
+@testable import Broker
+
+@Suite("Asking polkit", .serialized)
+struct PolkitTests {
+  private let scratch: Scratch
+  private let reactor: Reactor
+  private let log = BrokerLog(threshold: .error) { _, _ in }
+  private let subject = PolkitSubject(pid: 4711, startTime: 1 << 40, uid: 1000)
+
+  init() throws {
+    scratch = try Scratch()
+    reactor = try Reactor()
+  }
+
+  /// Runs the loop until something is the case, for a while at most.
+  private func run(until holds: @escaping () -> Bool) {
+    var rounds = 0
+    var alarm: Alarm?
+    alarm = Alarm(on: reactor) { [reactor] in
+      rounds += 1
+      if holds() || rounds > 1000 { reactor.stop() } else { alarm?.start(seconds: 0.01) }
+    }
+    alarm?.start(seconds: 0.01)
+    reactor.run()
+    alarm = nil
+  }
+
+  private func verdict(_ answer: ScriptedAuthority.Answer) throws -> (
+    PolkitVerdict?, ScriptedAuthority
+  ) {
+    let authority = try ScriptedAuthority(at: scratch.path + "/bus", answer)
+    defer { authority.end() }
+    let polkit = PolkitAuthority(on: reactor, log: log)
+    var verdict: PolkitVerdict?
+    _ = polkit.check(subject, action: "org.libvirt.unix.manage") { verdict = $0 }
+    #expect(verdict == nil, "never before the check is in the asker's hands")
+    run { verdict != nil }
+    return (verdict, authority)
+  }
+
+  @Test(
+    "the question is the one libvirt asks: of the process, without details, with somebody to type")
+  func question() throws {
+    let (verdict, authority) = try verdict(.verdict(granted: true, challenge: false, details: [:]))
+    #expect(verdict == .granted)
+    var expected = ScriptedAuthority.Question()
+    expected.kind = "unix-process"
+    expected.subject = ["pid": 4711, "start-time": 1 << 40, "uid": 1000]
+    expected.action = "org.libvirt.unix.manage"
+    expected.flags = 1
+    expected.name = authority.questions.first?.name ?? ""
+    #expect(authority.questions == [expected])
+    #expect(!expected.name.isEmpty, "it can be cancelled")
+  }
+
+  @Test(
+    "every answer is told apart, and only one of them lets in",
+    arguments: [
+      (.verdict(granted: false, challenge: false, details: [:]), .denied),
+      (.verdict(granted: false, challenge: true, details: [:]), .nobodyToAsk),
+      (
+        .verdict(granted: false, challenge: true, details: ["polkit.dismissed": "true"]), .dismissed
+      ),
+      (
+        .verdict(
+          granted: false, challenge: false, details: ["x": "true", "polkit.dismissed": "true"]),
+        .dismissed
+      ),
+      (.verdict(granted: false, challenge: true, details: ["polkit.dismissed": ""]), .nobodyToAsk),
+      (.verdict(granted: true, challenge: false, details: ["polkit.dismissed": "x"]), .granted),
+      (.nonsense, .failed("an answer that cannot be read")),
+      (.error("org.test.No"), .failed("org.test.No: as the test wants it")),
+    ] as [(ScriptedAuthority.Answer, PolkitVerdict)])
+  func answers(answer: ScriptedAuthority.Answer, expected: PolkitVerdict) throws {
+    #expect(try verdict(answer).0 == expected)
+  }
+
+  @Test("what the client is told has libvirt's codes")
+  func errors() {
+    #expect(
+      PolkitVerdict.denied.error("a").message == "authentication failed: access denied by policy")
+    #expect(PolkitVerdict.nobodyToAsk.error("a").code == .authenticationUnavailable)
+    #expect(PolkitVerdict.dismissed.error("a").code == .authenticationCancelled)
+    #expect(PolkitVerdict.failed("secret").error("a").message?.contains("secret") == false)
+    for verdict in [PolkitVerdict.denied, .nobodyToAsk, .dismissed, .failed("")] {
+      #expect(verdict.error("a").domain == .polkit)
+    }
+  }
+
+  @Test("a bus that goes away fails what was asked there; the next question finds the new one")
+  func lost() throws {
+    let (verdict, _) = try verdict(.hangUp)
+    guard case .failed = verdict else {
+      Issue.record("\(String(describing: verdict))")
+      return
+    }
+    unlink(scratch.path + "/bus")
+    let polkit = PolkitAuthority(on: reactor, log: log)
+    var verdicts: [PolkitVerdict] = []
+    _ = polkit.check(subject, action: "a") { verdicts.append($0) }
+    run { verdicts.count == 1 }
+    guard case .failed = verdicts.first else {
+      Issue.record("there is no bus")
+      return
+    }
+    let authority = try ScriptedAuthority(
+      at: scratch.path + "/bus", .verdict(granted: true, challenge: false, details: [:]))
+    defer { authority.end() }
+    _ = polkit.check(subject, action: "a") { verdicts.append($0) }
+    run { verdicts.count == 2 }
+    #expect(verdicts.last == .granted)
+  }
+
+  @Test("who does not wait any more is not told, and polkit is told that")
+  func cancelled() throws {
+    let authority = try ScriptedAuthority(at: scratch.path + "/bus", .silence)
+    defer { authority.end() }
+    let polkit = PolkitAuthority(on: reactor, log: log)
+    let check = polkit.check(subject, action: "a") { _ in Issue.record("nobody is there") }
+    run { !authority.questions.isEmpty }
+    polkit.cancel(check)
+    run { !authority.cancellations.isEmpty }
+    #expect(authority.cancellations == authority.questions.map(\.name))
+  }
+
+  @Test("a hundred questions at a time get their own answers")
+  func many() throws {
+    let authority = try ScriptedAuthority(
+      at: scratch.path + "/bus", .verdict(granted: true, challenge: false, details: [:]))
+    defer { authority.end() }
+    let polkit = PolkitAuthority(on: reactor, log: log)
+    var told = Set<Int>()
+    for number in 0..<100 {
+      _ = polkit.check(subject, action: "a\(number)") { verdict in
+        #expect(verdict == .granted)
+        #expect(told.insert(number).inserted)
+      }
+    }
+    run { told.count == 100 }
+    #expect(told.count == 100)
+    #expect(Set(authority.questions.map(\.action)).count == 100)
+  }
+}

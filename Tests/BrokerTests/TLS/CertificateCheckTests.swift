@@ -1,0 +1,245 @@
+// What makes a certificate good or bad for a role: every check by itself, on plain values.
+import Testing
+
+@testable import Broker
+
+@Suite("Checks of a certificate")
+struct CertificateCheckTests {
+  private static let now: Int64 = 1_800_000_000  // 2027-01-15 08:00:00 UTC
+
+  struct Row: Sendable, CustomTestStringConvertible {
+    let name: String
+    let role: CertificateRole
+    let certificate: Certificate
+    let faults: [CertificateFault]
+    var testDescription: String { "\(role): \(name)" }
+
+    init(
+      _ role: CertificateRole, _ name: String, _ faults: [CertificateFault] = [],
+      _ change: (inout Certificate) -> Void
+    ) {
+      self.role = role
+      self.name = name
+      self.faults = faults
+      var certificate = Certificate(
+        subject: "CN=x", activation: now - 86_400, expiration: now + 86_400)
+      if role == .authority { certificate.basicConstraints = .authority }
+      change(&certificate)
+      self.certificate = certificate
+    }
+  }
+
+  private static func usage(
+    _ usage: Certificate.KeyUsage, critical: Bool
+  ) -> Certificate.Marked<Certificate.KeyUsage> { .init(usage, isCritical: critical) }
+
+  private static func purposes(
+    _ purposes: String..., critical: Bool
+  ) -> Certificate.Marked<[String]> { .init(purposes, isCritical: critical) }
+
+  private static let email = "1.3.6.1.5.5.7.3.4"
+
+  static let rows: [Row] =
+    [CertificateRole.server, .client, .authority].flatMap { role in
+      [
+        Row(role, "no extensions but what it needs") { _ in },
+        Row(role, "expires this second") { $0.expiration = now },
+        Row(role, "expired a second ago", [.refusal("has expired on 2027-01-15 07:59:59 UTC")]) {
+          $0.expiration = now - 1
+        },
+        Row(role, "valid from this second") { $0.activation = now },
+        Row(
+          role, "valid from the next second",
+          [.refusal("is not valid before 2027-01-15 08:00:01 UTC")]
+        ) { $0.activation = now + 1 },
+        Row(role, "every usage") {
+          $0.keyUsage = usage(
+            [.digitalSignature, .keyEncipherment, .certificateSigning], critical: true)
+        },
+      ]
+    }
+    + [CertificateRole.server, .client].flatMap { role in
+      let owner = role == .server ? "a server" : "a client"
+      let own = role == .server ? Certificate.Purpose.server : Certificate.Purpose.client
+      let other = role == .server ? Certificate.Purpose.client : Certificate.Purpose.server
+      let lack =
+        "extended key usage without the purpose TLS \(role == .server ? "server" : "client") (\(own))"
+      return [
+        Row(role, "basic constraints that say no authority") {
+          $0.basicConstraints = .notAuthority
+        },
+        Row(
+          role, "an authority's basic constraints",
+          [
+            .refusal(
+              "has basic constraints that make it a certificate authority, and is to be \(owner)'s")
+          ]
+        ) { $0.basicConstraints = .authority },
+        Row(role, "digital signature without key encipherment, critical") {
+          $0.keyUsage = usage(.digitalSignature, critical: true)
+        },
+        Row(
+          role, "key encipherment only, critical",
+          [.refusal("has a critical key usage without digital signature")]
+        ) { $0.keyUsage = usage(.keyEncipherment, critical: true) },
+        Row(
+          role, "key encipherment only, not critical",
+          [.warning("has a key usage without digital signature")]
+        ) { $0.keyUsage = usage(.keyEncipherment, critical: false) },
+        Row(
+          role, "certificate signing only, critical",
+          [.refusal("has a critical key usage without digital signature")]
+        ) { $0.keyUsage = usage(.certificateSigning, critical: true) },
+        Row(
+          role, "a usage of nothing, critical",
+          [.refusal("has a critical key usage without digital signature")]
+        ) { $0.keyUsage = usage([], critical: true) },
+        Row(role, "its purpose, critical") { $0.purposes = purposes(own, critical: true) },
+        Row(role, "its purpose, not critical") { $0.purposes = purposes(own, critical: false) },
+        Row(role, "both purposes, critical") {
+          $0.purposes = purposes(other, own, critical: true)
+        },
+        Row(role, "the other purpose, critical", [.refusal("has a critical \(lack)")]) {
+          $0.purposes = purposes(other, critical: true)
+        },
+        Row(role, "the other purpose, not critical", [.warning("has an \(lack)")]) {
+          $0.purposes = purposes(other, critical: false)
+        },
+        Row(role, "any purpose, critical: means neither", [.refusal("has a critical \(lack)")]) {
+          $0.purposes = purposes(Certificate.Purpose.any, critical: true)
+        },
+        Row(role, "any purpose, not critical: means neither", [.warning("has an \(lack)")]) {
+          $0.purposes = purposes(Certificate.Purpose.any, critical: false)
+        },
+        Row(role, "e-mail protection, critical: means both") {
+          $0.purposes = purposes(email, critical: true)
+        },
+        Row(role, "any and the other purpose, critical", [.refusal("has a critical \(lack)")]) {
+          $0.purposes = purposes(Certificate.Purpose.any, other, critical: true)
+        },
+        Row(
+          role, "everything wrong at once",
+          [
+            .refusal("has expired on 2027-01-15 07:59:59 UTC"),
+            .refusal(
+              "has basic constraints that make it a certificate authority, and is to be \(owner)'s"),
+            .refusal("has a critical key usage without digital signature"),
+            .refusal("has a critical \(lack)"),
+          ]
+        ) {
+          $0.expiration = now - 1
+          $0.basicConstraints = .authority
+          $0.keyUsage = usage(.certificateSigning, critical: true)
+          $0.purposes = purposes(other, critical: true)
+        },
+      ]
+    } + [
+      Row(
+        .authority, "no basic constraints",
+        [.refusal("has no basic constraints, which a certificate authority needs")]
+      ) { $0.basicConstraints = .missing },
+      Row(
+        .authority, "basic constraints that say no authority",
+        [.refusal("has basic constraints that say it is no certificate authority")]
+      ) { $0.basicConstraints = .notAuthority },
+      Row(
+        .authority, "digital signature only, critical",
+        [.refusal("has a critical key usage without certificate signing")]
+      ) { $0.keyUsage = usage(.digitalSignature, critical: true) },
+      Row(
+        .authority, "digital signature only, not critical",
+        [.warning("has a key usage without certificate signing")]
+      ) { $0.keyUsage = usage(.digitalSignature, critical: false) },
+      Row(.authority, "certificate signing, critical") {
+        $0.keyUsage = usage(.certificateSigning, critical: true)
+      },
+      Row(.authority, "a purpose, which is no concern of an authority's") {
+        $0.purposes = purposes(Certificate.Purpose.client, critical: true)
+      },
+    ]
+
+  @Test("each fault is found, and nothing else", arguments: rows)
+  func checked(row: Row) {
+    #expect(CertificateChecks.faults(of: row.certificate, as: row.role, at: Self.now) == row.faults)
+  }
+
+  @Test("dates are written as the calendar has them")
+  func dates() {
+    #expect(dateText(0) == "1970-01-01 00:00:00 UTC")
+    #expect(dateText(-1) == "1969-12-31 23:59:59 UTC")
+    #expect(dateText(951_782_400) == "2000-02-29 00:00:00 UTC")
+    #expect(dateText(1_709_210_096) == "2024-02-29 12:34:56 UTC")
+    #expect(dateText(4_102_444_799) == "2099-12-31 23:59:59 UTC")
+    #expect(dateText(253_402_300_799) == "9999-12-31 23:59:59 UTC")
+  }
+
+  @Test("days are whole ones, rounded down")
+  func days() {
+    #expect(CertificateChecks.days(until: 86_400, from: 0) == 1)
+    #expect(CertificateChecks.days(until: 86_399, from: 0) == 0)
+    #expect(CertificateChecks.days(until: 0, from: 0) == 0)
+    #expect(CertificateChecks.days(until: 0, from: 1) == -1)
+    #expect(CertificateChecks.days(until: 0, from: 86_400) == -1)
+    #expect(CertificateChecks.days(until: 0, from: 86_401) == -2)
+  }
+
+  @Test("an expiry is warned of once at 30, 14, 7 and 1 days, and once when it is over")
+  func reminders() {
+    var reminder = ExpiryReminder()
+    var said: [Int] = []
+    for days in stride(from: 40, through: -3, by: -1) {
+      for _ in 0..<24 where reminder.isDue(days: days) { said.append(days) }
+    }
+    #expect(said == [30, 14, 7, 1, -1])
+    var late = ExpiryReminder()
+    #expect(late.isDue(days: 5) && !late.isDue(days: 5) && late.isDue(days: 0))
+    // A renewed certificate starts anew.
+    #expect(!late.isDue(days: 365) && late.isDue(days: 29))
+  }
+}
+
+@Suite("Lists of names")
+struct NameListTests {
+  @Test(
+    "a pattern fits the whole name",
+    arguments: [
+      ("CN=a", "CN=a", true), ("CN=a", "CN=ab", false), ("CN=a", "XCN=a", false),
+      ("CN=a", "cn=a", false), ("*", "", true), ("*", "anything at all", true), ("", "", true),
+      ("", "a", false), ("?", "a", true), ("?", "", false), ("?", "ab", false), ("?", "ä", true),
+      ("a?c", "abc", true), ("a?c", "ac", false), ("a*c", "ac", true), ("a*c", "abbbc", true),
+      ("a*c", "abcd", false), ("*CN=b*", "O=x,CN=bob,C=y", true), ("*CN=b*", "O=x,CN=ann", false),
+      ("**a**", "a", true), ("*a*b*c*", "xxaxxbxxcxx", true), ("*a*b*c*", "xxaxxcxxbxx", false),
+      ("[a-z]", "b", false), ("[a-z]", "[a-z]", true), ("a\\*", "a*", false),
+      ("a\\*", "a\\b", true),
+      (
+        "C=GB,ST=London,L=London,O=Acme\\, Inc,CN=*", "C=GB,ST=London,L=London,O=Acme\\, Inc,CN=c1",
+        true
+      ),
+      ("*.example.com", "a.b.example.com", true), ("a*?", "a", false), ("a*?", "ab", true),
+    ])
+  func fits(pattern: String, name: String, expected: Bool) {
+    #expect(NameList.matches(pattern, name) == expected)
+  }
+
+  @Test("one pattern of many is enough, and none of none")
+  func list() {
+    #expect(NameList(["CN=a", "CN=b*"]).admits("CN=bob"))
+    #expect(!NameList(["CN=a", "CN=b*"]).admits("CN=c"))
+    #expect(!NameList([]).admits("CN=a"))
+    #expect(CertificateChecks.name("CN=a", in: nil) == [])
+    #expect(
+      CertificateChecks.name("CN=a", in: NameList([])) == [
+        .refusal("cannot come in: tls_allowed_dn_list is empty, which admits nobody")
+      ])
+    #expect(
+      CertificateChecks.name("CN=a", in: NameList(["CN=b"])) == [
+        .refusal("has a distinguished name that no entry of tls_allowed_dn_list matches")
+      ])
+  }
+
+  @Test("a pattern of many stars takes no more than a moment")
+  func hostile() {
+    let pattern = String(repeating: "*a", count: 2000) + "b"
+    #expect(!NameList.matches(pattern, String(repeating: "a", count: 5000)))
+  }
+}

@@ -1,0 +1,355 @@
+// The broker's own certificates at start and at reload: which sets of files are taken, and why not the others.
+import Certificates
+import Foundation
+import Testing
+
+@testable import Broker
+
+@Suite("The broker's own certificates")
+struct OwnCertificateTests {
+  /// One set of files: what differs from a good one, and what is said of it. DIR stands for its directory.
+  struct Row: Sendable, CustomTestStringConvertible {
+    let name: String
+    let refusals: [String]
+    let warnings: [String]
+    let make: @Sendable (Authority) throws -> TLSSettings
+    var testDescription: String { name }
+
+    init(
+      _ name: String, refusals: [String] = [], warnings: [String] = [],
+      _ make: @escaping @Sendable (Authority) throws -> TLSSettings
+    ) {
+      self.name = name
+      self.refusals = refusals
+      self.warnings = warnings
+      self.make = make
+    }
+  }
+
+  private static let own = "DIR/servercert.pem: the certificate 'CN=localhost'"
+  private static let lost = "DIR/servercert.pem does not lead to an authority in DIR/cacert.pem: "
+
+  static let rows: [Row] = [
+    Row("libvirt's guide") { try $0.serve() },
+    Row("RSA") { try $0.serve(.server().with { $0.key = .rsa }) },
+    Row("Ed25519") { try $0.serve(.server().with { $0.key = .ed25519 }) },
+    Row("digital signature only, critical") {
+      try $0.serve(.server().with { $0.usage = 128 })
+    },
+    Row("no extensions") { try $0.serve(CertificateWish("CN=localhost")) },
+    Row(
+      "expired",
+      refusals: ["\(own) has expired on", "\(lost)it or one of its issuers has expired"]
+    ) { try $0.serve(.server().with { $0.validUntil = -60 }) },
+    Row(
+      "not yet valid",
+      refusals: ["\(own) is not valid before", "\(lost)it or one of its issuers is not valid yet"]
+    ) { try $0.serve(.server().with { $0.validFrom = 3600 }) },
+    Row(
+      "an authority's certificate",
+      refusals: [
+        "\(own) has basic constraints that make it a certificate authority, and is to be a server's"
+      ]
+    ) { try $0.serve(.server().with { $0.constraints = .authority }) },
+    Row(
+      "wrong key usage, critical",
+      refusals: ["\(own) has a critical key usage without digital signature"]
+    ) { try $0.serve(.server().with { $0.usage = 32 }) },
+    Row(
+      "wrong key usage, not critical",
+      warnings: ["\(own) has a key usage without digital signature"]
+    ) { try $0.serve(.server().with { ($0.usage, $0.usageIsCritical) = (32, false) }) },
+    Row(
+      "a client's purpose, critical",
+      refusals: [
+        "\(own) has a critical extended key usage without the purpose TLS server (1.3.6.1.5.5.7.3.1)"
+      ]
+    ) {
+      try $0.serve(
+        .server().with {
+          ($0.purposes, $0.purposesAreCritical) = ([CertificateWish.clientPurpose], true)
+        })
+    },
+    Row(
+      "a client's purpose, not critical",
+      warnings: [
+        "\(own) has an extended key usage without the purpose TLS server (1.3.6.1.5.5.7.3.1)"
+      ]
+    ) { try $0.serve(.server().with { $0.purposes = [CertificateWish.clientPurpose] }) },
+    Row(
+      "any purpose, critical",
+      refusals: [
+        "\(own) has a critical extended key usage without the purpose TLS server (1.3.6.1.5.5.7.3.1)"
+      ]
+    ) {
+      try $0.serve(
+        .server().with {
+          ($0.purposes, $0.purposesAreCritical) = ([CertificateWish.anyPurpose], true)
+        })
+    },
+    Row("e-mail protection, critical") {
+      try $0.serve(
+        .server().with {
+          ($0.purposes, $0.purposesAreCritical) = ([CertificateWish.emailPurpose], true)
+        })
+    },
+    Row("another authority's", refusals: ["\(lost)its issuer is not known"]) {
+      try $0.serve(from: MadeCertificate(.authority("CN=Other CA")))
+    },
+    Row(
+      "an authority of the same name and another key",
+      refusals: ["\(lost)"]
+    ) { try $0.serve(from: MadeCertificate(.authority("CN=Test CA"))) },
+    Row("self-signed", refusals: ["\(lost)its issuer is not known"]) {
+      try $0.serve(MadeCertificate(.server()))
+    },
+    Row("an intermediate authority that comes along") {
+      let middle = try MadeCertificate(.authority("CN=Middle"), from: $0.root)
+      return try $0.serve(from: middle, chain: [middle])
+    },
+    Row(
+      "an intermediate authority that does not come along",
+      refusals: ["\(lost)its issuer is not known"]
+    ) { try $0.serve(from: MadeCertificate(.authority("CN=Middle"), from: $0.root)) },
+    Row(
+      "an intermediate that is no authority",
+      refusals: ["\(lost)its issuer is no certificate authority"]
+    ) {
+      let middle = try MadeCertificate(.server("CN=Middle"), from: $0.root)
+      return try $0.serve(from: middle, chain: [middle])
+    },
+    Row("an unknown critical extension", refusals: ["\(lost)it has an unknown critical extension"])
+    {
+      try $0.serve(.server().with { $0.hasUnknownCriticalExtension = true })
+    },
+    Row(
+      "an expired authority",
+      refusals: [
+        "\(lost)it or one of its issuers has expired",
+        "DIR/cacert.pem: the certificate 'CN=Old' has expired on",
+      ]
+    ) {
+      let old = try MadeCertificate(.authority("CN=Old").with { $0.validUntil = -60 })
+      try $0.write("cacert.pem", old.pem)
+      return try $0.serve(from: old)
+    },
+    Row(
+      "an authority that is not valid yet",
+      refusals: [
+        "\(lost)it or one of its issuers is not valid yet",
+        "DIR/cacert.pem: the certificate 'CN=New' is not valid before",
+      ]
+    ) {
+      let new = try MadeCertificate(.authority("CN=New").with { $0.validFrom = 3600 })
+      try $0.write("cacert.pem", new.pem)
+      return try $0.serve(from: new)
+    },
+    Row(
+      "an authority without basic constraints",
+      refusals: ["DIR/cacert.pem: the certificate 'CN=Bare' has no basic constraints"]
+    ) {
+      let bare = try MadeCertificate(CertificateWish("CN=Bare"))
+      try $0.write("cacert.pem", $0.root.pem + bare.pem)
+      return try $0.serve()
+    },
+    Row(
+      "an authority that says it is none",
+      refusals: [
+        "DIR/cacert.pem: the certificate 'CN=Leaf' has basic constraints that say it is no "
+          + "certificate authority"
+      ]
+    ) {
+      let leaf = try MadeCertificate(CertificateWish("CN=Leaf").with { $0.constraints = .leaf })
+      try $0.write("cacert.pem", $0.root.pem + leaf.pem)
+      return try $0.serve()
+    },
+    Row(
+      "an authority that must not sign, critical",
+      refusals: [
+        "DIR/cacert.pem: the certificate 'CN=Mute' has a critical key usage without certificate signing"
+      ]
+    ) {
+      let mute = try MadeCertificate(.authority("CN=Mute").with { $0.usage = 128 })
+      try $0.write("cacert.pem", $0.root.pem + mute.pem)
+      return try $0.serve()
+    },
+    Row(
+      "an authority that should not sign, not critical",
+      warnings: [
+        "DIR/cacert.pem: the certificate 'CN=Mute' has a key usage without certificate signing"
+      ]
+    ) {
+      let mute = try MadeCertificate(
+        .authority("CN=Mute").with { ($0.usage, $0.usageIsCritical) = (128, false) })
+      try $0.write("cacert.pem", $0.root.pem + mute.pem)
+      return try $0.serve()
+    },
+    Row("two authorities, of which the second signed") {
+      let other = try MadeCertificate(.authority("CN=Other CA"))
+      try $0.write("cacert.pem", $0.root.pem + other.pem)
+      return try $0.serve(from: other)
+    },
+    Row("no certificate file", refusals: ["DIR/servercert.pem cannot be opened: No such file"]) {
+      let settings = try $0.serve()
+      unlink("\($0.scratch.path)/servercert.pem")
+      return settings
+    },
+    Row("no key file", refusals: ["DIR/serverkey.pem cannot be opened: No such file"]) {
+      let settings = try $0.serve()
+      unlink("\($0.scratch.path)/serverkey.pem")
+      return settings
+    },
+    Row("no authority file", refusals: ["DIR/cacert.pem cannot be opened: No such file"]) {
+      let settings = try $0.serve()
+      unlink("\($0.scratch.path)/cacert.pem")
+      return settings
+    },
+    Row("a directory for a certificate", refusals: ["DIR/ is not a regular file"]) {
+      var settings = try $0.serve()
+      settings.pairs[0].certificateFile = "\($0.scratch.path)/"
+      return settings
+    },
+    Row(
+      "text for a certificate",
+      refusals: ["DIR/servercert.pem holds no certificate that can be read"]
+    ) {
+      let settings = try $0.serve()
+      try $0.write("servercert.pem", "no certificate\n")
+      return settings
+    },
+    Row(
+      "an empty authority file",
+      refusals: ["DIR/cacert.pem holds no certificate that can be read"]
+    ) {
+      let settings = try $0.serve()
+      try $0.write("cacert.pem", "")
+      return settings
+    },
+    Row("a certificate file of 65 KiB", refusals: ["DIR/servercert.pem is larger than 64 KiB"]) {
+      let settings = try $0.serve()
+      try $0.write("servercert.pem", String(repeating: "#", count: 65 << 10))
+      return settings
+    },
+    Row(
+      "another certificate's key",
+      refusals: [
+        "the key in DIR/serverkey.pem does not belong to the certificate in DIR/servercert.pem"
+      ]
+    ) {
+      let settings = try $0.serve()
+      try $0.write("serverkey.pem", MadeCertificate(.server(), from: $0.root).keyPEM)
+      return settings
+    },
+    Row("text for a key", refusals: ["the key in DIR/serverkey.pem with the certificate in"]) {
+      let settings = try $0.serve()
+      try $0.write("serverkey.pem", "no key\n")
+      return settings
+    },
+    Row("a revocation list") {
+      var settings = try $0.serve()
+      settings.revocationFile = try $0.write("crl.pem", $0.root.revocationList([]))
+      return settings
+    },
+    Row(
+      "a revocation list that is asked for and missing",
+      refusals: ["DIR/crl.pem cannot be opened: No such file"]
+    ) {
+      var settings = try $0.serve()
+      settings.revocationFile = "\($0.scratch.path)/crl.pem"
+      return settings
+    },
+    Row("the usual revocation list, which is not there") {
+      var settings = try $0.serve()
+      settings.revocationFile = "\($0.scratch.path)/crl.pem"
+      settings.mayLackRevocationFile = true
+      return settings
+    },
+    Row(
+      "text for a revocation list",
+      refusals: ["DIR/crl.pem holds no revocation list that can be read"]
+    ) {
+      var settings = try $0.serve()
+      settings.revocationFile = try $0.write("crl.pem", "nothing\n")
+      return settings
+    },
+    Row(
+      "a revocation list that should have been renewed",
+      warnings: ["DIR/crl.pem: the revocation list should have been renewed by"]
+    ) {
+      var settings = try $0.serve()
+      settings.revocationFile = try $0.write(
+        "crl.pem", $0.root.revocationList([], validUntil: -60))
+      return settings
+    },
+    Row(
+      "a key for everybody to read",
+      warnings: ["DIR/serverkey.pem can be read by everybody: chmod o-rwx DIR/serverkey.pem"]
+    ) {
+      let settings = try $0.serve()
+      chmod("\($0.scratch.path)/serverkey.pem", 0o644)
+      return settings
+    },
+    Row("an expired certificate without the checks") {
+      var settings = try $0.serve(.server().with { $0.validUntil = -60 })
+      settings.checksOwnCertificates = false
+      return settings
+    },
+    Row("an invalid priority", refusals: ["tls_priority 'NORMAL:+NONSENSE' at '+NONSENSE'"]) {
+      var settings = try $0.serve()
+      settings.priority = "NORMAL:+NONSENSE"
+      return settings
+    },
+    Row(
+      "a priority of nothing but old versions",
+      refusals: ["'NORMAL:-VERS-ALL:+VERS-TLS1.1' leaves neither TLS 1.2 nor TLS 1.3"]
+    ) {
+      var settings = try $0.serve()
+      settings.priority = "NORMAL:-VERS-ALL:+VERS-TLS1.1"
+      return settings
+    },
+  ]
+
+  @Test("a set of files is used or refused, with the reasons", arguments: rows)
+  func loaded(row: Row) throws {
+    let authority = try Authority()
+    func expand(_ text: String) -> String {
+      text.replacing("DIR", with: authority.scratch.path)
+    }
+    let settings = try row.make(authority)
+    let now = Int64(Date().timeIntervalSince1970)
+    var refusals: [String] = []
+    var warnings: [String] = []
+    do {
+      warnings = try TLSCredentials(settings, at: now).warnings
+    } catch {
+      refusals = error.reasons
+    }
+    #expect(refusals.count == row.refusals.count, "\(refusals)")
+    for (said, expected) in zip(refusals, row.refusals) {
+      #expect(said.contains(expand(expected)), "\(said)")
+    }
+    #expect(warnings.count == row.warnings.count, "\(warnings)")
+    for (said, expected) in zip(warnings, row.warnings) {
+      #expect(said.contains(expand(expected)), "\(said)")
+    }
+  }
+
+  @Test(
+    "whatever the priority says, nothing older than TLS 1.2 is spoken",
+    arguments: ["NORMAL:+VERS-TLS1.0:+VERS-TLS1.1", "LEGACY", "NORMAL:+VERS-ALL", nil])
+  func versions(priority: String?) throws { _ = try TLSPriority(priority) }
+
+  @Test("AES-GCM comes first where the processor does AES, ChaCha20 elsewhere")
+  func ciphers() {
+    #expect(TLSPriority.hasAES(cpuinfo: "processor : 0\nflags\t\t: fpu aes pclmulqdq avx\n"))
+    #expect(!TLSPriority.hasAES(cpuinfo: "processor : 0\nflags\t\t: fpu pclmulqdq avx\n"))
+    #expect(TLSPriority.hasAES(cpuinfo: "Features : fp asimd aes pmull sha1\n"))
+    #expect(!TLSPriority.hasAES(cpuinfo: ""))
+    let (with, without) = (TLSPriority.usual(hasAES: true), TLSPriority.usual(hasAES: false))
+    func place(_ cipher: String, _ text: String) -> String.Index? {
+      text.range(of: cipher)?.lowerBound
+    }
+    #expect(place("+AES-256-GCM", with)! < place("+CHACHA20", with)!)
+    #expect(place("+AES-256-GCM", without)! > place("+CHACHA20", without)!)
+  }
+}

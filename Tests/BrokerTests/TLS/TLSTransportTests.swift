@@ -1,0 +1,296 @@
+// Bytes through TLS: every one arrives once and in order, whatever the sockets and the other end do.
+import CGnuTLS
+import Certificates
+import Foundation
+import Streams
+import Testing
+
+@testable import Broker
+
+@Suite("TLS sessions")
+struct TLSTransportTests {
+  private let authority: Authority
+  private let credentials: TLSCredentials
+  private let identity: ClientIdentity
+
+  init() throws {
+    authority = try Authority()
+    credentials = try TLSCredentials(
+      authority.serve(), at: Int64(Date().timeIntervalSince1970))
+    identity = try ClientIdentity(MadeCertificate(.client("CN=c1"), from: authority.root))
+  }
+
+  private static func bytes(_ count: Int, seed: Int = 0) -> [UInt8] {
+    (0..<count).map { UInt8(truncatingIfNeeded: ($0 &+ seed) &* 31 ^ ($0 >> 9)) }
+  }
+
+  /// The priorities whose records differ: versions and kinds of ciphers.
+  static let priorities = [
+    "NORMAL:-CIPHER-ALL:+AES-256-GCM", "NORMAL:-CIPHER-ALL:+AES-128-GCM",
+    "NORMAL:-CIPHER-ALL:+CHACHA20-POLY1305", "NORMAL:-CIPHER-ALL:+AES-128-CCM",
+    "NORMAL:-VERS-TLS1.3:-CIPHER-ALL:+AES-256-GCM",
+    "NORMAL:-VERS-TLS1.3:-CIPHER-ALL:+CHACHA20-POLY1305",
+    "NORMAL:-VERS-TLS1.3:-CIPHER-ALL:+AES-128-CBC",
+  ]
+
+  private func identity(_ priority: String) -> ClientIdentity {
+    var identity = identity
+    identity.priority = priority
+    return identity
+  }
+
+  /// Sends all of it in runs of odd sizes, as an outlet would: what was not told to have moved comes again.
+  private func send(_ bytes: [UInt8], over transport: TLSTransport, _ ends: Ends) throws {
+    var bytes = bytes
+    var sent = 0
+    try bytes.withUnsafeMutableBytes { bytes in
+      let base = try #require(bytes.baseAddress)
+      while sent < bytes.count {
+        let outcome = withUnsafeTemporaryAllocation(of: Run.self, capacity: 8) { runs in
+          var place = sent
+          var used = 0
+          for size in [1, 28, 5000, 70_000, 3, 16_384, 300_000, 40] where place < bytes.count {
+            let count = min(size, bytes.count - place)
+            runs[used] = Run(base: base + place, count: count)
+            used += 1
+            place += count
+          }
+          return transport.send(UnsafeBufferPointer(rebasing: runs[0..<used]))
+        }
+        switch outcome {
+        case .moved(let count): sent += count
+        case .blocked(let on): try ends.wait(for: on)
+        default: throw Trouble(what: "sending: \(outcome)")
+        }
+      }
+    }
+  }
+
+  /// Receives so many bytes into rooms of odd sizes, waiting only when nothing is held back.
+  private func receive(_ count: Int, over transport: TLSTransport, _ ends: Ends) throws -> [UInt8] {
+    var bytes = [UInt8](repeating: 0, count: count)
+    var got = 0
+    var turn = 0
+    try bytes.withUnsafeMutableBytes { bytes in
+      let base = try #require(bytes.baseAddress)
+      while got < count {
+        let size = [1, 100, 5000, 70_000, 16_384, 17][turn % 6]
+        turn += 1
+        let first = min(size, count - got)
+        let second = min(33, count - got - first)
+        var descriptor: Int32 = -1
+        let outcome = withUnsafeTemporaryAllocation(of: Run.self, capacity: 2) { rooms in
+          rooms[0] = Run(base: base + got, count: first)
+          rooms[1] = Run(base: base + got + first, count: second)
+          return transport.receive(
+            into: UnsafeBufferPointer(rebasing: rooms[0..<(second > 0 ? 2 : 1)]),
+            descriptor: &descriptor)
+        }
+        switch outcome {
+        case .moved(let count): got += count
+        case .blocked(let on):
+          #expect(!transport.holdsBytes, "what is held must be given")
+          try ends.wait(for: on)
+        default: throw Trouble(what: "receiving: \(outcome) \(transport.trouble ?? "")")
+        }
+      }
+    }
+    return bytes
+  }
+
+  @Test("bytes arrive in both directions", arguments: priorities, [4096, 1 << 20])
+  func bothWays(priority: String, sendBuffer: Int32) throws {
+    let ends = try Ends(credentials, sendBuffer: sendBuffer)
+    let (up, down) = (Self.bytes(3 << 20), Self.bytes(3 << 20, seed: 7))
+    let client = ends.client(identity(priority)) { session in
+      try session.send(up)
+      let got = try session.receiveAll(down.count)
+      guard got == down else { throw Trouble(what: "the download differs") }
+      try session.send([1])
+      session.close()
+    }
+    #expect(try ends.shake() == .done)
+    let transport = ends.transport
+    #expect(try receive(up.count, over: transport, ends) == up)
+    try send(down, over: transport, ends)
+    #expect(try receive(1, over: transport, ends) == [1])
+    try client.join()
+    if !transport.holdsBytes { try ends.wait(for: .read) }
+    #expect(outcome(of: transport) == .end)
+  }
+
+  private func outcome(of transport: TLSTransport) -> Outcome {
+    var descriptor: Int32 = -1
+    return withUnsafeTemporaryAllocation(byteCount: 64, alignment: 8) { room in
+      withUnsafeTemporaryAllocation(of: Run.self, capacity: 1) { rooms in
+        rooms[0] = Run(base: room.baseAddress, count: room.count)
+        return transport.receive(into: UnsafeBufferPointer(rooms), descriptor: &descriptor)
+      }
+    }
+  }
+
+  @Test(
+    "new keys change nothing for the data",
+    arguments: [
+      "NORMAL:-CIPHER-ALL:+AES-256-GCM", "NORMAL:-CIPHER-ALL:+AES-128-GCM",
+      "NORMAL:-CIPHER-ALL:+CHACHA20-POLY1305", "NORMAL:-CIPHER-ALL:+AES-128-CCM",
+    ], [false, true])
+  func newKeys(priority: String, both: Bool) throws {
+    let ends = try Ends(credentials)
+    let (up, down) = (Self.bytes(200_000), Self.bytes(100_000, seed: 3))
+    let client = ends.client(identity(priority)) { session in
+      for _ in 0..<5 {
+        try session.send(up)
+        try session.updateKeys(both: both)
+        try session.send(up)
+        guard try session.receiveAll(down.count) == down else {
+          throw Trouble(what: "the download differs")
+        }
+      }
+    }
+    #expect(try ends.shake() == .done)
+    let transport = ends.transport
+    for _ in 0..<5 {
+      #expect(try receive(2 * up.count, over: transport, ends) == up + up)
+      try send(down, over: transport, ends)
+    }
+    try client.join()
+  }
+
+  @Test(
+    "keys that have been used often enough are changed while data go on",
+    arguments: ["NORMAL:-CIPHER-ALL:+AES-256-GCM", "NORMAL:-CIPHER-ALL:+CHACHA20-POLY1305"])
+  func wornOut(priority: String) throws {
+    let ends = try Ends(credentials)
+    let down = Self.bytes(3 << 20)
+    let client = ends.client(identity(priority)) { session in
+      guard try session.receiveAll(down.count) == down else {
+        throw Trouble(what: "the download differs")
+      }
+    }
+    #expect(try ends.shake() == .done)
+    let transport = ends.transport
+    ends.server.mostRecords = 100
+    try send(down, over: transport, ends)
+    try client.join()
+    // Counted anew after each change; 3 MiB are far more records than that.
+    let sequence = try #require(ends.server.writing).sequence
+    #expect(sequence > 0 && sequence <= 100)
+  }
+
+  @Test("the ciphers of choice are the session's own, others are GnuTLS's", arguments: priorities)
+  func owner(priority: String) throws {
+    let ends = try Ends(credentials)
+    let client = ends.client(identity(priority)) { _ in }
+    #expect(try ends.shake() == .done)
+    try client.join()
+    _ = ends.transport
+    #expect(
+      (ends.server.reading != nil) == !(priority.hasSuffix("CCM") || priority.hasSuffix("CBC")))
+  }
+
+  @Test("a client of TLS 1.2 that wants a new handshake is told no, and its session ends")
+  func renegotiation() throws {
+    let ends = try Ends(credentials)
+    let client = ends.client(identity("NORMAL:-VERS-TLS1.3")) { session in
+      try session.send([1, 2, 3])
+      guard gnutls_handshake(session.session) == GNUTLS_E_FATAL_ALERT_RECEIVED,
+        gnutls_alert_get(session.session) == GNUTLS_A_NO_RENEGOTIATION
+      else { throw Trouble(what: "no alert came") }
+    }
+    #expect(try ends.shake() == .done)
+    let transport = ends.transport
+    #expect(try receive(3, over: transport, ends) == [1, 2, 3])
+    if !transport.holdsBytes { try ends.wait(for: .read) }
+    #expect(outcome(of: transport) == .failed(EPROTO))
+    #expect(transport.trouble == "the client wanted a new TLS handshake, which is not done")
+    try client.join()
+  }
+
+  @Test("a byte changed on the way ends the session, with the reason", arguments: priorities)
+  func tampered(priority: String) throws {
+    let ends = try Ends(credentials)
+    let client = ends.client(identity(priority)) { _ in }
+    #expect(try ends.shake() == .done)
+    try client.join()
+    // A record of application data that nobody encrypted.
+    let forged: [UInt8] = [23, 3, 3, 0, 64] + [UInt8](repeating: 9, count: 64)
+    #expect(Glibc.send(ends.far, forged, forged.count, 0) == forged.count)
+    let transport = ends.transport
+    #expect(outcome(of: transport) == .failed(EPROTO))
+    #expect(transport.trouble?.isEmpty == false, "\(transport.trouble ?? "nothing")")
+  }
+
+  @Test("a session with nothing under way holds no buffer")
+  func idle() throws {
+    let ends = try Ends(credentials)
+    let data = Self.bytes(40_000)
+    let client = ends.client(identity) { session in
+      try session.send(data)
+      _ = try session.receiveAll(data.count)
+    }
+    #expect(try ends.shake() == .done)
+    let transport = ends.transport
+    _ = try receive(data.count, over: transport, ends)
+    try send(data, over: transport, ends)
+    try client.join()
+    #expect(!ends.server.holdsBuffers)
+  }
+
+  @Test("a handshake that is cut at any byte fails with a reason, and never before its end")
+  func cut() throws {
+    // What an honest client sends, recorded at the socket.
+    let authority = authority
+    let recorded = try Recording.of(identity, to: credentials)
+    #expect(recorded.count > 200)
+    _ = authority
+    for length in stride(from: 0, to: recorded.count, by: 7) {
+      let ends = try Ends(credentials)
+      #expect(Glibc.send(ends.far, recorded, length, Int32(MSG_NOSIGNAL)) == length)
+      let step = ends.server.handshake()
+      guard case .blocked = step else {
+        // The recorded answers are to another session's questions, so the end cannot be reached.
+        if case .failed = step { continue }
+        Issue.record("\(length) bytes of another handshake were enough")
+        continue
+      }
+      shutdown(ends.far, Int32(SHUT_WR))
+      #expect(
+        ends.server.handshake()
+          == .failed("it closed the connection in the middle of the handshake"))
+    }
+  }
+}
+
+/// The bytes a client sends in a handshake.
+private enum Recording {
+  static func of(_ identity: ClientIdentity, to credentials: TLSCredentials) throws -> [UInt8] {
+    let ends = try Ends(credentials)
+    var pair: [Int32] = [-1, -1]
+    guard socketpair(AF_UNIX, Int32(SOCK_STREAM.rawValue), 0, &pair) == 0 else {
+      throw Trouble(what: "socketpair: \(errno)")
+    }
+    let (near, far) = (pair[0], pair[1])
+    defer { close(near) }
+    let done = DispatchSemaphore(value: 0)
+    Thread {
+      if let session = try? TLSClient(far, as: identity) { try? session.handshake() }
+      close(far)
+      done.signal()
+    }.start()
+    var recorded: [UInt8] = []
+    var buffer = [UInt8](repeating: 0, count: 1 << 16)
+    while true {
+      let count = read(near, &buffer, buffer.count)
+      guard count > 0 else { break }
+      recorded += buffer[..<count]
+      guard write(ends.far, buffer, count) == count else { break }
+      if ends.server.handshake() == .done { break }
+      let answer = recv(ends.far, &buffer, buffer.count, Int32(MSG_DONTWAIT))
+      if answer > 0 { _ = write(near, buffer, answer) }
+    }
+    shutdown(near, Int32(SHUT_RDWR))
+    done.wait()
+    return recorded
+  }
+}

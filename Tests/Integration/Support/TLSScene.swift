@@ -1,0 +1,94 @@
+// A broker with a TLS port, and the certificates around it.
+import Certificates
+import Foundation
+import Testing
+
+/// Certificates in a directory as libvirt's clients expect them, and the broker's beside them.
+final class CertificateDirectory: Sendable {
+  let directory: String
+  let root: MadeCertificate
+
+  init() throws {
+    directory = try Scratch.directory("pki")
+    root = try MadeCertificate(.authority("CN=Test CA"))
+    try write("cacert.pem", root.pem)
+    try serve(.server())
+    try show(.client("CN=client1,O=Acme"))
+  }
+
+  func path(_ name: String) -> String { "\(directory)/\(name)" }
+
+  /// Replaces a file as a careful program does: never half written.
+  func write(_ name: String, _ text: String) throws {
+    try text.write(toFile: path(name), atomically: true, encoding: .utf8)
+    guard chmod(path(name), 0o600) == 0 else { throw Trouble("chmod: \(errnoText())") }
+  }
+
+  /// The broker's certificate from now on.
+  @discardableResult
+  func serve(_ wish: CertificateWish, from issuer: MadeCertificate? = nil) throws
+    -> MadeCertificate
+  {
+    let certificate = try MadeCertificate(wish, from: issuer ?? root)
+    try write("serverkey.pem", certificate.keyPEM)
+    try write("servercert.pem", certificate.pem)
+    return certificate
+  }
+
+  /// What virsh shows from now on.
+  @discardableResult
+  func show(_ wish: CertificateWish, from issuer: MadeCertificate? = nil) throws
+    -> MadeCertificate
+  {
+    let certificate = try MadeCertificate(wish, from: issuer ?? root)
+    try write("clientkey.pem", certificate.keyPEM)
+    try write("clientcert.pem", certificate.pem)
+    return certificate
+  }
+
+  func identity(_ name: String = "CN=client1,O=Acme") throws -> ClientIdentity {
+    try ClientIdentity(MadeCertificate(.client(name), from: root))
+  }
+
+  /// The configuration's lines.
+  func settings(port: Int) -> [String] {
+    [
+      "listen_tls = 1", "tls_port = \"\(port)\"",
+      "cert_file = \"\(path("servercert.pem"))\"", "key_file = \"\(path("serverkey.pem"))\"",
+      "ca_file = \"\(path("cacert.pem"))\"",
+    ]
+  }
+}
+
+/// A broker with TLS in front of some daemons.
+final class TLSBroker: Sendable {
+  let broker: BrokerProcess
+  let certificates: CertificateDirectory
+  let port: Int
+
+  init(
+    backends: String, settings: [String] = [], certificates: CertificateDirectory? = nil
+  ) async throws {
+    let certificates = try certificates ?? CertificateDirectory()
+    port = try BrokerProcess.freePort()
+    self.certificates = certificates
+    broker = try await BrokerProcess.start(
+      backends: backends, settings: certificates.settings(port: port) + settings)
+  }
+
+  /// As virsh is told.
+  var uri: String { "qemu+tls://localhost:\(port)/system?pkipath=\(certificates.directory)" }
+
+  /// A client with a socket of its own, after the handshake and the byte that confirms it.
+  func client(_ identity: ClientIdentity) throws -> (RawClient, TLSClient) {
+    let socket = try RawClient(tcp: port)
+    _ = fcntl(socket.descriptor, F_SETFL, 0)
+    let session = try TLSClient(socket.descriptor, as: identity)
+    try session.handshake()
+    let byte = try session.receive(1)
+    guard byte == [1] else { throw Trouble("the confirmation was \(byte)") }
+    return (socket, session)
+  }
+
+  func logged(_ text: String) -> Bool { eventually { broker.log.contains(text) } }
+}

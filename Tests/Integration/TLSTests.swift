@@ -1,0 +1,393 @@
+// TLS with real clients: who comes in, who does not, and who must not notice the others.
+import Certificates
+import Foundation
+import Streams
+import Testing
+
+@Suite("TLS with virsh", Lab.isPossible, .inTurn)
+struct TLSVirshTests {
+  @Test("calls, and a volume up and down; the log and the daemon know the client's name")
+  func virsh() async throws {
+    let lab = try await Lab.shared(.mono)
+    let tls = try await TLSBroker(backends: lab.sockets)
+    try await virshOutput(tls.uri, "list", "--all")
+    #expect(tls.broker.log.contains(", TLS, O=Acme,CN=client1) connected"))
+    let volumes = try await lab.pool("tls")
+    let file = try Scratch.directory("tls") + "/file"
+    try await Command("sh", "-c", "head -c 50000001 /dev/urandom > \(file)").output()
+    try await virshOutput(tls.uri, "vol-create-as", "tls", "v", "50000001b")
+    try await virshOutput(tls.uri, "vol-upload", "v", file, "--pool", "tls")
+    try await virshOutput(tls.uri, "vol-download", "v", file + ".back", "--pool", "tls")
+    for copy in [volumes + "/v", file + ".back"] {
+      try await Command("cmp", file, copy).output()
+    }
+    try await virshOutput(tls.uri, "vol-delete", "v", "--pool", "tls")
+    try await tls.broker.stop()
+  }
+
+  @Test("virsh that is refused says that its certificate was, and the log says why")
+  func refused() async throws {
+    let lab = try await Lab.shared(.mono)
+    let tls = try await TLSBroker(
+      backends: lab.sockets, settings: ["tls_allowed_dn_list = [ \"O=Acme,CN=client[12]\" ]"])
+    let result = try await IntegrationTests.virsh(tls.uri, ["list"])
+    #expect(result.status == 1)
+    #expect(result.errors.contains("verification"), "\(result.errors)")
+    #expect(
+      tls.logged(
+        "refused over TLS: its certificate 'O=Acme,CN=client1' has a distinguished name that no entry "
+          + "of tls_allowed_dn_list matches"))
+    try await tls.broker.stop()
+  }
+}
+
+@Suite("TLS")
+struct TLSTests {
+  /// One who may not come in, and what the log says of it.
+  struct Refusal: Sendable, CustomTestStringConvertible {
+    let name: String
+    let settings: [String]
+    let reason: String
+    let identity: @Sendable (CertificateDirectory) throws -> ClientIdentity
+    var testDescription: String { name }
+
+    init(
+      _ name: String, settings: [String] = [], _ reason: String,
+      _ identity: @escaping @Sendable (CertificateDirectory) throws -> ClientIdentity
+    ) {
+      self.name = name
+      self.settings = settings
+      self.reason = reason
+      self.identity = identity
+    }
+
+    static func changed(
+      _ name: String, _ reason: String,
+      _ change: @escaping @Sendable (inout CertificateWish) -> Void
+    ) -> Refusal {
+      Refusal(name, reason) {
+        try ClientIdentity(MadeCertificate(.client("CN=x").with(change), from: $0.root))
+      }
+    }
+  }
+
+  static let refusals: [Refusal] = [
+    Refusal("no certificate", "it showed no certificate") { _ in ClientIdentity() },
+    .changed("expired", "has expired") { $0.validUntil = -60 },
+    .changed("not yet valid", "is not valid before") { $0.validFrom = 3600 },
+    .changed("an authority's", "make it a certificate authority") { $0.constraints = .authority },
+    .changed("wrong purpose", "without the purpose TLS client") {
+      ($0.purposes, $0.purposesAreCritical) = ([CertificateWish.serverPurpose], true)
+    },
+    Refusal("another authority's", "its issuer is not known") { _ in
+      try ClientIdentity(
+        MadeCertificate(.client("CN=x"), from: MadeCertificate(.authority("CN=Other"))))
+    },
+    Refusal("an empty list", settings: ["tls_allowed_dn_list = []"], "admits nobody") {
+      try $0.identity()
+    },
+    Refusal("not in the list", settings: ["tls_allowed_dn_list = [ \"CN=y*\" ]"], "no entry of") {
+      try $0.identity()
+    },
+  ]
+
+  /// A daemon that answers everything, and a broker with TLS in front of it.
+  private func scene(
+    _ settings: [String] = [], _ certificates: CertificateDirectory? = nil
+  ) async throws -> (TLSBroker, ScriptedBackend) {
+    let sockets = try Scratch.directory("s")
+    let backend = try ScriptedBackend(in: sockets) { _, _ in false }
+    return (
+      try await TLSBroker(backends: sockets, settings: settings, certificates: certificates),
+      backend
+    )
+  }
+
+  @Test("who may not come in gets no byte, and the log says why", arguments: refusals)
+  func refused(_ refusal: Refusal) async throws {
+    let (tls, backend) = try await scene(refusal.settings)
+    try await blocking {
+      for priority in ["NORMAL", "NORMAL:-VERS-TLS1.3"] {
+        let socket = try RawClient(tcp: tls.port)
+        _ = fcntl(socket.descriptor, F_SETFL, 0)
+        var identity = try refusal.identity(tls.certificates)
+        identity.priority = priority
+        let session = try TLSClient(socket.descriptor, as: identity)
+        try session.handshake()
+        // A goodbye, or a connection that is just gone.
+        #expect((try? session.receive(1)) ?? [] == [])
+      }
+      #expect(tls.logged(refusal.reason))
+      #expect(!tls.broker.log.contains(", TLS"), "nobody came in")
+    }
+    try await tls.broker.stop()
+    withExtendedLifetime(backend) {}
+  }
+
+  @Test("tls_no_verify_certificate lets them in all the same, but believes no name")
+  func notVerified() async throws {
+    let (tls, backend) = try await scene(["tls_no_verify_certificate = 1"])
+    try await blocking {
+      _ = try tls.client(ClientIdentity())
+      #expect(tls.logged("let in over TLS all the same (tls_no_verify_certificate): it showed no"))
+      let stranger = try MadeCertificate(.client("CN=root"))
+      _ = try tls.client(ClientIdentity(stranger))
+      #expect(tls.logged("its issuer is not known"))
+      #expect(!tls.broker.log.contains("TLS, CN=root"))
+    }
+    try await tls.broker.stop()
+    withExtendedLifetime(backend) {}
+  }
+
+  @Test(
+    "packets go through TLS, as many as there are, also while they wait",
+    arguments: ["NORMAL", "NORMAL:-VERS-TLS1.3"])
+  func packets(priority: String) async throws {
+    let (tls, backend) = try await scene()
+    try await blocking {
+      var identity = try tls.certificates.identity()
+      identity.priority = priority
+      let (socket, session) = try tls.client(identity)
+      func exchange(_ packets: [[UInt8]]) throws {
+        try session.send(packets.joined())
+        for _ in packets { _ = try session.receiveAll(28) }
+      }
+      try session.send(Packets.make(socket.header(Remote.authList)))
+      _ = try session.receiveAll(36)
+      try exchange([
+        Packets.make(
+          socket.header(Remote.connectOpen), ConnectOpenArguments(name: "qemu:///system", flags: 0))
+      ])
+      // Far more calls in one go than are under way at a time, so that some wait decrypted.
+      for _ in 0..<5 {
+        try exchange((0..<2000).map { _ in Packets.make(socket.header(59)) })
+      }
+    }
+    try await tls.broker.stop()
+    withExtendedLifetime(backend) {}
+  }
+
+  @Test("whoever speaks something else is told apart in the log, and others do not notice")
+  func strangers() async throws {
+    let (tls, backend) = try await scene(["tls_handshake_timeout = 1"])
+    try await blocking {
+      let silent = try RawClient(tcp: tls.port)
+      let plain = try RawClient(tcp: tls.port)
+      try plain.send(Packets.make(plain.header(Remote.authList)))
+      #expect(tls.logged("it speaks libvirt's protocol without TLS"))
+      let web = try RawClient(tcp: tls.port)
+      try web.send(Array("GET / HTTP/1.0\r\n\r\n".utf8))
+      #expect(tls.logged("what it sent is not TLS"))
+      let hasty = try RawClient(tcp: tls.port)
+      hasty.vanish()
+      let other = try RawClient(tcp: tls.broker.port)
+      try other.send([22, 3, 1, 2, 0, 1, 0, 1] + [UInt8](repeating: 0, count: 60))
+      #expect(tls.logged("this looks like TLS, which has a port of its own"))
+      _ = try tls.client(tls.certificates.identity())
+      #expect(tls.logged("was not finished within 1 s (tls_handshake_timeout)"))
+      #expect(try silent.awaitEnd().isEmpty)
+    }
+    try await tls.broker.stop()
+    withExtendedLifetime(backend) {}
+  }
+
+  @Test("open handshakes keep nobody out: neither other sockets nor honest clients of their own")
+  func flood() async throws {
+    let (tls, backend) = try await scene(
+      ["max_clients = 5", "max_anonymous_clients = 1", "tls_max_handshakes = 10"])
+    try await blocking {
+      let silent = try (0..<100).map { _ in try RawClient(tcp: tls.port) }
+      for way in [Way.unix, .tcp] { try tls.broker.client(way).open() }
+      let (_, session) = try tls.client(tls.certificates.identity())
+      #expect(tls.broker.log.contains("tls_max_handshakes (10) is reached"))
+      #expect(tls.logged("another handshake needed its place"))
+      session.close()
+      withExtendedLifetime(silent) {}
+    }
+    try await tls.broker.stop()
+    withExtendedLifetime(backend) {}
+  }
+
+  @Test("at max_clients a verified client waits for its byte, and gets it when one leaves")
+  func full() async throws {
+    let (tls, backend) = try await scene(["max_clients = 1", "max_anonymous_clients = 1"])
+    try await blocking {
+      var inside: RawClient? = try tls.broker.client()
+      try inside?.open()
+      let identity = try tls.certificates.identity()
+      let entered = DispatchSemaphore(value: 0)
+      Thread {
+        if (try? tls.client(identity)) != nil { entered.signal() }
+      }.start()
+      #expect(entered.wait(timeout: .now() + 0.5) == .timedOut)
+      inside = nil
+      #expect(entered.wait(timeout: .now() + 20) == .success)
+    }
+    try await tls.broker.stop()
+    withExtendedLifetime(backend) {}
+  }
+
+  @Test("new files are taken into use, bad ones are refused with the reason, sessions go on")
+  func renewal() async throws {
+    let certificates = try CertificateDirectory()
+    let (tls, backend) = try await scene([], certificates)
+    try await blocking {
+      let identity = try certificates.identity()
+      let (socket, session) = try tls.client(identity)
+      func works() throws {
+        try session.send(Packets.make(socket.header(Remote.authList)))
+        _ = try session.receiveAll(36)
+      }
+      try works()
+      #expect(session.servedName == "CN=localhost")
+
+      // One file after the other, as a script would: the set is looked at when both are there.
+      try certificates.serve(.server("CN=second"))
+      #expect(tls.logged("the TLS certificates were renewed because their files changed"))
+      #expect(try tls.client(identity).1.servedName == "CN=second")
+
+      try certificates.serve(.server("CN=expired").with { $0.validUntil = -60 })
+      #expect(tls.logged("the new ones are refused and the old ones stay: "))
+      #expect(
+        tls.logged(
+          "\(certificates.path("servercert.pem")): the certificate 'CN=expired' has expired"))
+      #expect(try tls.client(identity).1.servedName == "CN=second")
+
+      try certificates.serve(.server("CN=third").with { $0.validUntil = 86_400 * 3 + 3600 })
+      #expect(tls.logged("the server certificate 'CN=third' expires in 3 days"))
+      tls.broker.signal(SIGHUP)
+      #expect(tls.logged("the TLS certificates were renewed because of signal HUP"))
+      #expect(try tls.client(identity).1.servedName == "CN=third")
+      try works()
+    }
+    try await tls.broker.stop()
+    withExtendedLifetime(backend) {}
+  }
+
+  @Test(
+    "what cannot be served ends the start, with the reason",
+    arguments: [
+      ("crl_file = \"/nonexistent/crl.pem\"", "/nonexistent/crl.pem cannot be opened"),
+      ("tls_priority = \"NORMAL:+NONSENSE\"", "tls_priority 'NORMAL:+NONSENSE' at '+NONSENSE'"),
+      ("tls_port = \"65536\"", "expected a port number from 0 to 65535"),
+      ("ca_file = \"/nonexistent/ca.pem\"", "/nonexistent/ca.pem cannot be opened"),
+    ])
+  func start(setting: String, reason: String) async throws {
+    let certificates = try CertificateDirectory()
+    let key = setting.prefix { $0 != " " }
+    let settings =
+      certificates.settings(port: try BrokerProcess.freePort()).filter { !$0.hasPrefix(key) } + [
+        setting
+      ]
+    let failure = await #expect(throws: Trouble.self) {
+      _ = try await BrokerProcess.start(backends: certificates.directory, settings: settings)
+    }
+    #expect(failure?.description.contains(reason) == true, "\(failure?.description ?? "")")
+  }
+
+  @Test("gnutls-cli and openssl come in with a certificate")
+  func otherClients() async throws {
+    let (tls, backend) = try await scene()
+    let pki = tls.certificates.directory
+    let gnutls = try await Command(
+      "sh", "-c",
+      """
+      sleep 1 | gnutls-cli --port \(tls.port) --x509cafile \(pki)/cacert.pem \
+        --x509certfile \(pki)/clientcert.pem --x509keyfile \(pki)/clientkey.pem localhost
+      """
+    ).run()
+    #expect(gnutls.output.contains("Handshake was completed"), "\(gnutls)")
+    for version in ["-tls1_2", "-tls1_3"] {
+      let openssl = try await Command(
+        "sh", "-c",
+        """
+        sleep 1 | openssl s_client -connect localhost:\(tls.port) \(version) -CAfile \(pki)/cacert.pem \
+          -verify_return_error -cert \(pki)/clientcert.pem -key \(pki)/clientkey.pem
+        """
+      ).run()
+      #expect(openssl.output.contains("Verify return code: 0"), "\(openssl)")
+    }
+    #expect(
+      eventually {
+        tls.broker.log.components(separatedBy: ", TLS, O=Acme,CN=client1) connected").count == 4
+      })
+    for version in ["-tls1", "-tls1_1"] {
+      let old = try await Command(
+        "sh", "-c",
+        "openssl s_client -connect localhost:\(tls.port) \(version) -cipher ALL@SECLEVEL=0 </dev/null"
+      ).run()
+      #expect(old.status != 0, "nothing older than TLS 1.2")
+    }
+    try await tls.broker.stop()
+    withExtendedLifetime(backend) {}
+  }
+
+  @Test("--check-tls says what is wrong and what a broker serves")
+  func doctor() async throws {
+    let (tls, backend) = try await scene()
+    func examine(_ configuration: String, _ connect: String? = nil) async throws -> CommandResult {
+      try await Command(
+        [BrokerProcess.executable, "-f", configuration, "--check-tls"]
+          + (connect.map { ["--connect", $0] } ?? [])
+      ).run()
+    }
+    let configuration = tls.broker.directory + "/virtbrokerd.conf"
+    let good = try await examine(configuration, "localhost:\(tls.port)")
+    #expect(good.status == 0, "\(good)")
+    #expect(good.output.contains("ok: localhost port \(tls.port) serves TLS1.3"))
+    #expect(good.output.contains("is the one in \(tls.certificates.path("servercert.pem"))"))
+    let address = try await examine(configuration, "127.0.0.1:\(tls.port)")
+    #expect(address.status == 1 && address.output.contains("is not for '127.0.0.1'"), "\(address)")
+
+    // A set the broker has to refuse: the doctor says so, and that something else is served.
+    try tls.certificates.serve(.server().with { $0.validUntil = -60 })
+    let bad = try await examine(configuration, "localhost:\(tls.port)")
+    #expect(bad.status == 1)
+    #expect(bad.output.contains("fault: \(tls.certificates.path("servercert.pem")): "))
+    #expect(bad.output.contains("is in none of the configured files"))
+    let nobody = try await examine(configuration, "localhost:\(try BrokerProcess.freePort())")
+    #expect(nobody.status == 1 && nobody.output.contains("nobody can be reached"))
+    let missing = try await examine("/nonexistent.conf")
+    #expect(missing.status == 2)
+    try await tls.broker.stop()
+    withExtendedLifetime(backend) {}
+  }
+
+  @Test("a handshake cut anywhere leaves the broker serving, and none of its descriptors open")
+  func cut() async throws {
+    let (tls, backend) = try await scene()
+    try await blocking {
+      let hello = try Recorder.hello(tls.certificates.identity())
+      let before = settledDescriptorCount(of: tls.broker.pid)
+      for length in stride(from: 0, through: hello.count, by: 5) {
+        let client = try RawClient(tcp: tls.port)
+        try client.send(hello.prefix(length))
+        if length % 2 == 0 { client.vanish() }
+      }
+      _ = try tls.client(tls.certificates.identity())
+      #expect(eventually { settledDescriptorCount(of: tls.broker.pid) == before })
+    }
+    try await tls.broker.stop()
+    withExtendedLifetime(backend) {}
+  }
+}
+
+/// The first flight of a client, which nobody answers.
+private enum Recorder {
+  static func hello(_ identity: ClientIdentity) throws -> [UInt8] {
+    var pair: [Int32] = [-1, -1]
+    guard socketpair(AF_UNIX, Int32(SOCK_STREAM.rawValue), 0, &pair) == 0 else {
+      throw Trouble("socketpair: \(errnoText())")
+    }
+    let far = pair[1]
+    Thread {
+      if let session = try? TLSClient(far, as: identity) { try? session.handshake() }
+      close(far)
+    }.start()
+    defer { close(pair[0]) }
+    var bytes = [UInt8](repeating: 0, count: 1 << 16)
+    let count = read(pair[0], &bytes, bytes.count)
+    guard count > 100 else { throw Trouble("no first flight") }
+    return Array(bytes[..<count])
+  }
+}
