@@ -81,8 +81,8 @@ public final class Broker {
     door?.start()
     if settings.idleSeconds > 0 { idleAlarm.start(seconds: Double(settings.idleSeconds)) }
     reactor.run()
-    for session in sessions.values { session.finish(because: "the broker stops") }
     door?.close()
+    for session in sessions.values { session.finish(because: "the broker stops") }
     listeners = []
     signals = []
   }
@@ -134,8 +134,10 @@ public final class Broker {
     admit(PlainTransport(descriptor, carriesDescriptors: isUNIX), on: listener)
   }
 
-  /// One more client may come in.
-  var hasRoom: Bool { sessions.count < settings.limits.maxClients && !isStopping }
+  /// So many more clients may come in.
+  func hasRoom(for count: Int) -> Bool {
+    sessions.count + count <= settings.limits.maxClients && !isStopping
+  }
 
   /// A connection that is ready for packets becomes a client.
   func admit(_ transport: any ClientTransport, on listener: Listener) {

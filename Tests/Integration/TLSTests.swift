@@ -158,6 +158,13 @@ struct TLSTests {
         Packets.make(
           socket.header(Remote.connectOpen), ConnectOpenArguments(name: "qemu:///system", flags: 0))
       ])
+      let told = backend.lines.flatMap(\.received).first {
+        $0.header.procedure == Remote.connectSetIdentity
+      }
+      #expect(
+        told?.decoded(SetIdentityArguments.self)?.parameters == [
+          TypedParameter("x509-distinguished-name", .string("O=Acme,CN=client1"))
+        ], "the daemon hears the name that was verified")
       // Far more calls in one go than are under way at a time, so that some wait decrypted.
       for _ in 0..<5 {
         try exchange((0..<2000).map { _ in Packets.make(socket.header(59)) })

@@ -35,6 +35,9 @@ final class FileWatch: Handler {
     }
   }
 
+  /// Where something happens all the time, the files are looked at all the same.
+  private static let mostSeconds = 5.0
+
   private let paths: [String]
   private let settleSeconds: Double
   private let log: BrokerLog
@@ -42,6 +45,8 @@ final class FileWatch: Handler {
   private let descriptor: Descriptor
   private var watcher: DescriptorWatcher
   private var looks: [Look] = []
+  /// When the first of the things happened that have not been looked at.
+  private var happenedAt: Double?
   private let reactor: Reactor
   private lazy var settleAlarm = Alarm(on: reactor) { [unowned self] in look() }
   private lazy var lookAlarm = Alarm(on: reactor) { [unowned self] in minuteUp() }
@@ -96,7 +101,9 @@ final class FileWatch: Handler {
     withUnsafeTemporaryAllocation(byteCount: 16 << 10, alignment: 8) { room in
       while read(descriptor.number, room.baseAddress, room.count) > 0 {}
     }
-    settleAlarm.start(seconds: settleSeconds)
+    let first = happenedAt ?? reactor.now
+    happenedAt = first
+    if reactor.now - first < FileWatch.mostSeconds { settleAlarm.start(seconds: settleSeconds) }
   }
 
   private func minuteUp() {
@@ -105,6 +112,7 @@ final class FileWatch: Handler {
   }
 
   private func look() {
+    happenedAt = nil
     watchDirectories()
     let now = paths.map { Look($0) }
     guard now != looks else { return }

@@ -23,6 +23,8 @@ final class Reactor {
   private let endOfTurn: UnsafeMutablePointer<ev_prepare>
   /// Handlers that have work left which no descriptor announces.
   private var unfinished: [Handler] = []
+  /// Counts the looks at the descriptors.
+  private(set) var turn: UInt64 = 0
   /// While it runs, the loop looks at the descriptors but does not wait for them.
   private let haste: UnsafeMutablePointer<ev_idle>
 
@@ -83,6 +85,7 @@ final class Reactor {
 
   /// Between two looks at the descriptors.
   private func endTurn() {
+    turn &+= 1
     let count = unfinished.count
     for index in 0..<count {
       let handler = unfinished[index]

@@ -16,6 +16,8 @@ final class TLSDoor {
   /// Files are often written one after the other, by a program that takes its time.
   private static let settleSeconds = 0.5
   private static let reminderSeconds = 3600.0
+  /// A step of a handshake can take the better part of a millisecond, for which everybody else waits.
+  private static let stepsPerTurn = 4
 
   private unowned let broker: Broker
   let settings: TLSSettings
@@ -26,8 +28,12 @@ final class TLSDoor {
   private var order: [UInt64] = []
   /// Verified ones that found the broker full.
   private var waiting: [TLSHandshake] = []
+  /// Those that are just being told.
+  private var entering = 0
   private var lastID: UInt64 = 0
   private var limitLoggedAt = -Double.infinity
+  private var turn: UInt64 = 0
+  private var steps = 0
   private var reminders: [String: ExpiryReminder] = [:]
   private var watch: FileWatch?
   private lazy var reminderAlarm = Alarm(on: broker.reactor) { [unowned self] in hourUp() }
@@ -85,6 +91,17 @@ final class TLSDoor {
     if order.count > 2 * settings.maxHandshakes + 64 { order.removeAll { handshakes[$0] == nil } }
   }
 
+  /// Whether a handshake may go on in this turn. Otherwise its socket stays ready for the next.
+  func maySpendTime() -> Bool {
+    if turn != reactor.turn {
+      turn = reactor.turn
+      steps = 0
+    }
+    guard steps < TLSDoor.stepsPerTurn else { return false }
+    steps += 1
+    return true
+  }
+
   /// The oldest has had the most time: whoever floods the door with handshakes he does not go on with
   /// only drives out his own.
   private func makeRoom() {
@@ -129,10 +146,11 @@ final class TLSDoor {
 
   /// A client has left, or another came: whoever waits comes in while there is room.
   func letWaitingIn() {
-    while !waiting.isEmpty, broker.hasRoom {
+    while !waiting.isEmpty, broker.hasRoom(for: entering + 1) {
       let next = waiting[0]
       handshakes[next.id] = next
       waiting.removeFirst()
+      entering += 1
       next.letIn()
     }
   }
@@ -147,10 +165,13 @@ final class TLSDoor {
   func ended(_ handshake: TLSHandshake, _ why: String?) {
     if let why { log.warning("\(handshake.name): \(why)") }
     forget(handshake)
+    // Its place may have been kept for it.
+    letWaitingIn()
   }
 
   private func forget(_ handshake: TLSHandshake) {
     reactor.depart(handshake)
+    if handshake.isEntering { entering -= 1 }
     handshakes[handshake.id] = nil
     waiting.removeAll { $0 === handshake }
     if handshakes.isEmpty { order.removeAll(keepingCapacity: true) }

@@ -24,6 +24,8 @@ final class TLSHandshake: Handler {
   private let timer: TimerWatcher
   private var phase = Phase.shaking
   private(set) var peer: TLSPeer?
+  /// There was room for it.
+  private(set) var isEntering = false
 
   init(_ session: TLSSession, id: UInt64, on listener: Listener, door: TLSDoor) {
     self.door = door
@@ -45,7 +47,7 @@ final class TLSHandshake: Handler {
 
   override func ready(_ ready: Interest) {
     switch phase {
-    case .shaking: shake()
+    case .shaking: if door.maySpendTime() { shake() }
     case .confirming: confirm()
     case .waiting: lookForEnd()
     case .over: break
@@ -71,6 +73,7 @@ final class TLSHandshake: Handler {
   func letIn() {
     timer.start(seconds: door.settings.handshakeSeconds)
     phase = .confirming
+    isEntering = true
     guard session.say(1) else { return end("the confirmation could not be encrypted") }
     confirm()
   }

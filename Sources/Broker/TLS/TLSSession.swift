@@ -198,12 +198,15 @@ final class TLSSession {
 
   /// GnuTLS has ciphertext to send: it is kept until there is enough for a system call.
   private func push(_ bytes: UnsafeRawPointer, _ count: Int) -> Int {
-    let buffer = output.open(buffers)
+    var buffer = output.open(buffers)
     if output.room < count {
       output.compact()
-      if output.room < count, flush() != .moved(0) {
-        gnutls_transport_set_errno(handle, EAGAIN)
-        return -1
+      if output.room < count {
+        guard flush() == .moved(0) else {
+          gnutls_transport_set_errno(handle, EAGAIN)
+          return -1
+        }
+        buffer = output.open(buffers)
       }
     }
     let fits = min(count, output.room)
@@ -281,6 +284,8 @@ final class TLSSession {
   func handshake() -> Step {
     isDrained = false
     if case .blocked = flush() { return .blocked(.write) }
+    // Only the last flight had not left yet: asking GnuTLS again would begin another handshake.
+    guard !isUp else { return finishFlush() }
     while true {
       let status = gnutls_handshake(handle)
       switch status {
