@@ -16,6 +16,9 @@ public final class Endpoint: Sendable {
     var message: Int?
     /// Whether uploads are compared with the pattern, and a difference ends the stream with an error.
     var isChecking = false
+    /// Whether a connection begins with the byte by which a TLS server says that it takes its client: for
+    /// a relay in front that ends TLS and does not know of it.
+    var isWelcoming = false
   }
 
   static let holdPrefix = "hold="
@@ -26,13 +29,15 @@ public final class Endpoint: Sendable {
   private let settings: Settings
 
   public init(
-    path: String, volumeBytes: UInt64 = 1 << 30, message: Int? = nil, isChecking: Bool = false
+    path: String, volumeBytes: UInt64 = 1 << 30, message: Int? = nil, isChecking: Bool = false,
+    isWelcoming: Bool = false
   ) throws(EndFailure) {
     if let message, !(1...Transfer.largestMessage).contains(message) {
       throw EndFailure("a packet carries 1 to \(Transfer.largestMessage) bytes")
     }
     self.path = path
-    settings = Settings(volumeBytes: volumeBytes, message: message, isChecking: isChecking)
+    settings = Settings(
+      volumeBytes: volumeBytes, message: message, isChecking: isChecking, isWelcoming: isWelcoming)
     listener = try Socket.listen(at: path)
   }
 

@@ -49,6 +49,11 @@ final class EndpointConnection {
 
   /// Serves until the client closes.
   func serve() throws(EndFailure) {
+    if settings.isWelcoming {
+      var byte: UInt8 = 1
+      // The first byte of an empty socket always fits.
+      guard send(socket.descriptor, &byte, 1, Int32(MSG_NOSIGNAL)) == 1 else { return }
+    }
     while !isClosing {
       if !held.isEmpty { try release() }
       if sources.isEmpty && !run.isPending {

@@ -36,6 +36,12 @@ struct EndpointCommand: ParsableCommand {
   @Flag(help: "Compare uploads with what virtbench sends, and fail those that differ.")
   var check = false
 
+  @Flag(
+    help: ArgumentHelp(
+      "Begin each connection with the byte 1, as a libvirt TLS server does after its handshake.",
+      discussion: "For a relay in front that ends TLS and knows nothing of libvirt."))
+  var welcome = false
+
   func validate() throws {
     if let size, !(1...Transfer.largestMessage).contains(size) {
       throw ValidationError(
@@ -45,6 +51,8 @@ struct EndpointCommand: ParsableCommand {
 
   func run() throws {
     raiseFileLimit()
-    try Endpoint(path: path, volumeBytes: volumeBytes, message: size, isChecking: check).run()
+    try Endpoint(
+      path: path, volumeBytes: volumeBytes, message: size, isChecking: check, isWelcoming: welcome
+    ).run()
   }
 }
