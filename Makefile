@@ -39,11 +39,14 @@ lint: setup
 test: setup-tests lint
 	scripts/fuzz check
 	swift build --build-tests $(TEST_FLAGS)
+	swift build --build-tests --package-path bench
+	swift test --skip-build --package-path bench
 	swift test --skip-build $(TEST_FLAGS)
 
 bench: setup-tests build
 	swift build -c release --package-path bench
 	cd bench && .build/release/virtbench compare --minutes $(BENCH_MINUTES)
+	cd bench && .build/release/virtbench steps >results/$$(date +%F)-steps.md && cat results/$$(date +%F)-steps.md
 
 install: build
 	install -D -m 755 .build/release/virtbrokerd $(DESTDIR)$(sbindir)/virtbrokerd

@@ -165,7 +165,7 @@ struct CompareCommand: ParsableCommand {
         }
       }
     }
-    if measurements.allSatisfy({ $0.backend == .synthetic }), started.contains(.libvirtdTCP) {
+    if measurements.allSatisfy({ $0.backend != .libvirtd }), started.contains(.libvirtdTCP) {
       skip(
         Peer.libvirtdTCP.rawValue, .synthetic, "only the virsh measurements have a real libvirtd",
         &results)
@@ -201,12 +201,22 @@ struct CompareCommand: ParsableCommand {
     let sockets = own.appendingPathComponent("backend")
     try FileManager.default.createDirectory(at: sockets, withIntermediateDirectories: true)
     switch backend {
-    case .synthetic:
+    case .synthetic, .tls:
       let socket = sockets.appendingPathComponent("libvirt-sock").path
       children.add(
         try .serving(
           at: .unix(path: socket), "/proc/self/exe", ["endpoint", socket], in: sockets))
-      return Scene(backend: backend, socket: socket, lab: nil, directory: own)
+      var scene = Scene(backend: backend, socket: socket, lab: nil, directory: own)
+      if backend == .tls {
+        scene.certificates = try BenchCertificates(in: own.appendingPathComponent("pki"))
+        let welcoming = sockets.appendingPathComponent("welcome-sock").path
+        children.add(
+          try Child(
+            "/proc/self/exe", ["endpoint", "--welcome", welcoming],
+            log: sockets.appendingPathComponent("welcome-output").path))
+        scene.welcomingSocket = welcoming
+      }
+      return scene
     case .libvirtd:
       note("starting a private libvirtd")
       let lab = try Lab(script: lab, directory: sockets, volumeBytes: amounts.clientBytes)
@@ -230,6 +240,9 @@ struct CompareCommand: ParsableCommand {
       } catch {
         skip(peer.name, nil, "\(error)", &results)
         continue
+      }
+      if measurements.contains(where: { $0.backend == .tls }) {
+        skip(peer.name, .tls, "its certificates are not known", &results)
       }
       if measurements.contains(where: { $0.backend == .synthetic }) {
         subjects[.synthetic, default: []].append(

@@ -38,6 +38,8 @@ struct Metric: Hashable, Codable, Sendable {
 /// What a peer stands in front of.
 enum Backend: String, Codable, CaseIterable, Sendable {
   case synthetic
+  /// The synthetic daemon, and the way to the relay is TLS.
+  case tls
   case libvirtd
 }
 
@@ -100,12 +102,20 @@ enum Loads {
       StreamLoad(name: "upload", kind: .upload, bytes: amounts.streamBytes, streams: 1),
       StreamLoad(name: "migration", kind: .migration, bytes: amounts.streamBytes, streams: 1),
       StreamLoad(name: "streams", kind: .download, bytes: amounts.streamBytes / 4, streams: 4),
+      StreamLoad(
+        name: "tls-download", kind: .download, bytes: amounts.streamBytes / 2, streams: 1,
+        backend: .tls),
+      StreamLoad(
+        name: "tls-upload", kind: .upload, bytes: amounts.streamBytes / 2, streams: 1,
+        backend: .tls),
+      ConnectionsLoad(
+        name: "tls-connections", count: 200, callSeconds: amounts.callSeconds, backend: .tls),
       CallLoad(name: "call", depth: 1, seconds: amounts.callSeconds),
       CallLoad(name: "calls", depth: 16, seconds: amounts.callSeconds),
       ConsoleLoad(beside: nil, seconds: 2 * amounts.callSeconds),
       ConsoleLoad(beside: .connection, seconds: 2 * amounts.callSeconds),
       ConsoleLoad(beside: .same, seconds: 2 * amounts.callSeconds),
-      ConnectionsLoad(count: 500, callSeconds: amounts.callSeconds),
+      ConnectionsLoad(name: "connections", count: 500, callSeconds: amounts.callSeconds),
     ] + sizes(amounts) + [
       VirshLoad(kind: .download, bytes: amounts.clientBytes),
       VirshLoad(kind: .upload, bytes: amounts.clientBytes),
@@ -133,9 +143,11 @@ struct StreamLoad: Load {
   /// Per stream.
   var bytes: UInt64
   var streams: Int
+  var backend = Backend.synthetic
 
   var title: String {
-    "\(kind.rawValue), " + (streams == 1 ? "one stream" : "\(streams) streams on one connection")
+    (backend == .tls ? "TLS " : "") + "\(kind.rawValue), "
+      + (streams == 1 ? "one stream" : "\(streams) streams on one connection")
   }
   var label: String { streams == 1 ? name : "\(streams) streams" }
   var metrics: [Metric] { [.throughput, .relayCPU] }
@@ -201,11 +213,12 @@ struct ConsoleLoad: Load {
 
 /// Connections that are opened and then idle, and calls beside them.
 struct ConnectionsLoad: Load {
+  var name: String
   var count: Int
   var callSeconds: Double
+  var backend = Backend.synthetic
 
-  var name: String { "connections" }
-  var title: String { "\(count) idle connections" }
+  var title: String { "\(count) idle connections" + (backend == .tls ? " over TLS" : "") }
   var metrics: [Metric] { [.openings, .idleMemory, .callsBeside] }
   var patience: Double { 120 }
 

@@ -35,6 +35,10 @@ struct Scene {
   let lab: Lab?
   /// For the peers' files, a directory each.
   let directory: URL
+  /// With TLS: what peers show and ask for.
+  var certificates: BenchCertificates?
+  /// With TLS: the daemon for a relay that does not greet a client whose certificate is in order.
+  var welcomingSocket: String?
 }
 
 /// One way to the daemon: nothing between, our broker, or somebody else's relay.
@@ -63,7 +67,13 @@ enum Peer: String, CaseIterable {
   }
 
   /// What it can stand in front of.
-  func isFor(_ backend: Backend) -> Bool { self != .libvirtdTCP || backend == .libvirtd }
+  func isFor(_ backend: Backend) -> Bool {
+    switch backend {
+    case .synthetic: self != .libvirtdTCP
+    case .tls: [.virtbrokerd, .haproxy, .virtproxyd].contains(self)
+    case .libvirtd: true
+    }
+  }
 
   /// The programs that `compare` was told of; others are looked for where programs are.
   struct Programs {
@@ -126,8 +136,10 @@ enum Peer: String, CaseIterable {
       let directory = scene.directory.appendingPathComponent(rawValue)
       try FileManager.default.createDirectory(at: directory, withIntermediateDirectories: true)
       let port = String(try Socket.freePort())
-      let place = Place.tcp(host: "127.0.0.1", port: port)
-      let words = try commandLine(program, port: port, before: scene.socket, in: directory)
+      let place =
+        scene.certificates.map { Place.tls(host: "127.0.0.1", port: port, $0.credentials) }
+        ?? .tcp(host: "127.0.0.1", port: port)
+      let words = try commandLine(program, port: port, in: scene, directory)
       let child = try Child.serving(
         at: place, words[0], Array(words.dropFirst()), in: directory)
       let way = scene.lab.map {
@@ -141,8 +153,26 @@ enum Peer: String, CaseIterable {
 
   /// Writes what it needs into `directory`, which it has to itself; the command that runs it.
   private func commandLine(
-    _ program: String, port: String, before backend: String, in directory: URL
+    _ program: String, port: String, in scene: Scene, _ directory: URL
   ) throws -> [String] {
+    let backend = scene.socket
+    // A listener of libvirt's kind: the same words for the broker and virtproxyd.
+    let listener =
+      scene.certificates.map {
+        """
+        listen_tls = 1
+        tls_port = "\(port)"
+        auth_tls = "none"
+        key_file = "\($0.key("server"))"
+        cert_file = "\($0.certificate("server"))"
+        ca_file = "\($0.authority)"
+        """
+      } ?? """
+        listen_tls = 0
+        listen_tcp = 1
+        tcp_port = "\(port)"
+        auth_tcp = "none"
+        """
     let configuration = directory.appendingPathComponent("configuration")
     func write(_ text: String) throws {
       try text.write(to: configuration, atomically: false, encoding: .utf8)
@@ -153,10 +183,8 @@ enum Peer: String, CaseIterable {
       // More requests than any measurement has under way: the others do not count them at all.
       try write(
         """
-        listen_tcp = 1
+        \(listener)
         listen_addr = "127.0.0.1"
-        tcp_port = "\(port)"
-        auth_tcp = "none"
         max_client_requests = 64
         unix_sock_dir = "\(directory.path)"
         backend_socket_dir = "\(URL(fileURLWithPath: backend).deletingLastPathComponent().path)"
@@ -168,6 +196,9 @@ enum Peer: String, CaseIterable {
       ]
     case .limit: return [program, port, backend]
     case .haproxy, .haproxySplice:
+      let tls = scene.certificates.map {
+        "ssl crt \($0.bundle) ca-file \($0.authority) verify required"
+      }
       try write(
         """
         global
@@ -180,9 +211,9 @@ enum Peer: String, CaseIterable {
           timeout client 1h
           timeout server 1h
         listen libvirt
-          bind 127.0.0.1:\(port)
+          bind 127.0.0.1:\(port) \(tls ?? "")
           \(self == .haproxySplice ? "option splice-auto" : "")
-          server daemon unix@\(backend)
+          server daemon unix@\(scene.welcomingSocket ?? backend)
 
         """)
       return [program, "-db", "-f", configuration.path]
@@ -206,11 +237,8 @@ enum Peer: String, CaseIterable {
       }
       try write(
         """
-        listen_tls = 0
-        listen_tcp = 1
+        \(listener)
         listen_addr = "127.0.0.1"
-        tcp_port = "\(port)"
-        auth_tcp = "none"
         auth_unix_rw = "none"
         max_client_requests = 64
 

@@ -85,7 +85,13 @@ extension Report {
 }
 
 extension Backend {
-  var words: String { self == .synthetic ? "synthetic daemon" : "real libvirtd, virsh" }
+  var words: String {
+    switch self {
+    case .synthetic: "synthetic daemon"
+    case .tls: "synthetic daemon, TLS"
+    case .libvirtd: "real libvirtd, virsh"
+    }
+  }
 }
 
 extension Reach {
