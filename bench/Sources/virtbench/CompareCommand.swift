@@ -48,10 +48,10 @@ struct CompareCommand: ParsableCommand {
   var mib: UInt64 = 1024
 
   @Option(help: "Seconds per call measurement.")
-  var seconds = 0.7
+  var seconds = 0.5
 
   @Option(help: "MiB of the volume that virsh moves.")
-  var clientMib = 512
+  var clientMib = 256
 
   @Flag(
     inversion: .prefixedNo,

@@ -109,13 +109,13 @@ enum Loads {
         name: "tls-upload", kind: .upload, bytes: amounts.streamBytes / 2, streams: 1,
         backend: .tls),
       ConnectionsLoad(
-        name: "tls-connections", count: 200, callSeconds: amounts.callSeconds, backend: .tls),
+        name: "tls-connections", count: 100, callSeconds: amounts.callSeconds, backend: .tls),
       CallLoad(name: "call", depth: 1, seconds: amounts.callSeconds),
       CallLoad(name: "calls", depth: 16, seconds: amounts.callSeconds),
-      ConsoleLoad(beside: nil, seconds: 2 * amounts.callSeconds),
-      ConsoleLoad(beside: .connection, seconds: 2 * amounts.callSeconds),
-      ConsoleLoad(beside: .same, seconds: 2 * amounts.callSeconds),
-      ConnectionsLoad(name: "connections", count: 500, callSeconds: amounts.callSeconds),
+      ConsoleLoad(beside: nil, seconds: amounts.callSeconds),
+      ConsoleLoad(beside: .connection, seconds: amounts.callSeconds),
+      ConsoleLoad(beside: .same, seconds: amounts.callSeconds),
+      ConnectionsLoad(name: "connections", count: 200, callSeconds: amounts.callSeconds),
     ] + sizes(amounts) + [
       VirshLoad(kind: .download, bytes: amounts.clientBytes),
       VirshLoad(kind: .upload, bytes: amounts.clientBytes),
@@ -206,7 +206,7 @@ struct ConsoleLoad: Load {
   var metrics: [Metric] { [.echoP50, .echoP99] }
 
   func measure(_ subject: Subject) throws -> [Metric: Double] {
-    let figure = try ConsoleRun(seconds: seconds, beside: beside).measure(subject.place)
+    let figure = try ConsoleRun(perSecond: 100, seconds: seconds, beside: beside).measure(subject.place)
     return [.echoP50: figure.echo.p50, .echoP99: figure.echo.p99]
   }
 }
