@@ -206,7 +206,8 @@ struct ConsoleLoad: Load {
   var metrics: [Metric] { [.echoP50, .echoP99] }
 
   func measure(_ subject: Subject) throws -> [Metric: Double] {
-    let figure = try ConsoleRun(perSecond: 100, seconds: seconds, beside: beside).measure(subject.place)
+    let figure = try ConsoleRun(perSecond: 100, seconds: seconds, beside: beside).measure(
+      subject.place)
     return [.echoP50: figure.echo.p50, .echoP99: figure.echo.p99]
   }
 }
