@@ -39,6 +39,26 @@ struct TLSTransportTests {
     return identity
   }
 
+  @Test("a client that sends nothing but warnings is not listened to for ever")
+  func warnings() throws {
+    // A client's first words, to somebody who only listens.
+    let listener = try Ends(credentials)
+    let client = listener.client(identity("NORMAL:-VERS-TLS1.3")) { _ in }
+    try listener.wait(for: .read)
+    var hello = [UInt8](repeating: 0, count: 4096)
+    let count = read(listener.server.number, &hello, hello.count)
+    try #require(count > 0)
+    shutdown(listener.far, Int32(SHUT_RDWR))
+    #expect(throws: (any Error).self) { try client.join() }
+
+    let ends = try Ends(credentials)
+    let flood = hello[..<count] + (0..<1000).flatMap { _ in [21, 3, 3, 0, 2, 1, 90] as [UInt8] }
+    #expect(write(ends.far, Array(flood), flood.count) == flood.count)
+    #expect(
+      try ends.shake()
+        == .failed("it sent nothing but warnings, the last of them 'User canceled'"))
+  }
+
   /// Sends all of it in runs of odd sizes, as an outlet would: what was not told to have moved comes again.
   private func send(_ bytes: [UInt8], over transport: TLSTransport, _ ends: Ends) throws {
     var bytes = bytes
