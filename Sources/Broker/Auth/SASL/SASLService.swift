@@ -68,7 +68,8 @@ final class SASLService {
         pthread_mutex_destroy(mutex)
         mutex.deallocate()
       })
-    return sasl_server_init(nil, name)
+    // The library does not copy the name: it is never freed.
+    return sasl_server_init(nil, strdup(name))
   }()
 
   private static func ownHostName() -> String? {
