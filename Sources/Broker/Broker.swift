@@ -134,9 +134,13 @@ public final class Broker {
     admit(PlainTransport(descriptor, carriesDescriptors: isUNIX), on: listener)
   }
 
-  /// So many more clients may come in.
-  func hasRoom(for count: Int) -> Bool {
-    sessions.count + count <= settings.limits.maxClients && !isStopping
+  /// One more may come in there, besides those that are about to.
+  func hasRoom(at listener: Listener) -> Bool {
+    !isFull && !isFullOfStrangers(listener) && !isStopping
+  }
+
+  private var isFull: Bool {
+    sessions.count + (door?.entering ?? 0) >= settings.limits.maxClients
   }
 
   /// A connection that is ready for packets becomes a client.
@@ -147,7 +151,7 @@ public final class Broker {
     log.info("\(session.name) connected to \(listener.name)")
     idleAlarm.stop()
     session.begin()
-    if sessions.count >= settings.limits.maxClients {
+    if isFull {
       // At the limit each one that leaves lets one in: said once in a while is enough.
       let isNews = reactor.now - limitLoggedAt > 60
       if isNews { limitLoggedAt = reactor.now }
@@ -170,14 +174,22 @@ public final class Broker {
   /// Each listener by itself: strangers at one do not shut out who comes in by another.
   private func isFullOfStrangers(_ listener: Listener) -> Bool {
     let most = settings.limits.maxAnonymousClients
-    return most > 0 && listener.strangers >= most
+    guard most > 0, listener.settings.authentication != .none else { return false }
+    return listener.strangers + listener.entering >= most
   }
 
   /// A client that had to has proved who it is, or has left without.
   func strangerGone(of listener: Listener?) {
     guard let listener else { return }
     listener.strangers -= 1
-    if !isStopping { resumeAccepting() }
+    placeIsFree()
+  }
+
+  /// Whoever has waited longest comes in first: those who are verified already, then the backlogs.
+  func placeIsFree() {
+    guard !isStopping else { return }
+    door?.letWaitingIn()
+    resumeAccepting()
   }
 
   func departed(_ session: ClientSession, because reason: String, _ level: BrokerLog.Level) {
@@ -189,8 +201,7 @@ public final class Broker {
       if sessions.isEmpty { reactor.stop() }
       return
     }
-    door?.letWaitingIn()
-    if sessions.count < settings.limits.maxClients { resumeAccepting() }
+    placeIsFree()
     if sessions.isEmpty, settings.idleSeconds > 0 {
       idleAlarm.start(seconds: Double(settings.idleSeconds))
     }
@@ -209,8 +220,8 @@ public final class Broker {
   }
 
   private func resumeAccepting() {
-    guard sessions.count < settings.limits.maxClients else { return }
-    for listener in listeners where !listener.isAccepting && !isFullOfStrangers(listener) {
+    for listener in listeners
+    where !listener.isAccepting && hasRoom(at: listener) && door?.isAwaited(at: listener) != true {
       listener.isAccepting = true
     }
   }

@@ -39,17 +39,9 @@ struct ConfigurationKey: Sendable {
     authentication("auth_unix_ro", \.authUnixReadOnly),
     authentication("auth_tls", \.authTLS),
     authentication("auth_tcp", \.authTCP),
-    ConfigurationKey(name: "sasl_allowed_username_list") { value, configuration in
-      guard let users = value.texts else { return listOfTexts }
-      configuration.saslUsers = users
-      return nil
-    },
+    texts("sasl_allowed_username_list", \.saslUsers),
     number("tcp_min_ssf", \.tcpMinSSF, 112...Int(Int32.max)),
-    ConfigurationKey(name: "access_drivers") { value, configuration in
-      guard let drivers = value.texts else { return listOfTexts }
-      configuration.accessDrivers = drivers
-      return nil
-    },
+    texts("access_drivers", \.accessDrivers),
     number("audit_level", \.auditLevel, 0...maximum),
   ]
 
@@ -61,11 +53,7 @@ struct ConfigurationKey: Sendable {
     text("crl_file", \.tls.revocationFile, file, isFile),
     flag("tls_no_sanity_certificate", \.tls.checksNoSanity),
     flag("tls_no_verify_certificate", \.tls.verifiesNobody),
-    ConfigurationKey(name: "tls_allowed_dn_list") { value, configuration in
-      guard let names = value.texts else { return listOfTexts }
-      configuration.tls.allowedNames = names
-      return nil
-    },
+    texts("tls_allowed_dn_list", \.tls.allowedNames),
     text("tls_priority", \.tls.priority, "a GnuTLS priority string", isFilled),
     number("tls_handshake_timeout", \.tls.handshakeSeconds, 1...3600),
     number("tls_max_handshakes", \.tls.maxHandshakes, 1...100_000),
@@ -135,86 +123,72 @@ extension ConfigurationKey {
     self.store = store
   }
 
-  private static func flag(_ name: String, _ path: Path<Bool>) -> ConfigurationKey {
-    ConfigurationKey(name: name) { value, configuration in
-      guard let number = value.number(in: 0...1) else { return isFlag(value) }
-      configuration[keyPath: path] = number == 1
+  /// A key whose value goes to `path` as `read` has it; where that is nil, `expected` was expected.
+  private static func kept<Value>(
+    _ name: String, _ path: Path<Value>, _ expected: String, _ stage: Stage = .configuration,
+    _ read: @escaping @Sendable (ConfigurationValue) -> Value?
+  ) -> ConfigurationKey {
+    var key = ConfigurationKey(name: name) { value, configuration in
+      guard let value = read(value) else { return expected }
+      configuration[keyPath: path] = value
       return nil
     }
+    key.stage = stage
+    return key
+  }
+
+  private static func flag(_ name: String, _ path: Path<Bool>) -> ConfigurationKey {
+    kept(name, path, zeroOrOne) { $0.number(in: 0...1).map { $0 == 1 } }
   }
 
   private static func number(
     _ name: String, _ path: Path<Int>, _ bounds: ClosedRange<Int>
   ) -> ConfigurationKey {
-    ConfigurationKey(name: name) { value, configuration in
-      guard let number = value.number(in: bounds) else { return range(bounds) }
-      configuration[keyPath: path] = number
-      return nil
-    }
+    kept(name, path, range(bounds)) { $0.number(in: bounds) }
   }
 
   private static func text(
     _ name: String, _ path: Path<String>, _ expected: String,
     _ isRight: @escaping @Sendable (String) -> Bool
   ) -> ConfigurationKey {
-    ConfigurationKey(name: name) { value, configuration in
-      guard let text = value.text, isRight(text) else { return expected }
-      configuration[keyPath: path] = text
-      return nil
-    }
+    kept(name, path, expected) { $0.text(isRight) }
   }
 
   private static func text(
     _ name: String, _ path: Path<String?>, _ expected: String,
     _ isRight: @escaping @Sendable (String) -> Bool
   ) -> ConfigurationKey {
-    ConfigurationKey(name: name) { value, configuration in
-      guard let text = value.text, isRight(text) else { return expected }
-      configuration[keyPath: path] = text
-      return nil
-    }
+    kept(name, path, expected) { $0.text(isRight).map(Optional.some) }
   }
 
-  private static func mode(_ name: String, _ path: Path<UInt32?>) -> ConfigurationKey {
-    var key = ConfigurationKey(name: name) { value, configuration in
-      guard let mode = value.mode else { return permissions }
-      configuration[keyPath: path] = mode
-      return nil
-    }
-    key.stage = .network
-    return key
+  private static func texts(_ name: String, _ path: Path<[String]>) -> ConfigurationKey {
+    kept(name, path, listOfTexts) { $0.texts }
+  }
+
+  private static func texts(_ name: String, _ path: Path<[String]?>) -> ConfigurationKey {
+    kept(name, path, listOfTexts) { $0.texts.map(Optional.some) }
   }
 
   /// One path, or a list of them.
   private static func files(_ name: String, _ path: Path<[String]?>) -> ConfigurationKey {
-    ConfigurationKey(name: name) { value, configuration in
+    kept(name, path, "an absolute path as a string, or a list of such") { value in
       let paths = value.text.map { [$0] } ?? value.texts ?? []
-      guard !paths.isEmpty, paths.allSatisfy(isFile) else {
-        return "an absolute path as a string, or a list of such"
-      }
-      configuration[keyPath: path] = paths
-      return nil
+      return paths.isEmpty || !paths.allSatisfy(isFile) ? nil : .some(paths)
     }
   }
 
   private static func mode(_ name: String, _ path: Path<UInt32>) -> ConfigurationKey {
-    var key = ConfigurationKey(name: name) { value, configuration in
-      guard let mode = value.mode else { return permissions }
-      configuration[keyPath: path] = mode
-      return nil
-    }
-    key.stage = .network
-    return key
+    kept(name, path, permissions, .network) { $0.mode }
+  }
+
+  private static func mode(_ name: String, _ path: Path<UInt32?>) -> ConfigurationKey {
+    kept(name, path, permissions, .network) { $0.mode.map(Optional.some) }
   }
 
   private static func authentication(
     _ name: String, _ path: Path<Authentication>
   ) -> ConfigurationKey {
-    ConfigurationKey(name: name) { value, configuration in
-      guard let method = value.authentication else { return authenticationMethod }
-      configuration[keyPath: path] = method
-      return nil
-    }
+    kept(name, path, authenticationMethod) { $0.authentication }
   }
 
   private static func noEffect(
@@ -247,6 +221,7 @@ private let file = "an absolute path, as a string"
 private let permissions = "permission bits in octal from 0 to 0777, as a string"
 private let authenticationMethod = "\"none\", \"sasl\" or \"polkit\""
 private let listOfTexts = "a list of strings"
+private let zeroOrOne = "0 or 1"
 private let noAdmin = "this build has no admin server"
 private let noUUID = "no part of the broker needs the host's UUID"
 
@@ -264,15 +239,11 @@ private func range(_ bounds: ClosedRange<Int>) -> String {
 }
 
 @Sendable private func isFlag(_ value: ConfigurationValue) -> String? {
-  value.number(in: 0...1) == nil ? "0 or 1" : nil
+  value.number(in: 0...1) == nil ? zeroOrOne : nil
 }
 
 @Sendable private func isText(_ value: ConfigurationValue) -> String? {
   value.text == nil ? "a string" : nil
-}
-
-@Sendable private func isListOfTexts(_ value: ConfigurationValue) -> String? {
-  value.texts == nil ? listOfTexts : nil
 }
 
 @Sendable private func isFilled(_ text: String) -> Bool { !text.isEmpty }
@@ -298,6 +269,10 @@ private func range(_ bounds: ClosedRange<Int>) -> String {
 
 extension ConfigurationValue {
   fileprivate var text: String? { if case .text(let text) = self { text } else { nil } }
+
+  fileprivate func text(_ isRight: (String) -> Bool) -> String? {
+    text.flatMap { isRight($0) ? $0 : nil }
+  }
 
   fileprivate func number(in bounds: ClosedRange<Int>) -> Int? {
     if case .number(let number) = self, bounds.contains(number) { number } else { nil }

@@ -9,13 +9,7 @@ import Testing
 struct PlainTransportTests {
   /// Two ends of a UNIX connection.
   private func pair() throws -> (PlainTransport, PlainTransport) {
-    var ends: (Int32, Int32) = (-1, -1)
-    let made = withUnsafeMutableBytes(of: &ends) { bytes in
-      socketpair(
-        AF_UNIX, Int32(SOCK_STREAM.rawValue), 0,
-        bytes.baseAddress?.assumingMemoryBound(to: Int32.self))
-    }
-    guard made == 0 else { throw Trouble(what: "socketpair: \(errno)") }
+    let ends = try socketPair()
     return (
       PlainTransport(Descriptor(ends.0), carriesDescriptors: true),
       PlainTransport(Descriptor(ends.1), carriesDescriptors: true)

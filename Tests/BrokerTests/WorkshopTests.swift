@@ -51,6 +51,29 @@ struct WorkshopTests {
     reactor.run()
   }
 
+  @Test("a job nobody waits for any more is not begun, and one that was begun tells nobody")
+  func cancelled() throws {
+    let gate = Gate()
+    let begun = Atomic<Bool>(false)
+    let done = Mutex<[Int]>([])
+    let workshop = Workshop(on: reactor)
+    let first = workshop.run(
+      {
+        begun.store(true, ordering: .releasing)
+        gate.wait()
+        done.withLock { $0.append(1) }
+      }, tell: { Issue.record("the first was told") })
+    while !begun.load(ordering: .acquiring) { usleep(1000) }
+    let second = workshop.run(
+      { done.withLock { $0.append(2) } }, tell: { Issue.record("the second was told") })
+    workshop.run({ done.withLock { $0.append(3) } }, tell: { [reactor] in reactor.stop() })
+    workshop.cancel(first)
+    workshop.cancel(second)
+    gate.open()
+    reactor.run()
+    #expect(done.withLock { $0 } == [1, 3])
+  }
+
   @Test("names are asked for once, however many want them, and remembered")
   func names() throws {
     let gate = Gate()

@@ -93,13 +93,15 @@ struct TLSTests {
 
   /// A daemon that answers everything, and a broker with TLS in front of it.
   private func scene(
-    _ settings: [String] = [], _ certificates: CertificateDirectory? = nil
+    _ settings: [String] = [], _ certificates: CertificateDirectory? = nil,
+    realm: PasswordRealm? = nil
   ) async throws -> (TLSBroker, ScriptedBackend) {
     let sockets = try Scratch.directory("s")
     let backend = try ScriptedBackend(in: sockets) { _, _ in false }
     return (
-      try await TLSBroker(backends: sockets, settings: settings, certificates: certificates),
-      backend
+      try await TLSBroker(
+        backends: sockets, settings: settings, certificates: certificates,
+        environment: realm?.environment ?? [:]), backend
     )
   }
 
@@ -108,14 +110,13 @@ struct TLSTests {
     let (tls, backend) = try await scene(refusal.settings)
     try await blocking {
       for priority in ["NORMAL", "NORMAL:-VERS-TLS1.3"] {
-        let socket = try RawClient(tcp: tls.port)
-        _ = fcntl(socket.descriptor, F_SETFL, 0)
         var identity = try refusal.identity(tls.certificates)
         identity.priority = priority
-        let session = try TLSClient(socket.descriptor, as: identity)
+        let (socket, session) = try tls.connected(identity)
         try session.handshake()
         // A goodbye, or a connection that is just gone.
         #expect((try? session.receive(1)) ?? [] == [])
+        withExtendedLifetime(socket) {}
       }
       #expect(tls.logged(refusal.reason))
       #expect(!tls.broker.log.contains(", TLS"), "nobody came in")
@@ -229,6 +230,45 @@ struct TLSTests {
       #expect(entered.wait(timeout: .now() + 0.5) == .timedOut)
       inside = nil
       #expect(entered.wait(timeout: .now() + 20) == .success)
+    }
+    try await tls.broker.stop()
+    withExtendedLifetime(backend) {}
+  }
+
+  @Test("verified clients that have not logged in wait for their byte at max_anonymous_clients")
+  func strangersWait() async throws {
+    let (tls, backend) = try await scene(
+      ["auth_tls = \"sasl\"", "max_anonymous_clients = 2"],
+      realm: try await PasswordRealm.make("PLAIN"))
+    try await blocking {
+      let identity = try tls.certificates.identity()
+      func isTold(_ client: (RawClient, TLSClient), within milliseconds: Int32 = 20_000) -> Bool {
+        var item = pollfd(fd: client.0.descriptor, events: Int16(POLLIN), revents: 0)
+        return poll(&item, 1, milliseconds) == 1 && (try? client.1.receive(1)) == [1]
+      }
+      // All of them are there before the first is verified, and so past the listener's door.
+      var clients = try (0..<3).map { _ in try tls.connected(identity) }
+      for client in clients { try client.1.handshake() }
+      for client in clients[..<2] { #expect(isTold(client)) }
+      #expect(!isTold(clients[2], within: 300))
+      #expect(tls.logged("max_anonymous_clients (2) is reached"))
+      // That is nothing to others.
+      for way in [Way.unix, .tcp] { try tls.broker.client(way).open() }
+
+      let (socket, session) = clients[0]
+      let types = try session.exchange(Packets.make(socket.header(Remote.authList)))
+      #expect(types.decoded(AuthListResult.self)?.types == [AuthListResult.sasl])
+      _ = try session.exchange(Packets.make(socket.header(Remote.authSASLInit)))
+      let done = try session.exchange(
+        Packets.make(socket.header(Remote.authSASLStart), PlainLogin.start("fred", "secret")))
+      #expect(done.decoded(SASLStepResult.self)?.isComplete == true, "\(done)")
+      #expect(isTold(clients[2]), "one that is no stranger any more makes room")
+
+      let late = try tls.connected(identity)
+      #expect(!isTold(late, within: 300))
+      clients.remove(at: 1).0.vanish()
+      try late.1.handshake()
+      #expect(isTold(late), "and so does one that leaves")
     }
     try await tls.broker.stop()
     withExtendedLifetime(backend) {}

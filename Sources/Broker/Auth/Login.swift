@@ -18,6 +18,8 @@ struct Login {
   private(set) var transport: SASLTransport?
   /// SASL: the exchange, from AUTH_SASL_INIT until it has failed or is over.
   var exchange: SASLExchange?
+  /// The step of it that is under way, or waits for its turn.
+  var job: Workshop.Job?
   var hasStarted = false
   var failures = 0
   /// polkit's check, while it is under way.

@@ -4,8 +4,13 @@ import Glibc
 /// A thread of its own that does jobs one after the other; what each came to is told on the loop's
 /// thread. The thread is started by the first job, so a broker that has none has one thread.
 final class Workshop {
+  /// A job under way, for the one who asked for it to cancel it by.
+  struct Job: Hashable, Sendable {
+    fileprivate let number: UInt64
+  }
+
   private let bench: Bench
-  private var askers: [UInt64: (any Sendable) -> Void] = [:]
+  private var askers: [Job: (any Sendable) -> Void] = [:]
   private var lastJob: UInt64 = 0
   private var hasThread = false
 
@@ -18,15 +23,25 @@ final class Workshop {
   deinit { bench.close() }
 
   /// Does `work` on the other thread, then `tell` on this one, never before this returns.
+  @discardableResult
   func run<Result: Sendable>(
     _ work: @escaping @Sendable () -> Result, tell: @escaping (Result) -> Void
-  ) {
+  ) -> Job {
     lastJob += 1
-    askers[lastJob] = { if let result = $0 as? Result { tell(result) } }
+    let job = Job(number: lastJob)
+    askers[job] = { if let result = $0 as? Result { tell(result) } }
     if !hasThread { hasThread = bench.startThread() }
-    bench.add(lastJob, work)
+    bench.add(job, work)
     // Without a thread the loop has to do it; the next job tries again to have one.
     if !hasThread { bench.work() }
+    return job
+  }
+
+  /// Nobody waits for it any more: one that has not been begun never is, so that those who come and go
+  /// leave no work behind for everybody after them.
+  func cancel(_ job: Job) {
+    askers[job] = nil
+    bench.remove(job)
   }
 
   private func deliver() {
@@ -40,8 +55,8 @@ private final class Bench: @unchecked Sendable {
 
   private let lock: UnsafeMutablePointer<pthread_mutex_t> = .allocate(capacity: 1)
   private let change: UnsafeMutablePointer<pthread_cond_t> = .allocate(capacity: 1)
-  private var jobs: [(UInt64, Work)] = []
-  private var results: [(UInt64, any Sendable)] = []
+  private var jobs: [(job: Workshop.Job, work: Work)] = []
+  private var results: [(Workshop.Job, any Sendable)] = []
   private var isClosed = false
   /// Rings on the loop. Set before there is a second thread.
   var wakeup: Wakeup?
@@ -64,12 +79,14 @@ private final class Bench: @unchecked Sendable {
     return body()
   }
 
-  func add(_ job: UInt64, _ work: @escaping Work) {
+  func add(_ job: Workshop.Job, _ work: @escaping Work) {
     locked { jobs.append((job, work)) }
     pthread_cond_signal(change)
   }
 
-  func takeResults() -> [(UInt64, any Sendable)] {
+  func remove(_ job: Workshop.Job) { locked { jobs.removeAll { $0.job == job } } }
+
+  func takeResults() -> [(Workshop.Job, any Sendable)] {
     locked {
       defer { results = [] }
       return results

@@ -88,6 +88,8 @@ extension ClientSession {
     login.isDone = true
     if let check = login.check { broker.polkit?.cancel(check) }
     login.check = nil
+    if let job = login.job { broker.sasl?.workshop.cancel(job) }
+    login.job = nil
     login.exchange = nil
   }
 
@@ -175,10 +177,11 @@ extension ClientSession {
     login.exchange = exchange
     login.hasStarted = false
     hold()
-    service.workshop.run(
+    login.job = service.workshop.run(
       { exchange.begin() },
       tell: { [weak self] result in
         guard let self, phase != .over else { return }
+        login.job = nil
         release()
         switch result {
         case .success(let mechanisms):
@@ -199,10 +202,11 @@ extension ClientSession {
     login.hasStarted = true
     if let mechanism { broker.log.info("\(name): SASL: chose '\(mechanism.prefix(64))'") }
     hold()
-    service.workshop.run(
+    login.job = service.workshop.run(
       { mechanism.map { exchange.start($0, data) } ?? exchange.step(data) },
       tell: { [weak self] progress in
         guard let self, phase != .over else { return }
+        login.job = nil
         release()
         saslProgressed(call, exchange, progress, service)
         settle()

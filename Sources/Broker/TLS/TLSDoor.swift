@@ -26,10 +26,10 @@ final class TLSDoor {
   private let buffers = TLSBuffers()
   private var handshakes: [UInt64: TLSHandshake] = [:]
   private var order: [UInt64] = []
-  /// Verified ones that found the broker full.
+  /// Verified ones that found the broker full, or their listener of strangers.
   private var waiting: [TLSHandshake] = []
-  /// Those that are just being told.
-  private var entering = 0
+  /// Those that are just being told, on all listeners.
+  private(set) var entering = 0
   private var lastID: UInt64 = 0
   private var limitLoggedAt = -Double.infinity
   private var turn: UInt64 = 0
@@ -142,15 +142,22 @@ final class TLSDoor {
     waiting.append(handshake)
     handshakes[handshake.id] = nil
     letWaitingIn()
+    // Who has not come yet waits in the listener's backlog, so that no more wait here than can be verified
+    // at a time.
+    if isAwaited(at: handshake.listener) { handshake.listener.isAccepting = false }
   }
 
-  /// A client has left, or another came: whoever waits comes in while there is room.
+  /// Verified clients of that listener wait for a place.
+  func isAwaited(at listener: Listener) -> Bool { waiting.contains { $0.listener === listener } }
+
+  /// Whoever waits comes in while there is room, the first first.
   func letWaitingIn() {
-    while !waiting.isEmpty, broker.hasRoom(for: entering + 1) {
-      let next = waiting[0]
+    while let place = waiting.firstIndex(where: { broker.hasRoom(at: $0.listener) }) {
+      let next = waiting[place]
       handshakes[next.id] = next
-      waiting.removeFirst()
+      waiting.remove(at: place)
       entering += 1
+      next.listener.entering += 1
       next.letIn()
     }
   }
@@ -166,12 +173,15 @@ final class TLSDoor {
     if let why { log.warning("\(handshake.name): \(why)") }
     forget(handshake)
     // Its place may have been kept for it.
-    letWaitingIn()
+    broker.placeIsFree()
   }
 
   private func forget(_ handshake: TLSHandshake) {
     reactor.depart(handshake)
-    if handshake.isEntering { entering -= 1 }
+    if handshake.isEntering {
+      entering -= 1
+      handshake.listener.entering -= 1
+    }
     handshakes[handshake.id] = nil
     waiting.removeAll { $0 === handshake }
     if handshakes.isEmpty { order.removeAll(keepingCapacity: true) }

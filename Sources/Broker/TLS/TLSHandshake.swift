@@ -9,7 +9,7 @@ final class TLSHandshake: Handler {
     case shaking
     /// The client is verified; the byte that tells it so is on its way.
     case confirming
-    /// Verified, but `max_clients` is reached: it waits for one to leave.
+    /// Verified, but there is no place: it waits for one to become free.
     case waiting
     case over
   }

@@ -36,6 +36,8 @@ struct TLSVerdict: Sendable, Equatable {
           weight: $0.weight, text: "has the issuer '\(issuer.subject)', which \($0.text)")
       }
     }
+    // Who comes in is to be told from others: in the log, by limits and by the daemons behind.
+    if leaf.subject.isEmpty { faults.append(.refusal("has no distinguished name")) }
     faults += CertificateChecks.name(leaf.subject, in: names)
     faults += CertificateChecks.basicConstraints(of: leaf, as: .client)
     faults += CertificateChecks.keyUsage(of: leaf, as: .client)

@@ -6,9 +6,9 @@ import Glibc
 ///
 /// GnuTLS itself takes a record through several buffers, some of which it allocates for it. What there is to
 /// do for a record is little with the ciphers of TLS 1.3 and their like in TLS 1.2, so the session does that
-/// with GnuTLS's ciphers: decrypted straight into the relay's segments, encrypted where it is sent from. Everything that is no application
-/// data (alerts, new keys, handshakes) goes on being GnuTLS's, which is told the number of the record before
-/// and asked for the keys after.
+/// with GnuTLS's ciphers: decrypted straight into the relay's segments, encrypted where it is sent from.
+/// Everything that is no application data (alerts, new keys, handshakes) goes on being GnuTLS's, which is told
+/// the number of the record before and asked for the keys after.
 final class TLSRecordKeys {
   static let header = 5
   static let data: UInt8 = 23

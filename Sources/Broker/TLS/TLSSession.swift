@@ -68,6 +68,11 @@ final class TLSSession {
     case failed(String)
   }
 
+  /// Reads of the socket in one turn: more than any room needs, for records may have nothing in them.
+  private static let mostFills = 16
+  /// Warnings a client may send in the middle of its handshake.
+  private static let mostAlerts = 8
+
   let handle: gnutls_session_t
   let credentials: TLSCredentials?
   /// Of a session that asks: nothing is kept in them.
@@ -87,8 +92,10 @@ final class TLSSession {
   var owesKeys = false
   /// Bytes GnuTLS may still take, where it is given one record and no more.
   var pullsLeft: Int?
-  /// The kernel had less than was asked for: it need not be asked again in this turn.
+  /// The kernel had less than was asked for, or has been asked often enough: not again in this turn.
   private(set) var isDrained = false
+  private var fills = 0
+  private var alerts = 0
   private(set) var isAtEnd = false
   private(set) var socketError: Int32 = 0
   /// The last byte that was encrypted has not been told to have moved, because its record has not left.
@@ -249,7 +256,8 @@ final class TLSSession {
           ? UInt32(bigEndian: (buffer + input.tail).loadUnaligned(as: UInt32.self)) : 0
       }
       input.tail += count
-      isDrained = count < room
+      fills += 1
+      isDrained = count < room || fills >= TLSSession.mostFills
     } else if count == 0 {
       isAtEnd = true
     } else if errno == EAGAIN || errno == EINTR {
@@ -282,7 +290,7 @@ final class TLSSession {
 
   /// Goes as far as it can. To be called again when the socket is ready for what it was blocked on.
   func handshake() -> Step {
-    isDrained = false
+    beginReading()
     if case .blocked = flush() { return .blocked(.write) }
     // Only the last flight had not left yet: asking GnuTLS again would begin another handshake.
     guard !isUp else { return finishFlush() }
@@ -299,7 +307,12 @@ final class TLSSession {
         case .blocked: return .blocked(.write)
         default: return .blocked(.read)
         }
-      case GNUTLS_E_INTERRUPTED, GNUTLS_E_WARNING_ALERT_RECEIVED: continue
+      case GNUTLS_E_INTERRUPTED: continue
+      case GNUTLS_E_WARNING_ALERT_RECEIVED:
+        alerts += 1
+        guard alerts <= TLSSession.mostAlerts else {
+          return .failed("it sent nothing but warnings, the last of them '\(alert)'")
+        }
       default:
         // The peer may be able to make something of the reason.
         gnutls_alert_send_appropriate(handle, status)
@@ -365,7 +378,10 @@ final class TLSSession {
   }
 
   /// A turn's reading begins: the kernel may have more than the last time.
-  func beginReading() { isDrained = false }
+  func beginReading() {
+    isDrained = false
+    fills = 0
+  }
 
   /// A turn's reading has ended.
   func endReading() {

@@ -52,15 +52,17 @@ final class X509 {
       throw TLSTrouble("its dates cannot be read")
     }
     return Certificate(
-      subject: name(gnutls_x509_crt_get_dn), issuer: name(gnutls_x509_crt_get_issuer_dn),
+      subject: try name(gnutls_x509_crt_get_dn),
+      issuer: try name(gnutls_x509_crt_get_issuer_dn),
       activation: Int64(activation), expiration: Int64(expiration),
       basicConstraints: try basicConstraints(), keyUsage: try keyUsage(),
       purposes: try purposes(), fingerprint: fingerprint())
   }
 
+  /// Empty where there is none: names may be in the extensions alone.
   private func name(
     _ get: (gnutls_x509_crt_t?, UnsafeMutablePointer<CChar>?, UnsafeMutablePointer<Int>?) -> Int32
-  ) -> String {
+  ) throws(TLSTrouble) -> String {
     var size = 1024
     for _ in 0..<2 {
       var bytes = [CChar](repeating: 0, count: size)
@@ -69,11 +71,12 @@ final class X509 {
         return String(
           decoding: bytes.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self)
       }
+      if status == GNUTLS_E_REQUESTED_DATA_NOT_AVAILABLE { return "" }
       guard status == GNUTLS_E_SHORT_MEMORY_BUFFER, size > bytes.count, size < 1 << 20 else {
-        break
+        throw TLSTrouble("a name in it cannot be read: \(tlsErrorText(status))")
       }
     }
-    return ""
+    throw TLSTrouble("a name in it cannot be read: it grows")
   }
 
   private func basicConstraints() throws(TLSTrouble) -> Certificate.BasicConstraints {

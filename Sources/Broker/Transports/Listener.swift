@@ -16,6 +16,8 @@ final class Listener: Handler {
   let name: String
   /// Clients of it that have not proved yet who they are, where they have to.
   var strangers = 0
+  /// Clients that are being told that they may come in, and count from then on.
+  var entering = 0
   /// When it was last said that there are too many of them, on the reactor's clock.
   var strangersLoggedAt = -Double.infinity
 

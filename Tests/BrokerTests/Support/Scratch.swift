@@ -33,3 +33,12 @@ final class Scratch {
 }
 
 struct Trouble: Error { let what: String }
+
+/// Two connected UNIX sockets, to be closed by whoever takes them.
+func socketPair() throws -> (Int32, Int32) {
+  var ends: [Int32] = [-1, -1]
+  guard socketpair(AF_UNIX, Int32(SOCK_STREAM.rawValue), 0, &ends) == 0 else {
+    throw Trouble(what: "socketpair: \(errno)")
+  }
+  return (ends[0], ends[1])
+}

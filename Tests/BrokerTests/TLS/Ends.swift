@@ -14,13 +14,7 @@ final class Ends {
   let buffers = TLSBuffers()
 
   init(_ credentials: TLSCredentials, sendBuffer: Int32? = nil) throws {
-    var ends: (Int32, Int32) = (-1, -1)
-    let made = withUnsafeMutableBytes(of: &ends) { bytes in
-      socketpair(
-        AF_UNIX, Int32(SOCK_STREAM.rawValue), 0,
-        bytes.baseAddress?.assumingMemoryBound(to: Int32.self))
-    }
-    guard made == 0 else { throw Trouble(what: "socketpair: \(errno)") }
+    let ends = try socketPair()
     if let sendBuffer {
       setOption(ends.0, SOL_SOCKET, SO_SNDBUF, sendBuffer)
       setOption(ends.1, SOL_SOCKET, SO_SNDBUF, sendBuffer)

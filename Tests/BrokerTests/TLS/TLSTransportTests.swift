@@ -39,6 +39,19 @@ struct TLSTransportTests {
     return identity
   }
 
+  @Test("a client that sends nothing but warnings is not listened to for ever")
+  func warnings() throws {
+    let recorded = try Recording.of(identity("NORMAL:-VERS-TLS1.3"), to: credentials)
+    try #require(recorded.count > 5)
+    let hello = recorded.prefix(5 + (Int(recorded[3]) << 8 | Int(recorded[4])))
+    let ends = try Ends(credentials)
+    let flood = hello + (0..<1000).flatMap { _ in [21, 3, 3, 0, 2, 1, 90] as [UInt8] }
+    #expect(write(ends.far, Array(flood), flood.count) == flood.count)
+    #expect(
+      try ends.shake()
+        == .failed("it sent nothing but warnings, the last of them 'User canceled'"))
+  }
+
   /// Sends all of it in runs of odd sizes, as an outlet would: what was not told to have moved comes again.
   private func send(_ bytes: [UInt8], over transport: TLSTransport, _ ends: Ends) throws {
     var bytes = bytes
@@ -266,11 +279,7 @@ struct TLSTransportTests {
 private enum Recording {
   static func of(_ identity: ClientIdentity, to credentials: TLSCredentials) throws -> [UInt8] {
     let ends = try Ends(credentials)
-    var pair: [Int32] = [-1, -1]
-    guard socketpair(AF_UNIX, Int32(SOCK_STREAM.rawValue), 0, &pair) == 0 else {
-      throw Trouble(what: "socketpair: \(errno)")
-    }
-    let (near, far) = (pair[0], pair[1])
+    let (near, far) = try socketPair()
     defer { close(near) }
     let done = DispatchSemaphore(value: 0)
     Thread {

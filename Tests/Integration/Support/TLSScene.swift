@@ -1,6 +1,7 @@
 // A broker with a TLS port, and the certificates around it.
 import Certificates
 import Foundation
+import Streams
 import Testing
 
 /// Certificates in a directory as libvirt's clients expect them, and the broker's beside them.
@@ -29,10 +30,7 @@ final class CertificateDirectory: Sendable {
   func serve(_ wish: CertificateWish, from issuer: MadeCertificate? = nil) throws
     -> MadeCertificate
   {
-    let certificate = try MadeCertificate(wish, from: issuer ?? root)
-    try write("serverkey.pem", certificate.keyPEM)
-    try write("servercert.pem", certificate.pem)
-    return certificate
+    try make("server", wish, from: issuer)
   }
 
   /// What virsh shows from now on.
@@ -40,9 +38,15 @@ final class CertificateDirectory: Sendable {
   func show(_ wish: CertificateWish, from issuer: MadeCertificate? = nil) throws
     -> MadeCertificate
   {
+    try make("client", wish, from: issuer)
+  }
+
+  private func make(
+    _ whose: String, _ wish: CertificateWish, from issuer: MadeCertificate?
+  ) throws -> MadeCertificate {
     let certificate = try MadeCertificate(wish, from: issuer ?? root)
-    try write("clientkey.pem", certificate.keyPEM)
-    try write("clientcert.pem", certificate.pem)
+    try write("\(whose)key.pem", certificate.keyPEM)
+    try write("\(whose)cert.pem", certificate.pem)
     return certificate
   }
 
@@ -67,23 +71,30 @@ final class TLSBroker: Sendable {
   let port: Int
 
   init(
-    backends: String, settings: [String] = [], certificates: CertificateDirectory? = nil
+    backends: String, settings: [String] = [], certificates: CertificateDirectory? = nil,
+    environment: [String: String] = [:]
   ) async throws {
     let certificates = try certificates ?? CertificateDirectory()
     port = try BrokerProcess.freePort()
     self.certificates = certificates
     broker = try await BrokerProcess.start(
-      backends: backends, settings: certificates.settings(port: port) + settings)
+      backends: backends, settings: certificates.settings(port: port) + settings,
+      environment: environment)
   }
 
   /// As virsh is told.
   var uri: String { "qemu+tls://localhost:\(port)/system?pkipath=\(certificates.directory)" }
 
-  /// A client with a socket of its own, after the handshake and the byte that confirms it.
-  func client(_ identity: ClientIdentity) throws -> (RawClient, TLSClient) {
+  /// A client with a socket of its own, connected and no more.
+  func connected(_ identity: ClientIdentity) throws -> (RawClient, TLSClient) {
     let socket = try RawClient(tcp: port)
     _ = fcntl(socket.descriptor, F_SETFL, 0)
-    let session = try TLSClient(socket.descriptor, as: identity)
+    return (socket, try TLSClient(socket.descriptor, as: identity))
+  }
+
+  /// The same after the handshake and the byte that confirms it.
+  func client(_ identity: ClientIdentity) throws -> (RawClient, TLSClient) {
+    let (socket, session) = try connected(identity)
     try session.handshake()
     let byte = try session.receive(1)
     guard byte == [1] else { throw Trouble("the confirmation was \(byte)") }
@@ -91,4 +102,21 @@ final class TLSBroker: Sendable {
   }
 
   func logged(_ text: String) -> Bool { eventually { broker.log.contains(text) } }
+}
+
+extension TLSClient {
+  /// Sends a packet; the next that comes and is no PING.
+  func exchange(_ packet: [UInt8]) throws -> RawPacket {
+    try send(packet)
+    var cutter = PacketCutter()
+    while true {
+      if let packet = cutter.next() {
+        if packet.isPing { continue }
+        return packet
+      }
+      let bytes = try receive(1 << 16)
+      guard !bytes.isEmpty else { throw Trouble("the server said goodbye") }
+      bytes.withUnsafeBytes { cutter.add($0) }
+    }
+  }
 }

@@ -12,13 +12,13 @@ final class SASLService {
   /// Where exchanges are done: a password database, or what stands for one, may block.
   let workshop: Workshop
   private let settings: SASLSettings
-  private let allowed: [Wildcard]?
+  private let allowed: NameList?
   /// Asked for once: the library would ask the name service for it at every client.
   private let hostName: String?
 
   init(_ settings: SASLSettings, on reactor: Reactor) throws(BrokerFailure) {
     self.settings = settings
-    allowed = settings.allowedUsers?.map(Wildcard.init)
+    allowed = settings.allowedUsers.map { NameList($0) }
     workshop = Workshop(on: reactor)
     guard SASLService.started == SASL_OK else {
       throw BrokerFailure(
@@ -35,7 +35,7 @@ final class SASLService {
 
   /// Whether that user may come in. An empty list admits nobody, none at all everybody.
   func admits(_ user: String) -> Bool {
-    allowed?.contains { $0.matches(user) } ?? true
+    allowed?.admits(user) ?? true
   }
 
   /// The mechanisms offered to such connections, or why there are none. For the start, where waiting is
@@ -68,7 +68,8 @@ final class SASLService {
         pthread_mutex_destroy(mutex)
         mutex.deallocate()
       })
-    return sasl_server_init(nil, name)
+    // The library does not copy the name: it is never freed.
+    return sasl_server_init(nil, strdup(name))
   }()
 
   private static func ownHostName() -> String? {

@@ -1,0 +1,72 @@
+// Who is meant by a list of patterns.
+import Testing
+
+@testable import Broker
+
+@Suite("Lists of names")
+struct NameListTests {
+  @Test(
+    "a pattern means whole names, with * for any run and ? for one character",
+    arguments: [
+      ("fred", "fred", true), ("fred", "Fred", false), ("fred", "freda", false),
+      ("fred", "alfred", false), ("", "", true), ("", "a", false), ("*", "", true),
+      ("*", "anybody at all", true), ("?", "", false), ("?", "a", true), ("?", "é", true),
+      ("?", "ab", false), ("?", "ä", true), ("*@EXAMPLE.COM", "fred@EXAMPLE.COM", true),
+      ("*@EXAMPLE.COM", "@EXAMPLE.COM", true), ("*@EXAMPLE.COM", "fred@EXAMPLE.COM.evil", false),
+      ("*@EXAMPLE.COM", "fred@EXAMPLE.COM@EXAMPLE.COM", true), ("f*d", "fd", true),
+      ("f*d", "fred and alfred", true), ("f*d", "freddy", false), ("a*b*c", "a-b-b-c", true),
+      ("a*b*c", "a-c-b", false), ("a?c", "abc", true), ("a?c", "ac", false), ("a*c", "ac", true),
+      ("a*c", "abbbc", true), ("a*c", "abcd", false), ("a**b", "ab", true), ("**?", "a", true),
+      ("**?", "", false), ("**a**", "a", true), ("*a*b*c*", "xxaxxbxxcxx", true),
+      ("*a*b*c*", "xxaxxcxxbxx", false), ("a*?", "a", false), ("a*?", "ab", true),
+      ("[a]", "a", false), ("[a]", "[a]", true), ("[a-z]", "b", false), ("[a-z]", "[a-z]", true),
+      ("\\*", "\\x", true), ("a\\*", "a*", false), ("a\\*", "a\\b", true),
+      ("*.example.com", "a.b.example.com", true), ("CN=a", "CN=a", true),
+      ("CN=a", "CN=ab", false), ("CN=a", "XCN=a", false), ("CN=a", "cn=a", false),
+      ("*CN=b*", "O=x,CN=bob,C=y", true), ("*CN=b*", "O=x,CN=ann", false),
+      ("C=GB,O=Acme\\, Inc,CN=*", "C=GB,O=Acme\\, Inc,CN=client1", true),
+      (
+        "C=GB,ST=London,L=London,O=Acme\\, Inc,CN=*",
+        "C=GB,ST=London,L=London,O=Acme\\, Inc,CN=c1", true
+      ),
+    ])
+  func fits(pattern: String, name: String, expected: Bool) {
+    #expect(NameList([pattern]).admits(name) == expected)
+  }
+
+  @Test("one pattern of many is enough, and none of none")
+  func list() {
+    #expect(NameList(["CN=a", "CN=b*"]).admits("CN=bob"))
+    #expect(!NameList(["CN=a", "CN=b*"]).admits("CN=c"))
+    #expect(!NameList([]).admits("CN=a"))
+    #expect(!NameList([]).admits(""))
+    #expect(CertificateChecks.name("CN=a", in: nil) == [])
+    #expect(
+      CertificateChecks.name("CN=a", in: NameList([])) == [
+        .refusal("cannot come in: tls_allowed_dn_list is empty, which admits nobody")
+      ])
+    #expect(
+      CertificateChecks.name("CN=a", in: NameList(["CN=b"])) == [
+        .refusal("has a distinguished name that no entry of tls_allowed_dn_list matches")
+      ])
+  }
+
+  @Test("a client whose certificate names nobody is refused, whatever the list")
+  func nobody() {
+    let certificate = Certificate(subject: "", activation: 0, expiration: 2)
+    for names in [nil, NameList(["*"])] {
+      let verdict = TLSVerdict.of(chain: [certificate], trouble: "", names: names, at: 1)
+      #expect(verdict.faults == [.refusal("has no distinguished name")])
+    }
+  }
+
+  @Test(
+    "a pattern of many stars takes no more than a moment",
+    arguments: [
+      (String(repeating: "*a", count: 2000) + "b", 5000),
+      (String(repeating: "a*", count: 200) + "b", 20_000),
+    ])
+  func hostile(pattern: String, length: Int) {
+    #expect(!NameList([pattern]).admits(String(repeating: "a", count: length)))
+  }
+}
