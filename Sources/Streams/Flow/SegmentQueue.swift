@@ -100,7 +100,7 @@ struct SegmentQueue: ~Copyable {
     return used
   }
 
-  /// Where the front is, if at least `count` bytes from there on lie in one piece.
+  /// Where the front is, if at least `length` bytes from there on lie in one piece.
   func front(_ length: Int) -> UnsafeRawPointer? {
     guard count > 0, ring[first].end - ring[first].start >= length,
       let segment = ring[first].segment
