@@ -12,17 +12,16 @@ private final class UserScene: Sendable {
   var sockets: String { directory + "/run/libvirt" }
   var log: String { (try? String(contentsOfFile: directory + "/log", encoding: .utf8)) ?? "" }
 
-  private var environment: [String: String] {
-    [
-      "HOME": directory + "/home", "XDG_RUNTIME_DIR": directory + "/run",
-      "XDG_CONFIG_HOME": directory + "/config", "XDG_CACHE_HOME": directory + "/cache",
-      "VIRTD_PATH": directory + "/bin",
-    ]
-  }
+  private let environment: [String: String]
 
   /// - Parameter daemons: names of daemons that are installed, and what they are.
   init(daemons: [String: String]) throws {
     directory = try Scratch.directory("m")
+    environment = [
+      "HOME": directory + "/home", "XDG_RUNTIME_DIR": directory + "/run",
+      "XDG_CONFIG_HOME": directory + "/config", "XDG_CACHE_HOME": directory + "/cache",
+      "VIRTD_PATH": directory + "/bin",
+    ]
     for name in ["home", "run", "config/libvirt", "cache", "bin"] {
       try FileManager.default.createDirectory(
         atPath: "\(directory)/\(name)", withIntermediateDirectories: true)

@@ -3,7 +3,7 @@
 /// How and where a client's URI leads, in the administrator's terms.
 struct Destination: Equatable {
   enum Way: Equatable {
-    case network(TLSWish?)
+    indirect case network(TLSWish?)
     case socket(path: String)
     /// A program whose standard input and output are the connection.
     case command(arguments: [String])

@@ -11,7 +11,7 @@ final class HelperProcess: Handler {
   private static let longestLine = 512
 
   let name: String
-  private let broker: Broker
+  private unowned let broker: Broker
   private let pid: pid_t
   private var socket: Descriptor?
   private let errors: Descriptor

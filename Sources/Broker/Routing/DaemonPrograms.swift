@@ -108,7 +108,10 @@ final class DaemonStarter {
       let start = Start(lock: lock, path: path)
       starts[socket] = start
       alarm.start(seconds: DaemonStarter.lookSeconds)
-      broker.children.add(pid, name: "\(daemon) (process \(pid))") { start.end = $0 }
+      broker.children.add(pid, name: "\(daemon) (process \(pid))") {
+        start.end = $0
+        start.unlock()
+      }
       return .wait
     }
   }
