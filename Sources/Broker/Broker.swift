@@ -33,6 +33,10 @@ public final class Broker {
   private var door: TLSDoor?
   private var limitLoggedAt = -Double.infinity
   private var signals: [SignalWatcher] = []
+  private(set) lazy var forwarding = Forwarding(settings.upstreams, broker: self)
+  private(set) lazy var starter = DaemonStarter(broker: self)
+  /// Programs that connections go through, and users' daemons.
+  private(set) lazy var children = Children(on: reactor, log: log)
   private lazy var idleAlarm = Alarm(on: reactor) { [unowned self] in idleTimeUp() }
   private lazy var stopAlarm = Alarm(on: reactor) { [unowned self] in stopTimeUp() }
   private lazy var acceptAlarm = Alarm(on: reactor) { [unowned self] in resumeAccepting() }
@@ -83,6 +87,7 @@ public final class Broker {
     reactor.run()
     door?.close()
     for session in sessions.values { session.finish(because: "the broker stops") }
+    children.endAll()
     listeners = []
     signals = []
   }
@@ -124,6 +129,9 @@ public final class Broker {
 
   /// The names of what is listened on, with the ports the kernel chose.
   public var listenerNames: [String] { listeners.map(\.name) }
+
+  /// Where clients come in over networks: opening these would be opening the broker itself.
+  var listenerAddresses: [Address] { listeners.compactMap(\.address) }
 
   // MARK: Clients come and go
 

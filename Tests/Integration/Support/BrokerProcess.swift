@@ -11,6 +11,8 @@ final class BrokerProcess: Sendable {
   let port: Int
   private let child: Child
   private let hasPort: Bool
+  /// Its UNIX sockets are in `directory`, under their usual names.
+  private let hasUsualSocket: Bool
 
   var pid: pid_t { child.pid }
   var isRunning: Bool { child.isRunning }
@@ -56,6 +58,7 @@ final class BrokerProcess: Sendable {
     let replaced = Set(settings.map(key))
     // A test that has its own idea of the listeners looks after them itself.
     hasPort = replaced.isDisjoint(with: ["listen_tcp", "listen_addr", "tcp_port"])
+    hasUsualSocket = !replaced.contains("unix_sock_dir")
     lines.removeAll { replaced.contains(key($0)) }
     try (lines + settings).joined(separator: "\n").appending("\n")
       .write(toFile: directory + "/virtbrokerd.conf", atomically: false, encoding: .utf8)
@@ -75,7 +78,10 @@ final class BrokerProcess: Sendable {
   private func becomesReady() async throws -> Bool {
     let deadline = ContinuousClock.now + .seconds(20)
     while ContinuousClock.now < deadline, isRunning {
-      if Self.accepts(unix: directory + "/libvirt-sock"), !hasPort || Self.accepts(tcp: port) {
+      let isServed =
+        hasUsualSocket
+        ? Self.accepts(unix: directory + "/libvirt-sock") : log.contains(" is ready")
+      if isServed, !hasPort || Self.accepts(tcp: port) {
         return true
       }
       try await Task.sleep(for: .milliseconds(10))
