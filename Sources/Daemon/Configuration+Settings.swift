@@ -20,6 +20,7 @@ extension Configuration {
   /// What the broker needs, on the paths of `places`. Only the group is still to be looked up.
   func settings(places: Places, idleSeconds: Int) throws(StartFailure) -> BrokerSettings {
     var settings = BrokerSettings()
+    settings.version = Options.version
     settings.idleSeconds = idleSeconds
     settings.listeners = listeners(places: places, group: try group())
     settings.backends.systemDirectory = backendDirectory ?? "/run/libvirt"
@@ -41,6 +42,11 @@ extension Configuration {
     settings.limits.bufferBytes = maxClientBuffer
     settings.keepAlive.intervalSeconds = keepAliveInterval
     settings.keepAlive.count = keepAliveCount
+    settings.adminListener = adminListener(places: places)
+    settings.admin.maxClients = adminMaxClients
+    settings.admin.maxQueuedClients = adminMaxQueuedClients == 0 ? 30 : adminMaxQueuedClients
+    settings.admin.keepAlive.intervalSeconds = adminKeepAliveInterval
+    settings.admin.keepAlive.count = adminKeepAliveCount
     return settings
   }
 
@@ -71,6 +77,15 @@ extension Configuration {
           .tcp(host: listenAddress, port: tls.port), authentication: authTLS, isTLS: true))
     }
     return listeners
+  }
+
+  /// Beside the others. It is for the user who runs the broker, so no group is given it.
+  private func adminListener(places: Places) -> ListenerSettings {
+    let directory = socketDirectory ?? places.runtimeDirectory
+    var listener = ListenerSettings(
+      .unix(path: "\(directory)/libvirt-admin-sock", mode: adminMode, group: nil))
+    listener.isAdmin = true
+    return listener
   }
 
   /// The number of the sockets' group: by name first, then as a number; `+5` is a number for sure.

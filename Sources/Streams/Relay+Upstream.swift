@@ -87,7 +87,9 @@ extension Relay {
       return drop(frame, from: upstream)
     }
     counters.replies &+= 1
+    let isCut = calls[index].isCut
     calls.answered(at: index, header.status)
+    if isCut, header.status == .ok { abort(header, at: upstream) }
     if header.status == .ok, header.program == Program.remote {
       if header.procedure == Remote.connectRegisterCloseCallback { hasCloseCallback = true }
       if header.procedure == Remote.connectUnregisterCloseCallback { hasCloseCallback = false }
