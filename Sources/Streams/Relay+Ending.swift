@@ -10,7 +10,10 @@ extension Relay {
       let index = calls.find(call.header), let upstream = upstreams[call.upstream]
     else { return false }
     calls.cut(at: index)
-    if call.isAnswered { abort(call.header, at: upstream) }
+    if call.isAnswered {
+      abort(call.header, at: upstream)
+      ended(calls.lastRemoved, .killed)
+    }
     let packet = Packets.streamError(
       program: call.program, procedure: call.procedure, serial: call.serial, error)
     // Behind what the daemon has given already, but not into the middle of a packet.

@@ -96,12 +96,17 @@ final class AdminService {
   func answer(
     _ call: PacketHeader, body: [UInt8], for session: AdminSession
   ) throws(RemoteError) -> (any XDRBody)? {
-    guard call.program == Program.admin, call.version == Program.version else {
+    guard call.program == Program.admin || call.program == Program.broker,
+      call.version == Program.version
+    else {
       throw RemoteError(
         .rpc, "Cannot find program \(Int32(bitPattern: call.program)) version \(call.version)")
     }
     guard call.status == .ok else {
       throw RemoteError(.rpc, "Unexpected message status \(call.status.rawValue)")
+    }
+    if call.program == Program.broker {
+      return try result(of: decoded(call, body, BrokerCall.init(procedure:body:)))
     }
     return try result(of: decoded(call, body, AdminCall.init(procedure:body:)), for: session)
   }

@@ -105,7 +105,8 @@ final class ClientSession: Handler {
   // MARK: Turns
 
   override func ready(_ ready: Interest) {
-    if ready.contains(.read) { liveness.heardAt = broker.reactor.now }
+    relay.now = broker.reactor.now
+    if ready.contains(.read) { liveness.heardAt = relay.now }
     relay.clientReady(ready)
     turnEnded()
   }
@@ -117,6 +118,7 @@ final class ClientSession: Handler {
 
   /// Moves what can move after a change that did not come from a socket.
   func settle() {
+    relay.now = broker.reactor.now
     relay.settle()
     turnEnded()
   }

@@ -85,6 +85,8 @@ public enum Limits {
   public static let descriptors = 32
   /// Typed parameters in one CONNECT_SET_IDENTITY.
   public static let identityParameters = 20
+  /// Typed parameters of one migration.
+  public static let migrationParameters = 64
   /// The name of a typed parameter, in bytes.
   public static let parameterField = 79
   /// Characters in one piece of a SASL exchange.
