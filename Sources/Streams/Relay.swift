@@ -295,6 +295,8 @@ public final class Relay {
   public var unroutedFromClient: Int { client.inlet.waiting }
   public var callsUnderWay: [Call] { calls.calls }
   public var awaitedCount: Int { calls.awaitedCount }
+  /// Streams that are not over.
+  public var streamCount: Int { calls.count == 0 ? 0 : calls.calls.count { $0.isStreamAlive } }
 
   // MARK: The broker's own packets
 
@@ -370,7 +372,7 @@ public final class Relay {
     }
   }
 
-  private func append(_ packet: [UInt8], to lane: Lane) {
+  func append(_ packet: [UInt8], to lane: Lane) {
     packet.withUnsafeBytes { lane.queue.append(copying: $0) }
   }
 

@@ -38,6 +38,12 @@ public struct Call: Sendable {
     serial == header.serial && program == header.program && version == header.version
   }
 
+  /// Its stream was ended here, before its reply came.
+  public internal(set) var isCut = false
+
+  /// It has a stream that is not over.
+  public var isStreamAlive: Bool { stream.map { $0.phase != .closed } ?? false }
+
   /// Its header, as far as it was kept.
   public var header: PacketHeader {
     PacketHeader(
@@ -138,6 +144,13 @@ struct CallTable {
   mutating func passedDown(at index: Int, payload: Int, packets: Int) {
     slots[index].bytesDown &+= UInt64(payload)
     slots[index].packetsDown &+= UInt64(packets)
+  }
+
+  /// Ends the stream of a call by our own decision. A call whose reply is awaited stays until that comes.
+  mutating func cut(at index: Int) {
+    slots[index].stream?.cut()
+    slots[index].isCut = true
+    removeIfOver(at: index)
   }
 
   /// Ends every call of an upstream, telling each, in the order of their serials.
