@@ -7,15 +7,12 @@ _virtbroker_pki() {
       compopt -o filenames 2>/dev/null
       mapfile -t COMPREPLY < <(compgen -d -- "$word")
       return ;;
-    --key-type)
-      mapfile -t COMPREPLY < <(compgen -W "rsa ecdsa" -- "$word")
-      return ;;
     --days | --organization) return ;;
     server)
       mapfile -t COMPREPLY < <(compgen -A hostname -- "$word")
       return ;;
   esac
   mapfile -t COMPREPLY < <(compgen -W "authority server client install --to --user --root --organization
-    --days --key-type --renew --help" -- "$word")
+    --days --renew --help" -- "$word")
 }
 complete -F _virtbroker_pki virtbroker-pki
