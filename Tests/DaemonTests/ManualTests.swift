@@ -58,6 +58,31 @@ struct ManualTests {
     #expect(longOptions(try projectFile("etc/completion/virtbroker-pki.bash")) == options)
   }
 
+  @Test("every link in the documents leads to a document, and to a heading in it")
+  func links() throws {
+    let names = try FileManager.default.contentsOfDirectory(atPath: projectPath("docs"))
+    let documents = names.filter { $0.hasSuffix(".md") }
+    var count = 0
+    for document in documents {
+      let text = try projectFile("docs/\(document)")
+      for link in text.matches(of: /\]\(([^)#:]*)(#[^)]*)?\)/) {
+        count += 1
+        let target = link.1.isEmpty ? document : String(link.1)
+        #expect(documents.contains(target), "\(document) links to \(target)")
+        guard let anchor = link.2, documents.contains(target) else { continue }
+        let headings = try projectFile("docs/\(target)").split(separator: "\n")
+          .filter { $0.hasPrefix("#") }
+          .map {
+            $0.drop { $0 == "#" }.dropFirst().lowercased()
+              .filter { $0.isLetter || $0.isNumber || " -".contains($0) }
+              .replacingOccurrences(of: " ", with: "-")
+          }
+        #expect(headings.contains(String(anchor.dropFirst())), "\(document): \(target)\(anchor)")
+      }
+    }
+    #expect(count > 10)
+  }
+
   @Test("mandoc finds nothing wrong with the pages")
   func lint() throws {
     let pages = try FileManager.default.contentsOfDirectory(atPath: projectPath("man")).sorted()
