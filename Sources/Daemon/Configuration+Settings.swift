@@ -22,6 +22,7 @@ extension Configuration {
     places: Places, names: SocketNames = .usual, idleSeconds: Int
   ) throws(StartFailure) -> BrokerSettings {
     var settings = BrokerSettings()
+    settings.version = Options.version
     settings.idleSeconds = idleSeconds
     settings.listeners = listeners(places: places, names: names, group: try group())
     settings.backends.systemDirectory = backendDirectory ?? "/run/libvirt"
@@ -45,6 +46,11 @@ extension Configuration {
     settings.limits.bufferBytes = maxClientBuffer
     settings.keepAlive.intervalSeconds = keepAliveInterval
     settings.keepAlive.count = keepAliveCount
+    settings.adminListener = adminListener(places: places)
+    settings.admin.maxClients = adminMaxClients
+    settings.admin.maxQueuedClients = adminMaxQueuedClients == 0 ? 30 : adminMaxQueuedClients
+    settings.admin.keepAlive.intervalSeconds = adminKeepAliveInterval
+    settings.admin.keepAlive.count = adminKeepAliveCount
     return settings
   }
 
@@ -77,6 +83,15 @@ extension Configuration {
           .tcp(host: listenAddress, port: tls.port), authentication: authTLS, isTLS: true))
     }
     return listeners
+  }
+
+  /// Beside the others. It is for the user who runs the broker, so no group is given it.
+  private func adminListener(places: Places) -> ListenerSettings {
+    let directory = socketDirectory ?? places.runtimeDirectory
+    var listener = ListenerSettings(
+      .unix(path: "\(directory)/libvirt-admin-sock", mode: adminMode, group: nil))
+    listener.isAdmin = true
+    return listener
   }
 
   /// The number of the sockets' group: by name first, then as a number; `+5` is a number for sure.

@@ -17,6 +17,7 @@ struct Configuration: Equatable, Sendable {
   /// nil: 0700, or 0777 where polkit decides.
   var readWriteMode: UInt32?
   var readOnlyMode: UInt32 = 0o777
+  var adminMode: UInt32 = 0o700
 
   var authUnixReadWrite = Authentication.none
   var authUnixReadOnly = Authentication.none
@@ -39,6 +40,11 @@ struct Configuration: Equatable, Sendable {
 
   var keepAliveInterval = 5
   var keepAliveCount = 5
+
+  var adminMaxClients = 5000
+  var adminMaxQueuedClients = 20
+  var adminKeepAliveInterval = 5
+  var adminKeepAliveCount = 5
 
   /// libvirt's number of a level; 0: the built-in one.
   var logLevel = 0

@@ -79,8 +79,8 @@ struct ConfigurationTests {
         "log_filters: has no effect: log filters have no effect yet"
       ),
       (
-        "admin_max_clients = 1", .warning,
-        "admin_max_clients: has no effect: this build has no admin server"
+        "admin_min_workers = 1", .info,
+        "admin_min_workers: has no meaning here: one thread serves every client"
       ),
     ])
   func withoutEffect(text: String, weight: Finding.Weight, remark: String) throws {
@@ -209,6 +209,35 @@ struct ConfigurationTests {
     #expect(settings.keepAlive.count == 2)
     #expect(settings.backends.systemDirectory == "/b")
     #expect(settings.backends.sessionDirectory == "/c")
+  }
+
+  @Test("the admin socket is beside the others, for nobody but its owner unless it is told so")
+  func admin() throws {
+    func socket(_ path: String, _ mode: UInt32) -> ListenerSettings {
+      var listener = ListenerSettings(.unix(path: path, mode: mode, group: nil))
+      listener.isAdmin = true
+      return listener
+    }
+    let usual = try settings("")
+    #expect(usual.adminListener == socket("/run/libvirt/libvirt-admin-sock", 0o700))
+    #expect(usual.admin == AdminSettings())
+    let user = try settings("", places: Self.user)
+    #expect(user.adminListener == socket("/run/user/7/libvirt/libvirt-admin-sock", 0o700))
+    let told = try settings(
+      """
+      unix_sock_dir = "/s"
+      unix_sock_group = "4711"
+      unix_sock_admin_perms = "0600"
+      admin_max_clients = 3
+      admin_max_queued_clients = 0
+      admin_keepalive_interval = -1
+      admin_keepalive_count = 4
+      """)
+    #expect(told.adminListener == socket("/s/libvirt-admin-sock", 0o600))
+    #expect(told.admin.maxClients == 3)
+    #expect(told.admin.maxQueuedClients == 30, "no backlog is libvirt's 30")
+    #expect(told.admin.keepAlive.intervalSeconds == -1)
+    #expect(told.admin.keepAlive.count == 4)
   }
 
   @Test("TCP without an address is all of the machine's")

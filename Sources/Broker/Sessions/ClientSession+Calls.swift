@@ -163,7 +163,7 @@ private enum IdentityField {
 
 extension TypedParameter.Value {
   /// What libvirt calls the type in its messages.
-  fileprivate var typeName: String {
+  var typeName: String {
     switch self {
     case .int: "int"
     case .uint: "uint"

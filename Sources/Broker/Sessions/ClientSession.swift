@@ -25,6 +25,10 @@ final class ClientSession: Handler {
   /// How the log calls it.
   let name: String
   let isReadOnlyListener: Bool
+  /// In seconds since 1970.
+  let connectedAt = Int64(time(nil))
+  /// The same on the reactor's clock.
+  let beganAt: Double
   /// Who the client is, as the kernel and its login vouch for it, for the backend to check and to log.
   var identity = ProvenIdentity()
   var login: Login
@@ -49,6 +53,7 @@ final class ClientSession: Handler {
   ) {
     self.broker = broker
     self.id = id
+    beganAt = broker.reactor.now
     self.transport = transport
     isReadOnlyListener = listener.settings.isReadOnly
     isReadOnly = isReadOnlyListener
@@ -92,10 +97,16 @@ final class ClientSession: Handler {
     return madeRelay
   }
 
+  /// Of a client that came over a network: `127.0.0.1:58434`.
+  var remoteAddress: String? {
+    Address.peer(of: transport.number).flatMap { $0.text.isEmpty ? nil : $0.text }
+  }
+
   // MARK: Turns
 
   override func ready(_ ready: Interest) {
-    if ready.contains(.read) { liveness.heardAt = broker.reactor.now }
+    relay.now = broker.reactor.now
+    if ready.contains(.read) { liveness.heardAt = relay.now }
     relay.clientReady(ready)
     turnEnded()
   }
@@ -107,6 +118,7 @@ final class ClientSession: Handler {
 
   /// Moves what can move after a change that did not come from a socket.
   func settle() {
+    relay.now = broker.reactor.now
     relay.settle()
     turnEnded()
   }

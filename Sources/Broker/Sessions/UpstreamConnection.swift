@@ -206,6 +206,7 @@ final class UpstreamConnection: Handler {
   }
 
   override func ready(_ ready: Interest) {
+    session.relay.now = session.broker.reactor.now
     session.relay.upstreamReady(slot, ready)
     session.turnEnded()
   }

@@ -197,7 +197,8 @@ final class TLSDoor {
   // MARK: Certificates
 
   /// Takes the files as they are now into use, or says why not and goes on with what there is.
-  func reload(because reason: String) {
+  @discardableResult
+  func reload(because reason: String) -> TLSRefusal? {
     do throws(TLSRefusal) {
       credentials = try TLSCredentials(settings, at: TLSDoor.now)
     } catch {
@@ -205,13 +206,14 @@ final class TLSDoor {
         .error,
         "the TLS certificates were to be renewed because \(reason), but the new ones are refused "
           + "and the old ones stay: \(error)")
-      return
+      return error
     }
     generation += 1
     log.info("the TLS certificates were renewed because \(reason)")
     tell()
     reminders = [:]
     remind()
+    return nil
   }
 
   private func tell() {

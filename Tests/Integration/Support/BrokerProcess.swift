@@ -20,13 +20,15 @@ final class BrokerProcess: Sendable {
   var log: String { (try? String(contentsOfFile: directory + "/log", encoding: .utf8)) ?? "" }
 
   /// Starts one and waits until its sockets are served. `settings` are further lines of its
-  /// configuration; one that names a key set here takes its place.
+  /// configuration; one that names a key set here takes its place. `within` are words in front of its
+  /// command line that put it somewhere else.
   static func start(
-    backends: String, settings: [String] = [], environment: [String: String] = [:]
+    backends: String, settings: [String] = [], environment: [String: String] = [:],
+    within words: [String] = []
   ) async throws -> BrokerProcess {
     // A free port can be taken by another process before the broker binds it: then another is tried.
     for _ in 0..<4 {
-      let broker = try BrokerProcess(backends, settings, environment)
+      let broker = try BrokerProcess(backends, settings, environment, words)
       if try await broker.becomesReady() { return broker }
       if !broker.log.contains("Address already in use") {
         throw Trouble("virtbrokerd did not start; it said: \(broker.log) \(broker.said)")
@@ -39,7 +41,9 @@ final class BrokerProcess: Sendable {
     try await start(backends: front.sockets, settings: settings)
   }
 
-  private init(_ backends: String, _ settings: [String], _ environment: [String: String]) throws {
+  private init(
+    _ backends: String, _ settings: [String], _ environment: [String: String], _ words: [String]
+  ) throws {
     directory = try Scratch.directory("b")
     port = try Self.freePort()
     var lines = [
@@ -65,7 +69,7 @@ final class BrokerProcess: Sendable {
     let output = open(directory + "/output", O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0o600)
     defer { close(output) }
     child = try Child(
-      [
+      words + [
         Self.executable, "-f", directory + "/virtbrokerd.conf", "-p", directory + "/pid",
       ], output: output, errors: output, environment: environment)
   }
