@@ -46,7 +46,7 @@ extension Configuration {
     settings.limits.bufferBytes = maxClientBuffer
     settings.keepAlive.intervalSeconds = keepAliveInterval
     settings.keepAlive.count = keepAliveCount
-    settings.adminListener = adminListener(places: places)
+    settings.adminListener = adminListener(places: places, names: names)
     settings.admin.maxClients = adminMaxClients
     settings.admin.maxQueuedClients = adminMaxQueuedClients == 0 ? 30 : adminMaxQueuedClients
     settings.admin.keepAlive.intervalSeconds = adminKeepAliveInterval
@@ -86,10 +86,10 @@ extension Configuration {
   }
 
   /// Beside the others. It is for the user who runs the broker, so no group is given it.
-  private func adminListener(places: Places) -> ListenerSettings {
+  private func adminListener(places: Places, names: SocketNames) -> ListenerSettings {
     let directory = socketDirectory ?? places.runtimeDirectory
     var listener = ListenerSettings(
-      .unix(path: "\(directory)/libvirt-admin-sock", mode: adminMode, group: nil))
+      .unix(path: "\(directory)/\(names.admin)", mode: adminMode, group: nil))
     listener.isAdmin = true
     return listener
   }

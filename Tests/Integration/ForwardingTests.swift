@@ -62,7 +62,7 @@ struct ForwardingTests {
     let unknown = try await virsh(careful.uri(through: uri), ["list"])
     #expect(unknown.status == 1)
     #expect(unknown.errors.contains("is not trusted"), "\(unknown.errors)")
-    #expect(unknown.errors.contains("its issuer is not known"), "\(unknown.errors)")
+    #expect(unknown.errors.contains("cannot be verified"), "\(unknown.errors)")
     try await careful.stop()
     try await far.broker.stop()
   }
@@ -129,15 +129,16 @@ struct ForwardingTests {
       let near = try await Bastion.start(allowed: allowed, rules: [server.rule + more])
       try await virshOutput(near.uri(through: uri), "list", "--all")
       #expect(near.logs(" at ssh://127.0.0.1:\(server.port) opened 'qemu:///system'"), "\(more)")
-      try await virshOutput(near.uri(through: uri, readOnly: true), "list")
-      // libssh and libssh2 are done by the same program.
-      try await virshOutput(
-        near.uri(through: uri.replacing("+ssh:", with: "+libssh2:")), "list")
-      let other = try await virsh(
-        near.uri(through: uri.replacing("root@", with: "joe@")), ["list"])
-      #expect(other.errors.contains("user 'joe' is not the one"), "\(other.errors)")
       try await near.stop()
     }
+    // libssh and libssh2 are done by the same program.
+    let plain = try await Bastion.start(allowed: allowed, rules: [server.rule])
+    try await virshOutput(
+      plain.uri(through: uri.replacing("+ssh:", with: "+libssh2:"), readOnly: true), "list")
+    let other = try await virsh(
+      plain.uri(through: uri.replacing("root@", with: "joe@")), ["list"])
+    #expect(other.errors.contains("user 'joe' is not the one"), "\(other.errors)")
+    try await plain.stop()
     // A host nobody vouches for.
     let near = try await Bastion.start(
       allowed: allowed, rules: ["* user=root keyfile=\(server.key) known_hosts_verify=normal"])
