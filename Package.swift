@@ -66,7 +66,7 @@ let package = Package(
     .testTarget(
       name: "IntegrationTests",
       dependencies: ["Streams", "virtbrokerd", "virtbroker", "CGnuTLS", "Certificates"],
-      path: "Tests/Integration", exclude: ["lab", "python"], swiftSettings: settings),
+      path: "Tests/Integration", exclude: ["lab", "package", "python"], swiftSettings: settings),
   ],
   swiftLanguageModes: [.v6]
 )

@@ -34,6 +34,10 @@ public final class Broker {
   private var limitLoggedAt = -Double.infinity
   private var beganAt = 0.0
   private var signals: [SignalWatcher] = []
+  private(set) lazy var forwarding = Forwarding(settings.upstreams, broker: self)
+  private(set) lazy var starter = DaemonStarter(broker: self)
+  /// Programs that connections go through, and users' daemons.
+  private(set) lazy var children = Children(on: reactor, log: log)
   private var admin: AdminService?
   /// How the log is changed while it is written; nil: it is not.
   public var logSteering: LogSteering?
@@ -92,6 +96,7 @@ public final class Broker {
     reactor.run()
     door?.close()
     for session in sessions.values { session.finish(because: "the broker stops") }
+    children.endAll()
     admin?.end()
     listeners = []
     signals = []
@@ -158,6 +163,9 @@ public final class Broker {
 
   /// The names of what is listened on, with the ports the kernel chose.
   public var listenerNames: [String] { listeners.map(\.name) }
+
+  /// Where clients come in over networks: opening these would be opening the broker itself.
+  var listenerAddresses: [Address] { listeners.compactMap(\.address) }
 
   // MARK: Clients come and go
 

@@ -6,6 +6,8 @@ public struct BrokerSettings: Sendable {
   public var backends = BackendSettings()
   public var limits = LimitSettings()
   public var keepAlive = KeepAliveSettings()
+  /// Other hosts that clients may open.
+  public var upstreams = UpstreamSettings()
   /// What the program calls itself, for administrators.
   public var version = ""
   /// Needed where a listener is for TLS.
@@ -81,6 +83,8 @@ public struct BackendSettings: Sendable, Equatable {
   public var systemDirectory = "/run/libvirt"
   /// Directory of the per-user daemons' sockets; nil: the system's.
   public var sessionDirectory: String?
+  /// For session URIs: the users' daemons, to be started where they are not running. Nil: they never are.
+  public var programs: DaemonPrograms?
   public init() {}
 }
 

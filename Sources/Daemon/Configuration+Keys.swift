@@ -97,6 +97,8 @@ struct ConfigurationKey: Sendable {
   private static let backends: [ConfigurationKey] = [
     text("backend_socket_dir", \.backendDirectory, directory, isDirectory),
     text("backend_session_socket_dir", \.backendSessionDirectory, directory, isDirectory),
+    texts("upstream_allowed_hosts", \.upstreamHosts),
+    texts("upstream_settings", \.upstreamRules),
   ]
 
   /// Checked all the same, so that a typing mistake is found here and not after the next update.

@@ -18,15 +18,19 @@ extension Configuration {
   }
 
   /// What the broker needs, on the paths of `places`. Only the group is still to be looked up.
-  func settings(places: Places, idleSeconds: Int) throws(StartFailure) -> BrokerSettings {
+  func settings(
+    places: Places, names: SocketNames = .usual, idleSeconds: Int
+  ) throws(StartFailure) -> BrokerSettings {
     var settings = BrokerSettings()
     settings.version = Options.version
     settings.idleSeconds = idleSeconds
-    settings.listeners = listeners(places: places, group: try group())
+    settings.listeners = listeners(places: places, names: names, group: try group())
     settings.backends.systemDirectory = backendDirectory ?? "/run/libvirt"
     // Root's session URIs are served by the system's sockets, as libvirt's clients have it.
     settings.backends.sessionDirectory =
       backendSessionDirectory ?? (places.isRoot ? nil : places.runtimeDirectory)
+    settings.upstreams = try upstreamSettings(places: places)
+    if !places.isRoot { settings.backends.programs = .ofThisProcess() }
     if listenTLS { settings.tls = tlsSettings(places: places) }
     settings.limits.maxClients = maxClients
     // A backlog of none is what libvirt turns into 30.
@@ -50,7 +54,9 @@ extension Configuration {
     return settings
   }
 
-  private func listeners(places: Places, group: UInt32?) -> [ListenerSettings] {
+  private func listeners(
+    places: Places, names: SocketNames, group: UInt32?
+  ) -> [ListenerSettings] {
     let directory = socketDirectory ?? places.runtimeDirectory
     func unix(_ name: String, _ mode: UInt32) -> ListenerSettings.Address {
       .unix(path: "\(directory)/\(name)", mode: mode, group: group)
@@ -58,13 +64,13 @@ extension Configuration {
     // Where polkit decides who may come in, the socket lets everybody ask.
     let mode = readWriteMode ?? (authUnixReadWrite == .polkit ? 0o777 : 0o700)
     var listeners = [
-      ListenerSettings(unix("libvirt-sock", mode), authentication: authUnixReadWrite)
+      ListenerSettings(unix(names.readWrite, mode), authentication: authUnixReadWrite)
     ]
     // A user's daemon has no read-only socket: nobody else could reach it.
     if places.isRoot {
       listeners.append(
         ListenerSettings(
-          unix("libvirt-sock-ro", readOnlyMode), isReadOnly: true,
+          unix(names.readOnly, readOnlyMode), isReadOnly: true,
           authentication: authUnixReadOnly))
     }
     if listenTCP {

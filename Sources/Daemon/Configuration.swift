@@ -56,6 +56,10 @@ struct Configuration: Equatable, Sendable {
   /// Directory of the per-user daemons' sockets; nil: the user's own, for root the system's.
   var backendSessionDirectory: String?
 
+  /// Other hosts clients may open, and with what, as the file has them.
+  var upstreamHosts: [String] = []
+  var upstreamRules: [String] = []
+
   /// Where each key that was given stands: `file:line: key`.
   var places: [String: String] = [:]
 }
@@ -113,6 +117,7 @@ extension Configuration {
         Finding(weight: .error(stage), text: "\(places[key] ?? "\(file): \(key)"): \(text)"))
     }
     for (key, text) in tlsContradictions { error(key, text) }
+    for (key, text) in upstreamMistakes { error(key, text) }
     for (key, method) in [("auth_tcp", authTCP), ("auth_tls", authTLS)] where method == .polkit {
       error(key, "polkit decides on processes of this machine, and so on UNIX sockets alone")
     }

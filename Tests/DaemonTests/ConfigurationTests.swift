@@ -368,4 +368,27 @@ struct ConfigurationTests {
     #expect(places("cacert.pem").certificate == TLSPlaces.system.certificate)
     #expect(places("cacrl.pem").revocation == "\(own)/cacrl.pem")
   }
+
+  @Test(
+    "mistakes about other hosts are told in words, with the entry they are in",
+    arguments: [
+      ("upstream_allowed_hosts = [ \"hostb\", \"ftp://x\" ]", "'ftp://x': 'ftp' is no transport"),
+      ("upstream_settings = [ \"hostb keyfile=x\" ]", "'hostb keyfile=x': keyfile: expected"),
+      ("upstream_settings = [ \"hostb kefile=/x\" ]", "there is no parameter 'kefile'"),
+    ])
+  func upstreams(line: String, words: String) throws {
+    let (_, findings) = try Configuration.reading(line)
+    #expect(findings.failure?.description.contains(words) == true, "\(findings)")
+    #expect(findings.first?.text.hasPrefix("conf:1: upstream_") == true)
+  }
+
+  @Test("files that a rule about other hosts names have to be there")
+  func upstreamFiles() throws {
+    let (configuration, findings) = try Configuration.reading(
+      "upstream_settings = [ \"hostb keyfile=/nowhere/at/all\" ]")
+    #expect(findings.isEmpty)
+    #expect {
+      try configuration.settings(places: Self.root, idleSeconds: 0)
+    } throws: { "\($0)".contains("upstream_settings: keyfile=/nowhere/at/all: No such file") }
+  }
 }

@@ -183,7 +183,10 @@ final class ClientSession: Handler {
 
   /// The upstream went through its opening.
   func upstreamOpened(_ upstream: UpstreamConnection) {
-    broker.log.debug("\(name): \(upstream.backend.daemon) opened '\(upstream.backend.uri)'")
+    broker.log.line(
+      upstream.backend.remote == nil ? .debug : .info,
+      "\(name): \(upstream.backend.daemon) at \(upstream.backend.path) opened "
+        + "'\(upstream.backend.uri)'")
     guard case .opening(let serial) = phase, upstream.backend == main else { return }
     phase = .open
     relay.isOpen = true
@@ -214,7 +217,10 @@ final class ClientSession: Handler {
     // In this order: the reference given up here may be the last but the reactor's.
     broker.reactor.depart(upstream)
     upstreams.removeAll { $0 === upstream }
-    relay.remove(upstream: upstream.slot, telling: error, closedEvent: closedEvent)
+    // One that is on its way has no place in the relay yet.
+    if upstream.slot >= 0 {
+      relay.remove(upstream: upstream.slot, telling: error, closedEvent: closedEvent)
+    }
     if case .opening(let serial) = phase, upstream.backend == main {
       phase = .connected
       main = nil
@@ -226,7 +232,7 @@ final class ClientSession: Handler {
     }
   }
 
-  /// Connects to a daemon. The upstream's slot, or why there is none.
+  /// Connects to a daemon. The upstream's slot, once it has one, or why there is none.
   func connect(_ backend: Backend) -> Result<Int, RemoteError> {
     switch UpstreamConnection.make(backend, for: self) {
     case .failure(let error): return .failure(error)
@@ -299,7 +305,7 @@ extension ClientSession: RelayOwner {
     let words: String
     switch reason {
     case .closed, .brokenOff: words = "End of file while reading data: \(errorText(EIO))"
-    case .failed(let number): words = "Cannot read data: \(errorText(number))"
+    case .failed(let number): words = "Cannot read data: \(upstream.trouble ?? errorText(number))"
     case .violation(let violation): words = "protocol violation: \(violation)"
     }
     let daemon = "\(upstream.backend.daemon) at \(upstream.backend.path)"
