@@ -30,6 +30,7 @@ setup-tests:
 
 build: setup
 	swift build -c release --product virtbrokerd --static-swift-stdlib
+	swift build -c release --product virtbroker --static-swift-stdlib
 
 demo: setup-tests build
 	@scripts/demo

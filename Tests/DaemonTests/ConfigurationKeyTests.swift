@@ -57,8 +57,8 @@ struct ConfigurationKeyTests {
   }
   private static func directory(_ key: String) -> Row {
     Row(
-      key, ["\"/\"", "\"/run/x\"", "\"/\(String(repeating: "d", count: 90))\""],
-      ["\"\"", "\"run\"", "\"/\(String(repeating: "d", count: 91))\"", "1"],
+      key, ["\"/\"", "\"/run/x\"", "\"/\(String(repeating: "d", count: 87))\""],
+      ["\"\"", "\"run\"", "\"/\(String(repeating: "d", count: 88))\"", "1"],
       "an absolute path with room for a socket's name, as a string")
   }
   private static func method(_ key: String) -> Row {
