@@ -70,7 +70,7 @@ final class UpstreamConnection: Handler {
     _ backend: Backend, at path: String, for session: ClientSession
   ) -> Result<UpstreamConnection, RemoteError> {
     guard let address = Address.unix(path) else {
-      return .failure(session.broker.directory.unreachable(path, ENAMETOOLONG))
+      return .failure(session.broker.directory.unreachable(backend.path, ENAMETOOLONG))
     }
     let descriptor = Descriptor(socket(AF_UNIX, socketKind, 0))
     guard descriptor.number >= 0 else {
