@@ -71,6 +71,7 @@ struct ConfigurationKey: Sendable {
     number("max_clients_per_address", \.maxClientsPerAddress, 0...maximum),
     number("auth_timeout", \.authTimeout, 0...86_400),
     number("open_timeout", \.openTimeout, 1...86_400),
+    number("slow_call_seconds", \.slowCallSeconds, 0...86_400),
     number("max_client_buffer", \.maxClientBuffer, LimitSettings.leastBufferBytes...1 << 30),
   ]
 

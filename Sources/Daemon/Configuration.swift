@@ -36,6 +36,7 @@ struct Configuration: Equatable, Sendable {
   var maxClientsPerAddress = 0
   var authTimeout = 120
   var openTimeout = 30
+  var slowCallSeconds = 60
   var maxClientBuffer = LimitSettings().bufferBytes
 
   var keepAliveInterval = 5

@@ -89,6 +89,8 @@ struct ConfigurationKeyTests {
     Row("auth_timeout", ["0", "86400"], ["-1", "86401", "\"1\""], "a number from 0 to 86400"),
     Row("open_timeout", ["1", "86400"], ["0", "86401"], "a number from 1 to 86400"),
     Row(
+      "slow_call_seconds", ["0", "86400"], ["-1", "86401", "\"60\""], "a number from 0 to 86400"),
+    Row(
       "max_client_buffer", ["65536", "1073741824"], ["65535", "1073741825", "\"65536\""],
       "a number from 65536 to 1073741824"),
     count("min_workers"), count("max_workers", from: 1), count("prio_workers"),
