@@ -89,4 +89,18 @@ struct RelayDescriptorTests {
     #expect(desk.upstreamViolation == "reply announces more descriptors than came with it")
     #expect(desk.toClient().map(\.header.status) == [.error])
   }
+
+  @Test(
+    "a call with descriptors for a daemon that cannot be passed any is refused, and they are closed"
+  )
+  func otherHost() {
+    let desk = Desk()
+    desk.backends[0].carriesDescriptors = false
+    desk.fromClient(carrying(1, 1), [0], descriptor: 50)
+    desk.fromClient(call(2))
+    #expect(desk.toClient().map(\.header.status) == [.error])
+    #expect(desk.client.discarded == [50])
+    #expect(desk.backends[0].sent == [.bytes(call(2))])
+    #expect(desk.violation == nil && desk.ended.isEmpty)
+  }
 }
