@@ -19,9 +19,6 @@ let package = Package(
     .library(name: "CGnuTLS", targets: ["CGnuTLS"]),
     .library(name: "Treadmill", targets: ["Treadmill"]),
   ],
-  dependencies: [
-    .package(url: "https://github.com/apple/swift-log", from: "1.16.2")
-  ],
   targets: [
     .systemLibrary(name: "CLibev"),
     .systemLibrary(name: "CGetopt"),
@@ -34,8 +31,7 @@ let package = Package(
       swiftSettings: settings),
     .executableTarget(
       name: "virtbrokerd",
-      dependencies: ["Broker", "CGetopt", .product(name: "Logging", package: "swift-log")],
-      path: "Sources/Daemon", swiftSettings: settings),
+      dependencies: ["Broker", "CGetopt"], path: "Sources/Daemon", swiftSettings: settings),
     // The relay without sockets, to count what a packet costs; the bench runs it as well.
     .target(
       name: "Treadmill", dependencies: ["Streams"], path: "Tests/Treadmill",

@@ -113,6 +113,20 @@ final class UpstreamConnection: Handler {
     if step != .connecting { watcher.watch(session.relay.upstreamInterest(slot)) }
   }
 
+  /// The step in words, for those who look.
+  var stepName: String {
+    switch step {
+    case .connecting: "connecting"
+    case .authListing: "asking how to log in"
+    case .authPolkit: "logging in by polkit"
+    case .opening: "opening"
+    case .awaitingNames: "waiting for the names of the client's user"
+    case .identifying: "telling who the client is"
+    case .ready: "open"
+    case .closing: "closing"
+    }
+  }
+
   /// The relay has let go of it, or will.
   func stop() {
     watcher.watch([])
