@@ -6,18 +6,19 @@
 #   make bench     measures the broker beside other relays, in under 10 minutes; writes bench/results/
 #   make lint      the formatter's opinion
 #   make install   into DESTDIR and prefix (/usr/local)
+#   make deb       a Debian package of the same: .build/deb/virtbroker_VERSION_ARCH.deb
 
 SHELL := /bin/bash
 prefix ?= /usr/local
-sbindir ?= $(prefix)/sbin
 sysconfdir ?= /etc
+export DESTDIR prefix sysconfdir
 # Tests are optimised like the product, because the simulation is only worth its name with thousands of seeds;
 # assertions of the tests stay, and so do the exclusivity checks.
 TEST_FLAGS = -Xswiftc -O
 # Of `make bench`, without the builds: it begins no round that would end later.
 BENCH_MINUTES ?= 6
 
-.PHONY: all demo test build bench lint install clean setup setup-tests
+.PHONY: all demo test build build-bench bench lint install deb clean setup setup-tests
 all: build
 
 setup:
@@ -36,7 +37,8 @@ lint: setup
 	swift format lint --strict --recursive Package.swift Sources Tests bench/Package.swift bench/Sources bench/Tests
 
 # The last line printed is the test run's own summary, so the cheaper checks come first.
-test: setup-tests lint
+# The package is made of the release build.
+test: setup-tests lint build
 	scripts/fuzz check
 	swift build --build-tests $(TEST_FLAGS)
 	swift build --build-tests --package-path bench
@@ -48,9 +50,17 @@ bench: setup-tests build
 	cd bench && .build/release/virtbench compare --minutes $(BENCH_MINUTES)
 	cd bench && .build/release/virtbench steps >results/$$(date +%F)-steps.md && cat results/$$(date +%F)-steps.md
 
-install: build
-	install -D -m 755 .build/release/virtbrokerd $(DESTDIR)$(sbindir)/virtbrokerd
-	install -D -m 644 etc/virtbrokerd.conf $(DESTDIR)$(sysconfdir)/libvirt/virtbrokerd.conf
+# What is installed of the bench: virtbench and the two programs it looks for beside itself.
+build-bench: setup
+	swift build -c release --static-swift-stdlib --package-path bench --product virtbench
+	swift build -c release --static-swift-stdlib --package-path bench --product limit-relay
+	swift build -c release --static-swift-stdlib --package-path bench --product steps
+
+install: build build-bench
+	@scripts/install-files
+
+deb: build build-bench
+	@scripts/deb
 
 clean:
 	rm -rf .build bench/.build

@@ -33,10 +33,18 @@ public final class Broker {
   /// Where clients come in over TLS; nil: nowhere.
   private(set) var door: TLSDoor?
   private var limitLoggedAt = -Double.infinity
+  private var beganAt = 0.0
   private var signals: [SignalWatcher] = []
   /// Told when somebody has come or left, and when the broker begins to stop.
   public var clientsChanged: (() -> Void)?
   public var stopBegins: (() -> Void)?
+  private(set) lazy var forwarding = Forwarding(settings.upstreams, broker: self)
+  private(set) lazy var starter = DaemonStarter(broker: self)
+  /// Programs that connections go through, and users' daemons.
+  private(set) lazy var children = Children(on: reactor, log: log[.upstream])
+  private var admin: AdminService?
+  /// How the log is changed while it is written; nil: it is not.
+  public var logSteering: LogSteering?
   private lazy var idleAlarm = Alarm(on: reactor) { [unowned self] in idleTimeUp() }
   private lazy var stopAlarm = Alarm(on: reactor) { [unowned self] in stopTimeUp() }
   private lazy var acceptAlarm = Alarm(on: reactor) { [unowned self] in resumeAccepting() }
@@ -50,6 +58,7 @@ public final class Broker {
     self.settings = settings
     self.log = log
     reactor = try Reactor()
+    beganAt = reactor.now
     directory = SocketDirectory(
       settings: settings.backends, isPrivileged: geteuid() == 0,
       ownSockets: settings.listeners.compactMap {
@@ -72,6 +81,9 @@ public final class Broker {
         listener, broker: self, backlog: settings.limits.maxQueuedClients)
     }
     guard !listeners.isEmpty else { throw BrokerFailure("nothing to listen on is configured") }
+    if let listener = settings.adminListener {
+      admin = try AdminService(listener, settings.admin, broker: self)
+    }
   }
 
   /// Serves clients until stopped. Returns when the last of them is gone.
@@ -83,11 +95,14 @@ public final class Broker {
       log.info("listening on \(listener.name)\(kind)")
       describeLogin(at: listener)
     }
+    admin?.start()
     door?.start()
-    if settings.idleSeconds > 0 { idleAlarm.start(seconds: Double(settings.idleSeconds)) }
+    occupancyChanged()
     reactor.run()
     door?.close()
     for session in sessions.values { session.finish(because: "the broker stops") }
+    children.endAll()
+    admin?.end()
     listeners = []
     signals = []
   }
@@ -99,6 +114,7 @@ public final class Broker {
     log.info("stopping: \(sessions.count) clients connected")
     stopBegins?()
     door?.close()
+    admin?.close()
     listeners = []
     stopAlarm.start(seconds: settings.stopSeconds)
     for session in sessions.values {
@@ -116,18 +132,51 @@ public final class Broker {
     signals.append(SignalWatcher(number, on: reactor, body))
   }
 
+  /// Seconds since it was made.
+  var uptimeSeconds: Double { reactor.now - beganAt }
+
   /// Clients connected now.
   public var clientCount: Int { sessions.count }
 
   /// The certificates in use, where TLS is served.
   public var tlsStatus: TLSStatus? { door?.status }
 
+  /// The files of TLS as they are now, asked for by somebody who wants to know why not: the reason, where the new ones are refused.
+  func renewCertificates(because reason: String) -> String? {
+    door?.reload(because: reason).map { "\($0)" }
+  }
+
+  /// Takes new limits into use. Who is there already stays.
+  func setLimits(maxClients: Int, maxAnonymousClients: Int) {
+    settings.limits.maxClients = maxClients
+    settings.limits.maxAnonymousClients = maxAnonymousClients
+    log.info("max_clients is now \(maxClients), max_anonymous_clients \(maxAnonymousClients)")
+    for listener in listeners where !hasRoom(at: listener) { listener.isAccepting = false }
+    placeIsFree()
+  }
+
+  /// The time without clients after which the broker ends, from now on; 0: it does not.
+  func setIdleSeconds(_ seconds: Int) {
+    settings.idleSeconds = seconds
+    occupancyChanged()
+  }
+
   /// The names of what is listened on, with the ports the kernel chose.
   public var listenerNames: [String] { listeners.map(\.name) }
 
+  /// Where clients come in over networks: opening these would be opening the broker itself.
+  var listenerAddresses: [Address] { listeners.compactMap(\.address) }
+
   // MARK: Clients come and go
 
+  /// Every client, in no order.
+  var clients: some Collection<ClientSession> { sessions.values }
+  func session(_ id: UInt64) -> ClientSession? { sessions[id] }
+  /// Clients that have to prove who they are and have not yet.
+  var strangerCount: Int { listeners.reduce(0) { $0 + $1.strangers } }
+
   func accepted(_ descriptor: consuming Descriptor, on listener: Listener) {
+    if listener.settings.isAdmin, let admin { return admin.accepted(descriptor) }
     if listener.settings.isTLS, let door { return door.greet(descriptor, on: listener) }
     let isUNIX = listener.settings.isUNIX
     if !isUNIX { ClientSession.tune(descriptor.number) }
@@ -149,8 +198,8 @@ public final class Broker {
     let session = ClientSession(transport, on: listener, id: lastClient, broker: self)
     sessions[lastClient] = session
     log[.client].info("\(session.name) connected to \(listener.name)")
-    idleAlarm.stop()
     clientsChanged?()
+    occupancyChanged()
     session.begin()
     if isFull {
       // At the limit each one that leaves lets one in: said once in a while is enough.
@@ -204,15 +253,25 @@ public final class Broker {
       return
     }
     placeIsFree()
-    if sessions.isEmpty, settings.idleSeconds > 0 {
+    occupancyChanged()
+  }
+
+  /// The time without clients begins, or ends. Administrators count, as in libvirt.
+  func occupancyChanged() {
+    if isEmpty, settings.idleSeconds > 0, !isStopping {
       idleAlarm.start(seconds: Double(settings.idleSeconds))
+    } else {
+      idleAlarm.stop()
     }
   }
+
+  private var isEmpty: Bool { sessions.isEmpty && admin?.sessions.isEmpty != false }
 
   /// The kernel has no descriptor or memory for another client: those that wait are left waiting, since
   /// trying again at once would only spin.
   func cannotAccept(on listener: Listener, _ number: Int32) {
     pauseAccepting("cannot accept on \(listener.name): \(errorText(number))", at: .warning)
+    admin?.pauseAccepting()
     acceptAlarm.start(seconds: Broker.acceptPauseSeconds)
   }
 
@@ -222,6 +281,7 @@ public final class Broker {
   }
 
   private func resumeAccepting() {
+    admin?.limitChanged()
     for listener in listeners
     where !listener.isAccepting && hasRoom(at: listener) && door?.isAwaited(at: listener) != true {
       listener.isAccepting = true
@@ -229,7 +289,7 @@ public final class Broker {
   }
 
   private func idleTimeUp() {
-    guard sessions.isEmpty, !isStopping else { return }
+    guard isEmpty, !isStopping else { return }
     log.info("no client for \(settings.idleSeconds) s")
     stop()
   }

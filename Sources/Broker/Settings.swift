@@ -7,8 +7,15 @@ public struct BrokerSettings: Sendable {
   public var backends = BackendSettings()
   public var limits = LimitSettings()
   public var keepAlive = KeepAliveSettings()
+  /// Other hosts that clients may open.
+  public var upstreams = UpstreamSettings()
+  /// What the program calls itself, for administrators.
+  public var version = ""
   /// Needed where a listener is for TLS.
   public var tls: TLSSettings?
+  /// The admin socket; nil: none.
+  public var adminListener: ListenerSettings?
+  public var admin = AdminSettings()
   /// How long replies in flight may still go out after a request to stop, in seconds.
   public var stopSeconds: Double = 5
   /// How long a backend daemon may take to be opened, in seconds. libvirt's client waits forever.
@@ -39,6 +46,8 @@ public struct ListenerSettings: Sendable, Equatable {
   public var authentication: Authentication
   /// Clients speak TLS and are verified by their certificates.
   public var isTLS: Bool
+  /// Not for clients but for administrators: for the user alone whose process this is.
+  public var isAdmin = false
 
   public init(
     _ address: Address, isReadOnly: Bool = false, authentication: Authentication = .none,
@@ -87,6 +96,8 @@ public struct BackendSettings: Sendable, Equatable {
   public var systemDirectory = "/run/libvirt"
   /// Directory of the per-user daemons' sockets; nil: the system's.
   public var sessionDirectory: String?
+  /// For session URIs: the users' daemons, to be started where they are not running. Nil: they never are.
+  public var programs: DaemonPrograms?
   public init() {}
 }
 

@@ -52,6 +52,7 @@ extension ClientSession {
     let daemon = upstreams.first { $0.slot == call.upstream }?.backend.daemon ?? "no daemon"
     var text = "call \(call.serial) \(procedure) at \(daemon): "
     text += call.isAnswered ? "answered" : "its reply is awaited"
+    text += ", begun \(Int(max(0, broker.reactor.now - call.startedAt))) s ago"
     if let stream = call.stream {
       text += ", stream \(stream.phase), \(call.bytesUp) bytes up, \(call.bytesDown) bytes down"
     }

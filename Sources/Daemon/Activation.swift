@@ -115,6 +115,16 @@ struct Activation: Equatable, Sendable {
     }
   }
 
+  /// Where administrators come in, if anywhere.
+  var adminListener: ListenerSettings? {
+    guard let socket = sockets.first(where: { $0.service == .admin }) else { return nil }
+    var listener = ListenerSettings(
+      .activated(
+        descriptor: socket.descriptor, name: socket.name, unixPath: socket.unixPath))
+    listener.isAdmin = true
+    return listener
+  }
+
   private static func option(_ descriptor: CInt, _ name: CInt) -> CInt? {
     var value: CInt = 0
     var length = socklen_t(MemoryLayout<CInt>.size)

@@ -22,7 +22,7 @@ struct ConfigurationKey: Sendable {
     uniqueKeysWithValues: table.map { ($0.name, $0) })
 
   static let table: [ConfigurationKey] =
-    listeners + sockets + security + tls + limits + keepAlive + logging + backends + unused
+    listeners + sockets + security + tls + limits + keepAlive + admin + logging + backends + unused
 
   private static let listeners: [ConfigurationKey] = [
     flag("listen_tcp", \.listenTCP),
@@ -37,6 +37,7 @@ struct ConfigurationKey: Sendable {
     text("user", \.user, "the name or number of a user", isFilled),
     mode("unix_sock_rw_perms", \.readWriteMode),
     mode("unix_sock_ro_perms", \.readOnlyMode),
+    mode("unix_sock_admin_perms", \.adminMode),
   ]
 
   private static let security: [ConfigurationKey] = [
@@ -82,6 +83,14 @@ struct ConfigurationKey: Sendable {
     number("keepalive_count", \.keepAliveCount, 0...maximum),
   ]
 
+  private static let admin: [ConfigurationKey] = [
+    number("admin_max_clients", \.adminMaxClients, 0...maximum),
+    number("admin_max_queued_clients", \.adminMaxQueuedClients, 0...maximum),
+    number(
+      "admin_keepalive_interval", \.adminKeepAliveInterval, Int(Int32.min)...Int(Int32.max)),
+    number("admin_keepalive_count", \.adminKeepAliveCount, 0...maximum),
+  ]
+
   private static let logging: [ConfigurationKey] = [
     number("log_level", \.logLevel, 0...4),
     text(
@@ -95,6 +104,8 @@ struct ConfigurationKey: Sendable {
   private static let backends: [ConfigurationKey] = [
     text("backend_socket_dir", \.backendDirectory, directory, isDirectory),
     text("backend_session_socket_dir", \.backendSessionDirectory, directory, isDirectory),
+    texts("upstream_allowed_hosts", \.upstreamHosts),
+    texts("upstream_settings", \.upstreamRules),
   ]
 
   /// Checked all the same, so that a typing mistake is found here and not after the next update.
@@ -102,14 +113,12 @@ struct ConfigurationKey: Sendable {
     oneThread("min_workers", count),
     oneThread("max_workers", { $0.number(in: 1...maximum) == nil ? range(1...maximum) : nil }),
     oneThread("prio_workers", count),
-    noEffect("unix_sock_admin_perms", noAdmin, { $0.mode == nil ? permissions : nil }, .network),
-    noEffect("admin_min_workers", noAdmin, count),
-    noEffect("admin_max_workers", noAdmin, count),
-    noEffect("admin_max_clients", noAdmin, count),
-    noEffect("admin_max_queued_clients", noAdmin, count),
-    noEffect("admin_max_client_requests", noAdmin, count),
-    noEffect("admin_keepalive_interval", noAdmin, isInteger),
-    noEffect("admin_keepalive_count", noAdmin, count),
+    oneThread("admin_min_workers", count),
+    oneThread("admin_max_workers", count),
+    noEffect(
+      "admin_max_client_requests",
+      "each call of an administrator is answered before the next is read",
+      count),
     noEffect("audit_logging", "this build has no auditing", isFlag),
     noEffect("host_uuid", noUUID, { $0.text.map(isUUID) == true ? nil : "a UUID in hexadecimal" }),
     noEffect(
@@ -244,7 +253,6 @@ private let permissions = "permission bits in octal from 0 to 0777, as a string"
 private let authenticationMethod = "\"none\", \"sasl\" or \"polkit\""
 private let listOfTexts = "a list of strings"
 private let zeroOrOne = "0 or 1"
-private let noAdmin = "this build has no admin server"
 private let noUUID = "no part of the broker needs the host's UUID"
 
 private func range(_ bounds: ClosedRange<Int>) -> String {
@@ -253,11 +261,6 @@ private func range(_ bounds: ClosedRange<Int>) -> String {
 
 @Sendable private func count(_ value: ConfigurationValue) -> String? {
   value.number(in: 0...maximum) == nil ? range(0...maximum) : nil
-}
-
-@Sendable private func isInteger(_ value: ConfigurationValue) -> String? {
-  let bounds = Int(Int32.min)...Int(Int32.max)
-  return value.number(in: bounds) == nil ? range(bounds) : nil
 }
 
 @Sendable private func isFlag(_ value: ConfigurationValue) -> String? {
@@ -274,7 +277,7 @@ func octal(_ mode: UInt32) -> String {
 
 /// A socket's address holds 108 bytes with the ending zero, and its name needs some of them.
 @Sendable private func isDirectory(_ text: String) -> Bool {
-  text.hasPrefix("/") && text.utf8.count + "/libvirt-sock-ro".utf8.count < 108
+  text.hasPrefix("/") && text.utf8.count + "/libvirt-admin-sock".utf8.count < 108
 }
 
 @Sendable private func isFile(_ text: String) -> Bool { text.hasPrefix("/") }

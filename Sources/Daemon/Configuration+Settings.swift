@@ -20,19 +20,22 @@ extension Configuration {
   /// What the broker needs, on the paths of `places`, or on the sockets that were handed over. Only the group is
   /// still to be looked up.
   func settings(
-    places: Places, idleSeconds: Int, activation: Activation? = nil
+    places: Places, names: SocketNames = .usual, idleSeconds: Int, activation: Activation? = nil
   ) throws(StartFailure) -> BrokerSettings {
     var settings = BrokerSettings()
+    settings.version = Options.version
     settings.idleSeconds = idleSeconds
     if let activation {
       settings.listeners = activation.listeners(self, places: places)
     } else {
-      settings.listeners = listeners(places: places, group: try group())
+      settings.listeners = listeners(places: places, names: names, group: try group())
     }
     settings.backends.systemDirectory = backendDirectory ?? "/run/libvirt"
     // Root's session URIs are served by the system's sockets, as libvirt's clients have it.
     settings.backends.sessionDirectory =
       backendSessionDirectory ?? (places.isRoot ? nil : places.runtimeDirectory)
+    settings.upstreams = try upstreamSettings(places: places)
+    if !places.isRoot { settings.backends.programs = .ofThisProcess() }
     if settings.listeners.contains(where: \.isTLS) {
       let wrong = tlsContradictions
       guard wrong.isEmpty else {
@@ -55,24 +58,32 @@ extension Configuration {
     settings.limits.bufferBytes = maxClientBuffer
     settings.keepAlive.intervalSeconds = keepAliveInterval
     settings.keepAlive.count = keepAliveCount
+    settings.adminListener =
+      activation.map { $0.adminListener } ?? adminListener(places: places, names: names)
+    settings.admin.maxClients = adminMaxClients
+    settings.admin.maxQueuedClients = adminMaxQueuedClients == 0 ? 30 : adminMaxQueuedClients
+    settings.admin.keepAlive.intervalSeconds = adminKeepAliveInterval
+    settings.admin.keepAlive.count = adminKeepAliveCount
     return settings
   }
 
-  private func listeners(places: Places, group: UInt32?) -> [ListenerSettings] {
+  private func listeners(
+    places: Places, names: SocketNames, group: UInt32?
+  ) -> [ListenerSettings] {
     let directory = socketDirectory ?? places.runtimeDirectory
     func unix(_ name: String, _ mode: UInt32) -> ListenerSettings.Address {
       .unix(path: "\(directory)/\(name)", mode: mode, group: group)
     }
     var listeners = [
       ListenerSettings(
-        unix("libvirt-sock", readWriteMode(places)),
+        unix(names.readWrite, readWriteMode(places)),
         authentication: unixAuthentication(readOnly: false, places))
     ]
     // A user's daemon has no read-only socket: nobody else could reach it.
     if places.isRoot {
       listeners.append(
         ListenerSettings(
-          unix("libvirt-sock-ro", readOnlyMode), isReadOnly: true,
+          unix(names.readOnly, readOnlyMode), isReadOnly: true,
           authentication: unixAuthentication(readOnly: true, places)))
     }
     if listenTCP {
@@ -97,6 +108,15 @@ extension Configuration {
   func readWriteMode(_ places: Places) -> UInt32 {
     readWriteMode
       ?? (unixAuthentication(readOnly: false, places) == .polkit ? 0o777 : 0o700)
+  }
+
+  /// Beside the others. It is for the user who runs the broker, so no group is given it.
+  private func adminListener(places: Places, names: SocketNames) -> ListenerSettings {
+    let directory = socketDirectory ?? places.runtimeDirectory
+    var listener = ListenerSettings(
+      .unix(path: "\(directory)/\(names.admin)", mode: adminMode, group: nil))
+    listener.isAdmin = true
+    return listener
   }
 
   /// The number of the sockets' group: by name first, then as a number; `+5` is a number for sure.

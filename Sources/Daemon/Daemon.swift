@@ -49,8 +49,14 @@ struct Daemon {
       if let failure = findings.failure { throw failure }
 
       let activation = try activation(environment, log[.systemd])
+      let names =
+        activation == nil
+        ? SocketNames.choose(
+          in: configuration.socketDirectory ?? places.runtimeDirectory,
+          isUsual: configuration.socketDirectory == nil, programs: .ofThisProcess()) : .usual
+      if let reason = names.reason { log[.daemon].warning(reason) }
       let settings = try configuration.settings(
-        places: places, idleSeconds: options.timeoutSeconds, activation: activation)
+        places: places, names: names, idleSeconds: options.timeoutSeconds, activation: activation)
       let user = try serviceUser(configuration, log: log[.daemon])
       if activation == nil { try makeRuntimeDirectory(configuration) }
       let pidFile = try PidFile(options.pidFile ?? usualPidFile(for: user))
@@ -58,8 +64,9 @@ struct Daemon {
       let broker = try makeBroker(settings, log[.server])
       if let user { try become(user, pidFile: pidFile, settings: settings, log: log) }
 
+      broker.logSteering = log.steering
       let reloading = Reloading(
-        configuration, of: self, on: broker, activation: activation, log: log)
+        configuration, of: self, on: broker, sockets: (names, activation), log: log)
       let manager = ServiceManager(
         environment: environment, process: getpid(), log: log[.systemd])
       broker.obeySignals(reloading, manager, log: log[.daemon])

@@ -113,6 +113,14 @@ final class LogBook {
 
   // MARK: Changed while it is written
 
+  /// The same for administrators.
+  var steering: LogSteering {
+    LogSteering(
+      outputs: { [self] in (outputsText, outputs.plan.count) },
+      filters: { [self] in (filtersText, filters.count) },
+      setOutputs: { [self] in setOutputs($0) }, setFilters: { [self] in setFilters($0) })
+  }
+
   /// The filters in libvirt's form, separated by blanks; nothing if there are none.
   var filtersText: String { filters.map(\.text).joined(separator: " ") }
   var outputsText: String { outputs.plan.map(\.text).joined(separator: " ") }

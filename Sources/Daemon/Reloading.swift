@@ -7,18 +7,19 @@ final class Reloading {
   private let daemon: Daemon
   private let log: LogBook
   private unowned let broker: Broker
-  private let activation: Activation?
+  /// What the daemon listens on, which stays.
+  private let sockets: (names: SocketNames, activation: Activation?)
   /// What is in force. Of keys that cannot change it keeps what the daemon was started with.
   private(set) var running: Configuration
 
   init(
-    _ running: Configuration, of daemon: Daemon, on broker: Broker, activation: Activation?,
-    log: LogBook
+    _ running: Configuration, of daemon: Daemon, on broker: Broker,
+    sockets: (names: SocketNames, activation: Activation?), log: LogBook
   ) {
     self.running = running
     self.daemon = daemon
     self.broker = broker
-    self.activation = activation
+    self.sockets = sockets
     self.log = log
   }
 
@@ -34,7 +35,8 @@ final class Reloading {
       let fixed = changed.filter { !$0.isLive }
       for key in fixed { key.keep(running, &next) }
       let settings = try next.settings(
-        places: daemon.places, idleSeconds: daemon.options.timeoutSeconds, activation: activation)
+        places: daemon.places, names: sockets.names, idleSeconds: daemon.options.timeoutSeconds,
+        activation: sockets.activation)
       try reopenLog(next, hasChanged: changed.contains { $0.name.hasPrefix("log_") })
       running = next
       let isWhole = broker.adopt(settings, because: reason)

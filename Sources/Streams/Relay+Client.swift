@@ -55,7 +55,8 @@ extension Relay {
         guard frame.beginsRun else { return send(frame, to: upstream) }
         let run = client.inlet.run(behind: frame)
         counters.packetsUp &+= UInt64(run.packets)
-        calls.passedUp(at: index, payload: run.bytes - run.packets * Limits.header)
+        calls.passedUp(
+          at: index, payload: run.bytes - run.packets * Limits.header, packets: run.packets)
         return send(frame.extended(by: run.bytes), to: upstream)
       case .drop: break
       case .violation: throw Violation("hole on stream \(header.serial), which is not sparse")
@@ -97,14 +98,28 @@ extension Relay {
       reply(Packets.error(answering: header, error))
       return drop(frame)
     }
+    if header.kind == .callWithDescriptors,
+      upstreams[slot]?.link.transport.carriesDescriptors == false
+    {
+      reply(
+        Packets.error(
+          answering: header,
+          RemoteError(.operationUnsupported, "descriptors cannot be passed to another host")))
+      return drop(frame)
+    }
     var stream: CallStream?
     if let known, known.stream != .none {
       stream = CallStream(isSparse: isSparse(frame))
       counters.streams &+= 1
     }
-    let call = Call(header, upstream: slot, stream: stream)
+    let call = Call(header, upstream: slot, stream: stream, at: now)
     guard calls.insert(call, for: header) else {
       throw Violation("serial \(header.serial) is used twice at a time")
+    }
+    if stream != nil {
+      // The opening calls are few and of a bounded size; everything else is passed on unread.
+      objects[Relay.key(call)] = StreamObject(
+        opening: header, body: client.inlet.body(of: frame))
     }
     send(frame, to: upstreams[slot])
   }

@@ -35,12 +35,17 @@ extension Relay {
       guard let index = calls.find(header), calls[index].procedure == header.procedure,
         calls[index].upstream == slot
       else { break }
-      switch calls.server(at: index, header) {
+      let phase = calls[index].stream?.phase
+      let count = calls.count
+      let verdict = calls.server(at: index, header)
+      if calls.count != count { streamEnded(header.status, after: phase) }
+      switch verdict {
       case .relay:
         guard frame.beginsRun else { return send(frame, from: upstream) }
         let run = upstream.link.inlet.run(behind: frame)
         counters.packetsDown &+= UInt64(run.packets)
-        calls.passedDown(at: index, payload: run.bytes - run.packets * Limits.header)
+        calls.passedDown(
+          at: index, payload: run.bytes - run.packets * Limits.header, packets: run.packets)
         return send(frame.extended(by: run.bytes), from: upstream)
       case .drop: break
       case .violation: throw Violation("stream \(header.serial) sent a packet out of its order")
@@ -62,6 +67,12 @@ extension Relay {
     }
     counters.dropped &+= 1
     drop(frame, from: upstream)
+  }
+
+  /// The last packet of a stream came from the daemon.
+  private func streamEnded(_ status: PacketStatus, after phase: StreamPhase?) {
+    guard status == .ok else { return ended(calls.lastRemoved, .failed) }
+    ended(calls.lastRemoved, phase == .aborting ? .aborted : .finished)
   }
 
   private func routeReply(
@@ -87,7 +98,17 @@ extension Relay {
       return drop(frame, from: upstream)
     }
     counters.replies &+= 1
+    let call = calls[index]
+    let count = calls.count
     calls.answered(at: index, header.status)
+    owner.answered(call, header.status)
+    // A stream that is over by now, with its opening just answered, has ended before.
+    if calls.count != count {
+      ended(
+        calls.lastRemoved,
+        call.isCut ? .killed : header.status == .ok ? .failed : .refused)
+    }
+    if call.isCut, header.status == .ok { abort(header, at: upstream) }
     if header.status == .ok, header.program == Program.remote {
       if header.procedure == Remote.connectRegisterCloseCallback { hasCloseCallback = true }
       if header.procedure == Remote.connectUnregisterCloseCallback { hasCloseCallback = false }

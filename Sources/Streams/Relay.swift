@@ -13,6 +13,15 @@ public protocol RelayOwner: AnyObject {
   func upstream(_ slot: Int, answered reply: PacketHeader, body: [UInt8])
   /// An upstream connection is over. The owner must call `remove(upstream:telling:)` before it returns.
   func upstream(_ slot: Int, ended reason: LinkEnd)
+  /// A daemon has answered a call of the client's.
+  func answered(_ call: Call, _ status: PacketStatus)
+  /// The stream of a call is over, or was not opened. What it belonged to, where that is known.
+  func ended(_ call: Call, object: StreamObject?, _ result: StreamResult)
+}
+
+extension RelayOwner {
+  public func answered(_ call: Call, _ status: PacketStatus) {}
+  public func ended(_ call: Call, object: StreamObject?, _ result: StreamResult) {}
 }
 
 /// Where a driver's calls go.
@@ -94,11 +103,18 @@ public final class Relay {
   /// Lanes of upstreams that are gone, with packets still to deliver.
   var farewells: [Lane] = []
   var calls = CallTable()
+  /// What the streams under way belong to, by the keys of their calls.
+  var objects: [UInt64: StreamObject] = [:]
   /// Which upstream serves a driver, by the driver's number; -1: ask the owner.
   var routes = [Int](repeating: -1, count: Driver.allCases.count)
   let marks: Marks
   let largestWhole: Int
   unowned(unsafe) let owner: any RelayOwner
+
+  /// The time in seconds, on whatever clock the owner has: to be set before each turn.
+  public var now = 0.0
+  var pausedByClient = Spell()
+  var pausedByBackend = Spell()
 
   /// Calls of the client that may be under way at a time.
   public var maxRequests: Int
@@ -134,7 +150,7 @@ public final class Relay {
       largestWhole: largestWhole)
   }
 
-  deinit { clear() }
+  deinit { letGo() }
 
   // MARK: A turn
 
@@ -203,6 +219,7 @@ public final class Relay {
       client.outlet.remove(lane, client.transport)
       return true
     }
+    notePauses()
   }
 
   /// The daemon takes nothing any more. What it has sent before is still read and passed on: replies to
@@ -278,6 +295,8 @@ public final class Relay {
   public var unroutedFromClient: Int { client.inlet.waiting }
   public var callsUnderWay: [Call] { calls.calls }
   public var awaitedCount: Int { calls.awaitedCount }
+  /// Streams that are not over.
+  public var streamCount: Int { calls.count == 0 ? 0 : calls.calls.count { $0.isStreamAlive } }
 
   // MARK: The broker's own packets
 
@@ -332,7 +351,9 @@ public final class Relay {
       lane = client.own
       client.outlet.remove(upstream.toClient, client.transport)
     }
-    guard client.end == nil else { return }
+    guard client.end == nil else {
+      return calls.removeAll(upstream: slot) { call in ended(call, .clientGone) }
+    }
     if closedEvent, hasCloseCallback {
       append(
         Packets.event(
@@ -347,15 +368,23 @@ public final class Relay {
           program: call.program, procedure: call.procedure, serial: call.serial, error)
         : Packets.error(answering: call.header, error)
       append(packet, to: lane)
+      ended(call, .backendLost)
     }
   }
 
-  private func append(_ packet: [UInt8], to lane: Lane) {
+  func append(_ packet: [UInt8], to lane: Lane) {
     packet.withUnsafeBytes { lane.queue.append(copying: $0) }
   }
 
   /// Ends everything and lets go of every segment and descriptor.
   public func clear() {
+    for slot in upstreams.indices {
+      calls.removeAll(upstream: slot) { call in ended(call, .clientGone) }
+    }
+    letGo()
+  }
+
+  private func letGo() {
     client.clear()
     for upstream in upstreams { upstream?.link.clear() }
     upstreams = []

@@ -71,6 +71,7 @@ struct ConfigurationKeyTests {
     mode("unix_sock_rw_perms"), mode("unix_sock_ro_perms"), mode("unix_sock_admin_perms"),
     method("auth_unix_rw"), method("auth_unix_ro"), method("auth_tcp"), method("auth_tls"),
     texts("access_drivers"), texts("tls_allowed_dn_list"), texts("sasl_allowed_username_list"),
+    texts("upstream_allowed_hosts"), texts("upstream_settings"),
     Row(
       "tcp_min_ssf", ["112", "256"], ["111", "-1", "\"112\""], "a number from 112 to 2147483647"),
     files("key_file"), files("cert_file"), file("ca_file"), file("crl_file"),
@@ -170,6 +171,7 @@ struct ConfigurationKeyTests {
       "unix_sock_rw_perms", "auth_unix_rw", "auth_unix_ro", "user", "tcp_min_ssf",
       "sasl_allowed_username_list",
       "key_file", "cert_file", "ca_file", "crl_file", "tls_allowed_dn_list", "tls_priority",
+      "upstream_allowed_hosts", "upstream_settings",
     ]
     let defaults = settings.filter { !notDefaults.contains(String($0.1)) }
     var (all, _) = try Configuration.reading(

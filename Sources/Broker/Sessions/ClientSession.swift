@@ -25,6 +25,10 @@ final class ClientSession: Handler {
   /// How the log calls it.
   let name: String
   let isReadOnlyListener: Bool
+  /// In seconds since 1970.
+  let connectedAt = Int64(time(nil))
+  /// The same on the reactor's clock.
+  let beganAt: Double
   /// Who the client is, as the kernel and its login vouch for it, for the backend to check and to log.
   var identity = ProvenIdentity()
   var login: Login
@@ -49,6 +53,7 @@ final class ClientSession: Handler {
   ) {
     self.broker = broker
     self.id = id
+    beganAt = broker.reactor.now
     self.transport = transport
     isReadOnlyListener = listener.settings.isReadOnly
     isReadOnly = isReadOnlyListener
@@ -92,10 +97,16 @@ final class ClientSession: Handler {
     return madeRelay
   }
 
+  /// Of a client that came over a network: `127.0.0.1:58434`.
+  var remoteAddress: String? {
+    Address.peer(of: transport.number).flatMap { $0.text.isEmpty ? nil : $0.text }
+  }
+
   // MARK: Turns
 
   override func ready(_ ready: Interest) {
-    if ready.contains(.read) { liveness.heardAt = broker.reactor.now }
+    relay.now = broker.reactor.now
+    if ready.contains(.read) { liveness.heardAt = relay.now }
     relay.clientReady(ready)
     turnEnded()
   }
@@ -107,6 +118,7 @@ final class ClientSession: Handler {
 
   /// Moves what can move after a change that did not come from a socket.
   func settle() {
+    relay.now = broker.reactor.now
     relay.settle()
     turnEnded()
   }
@@ -171,8 +183,10 @@ final class ClientSession: Handler {
 
   /// The upstream went through its opening.
   func upstreamOpened(_ upstream: UpstreamConnection) {
-    broker.log[.upstream].debug(
-      "\(name): \(upstream.backend.daemon) opened '\(upstream.backend.uri)'")
+    broker.log[.upstream].line(
+      upstream.backend.remote == nil ? .debug : .info,
+      "\(name): \(upstream.backend.daemon) at \(upstream.backend.path) opened "
+        + "'\(upstream.backend.uri)'")
     guard case .opening(let serial) = phase, upstream.backend == main else { return }
     phase = .open
     relay.isOpen = true
@@ -203,7 +217,10 @@ final class ClientSession: Handler {
     // In this order: the reference given up here may be the last but the reactor's.
     broker.reactor.depart(upstream)
     upstreams.removeAll { $0 === upstream }
-    relay.remove(upstream: upstream.slot, telling: error, closedEvent: closedEvent)
+    // One that is on its way has no place in the relay yet.
+    if upstream.slot >= 0 {
+      relay.remove(upstream: upstream.slot, telling: error, closedEvent: closedEvent)
+    }
     if case .opening(let serial) = phase, upstream.backend == main {
       phase = .connected
       main = nil
@@ -215,7 +232,7 @@ final class ClientSession: Handler {
     }
   }
 
-  /// Connects to a daemon. The upstream's slot, or why there is none.
+  /// Connects to a daemon. The upstream's slot, once it has one, or why there is none.
   func connect(_ backend: Backend) -> Result<Int, RemoteError> {
     switch UpstreamConnection.make(backend, for: self) {
     case .failure(let error): return .failure(error)
@@ -289,7 +306,7 @@ extension ClientSession: RelayOwner {
     let words: String
     switch reason {
     case .closed, .brokenOff: words = "End of file while reading data: \(errorText(EIO))"
-    case .failed(let number): words = "Cannot read data: \(errorText(number))"
+    case .failed(let number): words = "Cannot read data: \(upstream.trouble ?? errorText(number))"
     case .violation(let violation): words = "protocol violation: \(violation)"
     }
     let daemon = "\(upstream.backend.daemon) at \(upstream.backend.path)"

@@ -133,6 +133,26 @@ final class TLSSession {
     attach()
   }
 
+  /// The broker's end of a connection it has made.
+  init(
+    connecting descriptor: consuming Descriptor, with credentials: TLSCredentials,
+    buffers: TLSBuffers
+  ) throws(TLSTrouble) {
+    var made: gnutls_session_t?
+    let role: gnutls_init_flags_t = GNUTLS_CLIENT
+    let flags: [gnutls_init_flags_t] = [role, GNUTLS_NONBLOCK, GNUTLS_NO_SIGNAL, GNUTLS_NO_TICKETS]
+    let status = gnutls_init(&made, flags.reduce(0) { $0 | $1.rawValue })
+    guard status >= 0, let made else { throw TLSTrouble(tlsErrorText(status)) }
+    handle = made
+    self.credentials = credentials
+    self.descriptor = descriptor
+    self.buffers = buffers
+    gnutls_credentials_set(
+      handle, GNUTLS_CRD_CERTIFICATE, UnsafeMutableRawPointer(credentials.handle))
+    gnutls_priority_set(handle, credentials.priority.cache)
+    attach()
+  }
+
   /// A client's end, which blocks and shows no certificate: to see what somebody serves.
   init(asking descriptor: consuming Descriptor) throws(TLSTrouble) {
     var made: gnutls_session_t?
@@ -428,12 +448,12 @@ final class TLSSession {
     // A peer that closes without a word is libvirt's usual way; packets have lengths, so nothing is
     // cut off unnoticed.
     case 0, GNUTLS_E_PREMATURE_TERMINATION: return .end
-    case GNUTLS_E_FATAL_ALERT_RECEIVED: trouble = "the client sent the TLS alert '\(alert)'"
+    case GNUTLS_E_FATAL_ALERT_RECEIVED: trouble = "the other side sent the TLS alert '\(alert)'"
     // Only TLS 1.2 knows it; libvirt's clients never do it.
     case GNUTLS_E_REHANDSHAKE, GNUTLS_E_UNEXPECTED_PACKET:
       gnutls_alert_send(handle, GNUTLS_AL_FATAL, GNUTLS_A_NO_RENEGOTIATION)
       _ = flush()
-      trouble = "the client wanted a new TLS handshake, which is not done"
+      trouble = "the other side wanted a new TLS handshake, which is not done"
     case _ where socketError != 0:
       isUp = false
       return .failed(socketError)

@@ -11,22 +11,38 @@ public struct Call: Sendable {
   public internal(set) var isAnswered = false
   /// The stream it opened, if its procedure opens one.
   public internal(set) var stream: CallStream?
-  /// Stream payload that has passed, in bytes.
+  /// What its stream is for.
+  public let kind: StreamKind
+  /// When it was passed on, in seconds on the owner's clock.
+  public let startedAt: Double
+  /// Stream payload that has passed, in bytes, and in how many packets.
   public internal(set) var bytesUp: UInt64 = 0
   public internal(set) var bytesDown: UInt64 = 0
+  public internal(set) var packetsUp: UInt64 = 0
+  public internal(set) var packetsDown: UInt64 = 0
 
-  public init(_ header: PacketHeader, upstream: Int, stream: CallStream? = nil) {
+  public init(
+    _ header: PacketHeader, upstream: Int, stream: CallStream? = nil, at now: Double = 0
+  ) {
     program = header.program
     version = header.version
     serial = header.serial
     procedure = header.procedure
     self.upstream = upstream
     self.stream = stream
+    kind = stream == nil ? .other : StreamKind(opening: header)
+    startedAt = now
   }
 
   func has(_ header: PacketHeader) -> Bool {
     serial == header.serial && program == header.program && version == header.version
   }
+
+  /// Its stream was ended here, before its reply came.
+  public internal(set) var isCut = false
+
+  /// It has a stream that is not over.
+  public var isStreamAlive: Bool { stream.map { $0.phase != .closed } ?? false }
 
   /// Its header, as far as it was kept.
   public var header: PacketHeader {
@@ -43,6 +59,8 @@ struct CallTable {
   private(set) var count = 0
   /// Calls whose reply is awaited.
   private(set) var awaitedCount = 0
+  /// The call that was over last.
+  private(set) var lastRemoved = CallTable.vacant
 
   private static let vacant = Call(PacketHeader(procedure: 0, kind: .call, serial: 0), upstream: -1)
 
@@ -104,7 +122,7 @@ struct CallTable {
     guard let verdict = slots[index].stream?.client(header.kind, header.status) else {
       return .drop
     }
-    if verdict == .relay { slots[index].bytesUp &+= UInt64(header.payloadLength) }
+    if verdict == .relay { passedUp(at: index, payload: header.payloadLength, packets: 1) }
     return verdict
   }
 
@@ -113,15 +131,26 @@ struct CallTable {
     let payload = header.payloadLength
     guard let verdict = slots[index].stream?.server(header.kind, header.status, payload: payload)
     else { return .drop }
-    if verdict == .relay { slots[index].bytesDown &+= UInt64(payload) }
+    if verdict == .relay { passedDown(at: index, payload: payload, packets: 1) }
     removeIfOver(at: index)
     return verdict
   }
 
   /// More data passed from the client, or from the server, as the packet before it did.
-  mutating func passedUp(at index: Int, payload: Int) { slots[index].bytesUp &+= UInt64(payload) }
-  mutating func passedDown(at index: Int, payload: Int) {
+  mutating func passedUp(at index: Int, payload: Int, packets: Int) {
+    slots[index].bytesUp &+= UInt64(payload)
+    slots[index].packetsUp &+= UInt64(packets)
+  }
+  mutating func passedDown(at index: Int, payload: Int, packets: Int) {
     slots[index].bytesDown &+= UInt64(payload)
+    slots[index].packetsDown &+= UInt64(packets)
+  }
+
+  /// Ends the stream of a call by our own decision. A call whose reply is awaited stays until that comes.
+  mutating func cut(at index: Int) {
+    slots[index].stream?.cut()
+    slots[index].isCut = true
+    removeIfOver(at: index)
   }
 
   /// Ends every call of an upstream, telling each, in the order of their serials.
@@ -145,6 +174,7 @@ struct CallTable {
   }
 
   private mutating func remove(at index: Int) {
+    lastRemoved = slots[index]
     slots[index] = CallTable.vacant
     count -= 1
     // Those behind that had to make way move up, so that no search ends early.

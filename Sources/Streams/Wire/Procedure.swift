@@ -83,6 +83,7 @@ extension ProcedureTable {
     case Program.remote: table = remote
     case Program.qemu: table = qemu
     case Program.lxc: table = lxc
+    case Program.admin: table = admin
     default: return nil
     }
     // Compared before 1 is taken away: the least number there is would not survive it.

@@ -216,7 +216,7 @@ struct TLSTransportTests {
     #expect(try receive(3, over: transport, ends) == [1, 2, 3])
     if !transport.holdsBytes { try ends.wait(for: .read) }
     #expect(outcome(of: transport) == .failed(EPROTO))
-    #expect(transport.trouble == "the client wanted a new TLS handshake, which is not done")
+    #expect(transport.trouble == "the other side wanted a new TLS handshake, which is not done")
     try client.join()
   }
 

@@ -17,6 +17,8 @@ final class Desk: RelayOwner {
   private(set) var asked: [(header: PacketHeader, body: [UInt8])] = []
   private(set) var answers: [(slot: Int, header: PacketHeader, body: [UInt8])] = []
   private(set) var ended: [(slot: Int, reason: LinkEnd)] = []
+  private(set) var replied: [Call] = []
+  private(set) var over: [(call: Call, object: StreamObject?, result: StreamResult)] = []
   var farewell = RemoteError(.systemError, "virtqemud is gone", int1: 5)
   var tellsClosed = true
 
@@ -70,6 +72,12 @@ final class Desk: RelayOwner {
   func upstream(_ slot: Int, ended reason: LinkEnd) {
     ended.append((slot, reason))
     relay.remove(upstream: slot, telling: farewell, closedEvent: tellsClosed && slot == 0)
+  }
+
+  func answered(_ call: Call, _ status: PacketStatus) { replied.append(call) }
+
+  func ended(_ call: Call, object: StreamObject?, _ result: StreamResult) {
+    over.append((call, object, result))
   }
 
   // MARK: The ends

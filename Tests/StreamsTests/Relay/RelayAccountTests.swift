@@ -1,0 +1,207 @@
+// What the relay can tell of the calls and streams that pass through it.
+import Testing
+
+@testable import Streams
+
+@Suite("accounts")
+struct RelayAccountTests {
+  private static func opening(_ procedure: Int32, _ body: (inout XDRWriter) -> Void) -> [UInt8] {
+    var writer = XDRWriter()
+    body(&writer)
+    return call(1, procedure, writer.bytes)
+  }
+
+  private static func domain(_ writer: inout XDRWriter, _ name: String) {
+    writer.string(name)
+    for _ in 0..<5 { writer.uint32(7) }
+  }
+
+  @Test("a stream is told with its kind, its object, its age and what went each way")
+  func streamTold() throws {
+    let desk = Desk()
+    desk.relay.now = 10
+    desk.fromClient(
+      Self.opening(Remote.domainOpenConsole) { writer in
+        Self.domain(&writer, "demo")
+        writer.uint32(0)
+        writer.uint32(0)
+      })
+    desk.relay.now = 12.5
+    desk.fromBackend(0, reply(1, Remote.domainOpenConsole))
+    desk.fromClient(
+      stream(1, Remote.domainOpenConsole, .continue, [1]),
+      stream(1, Remote.domainOpenConsole, .continue, [2, 3]))
+    desk.fromBackend(0, stream(1, Remote.domainOpenConsole, .continue, [4, 5, 6, 7]))
+    let found = try #require(desk.relay.callsUnderWay.first)
+    #expect(found.kind == .console)
+    #expect(found.startedAt == 10)
+    #expect((found.bytesUp, stream.packetsUp) == (3, 2))
+    #expect((found.bytesDown, stream.packetsDown) == (4, 1))
+    #expect(desk.relay.object(of: found) == .domain("demo"))
+    #expect(desk.replied.map(\.serial) == [1])
+    #expect(desk.over.isEmpty)
+  }
+
+  @Test("the object of every kind of stream is found in its opening call")
+  func objects() throws {
+    typealias Case = (procedure: Int32, object: StreamObject?, body: (inout XDRWriter) -> Void)
+    let xml = "<domain type='qemu'>\n  <name>moved</name>\n</domain>"
+    let long = String(repeating: "é", count: 300)
+    let cases: [Case] = [
+      (Remote.domainOpenChannel, .domain("demo"), { Self.domain(&$0, "demo") }),
+      (Remote.domainScreenshot, .domain("demo"), { Self.domain(&$0, "demo") }),
+      (
+        Remote.domainOpenConsole, .domain(String(repeating: "é", count: 128)),
+        { Self.domain(&$0, long) }
+      ),
+      (
+        Remote.storageVolUpload, .volume(pool: "default", name: "a.img"),
+        {
+          VolumeTransferArguments(
+            pool: "default", name: "a.img", key: "/a.img", offset: 0, length: 0, flags: 0
+          ).encode(into: &$0)
+        }
+      ),
+      (
+        Remote.domainMigratePrepareTunnel, .domain("new"),
+        { writer in
+          writer.uint64(1)
+          writer.optional("new") { $0.string($1) }
+          writer.uint64(0)
+          writer.string(xml)
+        }
+      ),
+      (
+        Remote.domainMigratePrepareTunnel3, .domain("moved"),
+        { writer in
+          writer.opaque([1, 2, 3])
+          writer.uint64(1)
+          writer.uint32(0)
+          writer.uint64(0)
+          writer.string(xml)
+        }
+      ),
+      (
+        Remote.domainMigratePrepareTunnel3Parameters, .domain("moved"),
+        { writer in
+          writer.array([TypedParameter("destination_xml", .string(xml))]) { $1.encode(into: &$0) }
+          writer.opaque([])
+          writer.uint32(0)
+        }
+      ),
+      (Remote.domainOpenConsole, nil, { $0.uint32(1 << 30) }),
+    ]
+    for (procedure, object, body) in cases {
+      let desk = Desk()
+      desk.fromClient(Self.opening(procedure, body))
+      let found = try #require(desk.relay.callsUnderWay.first)
+      #expect(desk.relay.object(of: found) == object, "procedure \(procedure)")
+    }
+  }
+
+  @Test("how a stream ended is told once, with what it had moved")
+  func ends() throws {
+    let upload = Remote.storageVolUpload
+    func desk(_ steps: (Desk) -> Void) -> Desk {
+      let desk = Desk()
+      desk.fromClient(call(1, upload, []))
+      steps(desk)
+      return desk
+    }
+    let finish = stream(1, upload, .ok)
+    let abort = stream(1, upload, .error)
+    let open = reply(1, upload)
+    let cases: [(StreamResult, Desk)] = [
+      (
+        .finished,
+        desk {
+          $0.fromBackend(0, open)
+          $0.fromClient(stream(1, upload, .continue, [1, 2]), finish)
+          $0.fromBackend(0, finish)
+        }
+      ),
+      (
+        .aborted,
+        desk {
+          $0.fromBackend(0, open)
+          $0.fromClient(stream(1, upload, .continue, [1, 2]), abort)
+          $0.fromBackend(0, finish)
+        }
+      ),
+      (
+        .failed,
+        desk {
+          $0.fromBackend(0, open)
+          $0.fromClient(stream(1, upload, .continue, [1, 2]))
+          $0.fromBackend(0, abort)
+        }
+      ),
+      (
+        .refused,
+        desk {
+          $0.fromClient(stream(1, upload, .continue, [1, 2]))
+          $0.fromBackend(
+            0,
+            Packets.error(
+              answering: PacketHeader(procedure: upload, kind: .reply, serial: 1),
+              RemoteError(.operationFailed, "no")))
+        }
+      ),
+      (
+        .backendLost,
+        desk {
+          $0.fromClient(stream(1, upload, .continue, [1, 2]))
+          $0.backendEnds()
+        }
+      ),
+      (
+        .clientGone,
+        desk {
+          $0.fromClient(stream(1, upload, .continue, [1, 2]))
+          $0.relay.clear()
+          $0.relay.clear()
+        }
+      ),
+    ]
+    for (result, desk) in cases {
+      let over = try #require(desk.over.first, "\(result)")
+      #expect(desk.over.count == 1)
+      #expect(over.result == result)
+      #expect(over.call.bytesUp == 2, "\(result)")
+      #expect(desk.relay.callsUnderWay.isEmpty)
+    }
+  }
+
+  @Test("a stream that is held up says by whom, and for how long that has been so")
+  func pauses() throws {
+    let desk = Desk(marks: Marks(high: 64, ahead: 64))
+    let download = Remote.storageVolDownload
+    desk.relay.now = 1
+    desk.fromClient(call(1, download, []))
+    desk.fromBackend(0, reply(1, download))
+    _ = desk.toClient()
+    let found = try #require(desk.relay.callsUnderWay.first)
+    #expect(desk.relay.pause(of: found) == nil)
+    desk.client.room = 0
+    desk.relay.now = 2
+    desk.fromBackend(0, stream(1, download, .continue, [UInt8](repeating: 0, count: 100)))
+    #expect(desk.relay.pause(of: found) == .client)
+    desk.relay.now = 5
+    #expect(desk.relay.pausedSeconds(by: .client) == 3)
+    desk.clientReads()
+    desk.relay.now = 9
+    #expect(desk.relay.pause(of: found) == nil)
+    #expect(desk.relay.pausedSeconds(by: .client) == 3)
+    #expect(desk.relay.pausedSeconds(by: .backend) == 0)
+
+    desk.fromClient(call(2, Remote.storageVolUpload, []))
+    desk.backends[0].room = 0
+    desk.fromClient(
+      stream(2, Remote.storageVolUpload, .continue, [UInt8](repeating: 0, count: 100)))
+    let upload = try #require(desk.relay.callsUnderWay.first { $0.serial == 2 })
+    #expect(desk.relay.pause(of: upload) == .backend)
+    #expect(desk.relay.pause(of: found) == nil)
+    desk.relay.now = 10
+    #expect(desk.relay.pausedSeconds(by: .backend) == 1)
+  }
+}
