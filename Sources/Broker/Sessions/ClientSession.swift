@@ -184,7 +184,7 @@ final class ClientSession: Handler {
 
   /// The upstream went through its opening.
   func upstreamOpened(_ upstream: UpstreamConnection) {
-    broker.log.line(
+    broker.log[.upstream].line(
       upstream.backend.remote == nil ? .debug : .info,
       "\(name): \(upstream.backend.daemon) at \(upstream.backend.path) opened "
         + "'\(upstream.backend.uri)'")
@@ -199,7 +199,7 @@ final class ClientSession: Handler {
 
   /// The upstream could not be opened: whoever waits for it hears why, as soon as the relay settles.
   func upstreamFailed(_ upstream: UpstreamConnection, _ error: RemoteError) {
-    broker.log.warning(
+    broker.log[.upstream].warning(
       "\(name): cannot open '\(upstream.backend.uri)' at \(upstream.backend.path): "
         + (error.message ?? "no reason given"))
     lose(upstream, error)
@@ -272,7 +272,8 @@ final class ClientSession: Handler {
     switch phase {
     case .closing:
       for upstream in upstreams {
-        broker.log.warning("\(name): \(upstream.backend.daemon) did not confirm the close")
+        broker.log[.upstream].warning(
+          "\(name): \(upstream.backend.daemon) did not confirm the close")
         lose(upstream, RemoteError(.internalError, "client socket is closed"))
       }
       closeNext()
@@ -311,7 +312,7 @@ extension ClientSession: RelayOwner {
     }
     let daemon = "\(upstream.backend.daemon) at \(upstream.backend.path)"
     if case .closing = phase { return upstreamClosed(upstream) }
-    broker.log.warning("\(name): connection to \(daemon) lost: \(words)")
+    broker.log[.upstream].warning("\(name): connection to \(daemon) lost: \(words)")
     let isMain = upstream.backend == main
     if isMain, phase == .open { isMainLost = true }
     lose(
@@ -328,7 +329,7 @@ extension ClientSession: RelayOwner {
       case .success(let slot): return .success(Route(slot: slot, isLasting: true))
       case .failure(let error):
         // A socket left behind by a daemon that is gone: as if it were not there.
-        broker.log.info("\(name): \(own.daemon) is absent: \(error.message ?? "")")
+        broker.log[.upstream].info("\(name): \(own.daemon) is absent: \(error.message ?? "")")
       }
     }
     guard let upstream = upstreams.first(where: { $0.backend == main }) else {
