@@ -13,12 +13,13 @@ public final class Broker {
   /// After running out of descriptors, accepting is tried again when a client leaves or after this time.
   private static let acceptPauseSeconds = 5.0
 
+  /// As far as they can change while clients are connected, `adopt` changes them.
   var settings: BrokerSettings
   let log: BrokerLog
   let reactor: Reactor
   let pool = SegmentPool()
   let directory: SocketDirectory
-  let marks: Marks
+  var marks: Marks
   let names: NameDirectory
   /// There where a listener asks for it.
   let sasl: SASLService?
@@ -26,24 +27,31 @@ public final class Broker {
   /// Clients by their network address, and by whose they are.
   var addresses = Census()
   var subjects = Census()
-  private var listeners: [Listener] = []
-  private var sessions: [UInt64: ClientSession] = [:]
+  private(set) var listeners: [Listener] = []
+  private(set) var sessions: [UInt64: ClientSession] = [:]
   private var lastClient: UInt64 = 0
   /// Where clients come in over TLS; nil: nowhere.
-  private var door: TLSDoor?
+  private(set) var door: TLSDoor?
   private var limitLoggedAt = -Double.infinity
   private var beganAt = 0.0
   private var signals: [SignalWatcher] = []
+  /// Told when somebody has come or left, and when the broker begins to stop.
+  public var clientsChanged: (() -> Void)?
+  public var stopBegins: (() -> Void)?
   private(set) lazy var forwarding = Forwarding(settings.upstreams, broker: self)
   private(set) lazy var starter = DaemonStarter(broker: self)
   /// Programs that connections go through, and users' daemons.
-  private(set) lazy var children = Children(on: reactor, log: log)
+  private(set) lazy var children = Children(on: reactor, log: log[.upstream])
   private var admin: AdminService?
   /// How the log is changed while it is written; nil: it is not.
   public var logSteering: LogSteering?
   private lazy var idleAlarm = Alarm(on: reactor) { [unowned self] in idleTimeUp() }
   private lazy var stopAlarm = Alarm(on: reactor) { [unowned self] in stopTimeUp() }
   private lazy var acceptAlarm = Alarm(on: reactor) { [unowned self] in resumeAccepting() }
+  /// Rings for the next sweep over the calls under way.
+  private(set) lazy var sweepAlarm = Alarm(on: reactor) { [unowned self] in sweepCalls() }
+  /// A sweep is due, or none ever is.
+  var isSweepDue: Bool
   /// No new clients and no new calls: what is under way may end.
   private(set) var isStopping = false
 
@@ -53,18 +61,20 @@ public final class Broker {
   public init(settings: BrokerSettings, log: BrokerLog) throws(BrokerFailure) {
     self.settings = settings
     self.log = log
+    isSweepDue = settings.slowCallSeconds <= 0
     reactor = try Reactor()
     beganAt = reactor.now
     directory = SocketDirectory(
       settings: settings.backends, isPrivileged: geteuid() == 0,
       ownSockets: settings.listeners.compactMap {
-        if case .unix(let path, _, _) = $0.address { path } else { nil }
+        $0.unixPath
       })
-    marks = Marks(high: settings.limits.bufferBytes, ahead: settings.limits.bufferBytes)
-    names = NameDirectory(on: reactor, log: log, waitSeconds: min(5, settings.openSeconds / 2))
+    marks = Marks(settings.limits)
+    names = NameDirectory(
+      on: reactor, log: log[.names], waitSeconds: min(5, settings.openSeconds / 2))
     let methods = Set(settings.listeners.map(\.authentication))
     sasl = methods.contains(.sasl) ? try SASLService(settings.sasl, on: reactor) : nil
-    polkit = methods.contains(.polkit) ? PolkitAuthority(on: reactor, log: log) : nil
+    polkit = methods.contains(.polkit) ? PolkitAuthority(on: reactor, log: log[.polkit]) : nil
     if settings.listeners.contains(where: \.isTLS) {
       guard let tls = settings.tls else {
         throw BrokerFailure("a listener is for TLS, and no certificates are configured")
@@ -107,6 +117,7 @@ public final class Broker {
     guard !isStopping else { return reactor.stop() }
     isStopping = true
     log.info("stopping: \(sessions.count) clients connected")
+    stopBegins?()
     door?.close()
     admin?.close()
     listeners = []
@@ -117,6 +128,9 @@ public final class Broker {
     }
     if sessions.isEmpty { reactor.stop() }
   }
+
+  /// A timer on the loop that calls `ring` whenever it runs out.
+  public func timer(_ ring: @escaping () -> Void) -> BrokerTimer { BrokerTimer(on: reactor, ring) }
 
   /// Calls `body` on the loop's thread each time the signal arrives while `run` is running.
   public func onSignal(_ number: Int32, _ body: @escaping () -> Void) {
@@ -132,16 +146,7 @@ public final class Broker {
   /// The certificates in use, where TLS is served.
   public var tlsStatus: TLSStatus? { door?.status }
 
-  /// Takes what can change while clients are connected from its files: the TLS certificates. False where
-  /// there is nothing to take.
-  @discardableResult
-  public func reload(because reason: String) -> Bool {
-    guard let door, !isStopping else { return false }
-    door.reload(because: reason)
-    return true
-  }
-
-  /// The same, asked for by somebody who wants to know why not: the reason, where the new ones are refused.
+  /// The files of TLS as they are now, asked for by somebody who wants to know why not: the reason, where the new ones are refused.
   func renewCertificates(because reason: String) -> String? {
     door?.reload(because: reason).map { "\($0)" }
   }
@@ -197,7 +202,8 @@ public final class Broker {
     lastClient += 1
     let session = ClientSession(transport, on: listener, id: lastClient, broker: self)
     sessions[lastClient] = session
-    log.info("\(session.name) connected to \(listener.name)")
+    log[.client].info("\(session.name) connected to \(listener.name)")
+    clientsChanged?()
     occupancyChanged()
     session.begin()
     if isFull {
@@ -242,10 +248,11 @@ public final class Broker {
   }
 
   func departed(_ session: ClientSession, because reason: String, _ level: BrokerLog.Level) {
-    log.line(level, "\(session.name) disconnected: \(reason)")
+    log[.client].line(level, "\(session.name) disconnected: \(reason)")
     // In this order: the reference given up here may be the last but the reactor's.
     reactor.depart(session)
     sessions[session.id] = nil
+    clientsChanged?()
     if isStopping {
       if sessions.isEmpty { reactor.stop() }
       return

@@ -1,4 +1,5 @@
 // What the broker is told before it starts: plain values, already checked by whoever read them.
+import Streams
 
 /// Everything a `Broker` needs to know. Built from the configuration file by the daemon.
 public struct BrokerSettings: Sendable {
@@ -19,6 +20,8 @@ public struct BrokerSettings: Sendable {
   public var stopSeconds: Double = 5
   /// How long a backend daemon may take to be opened, in seconds. libvirt's client waits forever.
   public var openSeconds: Double = 30
+  /// A call that a backend has not answered after this many seconds is told of in the log; 0: none is.
+  public var slowCallSeconds: Double = 60
   /// How long a client may take to prove who it is, in seconds; 0 means for ever. People type passwords.
   public var loginSeconds: Double = 120
   public var sasl = SASLSettings()
@@ -35,6 +38,9 @@ public struct ListenerSettings: Sendable, Equatable {
     case unix(path: String, mode: UInt32, group: UInt32?)
     /// Every address `host` resolves to (nil: all of the machine), at a port number or service name.
     case tcp(host: String?, port: String)
+    /// A socket that a service manager has bound and keeps: its number, what it is called there, and the
+    /// path it is bound to if it is a UNIX socket.
+    case activated(descriptor: Int32, name: String, unixPath: String?)
   }
   public var address: Address
   /// Whoever comes in here may only look, whatever it asks for.
@@ -73,8 +79,17 @@ public struct SASLSettings: Sendable, Equatable {
 }
 
 extension ListenerSettings {
+  /// The path of a UNIX socket; nil: it is none.
+  var unixPath: String? {
+    switch address {
+    case .unix(let path, _, _): path
+    case .tcp: nil
+    case .activated(_, _, let unixPath): unixPath
+    }
+  }
+
   /// Descriptors and the kernel's word on who is there come with these only.
-  var isUNIX: Bool { if case .unix = address { true } else { false } }
+  var isUNIX: Bool { unixPath != nil }
 }
 
 /// Where the backend daemons' sockets are.
@@ -107,6 +122,10 @@ public struct LimitSettings: Sendable, Equatable {
   /// With less than this, each turn would move too little to be worth its system calls.
   public static let leastBufferBytes = 64 * 1024
   public init() {}
+}
+
+extension Marks {
+  init(_ limits: LimitSettings) { self.init(high: limits.bufferBytes, ahead: limits.bufferBytes) }
 }
 
 /// Liveness of client connections, as libvirt counts it.

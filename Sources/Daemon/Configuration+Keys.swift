@@ -13,11 +13,15 @@ struct ConfigurationKey: Sendable {
   var stage = Stage.configuration
   /// Said when the key is set, because its effect is not what its author may think.
   var remark: Finding?
+  /// Its value, as it would stand in a file; nil: it has none, or no meaning.
+  var value: @Sendable (Configuration) -> ConfigurationValue? = { _ in nil }
+  /// Gives the second configuration the value of the first.
+  var keep: @Sendable (Configuration, inout Configuration) -> Void = { _, _ in }
 
   static let all: [String: ConfigurationKey] = Dictionary(
     uniqueKeysWithValues: table.map { ($0.name, $0) })
 
-  private static let table: [ConfigurationKey] =
+  static let table: [ConfigurationKey] =
     listeners + sockets + security + tls + limits + keepAlive + admin + logging + backends + unused
 
   private static let listeners: [ConfigurationKey] = [
@@ -30,6 +34,7 @@ struct ConfigurationKey: Sendable {
   private static let sockets: [ConfigurationKey] = [
     text("unix_sock_dir", \.socketDirectory, directory, isDirectory),
     text("unix_sock_group", \.socketGroup, "the name or number of a group", isFilled),
+    text("user", \.user, "the name or number of a user", isFilled),
     mode("unix_sock_rw_perms", \.readWriteMode),
     mode("unix_sock_ro_perms", \.readOnlyMode),
     mode("unix_sock_admin_perms", \.adminMode),
@@ -71,6 +76,7 @@ struct ConfigurationKey: Sendable {
     number("max_clients_per_address", \.maxClientsPerAddress, 0...maximum),
     number("auth_timeout", \.authTimeout, 0...86_400),
     number("open_timeout", \.openTimeout, 1...86_400),
+    number("slow_call_seconds", \.slowCallSeconds, 0...86_400),
     number("max_client_buffer", \.maxClientBuffer, LimitSettings.leastBufferBytes...1 << 30),
   ]
 
@@ -92,7 +98,9 @@ struct ConfigurationKey: Sendable {
     text(
       "log_outputs", \.logOutputs, "outputs as N:stderr, N:file:/path, N:syslog:name or N:journald",
       { (try? LogOutput.read($0)) != nil }),
-    noEffect("log_filters", "log filters have no effect yet", isText),
+    text(
+      "log_filters", \.logFilters, "filters as N:match, separated by blanks",
+      { (try? LogFilter.read($0)) != nil }),
   ]
 
   private static let backends: [ConfigurationKey] = [
@@ -128,77 +136,92 @@ struct ConfigurationKey: Sendable {
 // MARK: Kinds of keys
 
 extension ConfigurationKey {
-  fileprivate init(name: String, store: @escaping Store) {
-    self.name = name
-    self.store = store
-  }
-
   /// A key whose value goes to `path` as `read` has it; where that is nil, `expected` was expected.
   private static func kept<Value>(
-    _ name: String, _ path: Path<Value>, _ expected: String, _ stage: Stage = .configuration,
+    _ name: String, _ path: Path<Value>, _ expected: String, at stage: Stage = .configuration,
+    _ show: @escaping @Sendable (Value) -> ConfigurationValue?,
     _ read: @escaping @Sendable (ConfigurationValue) -> Value?
   ) -> ConfigurationKey {
-    var key = ConfigurationKey(name: name) { value, configuration in
-      guard let value = read(value) else { return expected }
-      configuration[keyPath: path] = value
-      return nil
-    }
+    var key = ConfigurationKey(
+      name: name,
+      store: { value, configuration in
+        guard let value = read(value) else { return expected }
+        configuration[keyPath: path] = value
+        return nil
+      })
     key.stage = stage
+    key.value = { show($0[keyPath: path]) }
+    key.keep = { $1[keyPath: path] = $0[keyPath: path] }
     return key
   }
 
   private static func flag(_ name: String, _ path: Path<Bool>) -> ConfigurationKey {
-    kept(name, path, zeroOrOne) { $0.number(in: 0...1).map { $0 == 1 } }
+    kept(name, path, zeroOrOne, { .number($0 ? 1 : 0) }, { $0.number(in: 0...1).map { $0 == 1 } })
   }
 
   private static func number(
     _ name: String, _ path: Path<Int>, _ bounds: ClosedRange<Int>
   ) -> ConfigurationKey {
-    kept(name, path, range(bounds)) { $0.number(in: bounds) }
+    kept(name, path, range(bounds), { .number($0) }, { $0.number(in: bounds) })
   }
 
   private static func text(
     _ name: String, _ path: Path<String>, _ expected: String,
     _ isRight: @escaping @Sendable (String) -> Bool
   ) -> ConfigurationKey {
-    kept(name, path, expected) { $0.text(isRight) }
+    kept(name, path, expected, { .text($0) }, { $0.text(isRight) })
   }
 
   private static func text(
     _ name: String, _ path: Path<String?>, _ expected: String,
     _ isRight: @escaping @Sendable (String) -> Bool
   ) -> ConfigurationKey {
-    kept(name, path, expected) { $0.text(isRight).map(Optional.some) }
+    kept(name, path, expected, { $0.map { .text($0) } }, { $0.text(isRight).map(Optional.some) })
   }
 
   private static func texts(_ name: String, _ path: Path<[String]>) -> ConfigurationKey {
-    kept(name, path, listOfTexts) { $0.texts }
+    kept(name, path, listOfTexts, { .list($0.map { .text($0) }) }, { $0.texts })
   }
 
   private static func texts(_ name: String, _ path: Path<[String]?>) -> ConfigurationKey {
-    kept(name, path, listOfTexts) { $0.texts.map(Optional.some) }
+    kept(
+      name, path, listOfTexts, { $0.map { .list($0.map { .text($0) }) } },
+      { $0.texts.map(Optional.some) })
   }
 
   /// One path, or a list of them.
   private static func files(_ name: String, _ path: Path<[String]?>) -> ConfigurationKey {
-    kept(name, path, "an absolute path as a string, or a list of such") { value in
-      let paths = value.text.map { [$0] } ?? value.texts ?? []
-      return paths.isEmpty || !paths.allSatisfy(isFile) ? nil : .some(paths)
-    }
+    kept(
+      name, path, "an absolute path as a string, or a list of such",
+      { $0.map { .list($0.map { .text($0) }) } },
+      { value in
+        let paths = value.text.map { [$0] } ?? value.texts ?? []
+        return paths.isEmpty || !paths.allSatisfy(isFile) ? nil : .some(paths)
+      })
   }
 
   private static func mode(_ name: String, _ path: Path<UInt32>) -> ConfigurationKey {
-    kept(name, path, permissions, .network) { $0.mode }
+    kept(name, path, permissions, at: .network, { .text(octal($0)) }, { $0.mode })
   }
 
   private static func mode(_ name: String, _ path: Path<UInt32?>) -> ConfigurationKey {
-    kept(name, path, permissions, .network) { $0.mode.map(Optional.some) }
+    kept(
+      name, path, permissions, at: .network, { $0.map { .text(octal($0)) } },
+      { $0.mode.map(Optional.some) })
   }
 
   private static func authentication(
     _ name: String, _ path: Path<Authentication>
   ) -> ConfigurationKey {
-    kept(name, path, authenticationMethod) { $0.authentication }
+    kept(name, path, authenticationMethod, { .text($0.rawValue) }, { $0.authentication })
+  }
+
+  private static func authentication(
+    _ name: String, _ path: Path<Authentication?>
+  ) -> ConfigurationKey {
+    kept(
+      name, path, authenticationMethod, { $0.map { .text($0.rawValue) } },
+      { $0.authentication.map(Optional.some) })
   }
 
   private static func noEffect(
@@ -206,7 +229,7 @@ extension ConfigurationKey {
     _ mismatch: @escaping @Sendable (ConfigurationValue) -> String?,
     _ stage: Stage = .configuration
   ) -> ConfigurationKey {
-    var key = ConfigurationKey(name: name) { value, _ in mismatch(value) }
+    var key = ConfigurationKey(name: name, store: { value, _ in mismatch(value) })
     key.stage = stage
     key.remark = Finding(weight: .warning, text: "has no effect: \(why)")
     return key
@@ -246,8 +269,10 @@ private func range(_ bounds: ClosedRange<Int>) -> String {
   value.number(in: 0...1) == nil ? zeroOrOne : nil
 }
 
-@Sendable private func isText(_ value: ConfigurationValue) -> String? {
-  value.text == nil ? "a string" : nil
+/// Permissions as they are usually written: `0700`.
+func octal(_ mode: UInt32) -> String {
+  let digits = String(mode, radix: 8)
+  return String(repeating: "0", count: max(0, 4 - digits.utf8.count)) + digits
 }
 
 @Sendable private func isFilled(_ text: String) -> Bool { !text.isEmpty }

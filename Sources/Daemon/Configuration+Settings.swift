@@ -17,21 +17,33 @@ extension Configuration {
     }
   }
 
-  /// What the broker needs, on the paths of `places`. Only the group is still to be looked up.
+  /// What the broker needs, on the paths of `places`, or on the sockets that were handed over. Only the group is
+  /// still to be looked up.
   func settings(
-    places: Places, names: SocketNames = .usual, idleSeconds: Int
+    places: Places, names: SocketNames = .usual, idleSeconds: Int, activation: Activation? = nil
   ) throws(StartFailure) -> BrokerSettings {
     var settings = BrokerSettings()
     settings.version = Options.version
     settings.idleSeconds = idleSeconds
-    settings.listeners = listeners(places: places, names: names, group: try group())
+    if let activation {
+      settings.listeners = activation.listeners(self, places: places)
+    } else {
+      settings.listeners = listeners(places: places, names: names, group: try group())
+    }
     settings.backends.systemDirectory = backendDirectory ?? "/run/libvirt"
     // Root's session URIs are served by the system's sockets, as libvirt's clients have it.
     settings.backends.sessionDirectory =
       backendSessionDirectory ?? (places.isRoot ? nil : places.runtimeDirectory)
     settings.upstreams = try upstreamSettings(places: places)
     if !places.isRoot { settings.backends.programs = .ofThisProcess() }
-    if listenTLS { settings.tls = tlsSettings(places: places) }
+    if settings.listeners.contains(where: \.isTLS) {
+      let wrong = tlsContradictions
+      guard wrong.isEmpty else {
+        throw StartFailure(
+          .configuration, wrong.map { "\(self.places[$0.key] ?? $0.key): \($0.text)" })
+      }
+      settings.tls = tlsSettings(places: places)
+    }
     settings.limits.maxClients = maxClients
     // A backlog of none is what libvirt turns into 30.
     settings.limits.maxQueuedClients = maxQueuedClients == 0 ? 30 : maxQueuedClients
@@ -41,12 +53,14 @@ extension Configuration {
     settings.limits.maxClientsPerAddress = maxClientsPerAddress
     settings.loginSeconds = Double(authTimeout)
     settings.openSeconds = Double(openTimeout)
+    settings.slowCallSeconds = Double(slowCallSeconds)
     settings.sasl.allowedUsers = saslUsers
     settings.sasl.leastTCPStrength = tcpMinSSF
     settings.limits.bufferBytes = maxClientBuffer
     settings.keepAlive.intervalSeconds = keepAliveInterval
     settings.keepAlive.count = keepAliveCount
-    settings.adminListener = adminListener(places: places, names: names)
+    settings.adminListener =
+      activation.map { $0.adminListener } ?? adminListener(places: places, names: names)
     settings.admin.maxClients = adminMaxClients
     settings.admin.maxQueuedClients = adminMaxQueuedClients == 0 ? 30 : adminMaxQueuedClients
     settings.admin.keepAlive.intervalSeconds = adminKeepAliveInterval
@@ -61,17 +75,17 @@ extension Configuration {
     func unix(_ name: String, _ mode: UInt32) -> ListenerSettings.Address {
       .unix(path: "\(directory)/\(name)", mode: mode, group: group)
     }
-    // Where polkit decides who may come in, the socket lets everybody ask.
-    let mode = readWriteMode ?? (authUnixReadWrite == .polkit ? 0o777 : 0o700)
     var listeners = [
-      ListenerSettings(unix(names.readWrite, mode), authentication: authUnixReadWrite)
+      ListenerSettings(
+        unix(names.readWrite, readWriteMode(places)),
+        authentication: unixAuthentication(readOnly: false, places))
     ]
     // A user's daemon has no read-only socket: nobody else could reach it.
     if places.isRoot {
       listeners.append(
         ListenerSettings(
           unix(names.readOnly, readOnlyMode), isReadOnly: true,
-          authentication: authUnixReadOnly))
+          authentication: unixAuthentication(readOnly: true, places)))
     }
     if listenTCP {
       listeners.append(
@@ -83,6 +97,18 @@ extension Configuration {
           .tcp(host: listenAddress, port: tls.port), authentication: authTLS, isTLS: true))
     }
     return listeners
+  }
+
+  /// How clients of a UNIX socket log in. libvirt's daemons are built with polkit, and root's ask it unless told
+  /// otherwise; nobody but a user comes to the user's own.
+  func unixAuthentication(readOnly: Bool, _ places: Places) -> Authentication {
+    (readOnly ? authUnixReadOnly : authUnixReadWrite) ?? (places.isRoot ? .polkit : .none)
+  }
+
+  /// Where polkit decides who may come in, the socket lets everybody ask.
+  func readWriteMode(_ places: Places) -> UInt32 {
+    readWriteMode
+      ?? (unixAuthentication(readOnly: false, places) == .polkit ? 0o777 : 0o700)
   }
 
   /// Beside the others. It is for the user who runs the broker, so no group is given it.

@@ -76,7 +76,6 @@ extension Configuration {
 
   /// What the TLS keys say together, as key and sentence.
   var tlsContradictions: [(key: String, text: String)] {
-    guard listenTLS else { return [] }
     var found: [(key: String, text: String)] = []
     let given = [
       ("cert_file", tls.certificateFiles != nil), ("key_file", tls.keyFiles != nil),

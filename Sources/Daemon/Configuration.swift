@@ -19,8 +19,9 @@ struct Configuration: Equatable, Sendable {
   var readOnlyMode: UInt32 = 0o777
   var adminMode: UInt32 = 0o700
 
-  var authUnixReadWrite = Authentication.none
-  var authUnixReadOnly = Authentication.none
+  /// nil: polkit decides where root listens, for both.
+  var authUnixReadWrite: Authentication?
+  var authUnixReadOnly: Authentication?
   var authTLS = Authentication.none
   var authTCP = Authentication.sasl
   /// Users that may come in by SASL; nil: all.
@@ -36,6 +37,7 @@ struct Configuration: Equatable, Sendable {
   var maxClientsPerAddress = 0
   var authTimeout = 120
   var openTimeout = 30
+  var slowCallSeconds = 60
   var maxClientBuffer = LimitSettings().bufferBytes
 
   var keepAliveInterval = 5
@@ -48,8 +50,12 @@ struct Configuration: Equatable, Sendable {
 
   /// libvirt's number of a level; 0: the built-in one.
   var logLevel = 0
+  var logFilters: String?
   var logOutputs: String?
   var auditLevel = 1
+
+  /// Who the daemon is once it listens; nil: who started it.
+  var user: String?
 
   /// Directory of the system daemons' sockets; nil: the default one.
   var backendDirectory: String?
@@ -78,11 +84,12 @@ struct Finding: Equatable, Sendable {
 
 extension Configuration {
   /// Reads every entry of `file`. What is wrong with one does not hide what is wrong with the next:
-  /// everything there is to say comes back in the file's order.
+  /// everything there is to say comes back in the file's order, and behind it what is accepted without effect.
   static func read(_ file: ConfigurationFile) -> (Configuration, [Finding]) {
     var configuration = Configuration()
     var findings: [Finding] = []
     var firstLines: [String: Int] = [:]
+    var remarks: [(remark: Finding, places: [String])] = []
     for entry in file.entries {
       let place = "\(file.name):\(entry.line): \(entry.key)"
       guard let key = ConfigurationKey.all[entry.key] else {
@@ -103,8 +110,18 @@ extension Configuration {
         let text = "\(place): expected \(expected), found \(entry.value.told)"
         findings.append(Finding(weight: .error(key.stage), text: text))
       } else if let remark = key.remark {
-        findings.append(Finding(weight: remark.weight, text: "\(place): \(remark.text)"))
+        // The same is said once of all of which it is true.
+        if let known = remarks.firstIndex(where: { $0.remark == remark }) {
+          remarks[known].places.append(place)
+        } else {
+          remarks.append((remark, [place]))
+        }
       }
+    }
+    findings += remarks.map { remark, places in
+      let isOne = places.count == 1 || !remark.text.hasPrefix("has ")
+      let text = isOne ? remark.text : "have \(remark.text.dropFirst(4))"
+      return Finding(weight: remark.weight, text: "\(places.joined(separator: ", ")): \(text)")
     }
     return (configuration, findings + configuration.contradictions(in: file.name))
   }
@@ -116,7 +133,7 @@ extension Configuration {
       findings.append(
         Finding(weight: .error(stage), text: "\(places[key] ?? "\(file): \(key)"): \(text)"))
     }
-    for (key, text) in tlsContradictions { error(key, text) }
+    if listenTLS { for (key, text) in tlsContradictions { error(key, text) } }
     for (key, text) in upstreamMistakes { error(key, text) }
     for (key, method) in [("auth_tcp", authTCP), ("auth_tls", authTLS)] where method == .polkit {
       error(key, "polkit decides on processes of this machine, and so on UNIX sockets alone")

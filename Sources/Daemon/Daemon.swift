@@ -1,7 +1,6 @@
 // virtbrokerd: the program, and how it starts.
 import Broker
 @preconcurrency import Glibc
-import Logging
 
 @main
 struct Daemon {
@@ -11,6 +10,8 @@ struct Daemon {
     let places = Places.ofThisProcess()
     let program = CommandLine.arguments.first ?? "virtbrokerd"
     switch Options.read(CommandLine.arguments) {
+    case .run(let options) where options.checksConfiguration:
+      exit(Daemon(options: options, places: places).checkConfiguration())
     case .run(let options) where options.checksTLS:
       exit(Daemon(options: options, places: places).checkTLS())
     case .run(let options):
@@ -36,59 +37,109 @@ struct Daemon {
   /// Serves until told to stop. Returns the exit status.
   private func run(_ background: consuming Background?) -> Int32 {
     var background = background
+    let environment = Daemon.takeEnvironment()
     // Until the configuration has been read, what there is to say goes to standard error.
-    var outputs = OpenLogOutputs.stderr
+    let log = LogBook()
     do throws(StartFailure) {
-      let (configuration, findings) = try Configuration.load(
-        options.configurationFile ?? places.configurationFile,
-        mayBeMissing: options.configurationFile == nil)
-      let plan = try LogPlan(
-        configuration: configuration, environment: Places.environment(LogPlan.variables),
-        isVerbose: options.isVerbose, otherwise: usualLogDestination())
-      outputs = try OpenLogOutputs(plan.outputs)
-      let log = logger(outputs, level: plan.level)
-      for finding in plan.findings + findings { log.log(finding) }
+      let (configuration, findings) = try loadConfiguration()
+      let usual = usualLogDestination()
+      let plan = try logPlan(configuration, usual: usual)
+      try log.follow(plan, usual: usual)
+      for finding in plan.findings + findings { log[.configuration].tell(finding) }
       if let failure = findings.failure { throw failure }
 
-      let names = SocketNames.choose(
-        in: configuration.socketDirectory ?? places.runtimeDirectory,
-        isUsual: configuration.socketDirectory == nil, programs: .ofThisProcess())
-      if let reason = names.reason { log.warning("\(reason)") }
+      let activation = try activation(environment, log[.systemd])
+      let names =
+        activation == nil
+        ? SocketNames.choose(
+          in: configuration.socketDirectory ?? places.runtimeDirectory,
+          isUsual: configuration.socketDirectory == nil, programs: .ofThisProcess()) : .usual
+      if let reason = names.reason { log[.daemon].warning(reason) }
       let settings = try configuration.settings(
-        places: places, names: names, idleSeconds: options.timeoutSeconds)
-      try makeRuntimeDirectory(configuration)
-      let pidFile = try PidFile(options.pidFile ?? places.pidFile)
+        places: places, names: names, idleSeconds: options.timeoutSeconds, activation: activation)
+      let user = try serviceUser(configuration, log: log[.daemon])
+      if activation == nil { try makeRuntimeDirectory(configuration) }
+      let pidFile = try PidFile(options.pidFile ?? usualPidFile(for: user))
       raiseDescriptorLimit()
-      let broker = try makeBroker(settings, BrokerLog(log))
-      broker.obeySignals(log: log)
-      log.info("virtbrokerd \(Options.version) is ready")
+      let broker = try makeBroker(settings, log[.server])
+      if let user { try become(user, pidFile: pidFile, settings: settings, log: log) }
+
+      broker.logSteering = log.steering
+      let reloading = Reloading(
+        configuration, of: self, on: broker, sockets: (names, activation), log: log)
+      let manager = ServiceManager(
+        environment: environment, process: getpid(), log: log[.systemd])
+      broker.obeySignals(reloading, manager, log: log[.daemon])
+      log[.daemon].info("virtbrokerd \(Options.version) is ready")
       background.take()?.reportReady()
+      manager?.watch(broker)
       broker.run()
-      log.info("stopped")
+      log[.daemon].info("stopped")
       pidFile.remove()
+      // The loop calls them as long as it runs.
+      withExtendedLifetime((reloading, manager)) {}
       return EXIT_SUCCESS
     } catch {
-      for sentence in error.sentences { outputs.write(.error, sentence) }
+      for sentence in error.sentences { log[.daemon].error(sentence) }
       background.take()?.report(error)
       return error.stage.rawValue
     }
   }
 
-  /// In the foreground standard error, which a service manager reads as well; in the background the
-  /// system's log where there is a journal behind it, else a file whose directory is ours to make.
-  private func usualLogDestination() -> LogOutput.Destination {
+  func loadConfiguration() throws(StartFailure) -> (Configuration, [Finding]) {
+    try Configuration.load(
+      options.configurationFile ?? places.configurationFile,
+      mayBeMissing: options.configurationFile == nil)
+  }
+
+  func logPlan(
+    _ configuration: Configuration, usual: LogOutput.Destination
+  ) throws(StartFailure) -> LogPlan {
+    try LogPlan(
+      configuration: configuration, environment: Places.environment(LogPlan.variables),
+      isVerbose: options.isVerbose, otherwise: usual)
+  }
+
+  /// What the service manager says to this process. No program that is started from here is to take it for
+  /// itself.
+  private static func takeEnvironment() -> [String: String] {
+    let names = Activation.variables + ServiceManager.variables
+    // An empty variable is one that is there.
+    let values = names.compactMap { name in getenv(name).map { (name, String(cString: $0)) } }
+    for name in names { unsetenv(name) }
+    return Dictionary(uniqueKeysWithValues: values)
+  }
+
+  private func activation(
+    _ environment: [String: String], _ log: BrokerLog
+  ) throws(StartFailure) -> Activation? {
+    guard let named = Activation.named(environment, process: getpid(), log: log) else { return nil }
+    let activation = try Activation(named)
+    for socket in activation.sockets {
+      log.info("socket \(socket.name) was handed over as descriptor \(socket.descriptor)")
+    }
+    return activation
+  }
+
+  /// Where nobody watches, the journal if there is one; in the foreground standard error, which a service manager
+  /// reads as well; in the background a file whose directory is ours to make.
+  func usualLogDestination() -> LogOutput.Destination {
+    let isWatched = !options.isDaemon && isatty(STDIN_FILENO) == 1
+    if !isWatched, access(JournalSocket.usualPath, W_OK) == 0 { return .journald }
     guard options.isDaemon else { return .stderr }
-    if access("/run/systemd/journal/socket", W_OK) == 0 { return .syslog(name: "virtbrokerd") }
     let slash = places.logFile.lastIndex(of: "/") ?? places.logFile.startIndex
     _ = makeDirectories(String(places.logFile[..<slash]), mode: 0o700)
     return .file(path: places.logFile)
   }
 
-  private func logger(_ outputs: OpenLogOutputs, level: BrokerLog.Level) -> Logger {
-    LoggingSystem.bootstrap { _ in LibvirtLogHandler(outputs) }
-    var log = Logger(label: "virtbrokerd")
-    log.logLevel = level.swiftLog
-    return log
+  /// A user who is not root can remove the file only from a directory of its own, which root makes for it.
+  private func usualPidFile(for user: ServiceUser?) -> String {
+    guard let user else { return places.pidFile }
+    let directory = Places.userRuntimeDirectory
+    guard makeDirectories(directory, mode: 0o755), chown(directory, user.uid, user.gid) == 0 else {
+      return places.pidFile
+    }
+    return "\(directory)/virtbrokerd.pid"
   }
 
   /// A configured directory is the administrator's; the default one is ours to make.

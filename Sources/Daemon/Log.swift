@@ -1,12 +1,12 @@
 // Logging: which lines are wanted and where they go, from configuration, environment and `-v`.
 import Broker
 @preconcurrency import Glibc
-import Logging
 
 /// What is logged, and where to. libvirt's order of precedence: the environment over the file, and
 /// `-v` on top, which raises the level to info but lowers nothing.
 struct LogPlan: Equatable, Sendable {
   var level = BrokerLog.Level.warning
+  var filters: [LogFilter] = []
   var outputs: [LogOutput] = []
   var findings: [Finding] = []
 
@@ -30,23 +30,23 @@ struct LogPlan: Equatable, Sendable {
       }
     }
     if isVerbose { level = min(level, .info) }
-    if environment["LIBVIRT_LOG_FILTERS"] != nil {
-      findings.append(
-        Finding(weight: .warning, text: "LIBVIRT_LOG_FILTERS: log filters have no effect yet"))
-    }
-    if let text = environment["LIBVIRT_LOG_OUTPUTS"] {
-      do {
-        outputs = try LogOutput.read(text)
-      } catch {
-        throw StartFailure(error.stage, "LIBVIRT_LOG_OUTPUTS: \(error)")
-      }
-    } else if let text = configuration.logOutputs {
-      outputs = try LogOutput.read(text)
-    }
+    filters = try LogPlan.chosen(
+      environment, "LIBVIRT_LOG_FILTERS", configuration.logFilters, LogFilter.read)
+    outputs = try LogPlan.chosen(
+      environment, "LIBVIRT_LOG_OUTPUTS", configuration.logOutputs, LogOutput.read)
     if outputs.isEmpty { outputs = [LogOutput(level, otherwise())] }
-    if outputs.contains(where: { $0.destination == .journald }) {
-      findings.append(
-        Finding(weight: .warning, text: "log output journald: written through syslog for now"))
+  }
+
+  /// What the environment's variable says, else the file's key, else nothing.
+  private static func chosen<Part>(
+    _ environment: [String: String], _ variable: String, _ key: String?,
+    _ read: (String) throws(StartFailure) -> [Part]
+  ) throws(StartFailure) -> [Part] {
+    guard let text = environment[variable] else { return try read(key ?? "") }
+    do {
+      return try read(text)
+    } catch {
+      throw StartFailure(error.stage, "\(variable): \(error)")
     }
   }
 
@@ -61,63 +61,101 @@ struct LogPlan: Equatable, Sendable {
   }
 }
 
-/// swift-log's lines in libvirt's form, on our outputs.
-struct LibvirtLogHandler: LogHandler {
-  let outputs: OpenLogOutputs
-  var logLevel = Logger.Level.warning
-  var metadata: Logger.Metadata = [:]
+/// The daemon's log: level, filters and outputs, which can all change while it is written.
+///
+/// There is one, and every part of the program writes to it by a `BrokerLog` of its own.
+final class LogBook {
+  private(set) var level = BrokerLog.Level.debug
+  private(set) var filters: [LogFilter] = []
+  /// What the outputs are when nobody says what they should be.
+  private var usualOutput = LogOutput(.debug, .stderr)
+  private let place: Place
+  private let sink: LogSink
 
-  init(_ outputs: OpenLogOutputs) { self.outputs = outputs }
-
-  subscript(metadataKey key: String) -> Logger.Metadata.Value? {
-    get { metadata[key] }
-    set { metadata[key] = newValue }
+  /// Where the lines go: what the sink holds, so that it holds nothing else.
+  private final class Place {
+    var outputs = OpenLogOutputs.stderr
   }
 
-  func log(event: LogEvent) {
-    let all = metadata.merging(event.metadata ?? [:]) { $1 }.sorted { $0.key < $1.key }
-    let tail = all.map { " \($0.key)=\($0.value)" }.joined()
-    outputs.write(BrokerLog.Level(event.level), "\(event.message)\(tail)")
-  }
-}
-
-extension BrokerLog.Level {
-  /// libvirt knows fewer levels: the nearest of them.
-  init(_ level: Logger.Level) {
-    self =
-      switch level {
-      case .trace, .debug: .debug
-      case .info, .notice: .info
-      case .warning: .warning
-      case .error, .critical: .error
-      }
+  /// To standard error, everything: where lines go before the configuration is known.
+  init() {
+    let place = Place()
+    self.place = place
+    sink = LogSink(threshold: .debug) { place.outputs.write($0) }
   }
 
-  var swiftLog: Logger.Level {
-    switch self {
-    case .debug: .debug
-    case .info: .info
-    case .warning: .warning
-    case .error: .error
+  private(set) var outputs: OpenLogOutputs {
+    get { place.outputs }
+    set { place.outputs = newValue }
+  }
+
+  /// The log of one part of the program.
+  subscript(source: BrokerLog.Source) -> BrokerLog { BrokerLog(sink, source) }
+
+  /// Does as `plan` says from now on. Where an output cannot be opened all stays as it was.
+  func follow(_ plan: LogPlan, usual: LogOutput.Destination) throws(StartFailure) {
+    outputs = try OpenLogOutputs(plan.outputs)
+    level = plan.level
+    filters = plan.filters
+    usualOutput = LogOutput(plan.level, usual)
+    listen()
+  }
+
+  /// Opens the outputs there are once more: their files may have been moved away.
+  func reopen() throws(StartFailure) { outputs = try OpenLogOutputs(outputs.plan) }
+
+  private func listen() {
+    sink.setThresholds { [level, filters] source in
+      // The first filter that fits decides, as in libvirt.
+      filters.first { $0.fits(source.name) }?.level ?? level
     }
+  }
+
+  // MARK: Changed while it is written
+
+  /// The same for administrators.
+  var steering: LogSteering {
+    LogSteering(
+      outputs: { [self] in (outputsText, outputs.plan.count) },
+      filters: { [self] in (filtersText, filters.count) },
+      setOutputs: { [self] in setOutputs($0) }, setFilters: { [self] in setFilters($0) })
+  }
+
+  /// The filters in libvirt's form, separated by blanks; nothing if there are none.
+  var filtersText: String { filters.map(\.text).joined(separator: " ") }
+  var outputsText: String { outputs.plan.map(\.text).joined(separator: " ") }
+
+  /// New filters; nil or nothing means none. Nil, or what was wrong with them; then the old ones stay.
+  func setFilters(_ text: String?) -> BrokerFailure? {
+    do throws(StartFailure) {
+      filters = try LogFilter.read(text ?? "")
+    } catch {
+      return BrokerFailure(error.description)
+    }
+    listen()
+    return nil
+  }
+
+  /// New outputs; nil or nothing means the usual one. Nil, or what was wrong with them; then the old
+  /// ones stay.
+  func setOutputs(_ text: String?) -> BrokerFailure? {
+    do throws(StartFailure) {
+      var wanted = try LogOutput.read(text ?? "")
+      if wanted.isEmpty { wanted = [usualOutput] }
+      outputs = try OpenLogOutputs(wanted)
+    } catch {
+      return BrokerFailure(error.description)
+    }
+    return nil
   }
 }
 
 extension BrokerLog {
-  /// The broker's lines, written by `logger` with its level.
-  convenience init(_ logger: Logger) {
-    self.init(threshold: Level(logger.logLevel)) { level, line in
-      logger.log(level: level.swiftLog, "\(line)")
-    }
-  }
-}
-
-extension Logger {
   /// Errors are left out: they end the start, and are told there.
-  func log(_ finding: Finding) {
+  func tell(_ finding: Finding) {
     switch finding.weight {
-    case .info: info("\(finding.text)")
-    case .warning: warning("\(finding.text)")
+    case .info: info(finding.text)
+    case .warning: warning(finding.text)
     case .error: break
     }
   }

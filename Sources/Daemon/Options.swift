@@ -11,6 +11,8 @@ struct Options: Equatable, Sendable {
   /// Stop after this many seconds without a client; 0: never.
   var timeoutSeconds = 0
   var isVerbose = false
+  /// Look at the configuration instead of serving.
+  var checksConfiguration = false
   /// Look at the certificates instead of serving.
   var checksTLS = false
   /// A running broker to look at as well: host and port.
@@ -58,6 +60,7 @@ struct Options: Equatable, Sendable {
               + "found '\(argument)'")
         }
         options.timeoutSeconds = Int(seconds)
+      case checkConfiguration: options.checksConfiguration = true
       case checkTLS: options.checksTLS = true
       case connectTo: options.connect = argument
       case "h": return .help
@@ -90,6 +93,8 @@ struct Options: Equatable, Sendable {
       -f | --config <file>   Configuration file
       -V | --version         Display version information
       -p | --pid-file <file> Change name of PID file
+      --check-config         Check the configuration, print the settings in effect, and exit:
+                             0, or the status a start would fail with
       --check-tls            Check the TLS certificates, say what to do, and exit:
                              0 all is well, 1 something is wrong, 2 it cannot be checked
       --connect <host[:port]>
@@ -118,6 +123,7 @@ struct Options: Equatable, Sendable {
   /// Options without a letter have numbers that no letter has.
   private static let checkTLS: UnicodeScalar = "\u{1}"
   private static let connectTo: UnicodeScalar = "\u{2}"
+  private static let checkConfiguration: UnicodeScalar = "\u{3}"
   private static let longNames: [(String, Int32, UnicodeScalar)] = [
     ("config", required_argument, "f"),
     ("daemon", no_argument, "d"),
@@ -126,6 +132,7 @@ struct Options: Equatable, Sendable {
     ("verbose", no_argument, "v"),
     ("version", no_argument, "V"),
     ("help", no_argument, "h"),
+    ("check-config", no_argument, checkConfiguration),
     ("check-tls", no_argument, checkTLS),
     ("connect", required_argument, connectTo),
   ]

@@ -42,10 +42,21 @@ final class PidFile {
 
   deinit { remove() }
 
-  /// Removes the file, then lets go of the lock. Doing it again does nothing.
+  /// Lets the file belong to a user who is about to be the process's.
+  func give(to user: uid_t, _ group: gid_t) { fchown(descriptor, user, group) }
+
+  /// Its directory lets this process remove it.
+  var canBeRemoved: Bool {
+    let slash = path.lastIndex(of: "/") ?? path.startIndex
+    let directory = slash > path.startIndex ? String(path[..<slash]) : "/"
+    return access(directory, W_OK | X_OK) == 0
+  }
+
+  /// Removes the file, then lets go of the lock. One that cannot be removed is left empty: it names nobody.
+  /// Doing it again does nothing.
   func remove() {
     guard descriptor >= 0 else { return }
-    unlink(path)
+    if unlink(path) != 0 { ftruncate(descriptor, 0) }
     close(descriptor)
     descriptor = -1
   }

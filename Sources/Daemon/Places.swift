@@ -12,6 +12,9 @@ struct Places: Sendable, Equatable {
   /// Where log lines go when there is neither a terminal nor a journal.
   let logFile: String
 
+  /// Where root's daemon may write once it is not root's any more.
+  static let userRuntimeDirectory = "/run/virtbroker"
+
   /// `home` is asked only where the environment has no better answer.
   init(isRoot: Bool, environment: [String: String], home: String) {
     self.isRoot = isRoot

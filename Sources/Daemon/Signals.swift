@@ -1,7 +1,7 @@
-// What the signals mean: TERM, INT and QUIT end the daemon, HUP renews its certificates, PIPE is nothing.
+// What the signals mean: TERM, INT and QUIT end the daemon, HUP reads its configuration again, USR1 asks what it is
+// doing, PIPE is nothing.
 import Broker
 @preconcurrency import Glibc
-import Logging
 
 /// Undoes what the starter may have blocked: a TERM that never arrives is a daemon that never ends.
 func unblockSignals() {
@@ -13,7 +13,7 @@ func unblockSignals() {
 extension Broker {
   /// Stops on the first TERM, INT or QUIT, in order. A second one ends what is still under way: who
   /// asks twice does not want to wait for replies in flight.
-  func obeySignals(log: Logger) {
+  func obeySignals(_ reloading: Reloading, _ manager: ServiceManager?, log: BrokerLog) {
     signal(SIGPIPE, SIG_IGN)
     var isStopping = false
     for (number, name) in [(SIGTERM, "TERM"), (SIGINT, "INT"), (SIGQUIT, "QUIT")] {
@@ -28,8 +28,15 @@ extension Broker {
         stop()
       }
     }
-    onSignal(SIGHUP) { [unowned self] in
-      if !reload(because: "of signal HUP") { log.info("signal HUP: nothing to reload, going on") }
+    onSignal(SIGHUP) { [unowned self, unowned reloading] in
+      guard !isStopping else { return log.info("signal HUP: stopping already, nothing is read") }
+      manager?.reloading()
+      reloading.reload(because: "of signal HUP")
+      manager?.reloaded(self)
+    }
+    onSignal(SIGUSR1) { [unowned self] in
+      // Whoever sends it wants to see the answer, and the usual level shows nothing below a warning.
+      for line in stateReport { log.warning(line) }
     }
   }
 }

@@ -7,6 +7,7 @@ enum Stage: Int32, Sendable, Comparable {
   case configuration = 1
   case runtimeDirectory = 2
   case initialisation = 3
+  case privileges = 5
   case network = 6
   case audit = 10
 
@@ -15,6 +16,7 @@ enum Stage: Int32, Sendable, Comparable {
     case .configuration: "configuration"
     case .runtimeDirectory: "runtime directory"
     case .initialisation: "initialisation"
+    case .privileges: "privileges"
     case .network: "network"
     case .audit: "audit"
     }

@@ -5,6 +5,19 @@
 #include <errno.h>
 #include <stddef.h>
 
+#if defined(__has_feature)
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
+#define ALLOCATOR_IS_TAKEN
+#endif
+#endif
+
+#ifdef ALLOCATOR_IS_TAKEN
+// The sanitizers bring an allocator themselves.
+int allocation_is_counted(void) { return 0; }
+unsigned long allocation_count(void) { return 0; }
+#else
+int allocation_is_counted(void) { return 1; }
+
 extern void *__libc_malloc(size_t size);
 extern void *__libc_calloc(size_t count, size_t size);
 extern void *__libc_realloc(void *old, size_t size);
@@ -41,3 +54,4 @@ int posix_memalign(void **result, size_t alignment, size_t size) {
   *result = memory;
   return 0;
 }
+#endif

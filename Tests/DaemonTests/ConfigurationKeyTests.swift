@@ -30,9 +30,6 @@ struct ConfigurationKeyTests {
       key, ["-1", "0", "2147483647", "-2147483648"], ["2147483648", "-2147483649", "\"5\""],
       "a number from -2147483648 to 2147483647")
   }
-  private static func text(_ key: String) -> Row {
-    Row(key, ["\"x\"", "'y'"], ["1", "[ \"x\" ]"], "a string")
-  }
   private static func texts(_ key: String) -> Row {
     Row(key, ["[]", "[ \"none\" ]"], ["\"x\"", "1", "[ 1 ]", "[ \"x\", 1 ]"], "a list of strings")
   }
@@ -89,6 +86,8 @@ struct ConfigurationKeyTests {
     Row("auth_timeout", ["0", "86400"], ["-1", "86401", "\"1\""], "a number from 0 to 86400"),
     Row("open_timeout", ["1", "86400"], ["0", "86401"], "a number from 1 to 86400"),
     Row(
+      "slow_call_seconds", ["0", "86400"], ["-1", "86401", "\"60\""], "a number from 0 to 86400"),
+    Row(
       "max_client_buffer", ["65536", "1073741824"], ["65535", "1073741825", "\"65536\""],
       "a number from 65536 to 1073741824"),
     count("min_workers"), count("max_workers", from: 1), count("prio_workers"),
@@ -104,7 +103,11 @@ struct ConfigurationKeyTests {
         "\"1:fax:x\"",
       ],
       "outputs as N:stderr, N:file:/path, N:syslog:name or N:journald"),
-    text("log_filters"),
+    Row(
+      "log_filters", ["\"\"", "\"1:rpc\"", "\"3:*tls* 4:util\""],
+      ["1", "\"rpc\"", "\"0:rpc\"", "\"5:rpc\"", "\"1:\""],
+      "filters as N:match, separated by blanks"),
+    Row("user", ["\"virtbroker\""], ["\"\"", "0"], "the name or number of a user"),
     count("audit_level"), flag("audit_logging"),
     Row(
       "host_uuid", ["\"8510bd5a-9d2c-4a5a-a2f1-73b8c5b1c5f0\""], ["\"8510\"", "\"x\"", "1"],
@@ -166,8 +169,9 @@ struct ConfigurationKeyTests {
 
     let notDefaults: Set = [
       "listen_addr", "unix_sock_dir", "unix_sock_group", "backend_socket_dir",
-      "backend_session_socket_dir", "access_drivers", "log_outputs", "unix_sock_rw_perms",
-      "tcp_min_ssf", "sasl_allowed_username_list",
+      "backend_session_socket_dir", "access_drivers", "log_outputs", "log_filters",
+      "unix_sock_rw_perms", "auth_unix_rw", "auth_unix_ro", "user", "tcp_min_ssf",
+      "sasl_allowed_username_list",
       "key_file", "cert_file", "ca_file", "crl_file", "tls_allowed_dn_list", "tls_priority",
       "upstream_allowed_hosts", "upstream_settings",
     ]

@@ -75,10 +75,6 @@ struct ConfigurationTests {
         "prio_workers: has no meaning here: one thread serves every client"
       ),
       (
-        "log_filters = \"1:rpc\"", .warning,
-        "log_filters: has no effect: log filters have no effect yet"
-      ),
-      (
         "admin_min_workers = 1", .info,
         "admin_min_workers: has no meaning here: one thread serves every client"
       ),
@@ -135,6 +131,18 @@ struct ConfigurationTests {
     #expect(findings.failure == StartFailure(stage, sentence))
   }
 
+  @Test("keys with the same lack of effect are told of once, behind everything else")
+  func remarksTogether() throws {
+    let (_, findings) = try Configuration.reading(
+      "min_workers = 1\nnonsense = 1\nmax_workers = 2\nprio_workers = 3")
+    #expect(
+      findings.map(\.text) == [
+        "conf:2: nonsense: unknown key, ignored",
+        "conf:1: min_workers, conf:3: max_workers, conf:4: prio_workers: have no meaning here: one "
+          + "thread serves every client",
+      ])
+  }
+
   @Test("all mistakes are told at once, and the earliest stage of them is the exit status")
   func several() throws {
     let (_, findings) = try Configuration.reading(
@@ -150,10 +158,17 @@ struct ConfigurationTests {
     let settings = try settings("")
     #expect(
       settings.listeners == [
-        ListenerSettings(.unix(path: "/run/libvirt/libvirt-sock", mode: 0o700, group: nil)),
         ListenerSettings(
-          .unix(path: "/run/libvirt/libvirt-sock-ro", mode: 0o777, group: nil), isReadOnly: true),
+          .unix(path: "/run/libvirt/libvirt-sock", mode: 0o777, group: nil), authentication: .polkit
+        ),
+        ListenerSettings(
+          .unix(path: "/run/libvirt/libvirt-sock-ro", mode: 0o777, group: nil), isReadOnly: true,
+          authentication: .polkit),
       ])
+    let unasked = try self.settings("auth_unix_rw = \"none\"")
+    #expect(
+      unasked.listeners[0]
+        == ListenerSettings(.unix(path: "/run/libvirt/libvirt-sock", mode: 0o700, group: nil)))
     #expect(settings.backends.systemDirectory == "/run/libvirt")
     #expect(settings.backends.sessionDirectory == nil)
     #expect(settings.limits == LimitSettings())
@@ -195,9 +210,11 @@ struct ConfigurationTests {
       """)
     #expect(
       settings.listeners == [
-        ListenerSettings(.unix(path: "/s/libvirt-sock", mode: 0o660, group: 4711)),
         ListenerSettings(
-          .unix(path: "/s/libvirt-sock-ro", mode: 0o664, group: 4711), isReadOnly: true),
+          .unix(path: "/s/libvirt-sock", mode: 0o660, group: 4711), authentication: .polkit),
+        ListenerSettings(
+          .unix(path: "/s/libvirt-sock-ro", mode: 0o664, group: 4711), isReadOnly: true,
+          authentication: .polkit),
         ListenerSettings(.tcp(host: "192.0.2.1", port: "4000")),
       ])
     #expect(settings.limits.maxClients == 100)

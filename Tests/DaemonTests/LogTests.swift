@@ -1,7 +1,6 @@
 // Log lines, levels and outputs.
 import Broker
 import Foundation
-import Logging
 import Testing
 
 @testable import virtbrokerd
@@ -85,14 +84,17 @@ struct LogTests {
 
   @Test("what the environment gets wrong is told: a level is ignored, an output ends the start")
   func wrongEnvironment() throws {
-    let plan = try plan(
-      environment: ["LIBVIRT_DEBUG": "loud", "LIBVIRT_LOG_FILTERS": "1:rpc"])
+    let plan = try plan(environment: ["LIBVIRT_DEBUG": "loud"])
     #expect(plan.level == .warning)
     #expect(
       plan.findings.map(\.text) == [
-        "LIBVIRT_DEBUG: ignored, expected debug, info, warning, error or 1 to 4, found 'loud'",
-        "LIBVIRT_LOG_FILTERS: log filters have no effect yet",
+        "LIBVIRT_DEBUG: ignored, expected debug, info, warning, error or 1 to 4, found 'loud'"
       ])
+    #expect(
+      throws: StartFailure(
+        .configuration,
+        "LIBVIRT_LOG_FILTERS: expected a log filter as N:match with N from 1 to 4, found 'rpc'")
+    ) { try self.plan(environment: ["LIBVIRT_LOG_FILTERS": "rpc"]) }
     let failure = #expect(throws: StartFailure.self) {
       try self.plan(environment: ["LIBVIRT_LOG_OUTPUTS": "1:fax"])
     }
@@ -102,10 +104,106 @@ struct LogTests {
         + "N:journald with N from 1 to 4, found '1:fax'")
   }
 
-  @Test("journald is taken, with one warning that it goes through syslog")
-  func journald() throws {
-    let plan = try plan("log_outputs = \"1:journald 2:journald\"")
-    #expect(plan.findings.map(\.text) == ["log output journald: written through syslog for now"])
+  @Test("a filter decides for the parts whose names it fits, the first one that does")
+  func filters() throws {
+    #expect(try LogFilter.read(" ") == [])
+    let filters = try LogFilter.read("1:rpc 4:*tls*\t2:remote.?emote_daemon 3:+util")
+    #expect(
+      filters.map(\.text) == ["1:*rpc*", "4:*tls*", "2:*remote.?emote_daemon*", "3:*util*"])
+    // What was given back means the same when it is given again.
+    #expect(try LogFilter.read(filters.map(\.text).joined(separator: " ")) == filters)
+    #expect(filters[0].fits("rpc.netserver") && !filters[0].fits("remote.remote_driver"))
+    #expect(filters[2].fits("remote.remote_daemon_config"))
+    for wrong in ["rpc", "0:rpc", "5:rpc", "1:", "1:+", ":rpc", "1"] {
+      #expect(throws: StartFailure.self, "\(wrong)") { try LogFilter.read(wrong) }
+    }
+    let plan = try plan(
+      "log_filters = \"1:rpc\"", environment: ["LIBVIRT_LOG_FILTERS": "3:tls 1:rpc"])
+    #expect(plan.filters == [LogFilter(.warning, "tls"), LogFilter(.debug, "rpc")])
+    #expect(try self.plan("log_filters = \"1:rpc\"").filters == [LogFilter(.debug, "rpc")])
+  }
+
+  @Test("level, filters and outputs decide what is written, and can change at any time")
+  func steering() throws {
+    let scratch = try Scratch()
+    let (a, b) = ("\(scratch.path)/a", "\(scratch.path)/b")
+    let book = LogBook()
+    try book.follow(
+      try plan("log_level = 3\nlog_filters = \"1:rpc.n\"\nlog_outputs = \"1:file:\(a)\""),
+      usual: .stderr)
+    let (daemon, client, alive) = (book[.daemon], book[.client], book[.keepAlive])
+    func sayAll() {
+      for log in [daemon, client, alive] { log.debug("d") }
+      for log in [daemon, client, alive] { log.warning("w") }
+    }
+    func levels(_ file: String) -> [String] {
+      scratch.read(file).split(separator: "\n").map {
+        String($0.split(separator: ": ", maxSplits: 2)[2])
+      }
+    }
+    sayAll()
+    #expect(levels("a") == ["debug : d", "warning : w", "warning : w", "warning : w"])
+    #expect(!daemon.takes(.info) && client.takes(.debug) && !alive.takes(.info))
+    #expect(book.filtersText == "1:*rpc.n*" && book.outputsText == "1:file:\(a)")
+
+    // Wrong ones change nothing.
+    #expect(book.setFilters("x")?.description.hasPrefix("expected a log filter") == true)
+    #expect(
+      book.setOutputs("1:file:/no/such/place")?.description
+        == "cannot open the log file /no/such/place: No such file or directory")
+    #expect(book.filtersText == "1:*rpc.n*" && book.outputsText == "1:file:\(a)")
+
+    #expect(book.setOutputs("3:file:\(b)") == nil)
+    #expect(book.setFilters("4:keepalive 1:daemon") == nil)
+    sayAll()
+    #expect(levels("a").count == 4)
+    #expect(levels("b") == ["warning : w", "warning : w"])
+    #expect(book.outputsText == "3:file:\(b)")
+    #expect(book.filtersText == "4:*keepalive* 1:*daemon*")
+
+    // Nothing means the usual: no filters, and the output of one who configures none.
+    #expect(book.setFilters(nil) == nil && book.setOutputs("") == nil)
+    #expect(book.filtersText == "" && book.outputsText == "3:stderr")
+    #expect(!daemon.takes(.info) && alive.takes(.warning))
+  }
+
+  @Test("the journal gets each line as a datagram with libvirt's fields")
+  func journal() throws {
+    let scratch = try Scratch()
+    let journal = try DatagramSocket(boundTo: "\(scratch.path)/journal")
+    let outputs = try OpenLogOutputs(
+      [LogOutput(.info, .journald)], journal: "\(scratch.path)/journal")
+    let log = BrokerLog(LogSink(threshold: .debug) { outputs.write($0) }, .tls)
+    log.debug("below the output's level")
+    log.warning("two\nlines", file: "Broker/X.swift", line: 7, function: "f(_:)")
+    #expect(
+      journal.received() == [
+        """
+        MESSAGE=two\\u{a}lines
+        PRIORITY=4
+        SYSLOG_FACILITY=3
+        SYSLOG_IDENTIFIER=virtbrokerd
+        LIBVIRT_SOURCE=rpc.nettlscontext
+        CODE_FILE=Broker/X.swift
+        CODE_LINE=7
+        CODE_FUNC=f(_:)
+
+        """
+      ])
+    // Nobody reads: the log does not wait, and says later how much is missing.
+    for number in 0..<5000 { log.info("\(number)") }
+    let taken = journal.received().count
+    #expect(taken > 0 && taken < 5000)
+    log.error("after")
+    #expect(
+      journal.received().first?.hasSuffix("VIRTBROKER_LOST_LINES=\(5000 - taken)\n") == true)
+
+    let failure = #expect(throws: StartFailure.self) {
+      try OpenLogOutputs([LogOutput(.info, .journald)], journal: "\(scratch.path)/none")
+    }
+    #expect(
+      failure?.description
+        == "cannot log to the journal at \(scratch.path)/none: No such file or directory")
   }
 
   @Test("the broker's lines reach every output that takes their level, and no other")
@@ -116,22 +214,15 @@ struct LogTests {
       LogOutput(.debug, .file(path: "\(scratch.path)/all")),
       LogOutput(.error, .file(path: "\(scratch.path)/old")),
     ])
-    var logger = Logger(label: "test") { _ in LibvirtLogHandler(outputs) }
-    logger.logLevel = .info
-    logger.debug("not wanted")
-    logger.info("one\ntwo", metadata: ["b": "2", "a": "1"])
-    logger.notice("three")
-    logger.critical("four")
-
-    let log = BrokerLog(logger)
-    #expect(log.threshold == .info)
+    let log = BrokerLog(LogSink(threshold: .info) { outputs.write($0) })
+    log.debug("not wanted")
+    log.info("one\ntwo")
+    log.error("four")
 
     let lines = scratch.read("all").split(separator: "\n")
     let stamp = #/\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d{3}\+0000: (\d+): /#
     #expect(
-      lines.map { $0.trimmingPrefix(stamp) } == [
-        "info : one\\u{a}two a=1 b=2", "info : three", "error : four",
-      ])
+      lines.map { $0.trimmingPrefix(stamp) } == ["info : one\\u{a}two", "error : four"])
     #expect(lines.allSatisfy { $0.prefixMatch(of: stamp)?.1 == "\(getpid())" })
     #expect(scratch.read("old").hasPrefix("kept\n"))
     #expect(scratch.read("old").hasSuffix(": error : four\n"))

@@ -34,6 +34,7 @@ struct OptionsTests {
       (["-t120"], options { $0.timeoutSeconds = 120 }),
       (["--timeout", "2147483647"], options { $0.timeoutSeconds = 2_147_483_647 }),
       (["-t", "1", "-t", "2"], options { $0.timeoutSeconds = 2 }),
+      (["--check-config"], options { $0.checksConfiguration = true }),
       (["--check-tls"], options { $0.checksTLS = true }),
       (
         ["--check-tls", "--connect", "host:1"],

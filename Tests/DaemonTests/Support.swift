@@ -42,7 +42,7 @@ final class Scratch {
       unix_sock_dir = "\(path)"
       backend_socket_dir = "\(path)/backends"
       log_outputs = "1:file:\(path)/log"
-      log_level = 2
+      log_level = 2; auth_unix_rw = "none"; auth_unix_ro = "none"
       \(more)
       """)
   }

@@ -47,6 +47,6 @@ enum Package {
   }
 
   static let isPossible = ConditionTrait.enabled(
-    if: isBuilt(".build/release/virtbrokerd"),
+    if: isBuilt(".build/release/virtbrokerd") && isBuilt(".build/release/virtbroker"),
     "SKIPPED: there is no release build to make a package of: make build")
 }

@@ -3,7 +3,7 @@ import AllocationCount
 import Testing
 import Treadmill
 
-@Suite("Allocations")
+@Suite("Allocations", .enabled(if: allocation_is_counted() != 0, "a sanitizer has the allocator"))
 struct AllocationTests {
   @Test("a relayed packet costs none", arguments: Course.allCases)
   func perPacket(course: Course) {

@@ -88,7 +88,7 @@ extension AdminService {
     case .setTimeout(let seconds, let flags):
       try refuse(flags, "adminConnectSetDaemonTimeout")
       broker.setIdleSeconds(Int(seconds))
-      broker.log.info("\(session.name) sets the timeout to \(seconds) s")
+      broker.log[.admin].info("\(session.name) sets the timeout to \(seconds) s")
       return nil
     case .shutDown(let flags):
       // Bit 0 asks for the state of what runs to be kept. A broker has none.
@@ -228,7 +228,7 @@ extension AdminService {
     if let failure = set(text) {
       throw RemoteError(.invalidArgument, domain: .none, failure.description)
     }
-    broker.log.info("an administrator sets \(what) to '\((text ?? "").prefix(1000))'")
+    broker.log[.admin].info("an administrator sets \(what) to '\((text ?? "").prefix(1000))'")
   }
 
   private func updateTLS(of server: Server) throws(RemoteError) {

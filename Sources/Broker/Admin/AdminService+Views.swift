@@ -141,7 +141,8 @@ extension AdminService {
       throw RemoteError(
         .operationInvalid, domain: .admin, "client \(client) has no stream \(client)/\(serial)")
     }
-    broker.log.warning("\(session.name): stream \(serial) was ended by an administrator\(why)")
+    broker.log[.admin].warning(
+      "\(session.name): stream \(serial) was ended by an administrator\(why)")
     session.settle()
   }
 }

@@ -9,6 +9,8 @@ final class AdminService {
   var settings: AdminSettings
   private var listener: Listener?
   private(set) var sessions: [UInt64: AdminSession] = [:]
+  /// Whose broker it is: who it is started by, also where it becomes another user later.
+  private let owner = geteuid()
   private var lastClient: UInt64 = 0
   /// Reported and of no effect: nobody has to log in here.
   var maxAnonymousClients = 0
@@ -28,7 +30,7 @@ final class AdminService {
 
   func start() {
     listener?.isAccepting = true
-    if let name { broker.log.info("listening on \(name) (administration)") }
+    if let name { broker.log[.admin].info("listening on \(name) (administration)") }
   }
 
   /// Nobody comes in any more.
@@ -43,10 +45,10 @@ final class AdminService {
   // MARK: Administrators come and go
 
   func accepted(_ descriptor: consuming Descriptor) {
-    guard let peer = UnixPeer(of: descriptor.number), peer.uid == geteuid() else {
+    guard let peer = UnixPeer(of: descriptor.number), peer.uid == owner else {
       let who = UnixPeer(of: descriptor.number).map { "uid \($0.uid), pid \($0.pid)" }
-      return broker.log.warning(
-        "the admin socket is for uid \(geteuid()) alone: refused \(who ?? "somebody unknown")")
+      return broker.log[.admin].warning(
+        "the admin socket is for uid \(owner) alone: refused \(who ?? "somebody unknown")")
     }
     lastClient += 1
     let session = AdminSession(descriptor, peer: peer, id: lastClient, service: self)
@@ -54,13 +56,13 @@ final class AdminService {
     session.identity.names = broker.names.names(uid: peer.uid, gid: peer.gid) {
       [weak session] names in session?.identity.names = names
     }
-    broker.log.info("\(session.name) connected")
+    broker.log[.admin].info("\(session.name) connected")
     broker.occupancyChanged()
     limitChanged()
   }
 
   func departed(_ session: AdminSession, because reason: String, _ level: BrokerLog.Level) {
-    broker.log.line(level, "\(session.name) disconnected: \(reason)")
+    broker.log[.admin].line(level, "\(session.name) disconnected: \(reason)")
     // In this order: the reference given up here may be the last but the reactor's.
     broker.reactor.depart(session)
     sessions[session.id] = nil
@@ -73,7 +75,7 @@ final class AdminService {
     guard let listener else { return }
     let hasRoom = sessions.count < settings.maxClients
     if listener.isAccepting, !hasRoom {
-      broker.log.warning(
+      broker.log[.admin].warning(
         "admin_max_clients (\(settings.maxClients)) is reached: further administrators wait")
     }
     listener.isAccepting = hasRoom
@@ -86,7 +88,7 @@ final class AdminService {
   func answered() {
     guard isStopWanted else { return }
     isStopWanted = false
-    broker.log.info("stopping: an administrator wants it")
+    broker.log[.admin].info("stopping: an administrator wants it")
     broker.stop()
   }
 

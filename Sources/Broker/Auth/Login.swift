@@ -35,7 +35,7 @@ struct Login {
     method = listener.settings.authentication
     isDone = method == .none
     self.listener = listener
-    if case .unix = listener.settings.address {
+    if listener.settings.isUNIX {
       connection = SASLConnection(cover: .local, local: "127.0.0.1;0", remote: "127.0.0.1;0")
       address = nil
     } else {

@@ -2,15 +2,15 @@
 
 /// Patterns, of which one has to fit the whole of a name: `*` stands for any run of characters, `?` for
 /// exactly one, everything else for itself. Certificates' names and SASL users are listed like this.
-struct NameList: Sendable, Equatable {
+public struct NameList: Sendable, Equatable {
   private let patterns: [[UnicodeScalar]]
 
-  init(_ patterns: [String]) { self.patterns = patterns.map { Array($0.unicodeScalars) } }
+  public init(_ patterns: [String]) { self.patterns = patterns.map { Array($0.unicodeScalars) } }
 
   var isEmpty: Bool { patterns.isEmpty }
 
   /// An empty list admits nobody.
-  func admits(_ name: String) -> Bool {
+  public func admits(_ name: String) -> Bool {
     let name = Array(name.unicodeScalars)
     return patterns.contains { NameList.fits($0, name) }
   }

@@ -55,7 +55,7 @@ extension ClientSession {
 
   /// From now on every call of it is answered with why it cannot stay.
   private func turnAway(_ reason: String) {
-    broker.log.warning("\(name) is turned away: \(reason)")
+    broker.log[.client].warning("\(name) is turned away: \(reason)")
     uncount()
     if !login.isDone { login.listener?.strangers += 1 }
     login.refusal = RemoteError(.operationFailed, "too many connections: \(reason)")
@@ -150,12 +150,12 @@ extension ClientSession {
 
   /// The same words whatever the reason: only the log tells it.
   private func refuseSASL(_ call: PacketHeader, _ reason: String) {
-    broker.log.warning("\(name): SASL: \(reason)")
+    broker.log[.sasl].warning("\(name): SASL: \(reason)")
     login.exchange = nil
     login.failures += 1
     replyFailed(call)
     if login.failures >= Login.mostFailures {
-      broker.log.warning("\(name): SASL: it has failed \(login.failures) times")
+      broker.log[.sasl].warning("\(name): SASL: it has failed \(login.failures) times")
       leave()
     }
   }
@@ -185,7 +185,7 @@ extension ClientSession {
         release()
         switch result {
         case .success(let mechanisms):
-          broker.log.info("\(name): SASL: offered \(mechanisms)")
+          broker.log[.sasl].info("\(name): SASL: offered \(mechanisms)")
           relay.reply(Packets.reply(answering: call, SASLInitResult(mechanisms: mechanisms)))
         case .failure(let trouble): refuseSASL(call, trouble.description)
         }
@@ -200,7 +200,7 @@ extension ClientSession {
     guard !login.isDone, let exchange = login.exchange, login.hasStarted == (mechanism == nil)
     else { return refuseSASL(call, "a step out of its order") }
     login.hasStarted = true
-    if let mechanism { broker.log.info("\(name): SASL: chose '\(mechanism.prefix(64))'") }
+    if let mechanism { broker.log[.sasl].info("\(name): SASL: chose '\(mechanism.prefix(64))'") }
     hold()
     login.job = service.workshop.run(
       { mechanism.map { exchange.start($0, data) } ?? exchange.step(data) },
@@ -232,7 +232,7 @@ extension ClientSession {
         return finish(
           because: "it went on in the clear behind the last step of its authentication", .warning)
       }
-      broker.log.info(
+      broker.log[.sasl].info(
         "\(name): SASL: is user '\(user)' by \(exchange.mechanism), protection \(strength)")
       identity.saslUser = user
       login.exchange = nil
@@ -257,7 +257,7 @@ extension ClientSession {
       return
     }
     guard let peer = identity.peer, peer.pid > 0, let startTime = peer.startTime else {
-      broker.log.warning("\(name): polkit: the process is not known, or is gone")
+      broker.log[.polkit].warning("\(name): polkit: the process is not known, or is gone")
       relay.reply(
         Packets.error(
           answering: call,
@@ -279,12 +279,12 @@ extension ClientSession {
 
   private func polkitAnswered(_ call: PacketHeader, _ action: String, _ verdict: PolkitVerdict) {
     if verdict == .granted {
-      broker.log.info("\(name): polkit: granted \(action)")
+      broker.log[.polkit].info("\(name): polkit: granted \(action)")
       loggedIn()
       relay.reply(Packets.reply(answering: call, AuthPolkitResult(complete: 1)))
       return
     }
-    broker.log.warning("\(name): polkit: \(action): \(verdict)")
+    broker.log[.polkit].warning("\(name): polkit: \(action): \(verdict)")
     relay.reply(Packets.error(answering: call, verdict.error(action)))
   }
 }
@@ -300,9 +300,9 @@ extension Broker {
       connection.cover = .none
     }
     switch sasl.offered(over: connection) {
-    case .success(let mechanisms): log.info("SASL on \(listener.name): \(mechanisms)")
+    case .success(let mechanisms): log[.sasl].info("SASL on \(listener.name): \(mechanisms)")
     case .failure(let trouble):
-      log.warning("SASL on \(listener.name): nobody can come in: \(trouble)")
+      log[.sasl].warning("SASL on \(listener.name): nobody can come in: \(trouble)")
     }
   }
 }

@@ -136,6 +136,7 @@ final class ClientSession: Handler {
     // What has been read and decrypted already is announced by no descriptor.
     if interest.contains(.read), transport.holdsBytes { broker.reactor.goOn(self) }
     for upstream in upstreams { upstream.watch() }
+    if !broker.isSweepDue, relay.awaitedCount > 0 { broker.startSweeps() }
   }
 
   /// Nothing is under way: no call awaits its reply, nothing waits to be sent.
@@ -183,7 +184,7 @@ final class ClientSession: Handler {
 
   /// The upstream went through its opening.
   func upstreamOpened(_ upstream: UpstreamConnection) {
-    broker.log.line(
+    broker.log[.upstream].line(
       upstream.backend.remote == nil ? .debug : .info,
       "\(name): \(upstream.backend.daemon) at \(upstream.backend.path) opened "
         + "'\(upstream.backend.uri)'")
@@ -198,7 +199,7 @@ final class ClientSession: Handler {
 
   /// The upstream could not be opened: whoever waits for it hears why, as soon as the relay settles.
   func upstreamFailed(_ upstream: UpstreamConnection, _ error: RemoteError) {
-    broker.log.warning(
+    broker.log[.upstream].warning(
       "\(name): cannot open '\(upstream.backend.uri)' at \(upstream.backend.path): "
         + (error.message ?? "no reason given"))
     lose(upstream, error)
@@ -271,7 +272,8 @@ final class ClientSession: Handler {
     switch phase {
     case .closing:
       for upstream in upstreams {
-        broker.log.warning("\(name): \(upstream.backend.daemon) did not confirm the close")
+        broker.log[.upstream].warning(
+          "\(name): \(upstream.backend.daemon) did not confirm the close")
         lose(upstream, RemoteError(.internalError, "client socket is closed"))
       }
       closeNext()
@@ -310,7 +312,7 @@ extension ClientSession: RelayOwner {
     }
     let daemon = "\(upstream.backend.daemon) at \(upstream.backend.path)"
     if case .closing = phase { return upstreamClosed(upstream) }
-    broker.log.warning("\(name): connection to \(daemon) lost: \(words)")
+    broker.log[.upstream].warning("\(name): connection to \(daemon) lost: \(words)")
     let isMain = upstream.backend == main
     if isMain, phase == .open { isMainLost = true }
     lose(
@@ -327,7 +329,7 @@ extension ClientSession: RelayOwner {
       case .success(let slot): return .success(Route(slot: slot, isLasting: true))
       case .failure(let error):
         // A socket left behind by a daemon that is gone: as if it were not there.
-        broker.log.info("\(name): \(own.daemon) is absent: \(error.message ?? "")")
+        broker.log[.upstream].info("\(name): \(own.daemon) is absent: \(error.message ?? "")")
       }
     }
     guard let upstream = upstreams.first(where: { $0.backend == main }) else {

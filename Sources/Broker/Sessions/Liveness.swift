@@ -17,11 +17,25 @@ struct Liveness {
 extension ClientSession {
   /// The client probed the keepalive feature: PINGs may be sent from now on.
   func startKeepAlive() {
-    let interval = broker.settings.keepAlive.intervalSeconds
-    guard interval > 0, !liveness.isWanted else { return }
+    guard !liveness.isWanted else { return }
     liveness.isWanted = true
     liveness.heardAt = broker.reactor.now
-    timer.start(seconds: Double(interval))
+    awaitSilence()
+  }
+
+  private func awaitSilence() {
+    let interval = broker.settings.keepAlive.intervalSeconds
+    if interval > 0 { timer.start(seconds: Double(interval)) } else { timer.stop() }
+  }
+
+  /// The interval is another from now on, or there is none any more.
+  func keepAliveChanged() {
+    // Before the login is done, and on its way out, the client's timer has other things to do.
+    guard liveness.isWanted, login.isDone, login.refusal == nil else { return }
+    switch phase {
+    case .connected, .opening, .open: awaitSilence()
+    case .closing, .leaving, .over: break
+    }
   }
 
   /// An interval may have passed without a sign of life. Then a PING, or after enough of them the end.
@@ -29,6 +43,7 @@ extension ClientSession {
     guard liveness.isWanted else { return }
     let settings = broker.settings.keepAlive
     let interval = Double(settings.intervalSeconds)
+    guard interval > 0 else { return }
     let now = broker.reactor.now
     if liveness.heardAt > liveness.pingedAt { liveness.unanswered = 0 }
     let silence = now - max(liveness.heardAt, liveness.pingedAt)
@@ -48,6 +63,7 @@ extension ClientSession {
     liveness.pingedAt = now
     // A paused client that reads nothing either has enough to read already.
     if !relay.isClientPaused || relay.waitingForClient == 0 {
+      broker.log[.keepAlive].debug("\(name): PING, \(liveness.unanswered) without an answer so far")
       relay.reply(Packets.keepAlive(KeepAliveProcedure.ping))
     }
     timer.start(seconds: interval)

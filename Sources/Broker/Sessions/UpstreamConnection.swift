@@ -220,6 +220,21 @@ final class UpstreamConnection: Handler {
     if interest.contains(.read), transport?.holdsBytes == true { session.broker.reactor.goOn(self) }
   }
 
+  /// The step in words, for those who look.
+  var stepName: String {
+    switch step {
+    case .connecting: "connecting"
+    case .authListing: "asking how to log in"
+    case .authPolkit: "logging in by polkit"
+    case .opening: "opening"
+    case .recognising: "being asked whether it is this broker"
+    case .awaitingNames: "waiting for the names of the client's user"
+    case .identifying: "telling who the client is"
+    case .ready: "open"
+    case .closing: "closing"
+    }
+  }
+
   override func again() {
     guard watcher?.interest.contains(.read) == true else { return }
     ready(.read)

@@ -20,7 +20,7 @@ final class TLSDoor {
   private static let stepsPerTurn = 4
 
   private unowned let broker: Broker
-  let settings: TLSSettings
+  private(set) var settings: TLSSettings
   private var credentials: TLSCredentials
   private(set) var generation = 1
   private let buffers = TLSBuffers()
@@ -41,7 +41,7 @@ final class TLSDoor {
   private lazy var reminderAlarm = Alarm(on: broker.reactor) { [unowned self] in hourUp() }
 
   var reactor: Reactor { broker.reactor }
-  private var log: BrokerLog { broker.log }
+  private var log: BrokerLog { broker.log[.tls] }
 
   /// - Throws: why the certificates cannot be used.
   init(_ settings: TLSSettings, broker: Broker) throws(BrokerFailure) {
@@ -63,6 +63,10 @@ final class TLSDoor {
     tell()
     remind()
     reminderAlarm.start(seconds: TLSDoor.reminderSeconds)
+    watchFiles()
+  }
+
+  private func watchFiles() {
     let watch = FileWatch(
       settings.files, settleSeconds: TLSDoor.settleSeconds, on: reactor, log: log
     ) { [unowned self] in reload(because: "their files changed") }
@@ -216,6 +220,19 @@ final class TLSDoor {
     tell()
     reminders = [:]
     remind()
+    return nil
+  }
+
+  /// Handshakes are made by these settings from now on, with the files as they are now. Nil, or why not; then
+  /// the old ones stay, files and all.
+  func adopt(_ settings: TLSSettings, because reason: String) -> TLSRefusal? {
+    let old = self.settings
+    self.settings = settings
+    if let refusal = reload(because: reason) {
+      self.settings = old
+      return refusal
+    }
+    if old.files != settings.files { watchFiles() }
     return nil
   }
 

@@ -42,6 +42,11 @@ public struct TLSSettings: Sendable, Equatable {
     self.revocationFile = revocationFile
   }
 
+  /// The files without which there is no TLS.
+  public var necessaryFiles: [String] {
+    mayLackRevocationFile ? files.filter { $0 != revocationFile } : files
+  }
+
   /// Every file there is to read, or to wait for.
   var files: [String] {
     pairs.flatMap { [$0.certificateFile, $0.keyFile] } + [authorityFile]

@@ -46,6 +46,20 @@ final class Listener: Handler {
     _ settings: ListenerSettings, broker: Broker, backlog: Int
   ) throws(BrokerFailure) -> [Listener] {
     switch settings.address {
+    case .activated(let number, let name, _):
+      // One the service manager made: it has its options and its backlog from there, and its file stays.
+      let flags = fcntl(number, F_GETFL)
+      guard flags >= 0, fcntl(number, F_SETFL, flags | O_NONBLOCK) >= 0,
+        fcntl(number, F_SETFD, FD_CLOEXEC) >= 0
+      else {
+        throw BrokerFailure("cannot use descriptor \(number) as \(name): \(errorText(errno))")
+      }
+      let place = settings.unixPath ?? Address.local(of: number)?.text ?? ""
+      return [
+        Listener(
+          Descriptor(number), settings, name: place.isEmpty ? name : place, path: nil,
+          broker: broker)
+      ]
     case .unix(let path, let mode, let group):
       let descriptor = try bindUNIX(path, mode: mode, group: group, backlog: backlog)
       return [Listener(descriptor, settings, name: path, path: path, broker: broker)]
@@ -144,6 +158,9 @@ final class Listener: Handler {
     get { watcher.interest.contains(.read) }
     set { watcher.watch(newValue ? .read : []) }
   }
+
+  /// The kernel lets the backlog of a listening socket be set again.
+  func setBacklog(_ count: Int) { _ = listen(descriptor.number, Int32(clamping: count)) }
 
   override func ready(_ ready: Interest) {
     for _ in 0..<Listener.acceptsPerTurn where isAccepting {

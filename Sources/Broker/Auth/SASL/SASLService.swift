@@ -11,8 +11,8 @@ final class SASLService {
 
   /// Where exchanges are done: a password database, or what stands for one, may block.
   let workshop: Workshop
-  private let settings: SASLSettings
-  private let allowed: NameList?
+  private var settings: SASLSettings
+  private var allowed: NameList?
   /// Asked for once: the library would ask the name service for it at every client.
   private let hostName: String?
 
@@ -26,6 +26,12 @@ final class SASLService {
           + "(its configuration is sasl2/\(SASLService.name).conf)")
     }
     hostName = SASLService.ownHostName()
+  }
+
+  /// What is asked of every client from now on; an exchange under way ends as it began.
+  func adopt(_ settings: SASLSettings) {
+    self.settings = settings
+    allowed = settings.allowedUsers.map { NameList($0) }
   }
 
   /// An exchange with one client, not begun.

@@ -1,0 +1,46 @@
+// New settings while clients are connected.
+import Streams
+
+extension Broker {
+  /// Takes into use what can change without anybody being disconnected: limits, keepalive, times, who may log
+  /// in, TLS. Where the broker listens, how clients log in there, and where the daemons are stays as it is.
+  ///
+  /// False: the TLS settings are refused, as the log says. Those then stay, the others change all the same.
+  public func adopt(_ new: BrokerSettings, because reason: String) -> Bool {
+    let backlog = settings.limits.maxQueuedClients
+    settings.limits = new.limits
+    settings.keepAlive = new.keepAlive
+    settings.loginSeconds = new.loginSeconds
+    settings.openSeconds = new.openSeconds
+    settings.stopSeconds = new.stopSeconds
+    settings.sasl = new.sasl
+    sasl?.adopt(new.sasl)
+    marks = Marks(new.limits)
+    if backlog != new.limits.maxQueuedClients {
+      for listener in listeners { listener.setBacklog(new.limits.maxQueuedClients) }
+    }
+    for session in sessions.values {
+      session.relay.maxRequests = new.limits.maxClientRequests
+      session.keepAliveChanged()
+      session.settle()
+    }
+    // One more may come in there now, or one less.
+    for listener in listeners where !hasRoom(at: listener) { listener.isAccepting = false }
+    placeIsFree()
+    guard let door, let tls = new.tls, !isStopping else { return true }
+    guard door.adopt(tls, because: reason) == nil else { return false }
+    settings.tls = tls
+    return true
+  }
+}
+
+/// A timer of the daemon's, on the broker's loop.
+public final class BrokerTimer {
+  private let alarm: Alarm
+
+  init(on reactor: Reactor, _ ring: @escaping () -> Void) { alarm = Alarm(on: reactor, ring) }
+
+  /// Runs out once, this many seconds from now.
+  public func start(seconds: Double) { alarm.start(seconds: seconds) }
+  public func stop() { alarm.stop() }
+}

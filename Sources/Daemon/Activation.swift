@@ -1,0 +1,147 @@
+// Sockets that a service manager has bound and handed over, and what each of them is for.
+import Broker
+@preconcurrency import Glibc
+
+/// What the daemon was started with. There where sockets are handed over at all, the daemon makes none itself:
+/// a service without a socket is not offered.
+struct Activation: Equatable, Sendable {
+  /// What a socket is for, by its name: that of its unit, virtproxyd's or ours.
+  enum Service: String, CaseIterable, Sendable {
+    case readWrite = ""
+    case readOnly = "-ro"
+    case admin = "-admin"
+    case tcp = "-tcp"
+    case tls = "-tls"
+
+    init?(socketName: String) {
+      for service in Service.allCases {
+        for daemon in ["virtbrokerd", "virtproxyd"]
+        where socketName == "\(daemon)\(service.rawValue).socket" {
+          self = service
+          return
+        }
+      }
+      return nil
+    }
+  }
+
+  struct Socket: Equatable, Sendable {
+    let service: Service
+    let descriptor: CInt
+    let name: String
+    /// nil: not a UNIX socket.
+    let unixPath: String?
+  }
+
+  static let variables = ["LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"]
+  /// The first descriptor that is handed over.
+  static let firstDescriptor: CInt = 3
+
+  let sockets: [Socket]
+
+  /// The numbers and names the environment has for this process; nil: none were handed over, or none that
+  /// can be told from each other, which the log then says.
+  static func named(
+    _ environment: [String: String], process: pid_t, log: BrokerLog
+  ) -> [(descriptor: CInt, name: String)]? {
+    guard let text = environment["LISTEN_FDS"] else { return nil }
+    guard environment["LISTEN_PID"] == "\(process)" else {
+      log.info("LISTEN_FDS: not for this process, ignored")
+      return nil
+    }
+    guard let count = CInt(text), count >= 0, count <= 1024 else {
+      log.error("LISTEN_FDS: expected a number of descriptors, found '\(text)'; ignored")
+      return nil
+    }
+    let names = (environment["LISTEN_FDNAMES"] ?? "").split(
+      separator: ":", omittingEmptySubsequences: false)
+    guard count > 0 else { return nil }
+    guard environment["LISTEN_FDNAMES"] != nil, names.count == count else {
+      log.error(
+        "LISTEN_FDNAMES: expected \(count) names, found "
+          + "'\(environment["LISTEN_FDNAMES"] ?? "nothing")'; the sockets are ignored")
+      return nil
+    }
+    return names.enumerated().map { (firstDescriptor + CInt($0.offset), String($0.element)) }
+  }
+
+  /// Looks at what was handed over.
+  init(_ named: [(descriptor: CInt, name: String)]) throws(StartFailure) {
+    var sockets: [Socket] = []
+    for (descriptor, name) in named {
+      func failure(_ why: String) -> StartFailure {
+        StartFailure(.network, "the activated socket \(name) (descriptor \(descriptor)) \(why)")
+      }
+      guard let service = Service(socketName: name) else {
+        throw failure(
+          "is of no use here: expected virtbrokerd.socket or virtproxyd.socket, or the same with -ro, "
+            + "-admin, -tcp or -tls before the dot")
+      }
+      guard let family = Activation.option(descriptor, SO_DOMAIN) else {
+        throw failure("is no socket: \(reason())")
+      }
+      guard Activation.option(descriptor, SO_TYPE) == Int32(SOCK_STREAM.rawValue),
+        Activation.option(descriptor, SO_ACCEPTCONN) == 1
+      else { throw failure("does not take connections: it has to be ListenStream= with Accept=no") }
+      let isUNIX = family == AF_UNIX
+      guard isUNIX || service == .tcp || service == .tls else {
+        throw failure("is no UNIX socket, and has to be one")
+      }
+      sockets.append(
+        Socket(
+          service: service, descriptor: descriptor, name: name,
+          unixPath: isUNIX ? Activation.path(of: descriptor) : nil))
+    }
+    self.sockets = sockets
+  }
+
+  /// The listeners of the services that clients come to.
+  func listeners(_ configuration: Configuration, places: Places) -> [ListenerSettings] {
+    sockets.compactMap { socket in
+      let address = ListenerSettings.Address.activated(
+        descriptor: socket.descriptor, name: socket.name, unixPath: socket.unixPath)
+      return switch socket.service {
+      case .readWrite:
+        ListenerSettings(
+          address, authentication: configuration.unixAuthentication(readOnly: false, places))
+      case .readOnly:
+        ListenerSettings(
+          address, isReadOnly: true,
+          authentication: configuration.unixAuthentication(readOnly: true, places))
+      case .tcp: ListenerSettings(address, authentication: configuration.authTCP)
+      case .tls: ListenerSettings(address, authentication: configuration.authTLS, isTLS: true)
+      case .admin: nil
+      }
+    }
+  }
+
+  /// Where administrators come in, if anywhere.
+  var adminListener: ListenerSettings? {
+    guard let socket = sockets.first(where: { $0.service == .admin }) else { return nil }
+    var listener = ListenerSettings(
+      .activated(
+        descriptor: socket.descriptor, name: socket.name, unixPath: socket.unixPath))
+    listener.isAdmin = true
+    return listener
+  }
+
+  private static func option(_ descriptor: CInt, _ name: CInt) -> CInt? {
+    var value: CInt = 0
+    var length = socklen_t(MemoryLayout<CInt>.size)
+    return getsockopt(descriptor, SOL_SOCKET, name, &value, &length) == 0 ? value : nil
+  }
+
+  /// The path a UNIX socket is bound to, nothing where it has none.
+  private static func path(of descriptor: CInt) -> String {
+    var address = sockaddr_un()
+    var length = socklen_t(MemoryLayout<sockaddr_un>.size)
+    let status = withUnsafeMutableBytes(of: &address) { bytes in
+      guard let base = bytes.baseAddress else { return CInt(-1) }
+      return getsockname(descriptor, base.assumingMemoryBound(to: sockaddr.self), &length)
+    }
+    guard status == 0 else { return "" }
+    return withUnsafeBytes(of: &address.sun_path) { bytes in
+      String(decoding: bytes.prefix { $0 != 0 }, as: UTF8.self)
+    }
+  }
+}

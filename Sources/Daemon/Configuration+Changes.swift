@@ -1,0 +1,21 @@
+// What differs between two configurations, and what of it a running daemon can take up.
+
+extension ConfigurationKey {
+  /// A running daemon goes by a new value of it; of any other only when it is started again.
+  var isLive: Bool { ConfigurationKey.live.contains(name) }
+
+  private static let live: Set<String> = [
+    "max_clients", "max_queued_clients", "max_anonymous_clients", "max_client_requests",
+    "max_clients_per_identity", "max_clients_per_address", "max_client_buffer", "auth_timeout",
+    "open_timeout", "keepalive_interval", "keepalive_count", "sasl_allowed_username_list",
+    "tcp_min_ssf",
+    "log_level", "log_filters", "log_outputs", "key_file", "cert_file", "ca_file", "crl_file",
+    "tls_no_sanity_certificate", "tls_no_verify_certificate", "tls_allowed_dn_list", "tls_priority",
+    "tls_handshake_timeout", "tls_max_handshakes",
+  ]
+
+  /// The keys whose values differ, in the order of the table.
+  static func changed(from old: Configuration, to new: Configuration) -> [ConfigurationKey] {
+    table.filter { $0.value(old) != $0.value(new) }
+  }
+}

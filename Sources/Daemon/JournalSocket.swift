@@ -1,0 +1,71 @@
+// systemd's journal in its own language: one datagram for each line, with fields one can search by.
+import Broker
+@preconcurrency import Glibc
+
+/// A socket for the journal's daemon. It is never waited for: what it does not take at once is lost, and
+/// how much was lost is said with the next line.
+final class JournalSocket {
+  static let usualPath = "/run/systemd/journal/socket"
+  /// What fits into a datagram under the kernel's usual limits, with room for the other fields.
+  private static let mostMessageBytes = 64 << 10
+
+  private let descriptor: CInt
+  private let name: String
+  private var lost = 0
+
+  init(at path: String = usualPath, name: String) throws(StartFailure) {
+    self.name = name
+    func failure(_ why: String) -> StartFailure {
+      StartFailure(.configuration, "cannot log to the journal at \(path): \(why)")
+    }
+    guard let address = UnixAddress(path) else { throw failure(reason(ENAMETOOLONG)) }
+    let descriptor = socket(AF_UNIX, Int32(SOCK_DGRAM.rawValue | SOCK_CLOEXEC.rawValue), 0)
+    guard descriptor >= 0 else { throw failure(reason()) }
+    guard address.withPointer({ connect(descriptor, $0, $1) }) == 0 else {
+      let why = reason()
+      close(descriptor)
+      throw failure(why)
+    }
+    self.descriptor = descriptor
+  }
+
+  deinit { close(descriptor) }
+
+  func write(_ entry: LogEntry, _ message: String) {
+    var datagram = JournalSocket.datagram(entry, message, name: name)
+    if lost > 0 { JournalSocket.add("VIRTBROKER_LOST_LINES", "\(lost)", to: &datagram) }
+    let sent = datagram.withUnsafeBytes {
+      send(
+        descriptor, $0.baseAddress, $0.count, Int32(MSG_DONTWAIT | MSG_NOSIGNAL))
+    }
+    lost = sent < 0 ? lost + 1 : 0
+  }
+
+  /// The fields libvirt sends, with its names.
+  static func datagram(_ entry: LogEntry, _ message: String, name: String) -> [UInt8] {
+    var bytes: [UInt8] = []
+    add(
+      "MESSAGE", String(decoding: message.utf8.prefix(mostMessageBytes), as: UTF8.self), to: &bytes)
+    add("PRIORITY", "\(entry.level.syslogPriority)", to: &bytes)
+    add("SYSLOG_FACILITY", "\(LOG_DAEMON >> 3)", to: &bytes)
+    add("SYSLOG_IDENTIFIER", name, to: &bytes)
+    add("LIBVIRT_SOURCE", entry.source.name, to: &bytes)
+    add("CODE_FILE", "\(entry.file)", to: &bytes)
+    add("CODE_LINE", "\(entry.line)", to: &bytes)
+    add("CODE_FUNC", "\(entry.function)", to: &bytes)
+    return bytes
+  }
+
+  /// A value of one line is written as such; any other has its length in front, in 8 bytes, the lowest first.
+  private static func add(_ field: String, _ value: String, to bytes: inout [UInt8]) {
+    bytes += field.utf8
+    if value.utf8.contains(UInt8(ascii: "\n")) {
+      bytes.append(UInt8(ascii: "\n"))
+      withUnsafeBytes(of: UInt64(value.utf8.count).littleEndian) { bytes += $0 }
+    } else {
+      bytes.append(UInt8(ascii: "="))
+    }
+    bytes += value.utf8
+    bytes.append(UInt8(ascii: "\n"))
+  }
+}

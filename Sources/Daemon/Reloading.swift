@@ -1,0 +1,74 @@
+// The configuration, read again while clients are connected.
+import Broker
+@preconcurrency import Glibc
+
+/// What the running daemon goes by, and how it changes.
+final class Reloading {
+  private let daemon: Daemon
+  private let log: LogBook
+  private unowned let broker: Broker
+  /// What the daemon listens on, which stays.
+  private let sockets: (names: SocketNames, activation: Activation?)
+  /// What is in force. Of keys that cannot change it keeps what the daemon was started with.
+  private(set) var running: Configuration
+
+  init(
+    _ running: Configuration, of daemon: Daemon, on broker: Broker,
+    sockets: (names: SocketNames, activation: Activation?), log: LogBook
+  ) {
+    self.running = running
+    self.daemon = daemon
+    self.broker = broker
+    self.sockets = sockets
+    self.log = log
+  }
+
+  /// Reads the file and takes into use what can change. A file with an error in it changes nothing.
+  func reload(because reason: String) {
+    let told = log[.configuration]
+    do throws(StartFailure) {
+      let (read, findings) = try daemon.loadConfiguration()
+      if let failure = findings.failure { throw failure }
+      for finding in findings where finding.weight == .warning { told.tell(finding) }
+      var next = read
+      let changed = ConfigurationKey.changed(from: running, to: read)
+      let fixed = changed.filter { !$0.isLive }
+      for key in fixed { key.keep(running, &next) }
+      let settings = try next.settings(
+        places: daemon.places, names: sockets.names, idleSeconds: daemon.options.timeoutSeconds,
+        activation: sockets.activation)
+      try reopenLog(next, hasChanged: changed.contains { $0.name.hasPrefix("log_") })
+      running = next
+      let isWhole = broker.adopt(settings, because: reason)
+      let live = changed.filter(\.isLive).map(\.name)
+      told.info(
+        "the configuration was read again because \(reason); "
+          + (live.isEmpty ? "nothing has changed" : "changed: \(live.joined(separator: ", "))"))
+      if !fixed.isEmpty {
+        told.warning(
+          "these take effect when virtbrokerd is started again: "
+            + fixed.map(\.name).joined(separator: ", "))
+      }
+      if !isWhole { told.warning("the TLS settings stay as they were") }
+    } catch {
+      for sentence in error.sentences { told.error(sentence) }
+      told.error(
+        "the configuration was to be read again because \(reason), but it is refused: "
+          + "everything stays as it was")
+    }
+  }
+
+  /// Files are opened anew even if nothing has changed, as whoever has moved them away expects. A file that could
+  /// be opened once and cannot now is then no reason to refuse the rest.
+  private func reopenLog(_ next: Configuration, hasChanged: Bool) throws(StartFailure) {
+    let usual = daemon.usualLogDestination()
+    do throws(StartFailure) {
+      let plan = try daemon.logPlan(next, usual: usual)
+      // What an administrator has set since by other means is theirs until the file says something new.
+      if hasChanged { try log.follow(plan, usual: usual) } else { try log.reopen() }
+    } catch {
+      guard !hasChanged else { throw error }
+      log[.configuration].warning("\(error): the log goes on where it was")
+    }
+  }
+}

@@ -1,0 +1,103 @@
+// What systemd is told while the daemon runs: datagrams to the socket it has named.
+import Broker
+@preconcurrency import Glibc
+
+/// The service manager that has started this process and wants to hear of it. Never waited for.
+final class ServiceManager {
+  static let variables = ["NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"]
+  /// Clients that come and go are told of together, so that the manager is not kept busy.
+  private static let statusSeconds = 1.0
+
+  private let descriptor: CInt
+  private let address: UnixAddress
+  /// How often a sign of life is wanted, in seconds.
+  private let watchdogSeconds: Double?
+  private var watchdog: BrokerTimer?
+  private var status: BrokerTimer?
+  private var statusIsDue = false
+
+  /// Nil where nobody wants to hear anything, or cannot be told.
+  init?(environment: [String: String], process: pid_t, log: BrokerLog) {
+    guard let path = environment["NOTIFY_SOCKET"] else { return nil }
+    guard path.hasPrefix("/") || path.hasPrefix("@"), let address = UnixAddress(path) else {
+      log.warning("NOTIFY_SOCKET: expected an absolute path or an abstract name, found '\(path)'")
+      return nil
+    }
+    let descriptor = socket(AF_UNIX, Int32(SOCK_DGRAM.rawValue | SOCK_CLOEXEC.rawValue), 0)
+    guard descriptor >= 0 else {
+      log.warning("NOTIFY_SOCKET: cannot make a socket: \(reason())")
+      return nil
+    }
+    self.address = address
+    self.descriptor = descriptor
+    watchdogSeconds = ServiceManager.watchdogSeconds(environment, process, log)
+  }
+
+  deinit { close(descriptor) }
+
+  /// The watchdog's time, if it is for this process.
+  static func watchdogSeconds(
+    _ environment: [String: String], _ process: pid_t, _ log: BrokerLog
+  ) -> Double? {
+    guard let text = environment["WATCHDOG_USEC"] else { return nil }
+    if let other = environment["WATCHDOG_PID"], other != "\(process)" { return nil }
+    guard let microseconds = UInt64(text), microseconds > 0 else {
+      log.warning("WATCHDOG_USEC: expected a number of microseconds, found '\(text)'")
+      return nil
+    }
+    return Double(microseconds) / 1e6
+  }
+
+  // MARK: What there is to tell
+
+  /// The broker serves: says so, and from then on how many clients there are and that it lives.
+  func watch(_ broker: Broker) {
+    watchdog = broker.timer { [unowned self] in showLife() }
+    // The timers are the broker's, and it the one they ask.
+    status = broker.timer { [unowned self, unowned broker] in tellStatus(broker) }
+    broker.clientsChanged = { [unowned self] in clientsChanged() }
+    broker.stopBegins = { [unowned self] in tell("STOPPING=1", "STATUS=stopping") }
+    tell("READY=1", ServiceManager.status(broker))
+    showLife()
+  }
+
+  func reloading() { tell("RELOADING=1", "MONOTONIC_USEC=\(monotonicMicroseconds())") }
+  func reloaded(_ broker: Broker) { tell("READY=1", ServiceManager.status(broker)) }
+
+  /// Twice within the time, so that one that comes late is no harm.
+  private func showLife() {
+    guard let watchdogSeconds else { return }
+    tell("WATCHDOG=1")
+    watchdog?.start(seconds: watchdogSeconds / 2)
+  }
+
+  private func clientsChanged() {
+    guard !statusIsDue else { return }
+    statusIsDue = true
+    status?.start(seconds: ServiceManager.statusSeconds)
+  }
+
+  private func tellStatus(_ broker: Broker) {
+    statusIsDue = false
+    tell(ServiceManager.status(broker))
+  }
+
+  private static func status(_ broker: Broker) -> String {
+    "STATUS=\(broker.clientCount) client\(broker.clientCount == 1 ? "" : "s") connected"
+  }
+
+  private func tell(_ lines: String...) {
+    let bytes = Array(lines.joined(separator: "\n").utf8)
+    _ = address.withPointer {
+      sendto(
+        descriptor, bytes, bytes.count, Int32(MSG_DONTWAIT | MSG_NOSIGNAL), $0, $1
+      )
+    }
+  }
+}
+
+private func monotonicMicroseconds() -> UInt64 {
+  var time = timespec()
+  clock_gettime(CLOCK_MONOTONIC, &time)
+  return UInt64(time.tv_sec) * 1_000_000 + UInt64(time.tv_nsec) / 1000
+}

@@ -1,0 +1,101 @@
+// `user`: who the daemon is once root has bound its sockets and read its keys.
+import Broker
+@preconcurrency import Glibc
+
+/// A user whose process the daemon becomes for good.
+struct ServiceUser: Equatable, Sendable {
+  let name: String
+  let uid: uid_t
+  let gid: gid_t
+
+  /// By name, or by number where there is a user with that number.
+  init(_ text: String, place: String) throws(StartFailure) {
+    let entry = getpwnam(text) ?? uid_t(text).flatMap { getpwuid($0) }
+    guard let entry else {
+      throw StartFailure(
+        .privileges, "\(place): expected the name or number of a user, found the string \"\(text)\""
+      )
+    }
+    name = String(cString: entry.pointee.pw_name)
+    uid = entry.pointee.pw_uid
+    gid = entry.pointee.pw_gid
+  }
+
+  /// Gives up root, with every group and capability of it. There is no way back, which is looked at.
+  func become() throws(StartFailure) {
+    func failure(_ what: String) -> StartFailure {
+      StartFailure(.privileges, "cannot become user \(name): \(what)")
+    }
+    guard initgroups(name, gid) == 0 else { throw failure("its groups: \(reason())") }
+    guard setgid(gid) == 0 else { throw failure("group \(gid): \(reason())") }
+    guard setuid(uid) == 0 else { throw failure("number \(uid): \(reason())") }
+    guard uid == 0 || (setuid(0) != 0 && seteuid(0) != 0) else {
+      throw failure("it could become root again")
+    }
+    for field in ["CapEff", "CapPrm", "CapAmb"] where uid != 0 && !ServiceUser.isZero(field) {
+      throw failure("capabilities are left (\(field))")
+    }
+  }
+
+  /// A mask of capabilities in the kernel's account of this process. One that is not there is none.
+  private static func isZero(_ field: String) -> Bool {
+    let file = open("/proc/self/status", O_RDONLY | O_CLOEXEC)
+    guard file >= 0 else { return false }
+    defer { close(file) }
+    var bytes = [UInt8](repeating: 0, count: 8192)
+    let count = read(file, &bytes, bytes.count)
+    guard count > 0 else { return false }
+    let lines = String(decoding: bytes[..<count], as: UTF8.self).split(separator: "\n")
+    guard let line = lines.first(where: { $0.hasPrefix("\(field):") }) else { return true }
+    return line.dropFirst(field.count + 1).allSatisfy { $0 == "0" || $0.isWhitespace }
+  }
+}
+
+extension Daemon {
+  /// The user to become, if one is configured and this process can.
+  func serviceUser(_ configuration: Configuration, log: BrokerLog) throws(StartFailure)
+    -> ServiceUser?
+  {
+    guard let name = configuration.user else { return nil }
+    let user = try ServiceUser(name, place: configuration.places["user"] ?? "user")
+    if user.uid == geteuid() { return nil }
+    guard geteuid() == 0 else {
+      log.warning(
+        "user: only root can become \(user.name), and this process is user \(geteuid()): ignored")
+      return nil
+    }
+    return user
+  }
+
+  /// Becomes `user`, and says what will then not work that would as root.
+  func become(
+    _ user: ServiceUser, pidFile: PidFile, settings: BrokerSettings, log: LogBook
+  ) throws(StartFailure) {
+    log.outputs.give(to: user.uid, user.gid)
+    pidFile.give(to: user.uid, user.gid)
+    try user.become()
+    let told = log[.daemon]
+    told.info("running as user \(user.name)")
+    if user.uid != 0, settings.listeners.contains(where: { $0.authentication == .polkit }) {
+      told.warning(
+        "polkit answers nobody but root about other users: where it is to decide (auth_unix_rw, "
+          + "auth_unix_ro), only root and \(user.name) will come in; use \"none\" or \"sasl\" there"
+      )
+    }
+    for path in settings.tls?.necessaryFiles ?? [] where access(path, R_OK) != 0 {
+      told.warning(
+        "\(path): user \(user.name) cannot read it (\(reason())): a renewed certificate will be refused until "
+          + "it can; the one that was read as root is in use")
+    }
+    let file = options.configurationFile ?? places.configurationFile
+    if access(file, R_OK) != 0, errno != ENOENT {
+      told.warning(
+        "\(file): user \(user.name) cannot read it (\(reason())): signal HUP will not be able to read it again"
+      )
+    }
+    if !pidFile.canBeRemoved {
+      told.info(
+        "\(pidFile.path): user \(user.name) cannot remove it: it will be left empty at the end")
+    }
+  }
+}

@@ -1,0 +1,139 @@
+// Sockets that a service manager hands over.
+import Broker
+import Foundation
+import Testing
+
+@testable import virtbrokerd
+
+@Suite("socket activation")
+struct ActivationTests {
+  /// Does what systemd does: binds sockets, puts them behind the standard descriptors, names them, and becomes the
+  /// program. Arguments: the directory, the value of LISTEN_FDNAMES or `-`, then the program's.
+  private static let launcher = """
+    import os, socket, sys
+    directory, names = sys.argv[1:3]
+    sockets = []
+    for index, name in enumerate(names.split(':')):
+        network = '-tcp' in name or '-tls' in name
+        s = socket.socket(socket.AF_INET if network else socket.AF_UNIX, socket.SOCK_STREAM)
+        s.bind(('127.0.0.1', 0) if network else f'{directory}/s{index}')
+        if 'deaf' not in directory:
+            s.listen(8)
+        sockets.append(os.dup2(s.fileno(), 100 + index))
+    for index, number in enumerate(sockets):
+        os.dup2(number, 3 + index)
+        os.set_inheritable(3 + index, True)
+    os.closerange(3 + len(sockets), 200)
+    os.environ['LISTEN_PID'] = str(os.getpid() + int(os.environ.get('OFF_BY', '0')))
+    os.environ['LISTEN_FDS'] = str(len(sockets))
+    os.environ['LISTEN_FDNAMES'] = os.environ.get('NAMES', names)
+    os.execv(sys.argv[3], sys.argv[3:])
+    """
+
+  private func program(
+    _ scratch: Scratch, _ names: String, _ more: String = "", environment: [String: String] = [:],
+    directory: String? = nil
+  ) throws -> Program {
+    try Program(
+      [
+        "-c", Self.launcher, directory ?? scratch.path, names, Program.path, "-f",
+        try scratch.configuration(more), "-p", "\(scratch.path)/pid",
+      ], environment: environment, program: "/usr/bin/python3")
+  }
+
+  @Test(
+    "clients come in by the sockets, under either daemon's names, and none is made",
+    arguments: ["virtproxyd", "virtbrokerd"])
+  func serves(daemon: String) throws {
+    let scratch = try Scratch()
+    let names = ["", "-ro", "-admin", "-tcp", "-tcp"].map { "\(daemon)\($0).socket" }
+    // What the file says of listening is for those who have no sockets.
+    let program = try program(
+      scratch, names.joined(separator: ":"),
+      "listen_tcp = 1; listen_addr = \"192.0.2.1\"; auth_tcp = \"none\"")
+    #expect(eventually { scratch.read("log").contains("is ready") || !program.isRunning })
+    try #require(program.isRunning, "\(scratch.read("log"))")
+    let client = try UnixSocket(connectedTo: "\(scratch.path)/s0")
+    let reader = try UnixSocket(connectedTo: "\(scratch.path)/s1")
+    #expect(eventually { scratch.read("log").contains("connected to \(scratch.path)/s1") })
+    let log = scratch.read("log")
+    #expect(log.contains("listening on \(scratch.path)/s0\n"))
+    #expect(log.contains("listening on \(scratch.path)/s1 (read-only)\n"))
+    #expect(log.split(separator: "\n").count { $0.contains("listening on 127.0.0.1:") } == 2)
+    #expect(!scratch.exists("libvirt-sock"))
+    program.signal(SIGTERM)
+    #expect(program.result().status == 0)
+    #expect(scratch.exists("s0") && scratch.exists("s1"), "their files are the manager's")
+    withExtendedLifetime((client, reader)) {}
+  }
+
+  @Test("with a timeout it leaves once nobody is there, and not before")
+  func timeout() throws {
+    let scratch = try Scratch()
+    let program = try Program(
+      [
+        "-c", Self.launcher, scratch.path, "virtbrokerd.socket", Program.path, "-t", "1", "-f",
+        try scratch.configuration(), "-p", "\(scratch.path)/pid",
+      ], program: "/usr/bin/python3")
+    #expect(eventually { scratch.exists("s0") && scratch.read("log").contains("is ready") })
+    do {
+      let client = try UnixSocket(connectedTo: "\(scratch.path)/s0")
+      usleep(1_500_000)
+      #expect(program.isRunning)
+      withExtendedLifetime(client) {}
+    }
+    #expect(program.result().status == 0)
+    #expect(scratch.read("log").contains("no client for 1 s"))
+  }
+
+  @Test(
+    "a socket nobody has a use for ends the start with the status of the network",
+    arguments: ["virtqemud.socket", "virtbrokerd-x.socket", "virtbrokerd.socket:unknown"])
+  func unclaimed(names: String) throws {
+    let scratch = try Scratch()
+    let result = try program(scratch, names).result()
+    #expect(result.status == 6)
+    let last = names.split(separator: ":").last ?? ""
+    #expect(scratch.read("log").contains("the activated socket \(last) (descriptor "))
+    #expect(scratch.read("log").contains("is of no use here"))
+    #expect(!scratch.exists("pid"))
+  }
+
+  @Test("a socket that does not listen is told from one that does")
+  func deaf() throws {
+    let scratch = try Scratch()
+    let directory = "\(scratch.path)/deaf"
+    try FileManager.default.createDirectory(
+      atPath: directory, withIntermediateDirectories: true)
+    let result = try program(scratch, "virtbrokerd.socket", directory: directory).result()
+    #expect(result.status == 6)
+    #expect(scratch.read("log").contains("does not take connections"))
+  }
+
+  @Test("sockets without names are an error in the log, and then the broker makes its own")
+  func nameless() throws {
+    for environment in [["NAMES": "one:two"], ["NAMES": ""]] {
+      let scratch = try Scratch()
+      // Of one name, nothing is one as well, and no known one.
+      let names = environment["NAMES"] == "" ? "a:b" : "virtbrokerd.socket"
+      let program = try program(scratch, names, environment: environment)
+      #expect(eventually { scratch.read("log").contains("is ready") || !program.isRunning })
+      try #require(program.isRunning)
+      #expect(scratch.read("log").contains(": error : LISTEN_FDNAMES: expected "))
+      #expect(scratch.exists("libvirt-sock"))
+      program.signal(SIGTERM)
+      #expect(program.result().status == 0)
+    }
+  }
+
+  @Test("sockets for another process are not taken")
+  func others() throws {
+    let scratch = try Scratch()
+    let program = try program(scratch, "whatever", environment: ["OFF_BY": "1"])
+    #expect(eventually { scratch.read("log").contains("is ready") || !program.isRunning })
+    try #require(program.isRunning)
+    #expect(scratch.read("log").contains("LISTEN_FDS: not for this process, ignored"))
+    program.signal(SIGTERM)
+    #expect(program.result().status == 0)
+  }
+}

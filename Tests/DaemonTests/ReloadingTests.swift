@@ -1,0 +1,141 @@
+// The signals that change or ask, on a running program: HUP and USR1.
+import Foundation
+import Testing
+
+@testable import virtbrokerd
+
+@Suite("reloading")
+struct ReloadingTests {
+  private func started(_ scratch: Scratch, _ more: String = "") throws -> Program {
+    let program = try Program(
+      ["-f", try scratch.configuration(more), "-p", "\(scratch.path)/pid"])
+    #expect(eventually { scratch.read("log").contains("is ready") || !program.isRunning })
+    try #require(program.isRunning, "\(scratch.read("log"))")
+    return program
+  }
+
+  private func says(_ scratch: Scratch, _ text: String) -> Bool {
+    eventually { scratch.read("log").contains(text) }
+  }
+
+  private func stop(_ program: Program) {
+    program.signal(SIGTERM)
+    #expect(program.result().status == 0)
+  }
+
+  @Test("HUP takes up what can change, and names what cannot")
+  func changes() throws {
+    let scratch = try Scratch()
+    let program = try started(scratch)
+    let client = try UnixSocket(connectedTo: "\(scratch.path)/libvirt-sock")
+    #expect(says(scratch, "client 1 (UNIX"))
+    _ = try scratch.configuration(
+      "max_clients_per_identity = 1\nkeepalive_interval = 7\nlisten_tcp = 1\nauth_tls = \"sasl\"")
+    program.signal(SIGHUP)
+    #expect(
+      says(
+        scratch,
+        "the configuration was read again because of signal HUP; changed: max_clients_per_identity, "
+          + "keepalive_interval\n"))
+    #expect(
+      says(scratch, "these take effect when virtbrokerd is started again: listen_tcp, auth_tls\n"))
+    // Who is there stays; one more of the same identity is one too many from now on.
+    let second = try UnixSocket(connectedTo: "\(scratch.path)/libvirt-sock")
+    #expect(says(scratch, "is turned away: there are 1 connections of uid"))
+    #expect(!scratch.read("log").contains("client 1 (UNIX, pid \(getpid()), uid 0) disconnected"))
+    // What could not change is said to differ as long as it does.
+    program.signal(SIGHUP)
+    #expect(
+      eventually {
+        scratch.read("log").split(separator: "\n").count { $0.hasSuffix("listen_tcp, auth_tls") }
+          == 2
+      })
+    stop(program)
+    withExtendedLifetime((client, second)) {}
+  }
+
+  @Test("a file with an error is refused with the reason, and the old settings stay")
+  func refused() throws {
+    let scratch = try Scratch()
+    let program = try started(scratch, "max_clients_per_identity = 1")
+    let path = try scratch.configuration("max_clients_per_identity = 0\nkeepalive_count = -1")
+    program.signal(SIGHUP)
+    #expect(
+      says(
+        scratch,
+        ": error : \(path):6: keepalive_count: expected a number from 0 to 4294967295, found the "
+          + "number -1\n"))
+    #expect(says(scratch, "but it is refused: everything stays as it was"))
+    let first = try UnixSocket(connectedTo: "\(scratch.path)/libvirt-sock")
+    let second = try UnixSocket(connectedTo: "\(scratch.path)/libvirt-sock")
+    #expect(says(scratch, "is turned away"))
+    // A file that is gone, and one with an output that cannot be opened, change nothing either.
+    try FileManager.default.removeItem(atPath: path)
+    program.signal(SIGHUP)
+    #expect(says(scratch, "cannot open the configuration file \(path)"))
+    try scratch.write("virtbrokerd.conf", "log_outputs = \"1:file:/no/such/place\"")
+    program.signal(SIGHUP)
+    #expect(says(scratch, "cannot open the log file /no/such/place"))
+    _ = try scratch.configuration("max_clients_per_identity = 2")
+    program.signal(SIGHUP)
+    #expect(says(scratch, "changed: max_clients_per_identity\n"))
+    stop(program)
+    withExtendedLifetime((first, second)) {}
+  }
+
+  @Test("HUP opens the log anew where it was moved away, and takes up its level and filters")
+  func log() throws {
+    let scratch = try Scratch()
+    let program = try started(scratch)
+    try FileManager.default.moveItem(
+      atPath: "\(scratch.path)/log", toPath: "\(scratch.path)/log.1")
+    program.signal(SIGHUP)
+    #expect(says(scratch, "nothing has changed"))
+    #expect(!scratch.read("log.1").contains("nothing has changed"))
+
+    try scratch.write(
+      "virtbrokerd.conf",
+      scratch.read("virtbrokerd.conf").replacing("log_level = 2", with: "log_level = 4")
+        + "\nlog_filters = \"1:netserverclient\"\n")
+    program.signal(SIGHUP)
+    let client = try eventuallyConnected(scratch)
+    #expect(says(scratch, "client 1 (UNIX"))
+    #expect(!scratch.read("log").contains("log_filters"), "that line is below the level now")
+    stop(program)
+    #expect(!scratch.read("log").contains("stopped"))
+    withExtendedLifetime(client) {}
+  }
+
+  private func eventuallyConnected(_ scratch: Scratch) throws -> UnixSocket {
+    usleep(200_000)
+    return try UnixSocket(connectedTo: "\(scratch.path)/libvirt-sock")
+  }
+
+  @Test(
+    "USR1 writes clients, who they are, their daemons and what is under way, at the usual level")
+  func state() throws {
+    let scratch = try Scratch()
+    let program = try started(scratch, "max_clients = 40")
+    // A backend that accepts and never answers.
+    let backend = try UnixSocket(listeningAt: "\(scratch.path)/backends/libvirt-sock")
+    let client = try UnixSocket(connectedTo: "\(scratch.path)/libvirt-sock")
+    client.send(UnixSocket.connectOpen)
+    let upstream = try #require(backend.accepted())
+    #expect(says(scratch, "client 1 (UNIX"))
+    program.signal(SIGUSR1)
+    let name = "client 1 (UNIX, pid \(getpid()), uid 0)"
+    #expect(says(scratch, "state: \(name): libvirtd at \(scratch.path)/backends/libvirt-sock"))
+    let log = scratch.read("log")
+    #expect(log.contains(": warning : state: 1 of 40 clients\n"))
+    #expect(
+      log.contains("state: \(scratch.path)/libvirt-sock: accepting, 0 not authenticated (none)\n"))
+    #expect(
+      log.contains(
+        "state: \(name): opening, 0 bytes wait for it, 0 bytes from it wait\n"))
+    #expect(log.contains("state: \(name): is "))
+    #expect(log.contains("unix-user-id=0"))
+    #expect(log.contains("'qemu:///system': asking how to log in, "))
+    stop(program)
+    withExtendedLifetime(upstream) {}
+  }
+}

@@ -1,0 +1,82 @@
+// systemd without systemd: what the program tells its service manager.
+import Broker
+import Foundation
+import Testing
+
+@testable import virtbrokerd
+
+@Suite("service manager")
+struct ServiceManagerTests {
+  @Test("it hears READY, the number of clients, RELOADING and READY around HUP, and STOPPING")
+  func states() throws {
+    let scratch = try Scratch()
+    let manager = try DatagramSocket(boundTo: "\(scratch.path)/notify")
+    let program = try Program(
+      ["-f", try scratch.configuration(), "-p", "\(scratch.path)/pid"],
+      environment: ["NOTIFY_SOCKET": "\(scratch.path)/notify"])
+    var told: [String] = []
+    func hears(_ text: String) -> Bool {
+      eventually {
+        told += manager.received()
+        return told.contains(text)
+      }
+    }
+    #expect(hears("READY=1\nSTATUS=0 clients connected"))
+    #expect(told.count == 1)
+    let client = try UnixSocket(connectedTo: "\(scratch.path)/libvirt-sock")
+    #expect(hears("STATUS=1 client connected"))
+    told = []
+    program.signal(SIGHUP)
+    #expect(hears("READY=1\nSTATUS=1 client connected"))
+    let reloading = try #require(told.first?.wholeMatch(of: /RELOADING=1\nMONOTONIC_USEC=(\d+)/))
+    var now = timespec()
+    clock_gettime(CLOCK_MONOTONIC, &now)
+    let microseconds = try #require(Int(reloading.1))
+    #expect(microseconds > 0 && microseconds / 1_000_000 <= now.tv_sec)
+    program.signal(SIGTERM)
+    #expect(hears("STOPPING=1\nSTATUS=stopping"))
+    #expect(program.result().status == 0)
+    withExtendedLifetime(client) {}
+  }
+
+  @Test("an abstract socket is reached, and the watchdog's time is kept by signs of life")
+  func watchdog() throws {
+    let scratch = try Scratch()
+    let name = "@virtbroker-test-\(getpid())-\(scratch.path.suffix(6))"
+    let manager = try DatagramSocket(boundTo: name)
+    let program = try Program(
+      ["-f", try scratch.configuration(), "-p", "\(scratch.path)/pid"],
+      environment: ["NOTIFY_SOCKET": name, "WATCHDOG_USEC": "100000"])
+    var signs = 0
+    #expect(
+      eventually {
+        signs += manager.received().count { $0 == "WATCHDOG=1" }
+        return signs >= 4
+      })
+    // What was for this process alone does not go on to others.
+    let environment = try String(
+      contentsOfFile: "/proc/\(program.identifier)/environ", encoding: .utf8)
+    #expect(environment.contains("NOTIFY_SOCKET="), "that is how it was started")
+    program.signal(SIGTERM)
+    #expect(program.result().status == 0)
+  }
+
+  @Test("a watchdog of another process's is none, and nonsense is said and ignored")
+  func watchdogTimes() {
+    var said: [String] = []
+    let log = BrokerLog(threshold: .debug) { said.append("\($1)") }
+    func seconds(_ environment: [String: String]) -> Double? {
+      ServiceManager.watchdogSeconds(environment, 7, log)
+    }
+    #expect(seconds([:]) == nil)
+    #expect(seconds(["WATCHDOG_USEC": "2000000"]) == 2)
+    #expect(seconds(["WATCHDOG_USEC": "2000000", "WATCHDOG_PID": "7"]) == 2)
+    #expect(seconds(["WATCHDOG_USEC": "2000000", "WATCHDOG_PID": "8"]) == nil)
+    #expect(said.isEmpty)
+    #expect(seconds(["WATCHDOG_USEC": "soon"]) == nil)
+    #expect(seconds(["WATCHDOG_USEC": "0"]) == nil)
+    #expect(said.count == 2)
+    #expect(ServiceManager(environment: ["NOTIFY_SOCKET": "x"], process: 7, log: log) == nil)
+    #expect(said.last?.hasSuffix("found 'x'") == true)
+  }
+}

@@ -1,0 +1,109 @@
+// `user`: a daemon that is root's only until it listens.
+import Foundation
+import Testing
+
+@testable import virtbrokerd
+
+@Suite("service user", .enabled(if: getuid() == 0, "SKIPPED: only root can become another user"))
+struct ServiceUserTests {
+  private func started(_ scratch: Scratch, _ more: String) throws -> Program {
+    let program = try Program(
+      ["-f", try scratch.configuration(more), "-p", "\(scratch.path)/pid"])
+    #expect(eventually { scratch.read("log").contains("is ready") || !program.isRunning })
+    try #require(program.isRunning, "\(scratch.read("log"))")
+    return program
+  }
+
+  private func status(_ program: Program, _ field: String) throws -> [Substring] {
+    let text = try String(contentsOfFile: "/proc/\(program.identifier)/status", encoding: .utf8)
+    let line = try #require(text.split(separator: "\n").first { $0.hasPrefix("\(field):") })
+    return line.dropFirst(field.count + 1).split(whereSeparator: \.isWhitespace)
+  }
+
+  @Test("it binds and opens as root, then is the user with nothing left of root, and serves")
+  func becomes() throws {
+    let scratch = try Scratch()
+    let entry = try #require(getpwnam("daemon")).pointee
+    let program = try started(scratch, "user = \"daemon\"")
+    #expect(try status(program, "Uid") == Array(repeating: "\(entry.pw_uid)", count: 4))
+    #expect(try status(program, "Gid") == Array(repeating: "\(entry.pw_gid)", count: 4))
+    #expect(try !status(program, "Groups").contains("0"))
+    for field in ["CapEff", "CapPrm", "CapAmb"] {
+      #expect(try status(program, field).first?.allSatisfy { $0 == "0" } == true)
+    }
+    let client = try UnixSocket(connectedTo: "\(scratch.path)/libvirt-sock")
+    #expect(
+      eventually { scratch.read("log").contains("connected to \(scratch.path)/libvirt-sock") })
+    program.signal(SIGTERM)
+    #expect(program.result().status == 0)
+    #expect(scratch.read("log").hasSuffix(": info : stopped\n"))
+    withExtendedLifetime(client) {}
+  }
+
+  @Test("what the user will not be able to do is said at start, and then is no disaster")
+  func limits() throws {
+    // The directory is root's and closed to all others.
+    let scratch = try Scratch()
+    let configuration = "user = \"daemon\"\nauth_tcp = \"none\""
+    for _ in 0..<2 {
+      let program = try started(scratch, configuration)
+      let log = scratch.read("log")
+      #expect(
+        log.contains(
+          "\(scratch.path)/virtbrokerd.conf: user daemon cannot read it (Permission denied): signal HUP"
+        ))
+      #expect(
+        log.contains("\(scratch.path)/pid: user daemon cannot remove it: it will be left empty"))
+      program.signal(SIGHUP)
+      #expect(eventually { scratch.read("log").contains("is refused: everything stays as it was") })
+      program.signal(SIGTERM)
+      #expect(program.result().status == 0)
+      // The next one, in this loop, takes the pid file and the socket over.
+      #expect(scratch.exists("pid") && scratch.read("pid") == "")
+      try FileManager.default.removeItem(atPath: "\(scratch.path)/log")
+    }
+  }
+
+  @Test("in a directory of the user's everything is removed at the end, and HUP works")
+  func ownDirectory() throws {
+    let scratch = try Scratch()
+    let entry = try #require(getpwnam("daemon")).pointee
+    chown(scratch.path, entry.pw_uid, entry.pw_gid)
+    let program = try started(scratch, "user = \"\(entry.pw_uid)\"")
+    #expect(!scratch.read("log").contains("cannot"))
+    _ = try scratch.configuration("user = \"daemon\"\nmax_clients = 30")
+    program.signal(SIGHUP)
+    #expect(eventually { scratch.read("log").contains("changed: max_clients\n") })
+    #expect(scratch.read("log").contains("when virtbrokerd is started again: user\n"))
+    program.signal(SIGTERM)
+    #expect(program.result().status == 0)
+    #expect(!scratch.exists("pid") && !scratch.exists("libvirt-sock"))
+  }
+
+  @Test("a user that is not there ends the start with the status of the privileges")
+  func unknown() throws {
+    let scratch = try Scratch()
+    let path = try scratch.configuration("user = \"no such user\"")
+    let result = try Program.run(["-f", path, "-p", "\(scratch.path)/pid"])
+    #expect(result.status == 5)
+    #expect(
+      scratch.read("log").hasSuffix(
+        ": error : \(path):5: user: expected the name or number of a user, found the string "
+          + "\"no such user\"\n"))
+    #expect(!scratch.exists("pid") && !scratch.exists("libvirt-sock"))
+  }
+
+  @Test("polkit, which answers root alone, is warned of")
+  func polkit() throws {
+    let scratch = try Scratch()
+    let path = try scratch.write(
+      "polkit.conf",
+      "unix_sock_dir = \"\(scratch.path)\"\nlog_outputs = \"1:file:\(scratch.path)/log\"\nlog_level = 2\n"
+        + "user = \"daemon\"")
+    let program = try Program(["-f", path, "-p", "\(scratch.path)/pid"])
+    #expect(eventually { scratch.read("log").contains("is ready") || !program.isRunning })
+    #expect(scratch.read("log").contains("polkit answers nobody but root about other users"))
+    program.signal(SIGTERM)
+    #expect(program.result().status == 0)
+  }
+}
