@@ -226,6 +226,7 @@ final class UpstreamConnection: Handler {
     case .connecting: "connecting"
     case .authListing: "asking how to log in"
     case .authPolkit: "logging in by polkit"
+    case .saslListing, .saslTalking: "logging in by SASL"
     case .opening: "opening"
     case .recognising: "being asked whether it is this broker"
     case .awaitingNames: "waiting for the names of the client's user"
