@@ -26,6 +26,12 @@ public final class Broker {
   /// Clients by their network address, and by whose they are.
   var addresses = Census()
   var subjects = Census()
+  let rateLimits: RateLimits
+  let tally = Tally()
+  /// There where one is configured.
+  private(set) var audit: AuditLog?
+  private var metricsServers: [MetricsServer] = []
+  private lazy var lagWatch = LagWatch(self)
   private var listeners: [Listener] = []
   private var sessions: [UInt64: ClientSession] = [:]
   private var lastClient: UInt64 = 0
@@ -56,6 +62,8 @@ public final class Broker {
     let methods = Set(settings.listeners.map(\.authentication))
     sasl = methods.contains(.sasl) ? try SASLService(settings.sasl, on: reactor) : nil
     polkit = methods.contains(.polkit) ? PolkitAuthority(on: reactor, log: log) : nil
+    rateLimits = RateLimits(settings.rates)
+    audit = try AuditLog(settings.audit, on: reactor, log: log)
     if settings.listeners.contains(where: \.isTLS) {
       guard let tls = settings.tls else {
         throw BrokerFailure("a listener is for TLS, and no certificates are configured")
@@ -67,6 +75,9 @@ public final class Broker {
         listener, broker: self, backlog: settings.limits.maxQueuedClients)
     }
     guard !listeners.isEmpty else { throw BrokerFailure("nothing to listen on is configured") }
+    if let address = settings.metrics {
+      metricsServers = try MetricsServer.open(address, broker: self)
+    }
   }
 
   /// Serves clients until stopped. Returns when the last of them is gone.
@@ -79,12 +90,17 @@ public final class Broker {
       describeLogin(at: listener)
     }
     door?.start()
+    for server in metricsServers { log.info("metrics are served on \(server.name)") }
+    if !metricsServers.isEmpty { lagWatch.start() }
     if settings.idleSeconds > 0 { idleAlarm.start(seconds: Double(settings.idleSeconds)) }
     reactor.run()
     door?.close()
     for session in sessions.values { session.finish(because: "the broker stops") }
+    if !metricsServers.isEmpty { lagWatch.stop() }
+    metricsServers = []
     listeners = []
     signals = []
+    audit?.close()
   }
 
   /// Stops accepting, lets replies in flight out for `stopSeconds`, then makes `run` return.
@@ -109,6 +125,10 @@ public final class Broker {
 
   /// Clients connected now.
   public var clientCount: Int { sessions.count }
+  var allSessions: [ClientSession] { Array(sessions.values) }
+
+  /// Where metrics are served, with the port the kernel chose.
+  public var metricsNames: [String] { metricsServers.map(\.name) }
 
   /// The certificates in use, where TLS is served.
   public var tlsStatus: TLSStatus? { door?.status }
@@ -117,8 +137,9 @@ public final class Broker {
   /// there is nothing to take.
   @discardableResult
   public func reload(because reason: String) -> Bool {
-    guard let door, !isStopping else { return false }
-    door.reload(because: reason)
+    guard !isStopping, door != nil || audit != nil else { return false }
+    audit?.reopen()
+    door?.reload(because: reason)
     return true
   }
 
@@ -201,6 +222,7 @@ public final class Broker {
       if sessions.isEmpty { reactor.stop() }
       return
     }
+    if let subject = session.identity.subject, subjects[subject] == 0 { rateLimits.forget(subject) }
     placeIsFree()
     if sessions.isEmpty, settings.idleSeconds > 0 {
       idleAlarm.start(seconds: Double(settings.idleSeconds))

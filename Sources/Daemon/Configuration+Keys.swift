@@ -18,7 +18,9 @@ struct ConfigurationKey: Sendable {
     uniqueKeysWithValues: table.map { ($0.name, $0) })
 
   private static let table: [ConfigurationKey] =
-    listeners + sockets + security + tls + limits + keepAlive + logging + backends + unused
+    listeners + sockets + security + tls + limits + rates + keepAlive + logging + watching
+    + backends
+    + unused
 
   private static let listeners: [ConfigurationKey] = [
     flag("listen_tcp", \.listenTCP),
@@ -118,13 +120,13 @@ struct ConfigurationKey: Sendable {
 // MARK: Kinds of keys
 
 extension ConfigurationKey {
-  fileprivate init(name: String, store: @escaping Store) {
+  init(name: String, store: @escaping Store) {
     self.name = name
     self.store = store
   }
 
   /// A key whose value goes to `path` as `read` has it; where that is nil, `expected` was expected.
-  private static func kept<Value>(
+  static func kept<Value>(
     _ name: String, _ path: Path<Value>, _ expected: String, _ stage: Stage = .configuration,
     _ read: @escaping @Sendable (ConfigurationValue) -> Value?
   ) -> ConfigurationKey {
@@ -268,7 +270,7 @@ private func range(_ bounds: ClosedRange<Int>) -> String {
 }
 
 extension ConfigurationValue {
-  fileprivate var text: String? { if case .text(let text) = self { text } else { nil } }
+  var text: String? { if case .text(let text) = self { text } else { nil } }
 
   fileprivate func text(_ isRight: (String) -> Bool) -> String? {
     text.flatMap { isRight($0) ? $0 : nil }
@@ -286,7 +288,7 @@ extension ConfigurationValue {
   }
 
   /// The strings of a list of nothing but strings.
-  fileprivate var texts: [String]? {
+  var texts: [String]? {
     guard case .list(let elements) = self else { return nil }
     let texts = elements.compactMap(\.text)
     return texts.count == elements.count ? texts : nil

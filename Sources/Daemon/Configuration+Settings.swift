@@ -41,6 +41,9 @@ extension Configuration {
     settings.limits.bufferBytes = maxClientBuffer
     settings.keepAlive.intervalSeconds = keepAliveInterval
     settings.keepAlive.count = keepAliveCount
+    settings.rates = rates
+    settings.metrics = metricsAddress
+    settings.audit = audit
     return settings
   }
 

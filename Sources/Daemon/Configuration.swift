@@ -45,6 +45,10 @@ struct Configuration: Equatable, Sendable {
   var logOutputs: String?
   var auditLevel = 1
 
+  var rates = RateSettings()
+  var metricsAddress: ListenerSettings.Address?
+  var audit = AuditSettings()
+
   /// Directory of the system daemons' sockets; nil: the default one.
   var backendDirectory: String?
   /// Directory of the per-user daemons' sockets; nil: the user's own, for root the system's.
