@@ -4,20 +4,22 @@
 #   make test      every test
 #   make build     the release build, with Swift's runtime linked in
 #   make bench     measures the broker beside other relays, in under 10 minutes; writes bench/results/
+#   make test-ktls TLS in a guest whose kernel has it, for a few minutes; KERNEL=PACKAGE.deb says which kernel
 #   make lint      the formatter's opinion
 #   make install   into DESTDIR and prefix (/usr/local)
+#   make deb       a Debian package of the same: .build/deb/virtbroker_VERSION_ARCH.deb
 
 SHELL := /bin/bash
 prefix ?= /usr/local
-sbindir ?= $(prefix)/sbin
 sysconfdir ?= /etc
+export DESTDIR prefix sysconfdir
 # Tests are optimised like the product, because the simulation is only worth its name with thousands of seeds;
 # assertions of the tests stay, and so do the exclusivity checks.
 TEST_FLAGS = -Xswiftc -O
 # Of `make bench`, without the builds: it begins no round that would end later.
 BENCH_MINUTES ?= 6
 
-.PHONY: all demo test build bench lint install clean setup setup-tests
+.PHONY: all demo test test-ktls build build-bench bench lint install deb clean setup setup-tests
 all: build
 
 setup:
@@ -28,6 +30,7 @@ setup-tests:
 
 build: setup
 	swift build -c release --product virtbrokerd --static-swift-stdlib
+	swift build -c release --product virtbroker --static-swift-stdlib
 
 demo: setup-tests build
 	@scripts/demo
@@ -36,21 +39,36 @@ lint: setup
 	swift format lint --strict --recursive Package.swift Sources Tests bench/Package.swift bench/Sources bench/Tests
 
 # The last line printed is the test run's own summary, so the cheaper checks come first.
-test: setup-tests lint
+# The package is made of the release build.
+test: setup-tests lint build
 	scripts/fuzz check
 	swift build --build-tests $(TEST_FLAGS)
 	swift build --build-tests --package-path bench
 	swift test --skip-build --package-path bench
 	swift test --skip-build $(TEST_FLAGS)
 
+# No part of `make test`: it needs a kernel package, and TCG is slow.
+test-ktls: setup-tests
+	swift build --build-tests $(TEST_FLAGS)
+	swift build -c release --package-path bench --product virtbench
+	Tests/Kernel/ktls $(KERNEL)
+
 bench: setup-tests build
 	swift build -c release --package-path bench
 	cd bench && .build/release/virtbench compare --minutes $(BENCH_MINUTES)
 	cd bench && .build/release/virtbench steps >results/$$(date +%F)-steps.md && cat results/$$(date +%F)-steps.md
 
-install: build
-	install -D -m 755 .build/release/virtbrokerd $(DESTDIR)$(sbindir)/virtbrokerd
-	install -D -m 644 etc/virtbrokerd.conf $(DESTDIR)$(sysconfdir)/libvirt/virtbrokerd.conf
+# What is installed of the bench: virtbench and the two programs it looks for beside itself.
+build-bench: setup
+	swift build -c release --static-swift-stdlib --package-path bench --product virtbench
+	swift build -c release --static-swift-stdlib --package-path bench --product limit-relay
+	swift build -c release --static-swift-stdlib --package-path bench --product steps
+
+install: build build-bench
+	@scripts/install-files
+
+deb: build build-bench
+	@scripts/deb
 
 clean:
 	rm -rf .build bench/.build

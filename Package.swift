@@ -15,12 +15,14 @@ let package = Package(
   name: "virtbroker",
   products: [
     .executable(name: "virtbrokerd", targets: ["virtbrokerd"]),
+    .executable(name: "virtbroker", targets: ["virtbroker"]),
     .library(name: "Streams", targets: ["Streams"]),
     .library(name: "CGnuTLS", targets: ["CGnuTLS"]),
     .library(name: "Treadmill", targets: ["Treadmill"]),
   ],
   dependencies: [
-    .package(url: "https://github.com/apple/swift-log", from: "1.16.2")
+    .package(url: "https://github.com/apple/swift-log", from: "1.16.2"),
+    .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
   ],
   targets: [
     .systemLibrary(name: "CLibev"),
@@ -37,7 +39,14 @@ let package = Package(
     .executableTarget(
       name: "virtbrokerd",
       dependencies: ["Broker", "CGetopt", .product(name: "Logging", package: "swift-log")],
-      path: "Sources/Daemon", swiftSettings: settings),
+      path: "Sources/Daemon", exclude: ["Tool"], swiftSettings: settings),
+    // What an administrator looks at a running broker with.
+    .executableTarget(
+      name: "virtbroker",
+      dependencies: [
+        "Streams", .product(name: "ArgumentParser", package: "swift-argument-parser"),
+      ],
+      path: "Sources/Daemon/Tool", swiftSettings: settings),
     // The relay without sockets, to count what a packet costs; the bench runs it as well.
     .target(
       name: "Treadmill", dependencies: ["Streams"], path: "Tests/Treadmill",
@@ -58,8 +67,8 @@ let package = Package(
       name: "DaemonTests", dependencies: ["virtbrokerd"], swiftSettings: settings),
     .testTarget(
       name: "IntegrationTests",
-      dependencies: ["Streams", "virtbrokerd", "CGnuTLS", "Certificates"],
-      path: "Tests/Integration", exclude: ["lab", "python"], swiftSettings: settings),
+      dependencies: ["Streams", "virtbrokerd", "virtbroker", "CGnuTLS", "Certificates"],
+      path: "Tests/Integration", exclude: ["lab", "package", "python"], swiftSettings: settings),
   ],
   swiftLanguageModes: [.v6]
 )

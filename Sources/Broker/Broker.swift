@@ -13,7 +13,7 @@ public final class Broker {
   /// After running out of descriptors, accepting is tried again when a client leaves or after this time.
   private static let acceptPauseSeconds = 5.0
 
-  let settings: BrokerSettings
+  var settings: BrokerSettings
   let log: BrokerLog
   let reactor: Reactor
   let pool = SegmentPool()
@@ -33,15 +33,27 @@ public final class Broker {
   private var metricsServers: [MetricsServer] = []
   private lazy var lagWatch = LagWatch(self)
   private var listeners: [Listener] = []
-  private var sessions: [UInt64: ClientSession] = [:]
+  private(set) var sessions: [UInt64: ClientSession] = [:]
   private var lastClient: UInt64 = 0
   /// Where clients come in over TLS; nil: nowhere.
   private var door: TLSDoor?
   private var limitLoggedAt = -Double.infinity
+  private var beganAt = 0.0
   private var signals: [SignalWatcher] = []
+  private(set) lazy var forwarding = Forwarding(settings.upstreams, broker: self)
+  private(set) lazy var starter = DaemonStarter(broker: self)
+  /// Programs that connections go through, and users' daemons.
+  private(set) lazy var children = Children(on: reactor, log: log)
+  private var admin: AdminService?
+  /// How the log is changed while it is written; nil: it is not.
+  public var logSteering: LogSteering?
   private lazy var idleAlarm = Alarm(on: reactor) { [unowned self] in idleTimeUp() }
   private lazy var stopAlarm = Alarm(on: reactor) { [unowned self] in stopTimeUp() }
   private lazy var acceptAlarm = Alarm(on: reactor) { [unowned self] in resumeAccepting() }
+  /// Rings for the next sweep over the calls under way.
+  private(set) lazy var sweepAlarm = Alarm(on: reactor) { [unowned self] in sweepCalls() }
+  /// A sweep is due, or none ever is.
+  var isSweepDue: Bool
   /// No new clients and no new calls: what is under way may end.
   private(set) var isStopping = false
 
@@ -51,7 +63,9 @@ public final class Broker {
   public init(settings: BrokerSettings, log: BrokerLog) throws(BrokerFailure) {
     self.settings = settings
     self.log = log
+    isSweepDue = settings.slowCallSeconds <= 0
     reactor = try Reactor()
+    beganAt = reactor.now
     directory = SocketDirectory(
       settings: settings.backends, isPrivileged: geteuid() == 0,
       ownSockets: settings.listeners.compactMap {
@@ -78,6 +92,9 @@ public final class Broker {
     if let address = settings.metrics {
       metricsServers = try MetricsServer.open(address, broker: self)
     }
+    if let listener = settings.adminListener {
+      admin = try AdminService(listener, settings.admin, broker: self)
+    }
   }
 
   /// Serves clients until stopped. Returns when the last of them is gone.
@@ -89,15 +106,18 @@ public final class Broker {
       log.info("listening on \(listener.name)\(kind)")
       describeLogin(at: listener)
     }
+    admin?.start()
     door?.start()
     for server in metricsServers { log.info("metrics are served on \(server.name)") }
     if !metricsServers.isEmpty { lagWatch.start() }
-    if settings.idleSeconds > 0 { idleAlarm.start(seconds: Double(settings.idleSeconds)) }
+    occupancyChanged()
     reactor.run()
     door?.close()
     for session in sessions.values { session.finish(because: "the broker stops") }
     if !metricsServers.isEmpty { lagWatch.stop() }
     metricsServers = []
+    children.endAll()
+    admin?.end()
     listeners = []
     signals = []
     audit?.close()
@@ -109,6 +129,7 @@ public final class Broker {
     isStopping = true
     log.info("stopping: \(sessions.count) clients connected")
     door?.close()
+    admin?.close()
     listeners = []
     stopAlarm.start(seconds: settings.stopSeconds)
     for session in sessions.values {
@@ -122,6 +143,9 @@ public final class Broker {
   public func onSignal(_ number: Int32, _ body: @escaping () -> Void) {
     signals.append(SignalWatcher(number, on: reactor, body))
   }
+
+  /// Seconds since it was made.
+  var uptimeSeconds: Double { reactor.now - beganAt }
 
   /// Clients connected now.
   public var clientCount: Int { sessions.count }
@@ -143,12 +167,42 @@ public final class Broker {
     return true
   }
 
+  /// The same, asked for by somebody who wants to know why not: the reason, where the new ones are refused.
+  func renewCertificates(because reason: String) -> String? {
+    door?.reload(because: reason).map { "\($0)" }
+  }
+
+  /// Takes new limits into use. Who is there already stays.
+  func setLimits(maxClients: Int, maxAnonymousClients: Int) {
+    settings.limits.maxClients = maxClients
+    settings.limits.maxAnonymousClients = maxAnonymousClients
+    log.info("max_clients is now \(maxClients), max_anonymous_clients \(maxAnonymousClients)")
+    for listener in listeners where !hasRoom(at: listener) { listener.isAccepting = false }
+    placeIsFree()
+  }
+
+  /// The time without clients after which the broker ends, from now on; 0: it does not.
+  func setIdleSeconds(_ seconds: Int) {
+    settings.idleSeconds = seconds
+    occupancyChanged()
+  }
+
   /// The names of what is listened on, with the ports the kernel chose.
   public var listenerNames: [String] { listeners.map(\.name) }
 
+  /// Where clients come in over networks: opening these would be opening the broker itself.
+  var listenerAddresses: [Address] { listeners.compactMap(\.address) }
+
   // MARK: Clients come and go
 
+  /// Every client, in no order.
+  var clients: some Collection<ClientSession> { sessions.values }
+  func session(_ id: UInt64) -> ClientSession? { sessions[id] }
+  /// Clients that have to prove who they are and have not yet.
+  var strangerCount: Int { listeners.reduce(0) { $0 + $1.strangers } }
+
   func accepted(_ descriptor: consuming Descriptor, on listener: Listener) {
+    if listener.settings.isAdmin, let admin { return admin.accepted(descriptor) }
     if listener.settings.isTLS, let door { return door.greet(descriptor, on: listener) }
     let isUNIX = listener.settings.isUNIX
     if !isUNIX { ClientSession.tune(descriptor.number) }
@@ -170,7 +224,7 @@ public final class Broker {
     let session = ClientSession(transport, on: listener, id: lastClient, broker: self)
     sessions[lastClient] = session
     log.info("\(session.name) connected to \(listener.name)")
-    idleAlarm.stop()
+    occupancyChanged()
     session.begin()
     if isFull {
       // At the limit each one that leaves lets one in: said once in a while is enough.
@@ -224,15 +278,25 @@ public final class Broker {
     }
     if let subject = session.identity.subject, subjects[subject] == 0 { rateLimits.forget(subject) }
     placeIsFree()
-    if sessions.isEmpty, settings.idleSeconds > 0 {
+    occupancyChanged()
+  }
+
+  /// The time without clients begins, or ends. Administrators count, as in libvirt.
+  func occupancyChanged() {
+    if isEmpty, settings.idleSeconds > 0, !isStopping {
       idleAlarm.start(seconds: Double(settings.idleSeconds))
+    } else {
+      idleAlarm.stop()
     }
   }
+
+  private var isEmpty: Bool { sessions.isEmpty && admin?.sessions.isEmpty != false }
 
   /// The kernel has no descriptor or memory for another client: those that wait are left waiting, since
   /// trying again at once would only spin.
   func cannotAccept(on listener: Listener, _ number: Int32) {
     pauseAccepting("cannot accept on \(listener.name): \(errorText(number))", at: .warning)
+    admin?.pauseAccepting()
     acceptAlarm.start(seconds: Broker.acceptPauseSeconds)
   }
 
@@ -242,6 +306,7 @@ public final class Broker {
   }
 
   private func resumeAccepting() {
+    admin?.limitChanged()
     for listener in listeners
     where !listener.isAccepting && hasRoom(at: listener) && door?.isAwaited(at: listener) != true {
       listener.isAccepting = true
@@ -249,7 +314,7 @@ public final class Broker {
   }
 
   private func idleTimeUp() {
-    guard sessions.isEmpty, !isStopping else { return }
+    guard isEmpty, !isStopping else { return }
     log.info("no client for \(settings.idleSeconds) s")
     stop()
   }

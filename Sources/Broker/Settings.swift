@@ -6,12 +6,21 @@ public struct BrokerSettings: Sendable {
   public var backends = BackendSettings()
   public var limits = LimitSettings()
   public var keepAlive = KeepAliveSettings()
+  /// Other hosts that clients may open.
+  public var upstreams = UpstreamSettings()
+  /// What the program calls itself, for administrators.
+  public var version = ""
   /// Needed where a listener is for TLS.
   public var tls: TLSSettings?
+  /// The admin socket; nil: none.
+  public var adminListener: ListenerSettings?
+  public var admin = AdminSettings()
   /// How long replies in flight may still go out after a request to stop, in seconds.
   public var stopSeconds: Double = 5
   /// How long a backend daemon may take to be opened, in seconds. libvirt's client waits forever.
   public var openSeconds: Double = 30
+  /// A call that a backend has not answered after this many seconds is told of in the log; 0: none is.
+  public var slowCallSeconds: Double = 60
   /// How long a client may take to prove who it is, in seconds; 0 means for ever. People type passwords.
   public var loginSeconds: Double = 120
   public var sasl = SASLSettings()
@@ -39,6 +48,8 @@ public struct ListenerSettings: Sendable, Equatable {
   public var authentication: Authentication
   /// Clients speak TLS and are verified by their certificates.
   public var isTLS: Bool
+  /// Not for clients but for administrators: for the user alone whose process this is.
+  public var isAdmin = false
 
   public init(
     _ address: Address, isReadOnly: Bool = false, authentication: Authentication = .none,
@@ -78,6 +89,8 @@ public struct BackendSettings: Sendable, Equatable {
   public var systemDirectory = "/run/libvirt"
   /// Directory of the per-user daemons' sockets; nil: the system's.
   public var sessionDirectory: String?
+  /// For session URIs: the users' daemons, to be started where they are not running. Nil: they never are.
+  public var programs: DaemonPrograms?
   public init() {}
 }
 

@@ -18,9 +18,8 @@ struct ConfigurationKey: Sendable {
     uniqueKeysWithValues: table.map { ($0.name, $0) })
 
   private static let table: [ConfigurationKey] =
-    listeners + sockets + security + tls + limits + rates + keepAlive + logging + watching
-    + backends
-    + unused
+    listeners + sockets + security + tls + limits + rates + keepAlive + admin + logging + watching
+    + backends + unused
 
   private static let listeners: [ConfigurationKey] = [
     flag("listen_tcp", \.listenTCP),
@@ -34,6 +33,7 @@ struct ConfigurationKey: Sendable {
     text("unix_sock_group", \.socketGroup, "the name or number of a group", isFilled),
     mode("unix_sock_rw_perms", \.readWriteMode),
     mode("unix_sock_ro_perms", \.readOnlyMode),
+    mode("unix_sock_admin_perms", \.adminMode),
   ]
 
   private static let security: [ConfigurationKey] = [
@@ -59,6 +59,7 @@ struct ConfigurationKey: Sendable {
     text("tls_priority", \.tls.priority, "a GnuTLS priority string", isFilled),
     number("tls_handshake_timeout", \.tls.handshakeSeconds, 1...3600),
     number("tls_max_handshakes", \.tls.maxHandshakes, 1...100_000),
+    flag("tls_kernel", \.tls.usesKernel),
   ]
 
   private static let limits: [ConfigurationKey] = [
@@ -71,12 +72,21 @@ struct ConfigurationKey: Sendable {
     number("max_clients_per_address", \.maxClientsPerAddress, 0...maximum),
     number("auth_timeout", \.authTimeout, 0...86_400),
     number("open_timeout", \.openTimeout, 1...86_400),
+    number("slow_call_seconds", \.slowCallSeconds, 0...86_400),
     number("max_client_buffer", \.maxClientBuffer, LimitSettings.leastBufferBytes...1 << 30),
   ]
 
   private static let keepAlive: [ConfigurationKey] = [
     number("keepalive_interval", \.keepAliveInterval, Int(Int32.min)...Int(Int32.max)),
     number("keepalive_count", \.keepAliveCount, 0...maximum),
+  ]
+
+  private static let admin: [ConfigurationKey] = [
+    number("admin_max_clients", \.adminMaxClients, 0...maximum),
+    number("admin_max_queued_clients", \.adminMaxQueuedClients, 0...maximum),
+    number(
+      "admin_keepalive_interval", \.adminKeepAliveInterval, Int(Int32.min)...Int(Int32.max)),
+    number("admin_keepalive_count", \.adminKeepAliveCount, 0...maximum),
   ]
 
   private static let logging: [ConfigurationKey] = [
@@ -90,6 +100,8 @@ struct ConfigurationKey: Sendable {
   private static let backends: [ConfigurationKey] = [
     text("backend_socket_dir", \.backendDirectory, directory, isDirectory),
     text("backend_session_socket_dir", \.backendSessionDirectory, directory, isDirectory),
+    texts("upstream_allowed_hosts", \.upstreamHosts),
+    texts("upstream_settings", \.upstreamRules),
   ]
 
   /// Checked all the same, so that a typing mistake is found here and not after the next update.
@@ -97,14 +109,12 @@ struct ConfigurationKey: Sendable {
     oneThread("min_workers", count),
     oneThread("max_workers", { $0.number(in: 1...maximum) == nil ? range(1...maximum) : nil }),
     oneThread("prio_workers", count),
-    noEffect("unix_sock_admin_perms", noAdmin, { $0.mode == nil ? permissions : nil }, .network),
-    noEffect("admin_min_workers", noAdmin, count),
-    noEffect("admin_max_workers", noAdmin, count),
-    noEffect("admin_max_clients", noAdmin, count),
-    noEffect("admin_max_queued_clients", noAdmin, count),
-    noEffect("admin_max_client_requests", noAdmin, count),
-    noEffect("admin_keepalive_interval", noAdmin, isInteger),
-    noEffect("admin_keepalive_count", noAdmin, count),
+    oneThread("admin_min_workers", count),
+    oneThread("admin_max_workers", count),
+    noEffect(
+      "admin_max_client_requests",
+      "each call of an administrator is answered before the next is read",
+      count),
     noEffect("audit_logging", "this build has no auditing", isFlag),
     noEffect("host_uuid", noUUID, { $0.text.map(isUUID) == true ? nil : "a UUID in hexadecimal" }),
     noEffect(
@@ -224,7 +234,6 @@ private let permissions = "permission bits in octal from 0 to 0777, as a string"
 private let authenticationMethod = "\"none\", \"sasl\" or \"polkit\""
 private let listOfTexts = "a list of strings"
 private let zeroOrOne = "0 or 1"
-private let noAdmin = "this build has no admin server"
 private let noUUID = "no part of the broker needs the host's UUID"
 
 private func range(_ bounds: ClosedRange<Int>) -> String {
@@ -233,11 +242,6 @@ private func range(_ bounds: ClosedRange<Int>) -> String {
 
 @Sendable private func count(_ value: ConfigurationValue) -> String? {
   value.number(in: 0...maximum) == nil ? range(0...maximum) : nil
-}
-
-@Sendable private func isInteger(_ value: ConfigurationValue) -> String? {
-  let bounds = Int(Int32.min)...Int(Int32.max)
-  return value.number(in: bounds) == nil ? range(bounds) : nil
 }
 
 @Sendable private func isFlag(_ value: ConfigurationValue) -> String? {
@@ -252,7 +256,7 @@ private func range(_ bounds: ClosedRange<Int>) -> String {
 
 /// A socket's address holds 108 bytes with the ending zero, and its name needs some of them.
 @Sendable private func isDirectory(_ text: String) -> Bool {
-  text.hasPrefix("/") && text.utf8.count + "/libvirt-sock-ro".utf8.count < 108
+  text.hasPrefix("/") && text.utf8.count + "/libvirt-admin-sock".utf8.count < 108
 }
 
 @Sendable private func isFile(_ text: String) -> Bool { text.hasPrefix("/") }

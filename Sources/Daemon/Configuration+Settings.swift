@@ -18,14 +18,19 @@ extension Configuration {
   }
 
   /// What the broker needs, on the paths of `places`. Only the group is still to be looked up.
-  func settings(places: Places, idleSeconds: Int) throws(StartFailure) -> BrokerSettings {
+  func settings(
+    places: Places, names: SocketNames = .usual, idleSeconds: Int
+  ) throws(StartFailure) -> BrokerSettings {
     var settings = BrokerSettings()
+    settings.version = Options.version
     settings.idleSeconds = idleSeconds
-    settings.listeners = listeners(places: places, group: try group())
+    settings.listeners = listeners(places: places, names: names, group: try group())
     settings.backends.systemDirectory = backendDirectory ?? "/run/libvirt"
     // Root's session URIs are served by the system's sockets, as libvirt's clients have it.
     settings.backends.sessionDirectory =
       backendSessionDirectory ?? (places.isRoot ? nil : places.runtimeDirectory)
+    settings.upstreams = try upstreamSettings(places: places)
+    if !places.isRoot { settings.backends.programs = .ofThisProcess() }
     if listenTLS { settings.tls = tlsSettings(places: places) }
     settings.limits.maxClients = maxClients
     // A backlog of none is what libvirt turns into 30.
@@ -36,6 +41,7 @@ extension Configuration {
     settings.limits.maxClientsPerAddress = maxClientsPerAddress
     settings.loginSeconds = Double(authTimeout)
     settings.openSeconds = Double(openTimeout)
+    settings.slowCallSeconds = Double(slowCallSeconds)
     settings.sasl.allowedUsers = saslUsers
     settings.sasl.leastTCPStrength = tcpMinSSF
     settings.limits.bufferBytes = maxClientBuffer
@@ -44,10 +50,17 @@ extension Configuration {
     settings.rates = rates
     settings.metrics = metricsAddress
     settings.audit = audit
+    settings.adminListener = adminListener(places: places, names: names)
+    settings.admin.maxClients = adminMaxClients
+    settings.admin.maxQueuedClients = adminMaxQueuedClients == 0 ? 30 : adminMaxQueuedClients
+    settings.admin.keepAlive.intervalSeconds = adminKeepAliveInterval
+    settings.admin.keepAlive.count = adminKeepAliveCount
     return settings
   }
 
-  private func listeners(places: Places, group: UInt32?) -> [ListenerSettings] {
+  private func listeners(
+    places: Places, names: SocketNames, group: UInt32?
+  ) -> [ListenerSettings] {
     let directory = socketDirectory ?? places.runtimeDirectory
     func unix(_ name: String, _ mode: UInt32) -> ListenerSettings.Address {
       .unix(path: "\(directory)/\(name)", mode: mode, group: group)
@@ -55,13 +68,13 @@ extension Configuration {
     // Where polkit decides who may come in, the socket lets everybody ask.
     let mode = readWriteMode ?? (authUnixReadWrite == .polkit ? 0o777 : 0o700)
     var listeners = [
-      ListenerSettings(unix("libvirt-sock", mode), authentication: authUnixReadWrite)
+      ListenerSettings(unix(names.readWrite, mode), authentication: authUnixReadWrite)
     ]
     // A user's daemon has no read-only socket: nobody else could reach it.
     if places.isRoot {
       listeners.append(
         ListenerSettings(
-          unix("libvirt-sock-ro", readOnlyMode), isReadOnly: true,
+          unix(names.readOnly, readOnlyMode), isReadOnly: true,
           authentication: authUnixReadOnly))
     }
     if listenTCP {
@@ -74,6 +87,15 @@ extension Configuration {
           .tcp(host: listenAddress, port: tls.port), authentication: authTLS, isTLS: true))
     }
     return listeners
+  }
+
+  /// Beside the others. It is for the user who runs the broker, so no group is given it.
+  private func adminListener(places: Places, names: SocketNames) -> ListenerSettings {
+    let directory = socketDirectory ?? places.runtimeDirectory
+    var listener = ListenerSettings(
+      .unix(path: "\(directory)/\(names.admin)", mode: adminMode, group: nil))
+    listener.isAdmin = true
+    return listener
   }
 
   /// The number of the sockets' group: by name first, then as a number; `+5` is a number for sure.

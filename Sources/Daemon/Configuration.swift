@@ -17,6 +17,7 @@ struct Configuration: Equatable, Sendable {
   /// nil: 0700, or 0777 where polkit decides.
   var readWriteMode: UInt32?
   var readOnlyMode: UInt32 = 0o777
+  var adminMode: UInt32 = 0o700
 
   var authUnixReadWrite = Authentication.none
   var authUnixReadOnly = Authentication.none
@@ -35,10 +36,16 @@ struct Configuration: Equatable, Sendable {
   var maxClientsPerAddress = 0
   var authTimeout = 120
   var openTimeout = 30
+  var slowCallSeconds = 60
   var maxClientBuffer = LimitSettings().bufferBytes
 
   var keepAliveInterval = 5
   var keepAliveCount = 5
+
+  var adminMaxClients = 5000
+  var adminMaxQueuedClients = 20
+  var adminKeepAliveInterval = 5
+  var adminKeepAliveCount = 5
 
   /// libvirt's number of a level; 0: the built-in one.
   var logLevel = 0
@@ -53,6 +60,10 @@ struct Configuration: Equatable, Sendable {
   var backendDirectory: String?
   /// Directory of the per-user daemons' sockets; nil: the user's own, for root the system's.
   var backendSessionDirectory: String?
+
+  /// Other hosts clients may open, and with what, as the file has them.
+  var upstreamHosts: [String] = []
+  var upstreamRules: [String] = []
 
   /// Where each key that was given stands: `file:line: key`.
   var places: [String: String] = [:]
@@ -111,6 +122,7 @@ extension Configuration {
         Finding(weight: .error(stage), text: "\(places[key] ?? "\(file): \(key)"): \(text)"))
     }
     for (key, text) in tlsContradictions { error(key, text) }
+    for (key, text) in upstreamMistakes { error(key, text) }
     for (key, method) in [("auth_tcp", authTCP), ("auth_tls", authTLS)] where method == .polkit {
       error(key, "polkit decides on processes of this machine, and so on UNIX sockets alone")
     }

@@ -50,8 +50,12 @@ struct Daemon {
       for finding in plan.findings + findings { log.log(finding) }
       if let failure = findings.failure { throw failure }
 
+      let names = SocketNames.choose(
+        in: configuration.socketDirectory ?? places.runtimeDirectory,
+        isUsual: configuration.socketDirectory == nil, programs: .ofThisProcess())
+      if let reason = names.reason { log.warning("\(reason)") }
       let settings = try configuration.settings(
-        places: places, idleSeconds: options.timeoutSeconds)
+        places: places, names: names, idleSeconds: options.timeoutSeconds)
       try makeRuntimeDirectory(configuration)
       let pidFile = try PidFile(options.pidFile ?? places.pidFile)
       raiseDescriptorLimit()

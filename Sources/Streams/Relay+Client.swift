@@ -99,6 +99,15 @@ extension Relay {
       reply(Packets.error(answering: header, error))
       return drop(frame)
     }
+    if header.kind == .callWithDescriptors,
+      upstreams[slot]?.link.transport.carriesDescriptors == false
+    {
+      reply(
+        Packets.error(
+          answering: header,
+          RemoteError(.operationUnsupported, "descriptors cannot be passed to another host")))
+      return drop(frame)
+    }
     var stream: CallStream?
     if let known, known.stream != .none {
       stream = CallStream(isSparse: isSparse(frame))

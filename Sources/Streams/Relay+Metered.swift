@@ -150,6 +150,15 @@ extension Relay {
     return isBroken
   }
 
+  /// The lane by which a stream's data goes to the client, if it has one of its own, which from now on goes without
+  /// regard to any rate: somebody ends the stream.
+  func releasedLane(_ call: Call) -> Lane? {
+    guard call.metered >= 0, let stream = metered[call.metered] else { return nil }
+    stream.up?.metering = nil
+    stream.down?.metering = nil
+    return stream.down
+  }
+
   /// Behind `releaseMetered`, when everybody has been told.
   func forgetMetered(of slot: Int) {
     guard meteredCount > 0 else { return }

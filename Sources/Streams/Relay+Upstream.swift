@@ -104,8 +104,13 @@ extension Relay {
     let count = calls.count
     calls.answered(at: index, header.status)
     owner.answered(call, header.status)
-    // A stream that is over by now, with its opening just answered, has failed before.
-    if calls.count != count { ended(calls.lastRemoved, header.status == .ok ? .failed : .refused) }
+    // A stream that is over by now, with its opening just answered, has ended before.
+    if calls.count != count {
+      ended(
+        calls.lastRemoved,
+        call.isCut ? .killed : header.status == .ok ? .failed : .refused)
+    }
+    if call.isCut, header.status == .ok { abort(header, at: upstream) }
     if header.status == .ok, header.program == Program.remote {
       if header.procedure == Remote.connectRegisterCloseCallback { hasCloseCallback = true }
       if header.procedure == Remote.connectUnregisterCloseCallback { hasCloseCallback = false }

@@ -315,6 +315,12 @@ public final class Relay {
   public var unroutedFromClient: Int { client.inlet.waiting }
   public var callsUnderWay: [Call] { calls.calls }
   public var awaitedCount: Int { calls.awaitedCount }
+  /// Streams that are not over.
+  public var streamCount: Int { calls.count == 0 ? 0 : calls.calls.count { $0.isStreamAlive } }
+  /// Calls without an answer for `patience` seconds, each told once; `now` is the owner's clock.
+  public func overdueCalls(at now: Double, patience: Double) -> [Call] {
+    calls.overdue(at: now, patience: patience)
+  }
 
   // MARK: The broker's own packets
 
@@ -399,7 +405,7 @@ public final class Relay {
     forgetMetered(of: slot)
   }
 
-  private func append(_ packet: [UInt8], to lane: Lane) {
+  func append(_ packet: [UInt8], to lane: Lane) {
     packet.withUnsafeBytes { lane.queue.append(copying: $0) }
   }
 

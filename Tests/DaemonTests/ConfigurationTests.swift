@@ -79,8 +79,8 @@ struct ConfigurationTests {
         "log_filters: has no effect: log filters have no effect yet"
       ),
       (
-        "admin_max_clients = 1", .warning,
-        "admin_max_clients: has no effect: this build has no admin server"
+        "admin_min_workers = 1", .info,
+        "admin_min_workers: has no meaning here: one thread serves every client"
       ),
     ])
   func withoutEffect(text: String, weight: Finding.Weight, remark: String) throws {
@@ -211,6 +211,35 @@ struct ConfigurationTests {
     #expect(settings.backends.sessionDirectory == "/c")
   }
 
+  @Test("the admin socket is beside the others, for nobody but its owner unless it is told so")
+  func admin() throws {
+    func socket(_ path: String, _ mode: UInt32) -> ListenerSettings {
+      var listener = ListenerSettings(.unix(path: path, mode: mode, group: nil))
+      listener.isAdmin = true
+      return listener
+    }
+    let usual = try settings("")
+    #expect(usual.adminListener == socket("/run/libvirt/libvirt-admin-sock", 0o700))
+    #expect(usual.admin == AdminSettings())
+    let user = try settings("", places: Self.user)
+    #expect(user.adminListener == socket("/run/user/7/libvirt/libvirt-admin-sock", 0o700))
+    let told = try settings(
+      """
+      unix_sock_dir = "/s"
+      unix_sock_group = "4711"
+      unix_sock_admin_perms = "0600"
+      admin_max_clients = 3
+      admin_max_queued_clients = 0
+      admin_keepalive_interval = -1
+      admin_keepalive_count = 4
+      """)
+    #expect(told.adminListener == socket("/s/libvirt-admin-sock", 0o600))
+    #expect(told.admin.maxClients == 3)
+    #expect(told.admin.maxQueuedClients == 30, "no backlog is libvirt's 30")
+    #expect(told.admin.keepAlive.intervalSeconds == -1)
+    #expect(told.admin.keepAlive.count == 4)
+  }
+
   @Test("TCP without an address is all of the machine's")
   func allAddresses() throws {
     let settings = try settings("listen_tcp = 1\nauth_tcp = \"none\"")
@@ -301,6 +330,7 @@ struct ConfigurationTests {
       tls_priority = "NORMAL"
       tls_handshake_timeout = 3
       tls_max_handshakes = 7
+      tls_kernel = 1
       """)
     #expect(findings == [])
     let own = try named.settings(places: Self.root, idleSeconds: 0)
@@ -315,6 +345,7 @@ struct ConfigurationTests {
     all.priority = "NORMAL"
     all.handshakeSeconds = 3
     all.maxHandshakes = 7
+    all.usesKernel = true
     #expect(own.tls == all)
     #expect(own.listeners.last == ListenerSettings(.tcp(host: nil, port: "1234"), isTLS: true))
 
@@ -338,5 +369,28 @@ struct ConfigurationTests {
     #expect(places("cacert.pem").authority == "\(own)/cacert.pem")
     #expect(places("cacert.pem").certificate == TLSPlaces.system.certificate)
     #expect(places("cacrl.pem").revocation == "\(own)/cacrl.pem")
+  }
+
+  @Test(
+    "mistakes about other hosts are told in words, with the entry they are in",
+    arguments: [
+      ("upstream_allowed_hosts = [ \"hostb\", \"ftp://x\" ]", "'ftp://x': 'ftp' is no transport"),
+      ("upstream_settings = [ \"hostb keyfile=x\" ]", "'hostb keyfile=x': keyfile: expected"),
+      ("upstream_settings = [ \"hostb kefile=/x\" ]", "there is no parameter 'kefile'"),
+    ])
+  func upstreams(line: String, words: String) throws {
+    let (_, findings) = try Configuration.reading(line)
+    #expect(findings.failure?.description.contains(words) == true, "\(findings)")
+    #expect(findings.first?.text.hasPrefix("conf:1: upstream_") == true)
+  }
+
+  @Test("files that a rule about other hosts names have to be there")
+  func upstreamFiles() throws {
+    let (configuration, findings) = try Configuration.reading(
+      "upstream_settings = [ \"hostb keyfile=/nowhere/at/all\" ]")
+    #expect(findings.isEmpty)
+    #expect {
+      try configuration.settings(places: Self.root, idleSeconds: 0)
+    } throws: { "\($0)".contains("upstream_settings: keyfile=/nowhere/at/all: No such file") }
   }
 }

@@ -170,9 +170,13 @@ func eventually(_ condition: () -> Bool) -> Bool {
 
 /// The project's own files, found from where this one was compiled.
 func projectFile(_ path: String) throws -> String {
+  try String(contentsOfFile: projectPath(path), encoding: .utf8)
+}
+
+func projectPath(_ path: String) -> String {
   let root = URL(fileURLWithPath: #filePath).deletingLastPathComponent()
     .deletingLastPathComponent().deletingLastPathComponent()
-  return try String(contentsOf: root.appendingPathComponent(path), encoding: .utf8)
+  return root.appendingPathComponent(path).path
 }
 
 extension Configuration {

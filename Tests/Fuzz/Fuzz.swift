@@ -10,6 +10,11 @@ private typealias Target = @Sendable (UnsafeRawBufferPointer) -> Void
 
 /// The targets by name. Each has a folder of that name in Tests/Fuzz/corpus.
 private let targets: [String: Target] = [
+  "admin-call": adminCall,
+  "admin-clients": { roundTrip(AdminList<AdminClient>.self, $0) },
+  "admin-dialogue": dialogue,
+  "broker-call": brokerCall,
+  "broker-page": { roundTrip(BrokerPage.self, $0) },
   "auth-list-result": { roundTrip(AuthListResult.self, $0) },
   "auth-polkit-result": { roundTrip(AuthPolkitResult.self, $0) },
   "connect-open-arguments": { roundTrip(ConnectOpenArguments.self, $0) },

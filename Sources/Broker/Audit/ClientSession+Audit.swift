@@ -63,7 +63,7 @@ extension ClientSession {
   func recordClosed(_ reason: String) {
     broker.tally.keep(relay)
     record("connection_closed") { record in
-      record.add("duration", seconds: broker.reactor.now - connectedAt)
+      record.add("duration", seconds: broker.reactor.now - cameAt)
       record.add("bytes_received", relay.receivedFromClient)
       record.add("bytes_sent", relay.sentToClient)
       record.add("calls", relay.counters.calls)

@@ -5,6 +5,26 @@ import Streams
 /// The system call, whose name the structure has as well.
 private func lookAt(_ path: String, _ status: inout stat) -> Int32 { stat(path, &status) }
 
+/// What identifies a file's content without reading it.
+struct FileLook: Equatable {
+  var device: dev_t = 0
+  var inode: ino_t = 0
+  var size: off_t = -1
+  var seconds = 0
+  var nanoseconds = 0
+
+  init(_ path: String) {
+    var status = stat()
+    guard lookAt(path, &status) == 0 else { return }
+    device = status.st_dev
+    inode = status.st_ino
+    size = status.st_size
+    // The time of the last change of any kind: nobody sets it, as some do with that of the content.
+    seconds = status.st_ctim.tv_sec
+    nanoseconds = status.st_ctim.tv_nsec
+  }
+}
+
 /// Watches the directories that files are in, since files are mostly replaced and not rewritten. What has
 /// changed is said once it has been quiet for a moment.
 final class FileWatch: Handler {
@@ -15,26 +35,6 @@ final class FileWatch: Handler {
     IN_CLOSE_WRITE | IN_MOVED_TO | IN_MOVED_FROM | IN_CREATE | IN_DELETE | IN_ATTRIB
       | IN_DELETE_SELF | IN_MOVE_SELF | IN_ONLYDIR)
 
-  /// What identifies a file's content without reading it.
-  private struct Look: Equatable {
-    var device: dev_t = 0
-    var inode: ino_t = 0
-    var size: off_t = -1
-    var seconds = 0
-    var nanoseconds = 0
-
-    init(_ path: String) {
-      var status = stat()
-      guard lookAt(path, &status) == 0 else { return }
-      device = status.st_dev
-      inode = status.st_ino
-      size = status.st_size
-      // The time of the last change of any kind: nobody sets it, as some do with that of the content.
-      seconds = status.st_ctim.tv_sec
-      nanoseconds = status.st_ctim.tv_nsec
-    }
-  }
-
   /// Where something happens all the time, the files are looked at all the same.
   private static let mostSeconds = 5.0
 
@@ -44,7 +44,7 @@ final class FileWatch: Handler {
   private let changed: () -> Void
   private let descriptor: Descriptor
   private var watcher: DescriptorWatcher
-  private var looks: [Look] = []
+  private var looks: [FileLook] = []
   /// When the first of the things happened that have not been looked at.
   private var happenedAt: Double?
   private let reactor: Reactor
@@ -69,7 +69,7 @@ final class FileWatch: Handler {
   deinit { watcher.watch([]) }
 
   func start() {
-    looks = paths.map { Look($0) }
+    looks = paths.map { FileLook($0) }
     watchDirectories()
     if descriptor.number >= 0 { watcher.watch(.read) }
     lookAlarm.start(seconds: FileWatch.lookSeconds)
@@ -114,7 +114,7 @@ final class FileWatch: Handler {
   private func look() {
     happenedAt = nil
     watchDirectories()
-    let now = paths.map { Look($0) }
+    let now = paths.map { FileLook($0) }
     guard now != looks else { return }
     looks = now
     changed()

@@ -12,14 +12,14 @@ struct ConnectURI: Equatable {
 
   /// libvirt's drivers. Other daemons have sockets of such names as well (virtlogd, virtlockd, virtproxyd),
   /// and none of them is for a client to open.
-  private static let schemes: Set<String> = [
+  static let schemes: Set<String> = [
     "qemu", "xen", "lxc", "vbox", "bhyve", "vz", "ch", "network", "storage", "nodedev", "interface",
     "nwfilter", "secret", "test", "openvz", "vmwareplayer", "vmwarews", "vmwarefusion", "parallels",
     "esx", "gsx", "vpx", "hyperv",
   ]
 
   /// URI parameters libvirt's client resolves on its own host: sockets, commands, keys, checks to skip.
-  private static let clientParameters: Set<String> = [
+  static let clientParameters: Set<String> = [
     "name", "socket", "mode", "proxy", "command", "netcat", "auth", "authfile", "keyfile",
     "sshauth",
     "known_hosts", "known_hosts_verify", "no_verify", "no_sanity", "no_tty", "pkipath",
@@ -53,7 +53,7 @@ struct ConnectURI: Equatable {
     }
     if parts.count == 2, parts[1] != "unix" {
       return .failure(
-        refusal("transport '\(parts[1])' in URI '\(name)': only local daemons can be opened here"))
+        refusal("transport '\(parts[1])' in URI '\(name)': no such transport is served here"))
     }
     guard schemes.contains(scheme) else { return .failure(RemoteError(.noConnect, name)) }
     var rest = name[name.index(after: colon)...]
@@ -61,7 +61,7 @@ struct ConnectURI: Equatable {
       rest = rest.dropFirst(2)
       guard rest.isEmpty || rest.hasPrefix("/") || rest.hasPrefix("?") else {
         return .failure(
-          refusal("server part in URI '\(name)': opening other hosts is not allowed here"))
+          refusal("server part in URI '\(name)', which is a local daemon's"))
       }
     }
     let path = rest.prefix { $0 != "?" && $0 != "#" }
@@ -95,7 +95,7 @@ struct ConnectURI: Equatable {
   }
 
   /// A parameter's name with its %XX undone, so that none hides.
-  private static func decoded(_ text: Substring) -> String {
+  static func decoded(_ text: Substring) -> String {
     var bytes: [UInt8] = []
     var rest = Array(text.utf8)[...]
     while let byte = rest.popFirst() {

@@ -12,6 +12,10 @@ struct Backend: Equatable {
   /// The daemon serves every driver itself, so no call goes elsewhere.
   var servesAll: Bool
   var isSession = false
+  /// What is started if nobody answers: a user's own daemon.
+  var program: String?
+  /// On another host, where all of its calls go.
+  var remote: Destination?
 }
 
 /// Finds daemons by the files in the socket directories, as libvirt's client does.
@@ -48,9 +52,12 @@ struct SocketDirectory {
     return base
   }
 
-  private func exists(_ path: String) -> Bool {
+  private func exists(_ path: String) -> Bool { File(path) != nil && !isOwn(path) }
+
+  /// Whether a path leads to one of the broker's own sockets.
+  func isOwn(_ path: String) -> Bool {
     guard let file = File(path) else { return false }
-    return !ownSockets.contains { File($0) == file }
+    return ownSockets.contains { File($0) == file }
   }
 
   /// What a path leads to, by whatever name.
@@ -74,16 +81,16 @@ struct SocketDirectory {
     case .success(let uri):
       let daemon = "virt\(uri.scheme)d"
       let modular = socketPath(daemon, readOnly: readOnly, session: uri.isSession)
-      if exists(modular) {
+      let program = program(of: daemon, session: uri.isSession)
+      if exists(modular) || program != nil && !isOwn(modular) {
         return .success(
           Backend(
             daemon: daemon, path: modular, uri: uri.text,
             servesAll: !SocketDirectory.schemesWithoutOwnDrivers.contains(uri.scheme),
-            isSession: uri.isSession))
+            isSession: uri.isSession, program: program))
       }
-      let whole = socketPath("libvirtd", readOnly: readOnly, session: uri.isSession)
-      guard exists(whole) else { return .failure(unreachable(modular, ENOENT)) }
-      return .success(Backend(daemon: "libvirtd", path: whole, uri: uri.text, servesAll: true))
+      return whole(uri: uri.text, readOnly: readOnly, session: uri.isSession)
+        .map { .success($0) } ?? .failure(unreachable(modular, ENOENT))
     }
   }
 
@@ -96,9 +103,29 @@ struct SocketDirectory {
           for: "\(scheme):///\(isPrivileged ? "system" : "session")", readOnly: readOnly)
       }
     }
-    let whole = socketPath("libvirtd", readOnly: readOnly, session: true)
-    guard exists(whole) else { return .failure(RemoteError(.internalError, "connection not open")) }
-    return .success(Backend(daemon: "libvirtd", path: whole, uri: "", servesAll: true))
+    if let scheme = schemes.first(where: { program(of: "virt\($0)d", session: true) != nil }) {
+      return backend(for: "\(scheme):///session", readOnly: readOnly)
+    }
+    return whole(uri: "", readOnly: readOnly, session: true).map { .success($0) }
+      ?? .failure(RemoteError(.internalError, "connection not open"))
+  }
+
+  /// The daemon that serves every driver, if it is there or can be started.
+  private func whole(uri: String, readOnly: Bool, session: Bool) -> Backend? {
+    let path = socketPath("libvirtd", readOnly: readOnly, session: session)
+    let program = program(of: "libvirtd", session: session)
+    guard exists(path) || program != nil && !isOwn(path) else { return nil }
+    return Backend(
+      daemon: "libvirtd", path: path, uri: uri, servesAll: true, isSession: session,
+      program: program)
+  }
+
+  /// What can be started to serve a user's own URIs. Root's are the system's, which are not ours to start.
+  private func program(of daemon: String, session: Bool) -> String? {
+    guard session, !isPrivileged, let programs = settings.programs, programs.starts else {
+      return nil
+    }
+    return programs.path(of: daemon)
   }
 
   /// The daemon of a driver's own, if it is there, for a client that opened `main`.
@@ -115,11 +142,12 @@ struct SocketDirectory {
     case .nwfilter: scheme = "nwfilter"
     }
     let path = socketPath("virt\(scheme)d", readOnly: readOnly, session: main.isSession)
-    guard exists(path) else { return nil }
+    let program = program(of: "virt\(scheme)d", session: main.isSession)
+    guard exists(path) || program != nil else { return nil }
     return Backend(
       daemon: "virt\(scheme)d", path: path,
       uri: "\(scheme):///\(main.isSession && !isPrivileged ? "session" : "system")",
-      servesAll: false)
+      servesAll: false, program: program)
   }
 
   /// libvirt's words for a daemon that cannot be reached.

@@ -84,6 +84,12 @@ extension ClientSession {
     }
     switch arguments.feature {
     case Feature.keepAlive: startKeepAlive()
+    case Feature.descriptorPassing where phase == .open && main?.remote != nil:
+      let carries = upstreams.contains { $0.backend == main && $0.carriesDescriptors }
+      relay.reply(Packets.reply(answering: call, FeatureResult(supported: carries ? 1 : 0)))
+      return true
+    // Another broker, or this one, asks whether it has come back to where it was.
+    case broker.forwarding.mark: break
     case Feature.descriptorPassing, Feature.eventCallback, Feature.closeCallback:
       guard phase == .open else { return refuseUnlessOpen(call) }
     default: return refuseUnlessOpen(call)
@@ -126,7 +132,10 @@ extension ClientSession {
       return refuseBody(call)
     }
     isReadOnly = isReadOnlyListener || arguments.isReadOnly
-    let found = broker.directory.backend(for: arguments.name, readOnly: isReadOnly)
+    let found = broker.forwarding.backend(for: arguments.name, readOnly: isReadOnly).flatMap {
+      $0.map { .success($0) }
+        ?? broker.directory.backend(for: arguments.name, readOnly: isReadOnly)
+    }
     switch found.flatMap({ backend in connect(backend).map { _ in backend } }) {
     case .success(let backend):
       main = backend
@@ -154,7 +163,7 @@ private enum IdentityField {
 
 extension TypedParameter.Value {
   /// What libvirt calls the type in its messages.
-  fileprivate var typeName: String {
+  var typeName: String {
     switch self {
     case .int: "int"
     case .uint: "uint"

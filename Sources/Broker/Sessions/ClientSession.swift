@@ -25,6 +25,10 @@ final class ClientSession: Handler {
   /// How the log calls it.
   let name: String
   let isReadOnlyListener: Bool
+  /// In seconds since 1970.
+  let connectedAt = Int64(time(nil))
+  /// The same on the reactor's clock.
+  let beganAt: Double
   /// Who the client is, as the kernel and its login vouch for it, for the backend to check and to log.
   var identity = ProvenIdentity()
   var login: Login
@@ -44,7 +48,7 @@ final class ClientSession: Handler {
   var isMainLost = false
   var liveness = Liveness()
   /// When it came, on the reactor's clock, and from where: nil for a UNIX socket.
-  let connectedAt: Double
+  let cameAt: Double
   /// "unix", "tcp" or "tls".
   let transportName: String
   let address: String?
@@ -58,6 +62,7 @@ final class ClientSession: Handler {
   ) {
     self.broker = broker
     self.id = id
+    beganAt = broker.reactor.now
     self.transport = transport
     isReadOnlyListener = listener.settings.isReadOnly
     isReadOnly = isReadOnlyListener
@@ -66,7 +71,7 @@ final class ClientSession: Handler {
     identity.distinguishedName = tlsPeer?.distinguishedName
     login = Login(at: listener, transport.number)
     if let tlsPeer { login.connection.cover = .tls(bits: UInt32(clamping: tlsPeer.keyBits)) }
-    connectedAt = broker.reactor.now
+    cameAt = broker.reactor.now
     transportName = listener.settings.isUNIX ? "unix" : listener.settings.isTLS ? "tls" : "tcp"
     if let peer = identity.peer {
       address = nil
@@ -105,6 +110,11 @@ final class ClientSession: Handler {
     return madeRelay
   }
 
+  /// Of a client that came over a network: `127.0.0.1:58434`.
+  var remoteAddress: String? {
+    Address.peer(of: transport.number).flatMap { $0.text.isEmpty ? nil : $0.text }
+  }
+
   // MARK: Turns
 
   override func ready(_ ready: Interest) {
@@ -139,6 +149,7 @@ final class ClientSession: Handler {
     // What has been read and decrypted already is announced by no descriptor.
     if interest.contains(.read), transport.holdsBytes { broker.reactor.goOn(self) }
     for upstream in upstreams { upstream.watch() }
+    if !broker.isSweepDue, relay.awaitedCount > 0 { broker.startSweeps() }
     watchRates()
   }
 
@@ -209,8 +220,11 @@ final class ClientSession: Handler {
 
   /// The upstream went through its opening.
   func upstreamOpened(_ upstream: UpstreamConnection) {
-    broker.log.debug("\(name): \(upstream.backend.daemon) opened '\(upstream.backend.uri)'")
     broker.tally.upstreamsOpened &+= 1
+    broker.log.line(
+      upstream.backend.remote == nil ? .debug : .info,
+      "\(name): \(upstream.backend.daemon) at \(upstream.backend.path) opened "
+        + "'\(upstream.backend.uri)'")
     guard case .opening(let serial) = phase, upstream.backend == main else { return }
     phase = .open
     relay.isOpen = true
@@ -242,7 +256,10 @@ final class ClientSession: Handler {
     // In this order: the reference given up here may be the last but the reactor's.
     broker.reactor.depart(upstream)
     upstreams.removeAll { $0 === upstream }
-    relay.remove(upstream: upstream.slot, telling: error, closedEvent: closedEvent)
+    // One that is on its way has no place in the relay yet.
+    if upstream.slot >= 0 {
+      relay.remove(upstream: upstream.slot, telling: error, closedEvent: closedEvent)
+    }
     if case .opening(let serial) = phase, upstream.backend == main {
       phase = .connected
       main = nil
@@ -254,7 +271,7 @@ final class ClientSession: Handler {
     }
   }
 
-  /// Connects to a daemon. The upstream's slot, or why there is none.
+  /// Connects to a daemon. The upstream's slot, once it has one, or why there is none.
   func connect(_ backend: Backend) -> Result<Int, RemoteError> {
     switch UpstreamConnection.make(backend, for: self) {
     case .failure(let error): return .failure(error)
@@ -328,7 +345,7 @@ extension ClientSession: RelayOwner {
     let words: String
     switch reason {
     case .closed, .brokenOff: words = "End of file while reading data: \(errorText(EIO))"
-    case .failed(let number): words = "Cannot read data: \(errorText(number))"
+    case .failed(let number): words = "Cannot read data: \(upstream.trouble ?? errorText(number))"
     case .violation(let violation): words = "protocol violation: \(violation)"
     }
     let daemon = "\(upstream.backend.daemon) at \(upstream.backend.path)"

@@ -10,7 +10,11 @@ final class UpstreamConnection: Handler {
     case connecting
     case authListing
     case authPolkit
+    case saslListing
+    case saslTalking
     case opening
+    /// Another host is asked whether it is this broker, or one before it.
+    case recognising
     /// The client's names are not known yet.
     case awaitingNames
     case identifying
@@ -21,23 +25,52 @@ final class UpstreamConnection: Handler {
   /// A daemon whose queue of connections is full is asked again after this time.
   private static let retrySeconds = 0.01
 
-  private unowned let session: ClientSession
+  unowned let session: ClientSession
   let backend: Backend
-  private let transport: PlainTransport
-  private let address: Address
-  private var watcher: DescriptorWatcher
+  /// There once the connection is.
+  private var transport: (any ClientTransport)?
+  private var watcher: DescriptorWatcher?
+  /// Of a daemon on this host.
+  private let address: Address?
+  /// The way to another one, until it is there.
+  private var approach: Approach?
+  /// The program that the connection goes through.
+  private let process: HelperProcess?
+  /// The connection to a host that may ask for SASL, and the conversation then.
+  private(set) var layered: LayeredConnection?
+  var talk: SASLTalk?
+  var job: (workshop: Workshop, job: Workshop.Job)?
+  /// Brokers that must not be at the other end.
+  private var marks: ArraySlice<Int32>
   private let timer: TimerWatcher
   private var step = Step.connecting
   private let openBefore: Double
   private var serial: UInt32 = 0
   private(set) var slot = -1
 
-  /// A socket for the daemon, not yet connected. Nil with an errno where there is none to be had.
+  /// Whether descriptors can be passed to the daemon.
+  var carriesDescriptors: Bool { transport?.carriesDescriptors ?? false }
+
+  /// A socket for the daemon, not yet connected, or another way there. Or why there is none to be had.
   static func make(
     _ backend: Backend, for session: ClientSession
   ) -> Result<UpstreamConnection, RemoteError> {
-    guard let address = Address.unix(backend.path) else {
-      return .failure(session.broker.directory.unreachable(backend.path, ENAMETOOLONG))
+    switch backend.remote?.way {
+    case nil: return make(backend, at: backend.path, for: session)
+    case .socket(let path): return make(backend, at: path, for: session)
+    case .network: return .success(UpstreamConnection(backend, session))
+    case .command(let arguments):
+      return HelperProcess.start(arguments, name: backend.path, broker: session.broker).map {
+        UpstreamConnection(backend, session, through: $0)
+      }
+    }
+  }
+
+  private static func make(
+    _ backend: Backend, at path: String, for session: ClientSession
+  ) -> Result<UpstreamConnection, RemoteError> {
+    guard let address = Address.unix(path) else {
+      return .failure(session.broker.directory.unreachable(path, ENAMETOOLONG))
     }
     let descriptor = Descriptor(socket(AF_UNIX, socketKind, 0))
     guard descriptor.number >= 0 else {
@@ -46,35 +79,96 @@ final class UpstreamConnection: Handler {
           .systemError, "cannot make a socket for \(backend.daemon): \(errorText(errno))",
           int1: errno))
     }
-    return .success(UpstreamConnection(backend, address, descriptor, session))
+    let upstream = UpstreamConnection(backend, session, at: address)
+    upstream.use(PlainTransport(descriptor, carriesDescriptors: true))
+    return .success(upstream)
   }
 
   private init(
-    _ backend: Backend, _ address: Address, _ descriptor: consuming Descriptor,
-    _ session: ClientSession
+    _ backend: Backend, _ session: ClientSession, at address: Address? = nil,
+    through process: HelperProcess? = nil
   ) {
     self.session = session
     self.backend = backend
     self.address = address
+    self.process = process
+    marks = backend.remote?.marks[...] ?? []
     let reactor = session.broker.reactor
-    watcher = DescriptorWatcher(descriptor.number, on: reactor)
     timer = TimerWatcher(on: reactor)
     openBefore = reactor.now + session.broker.settings.openSeconds
-    transport = PlainTransport(descriptor, carriesDescriptors: true)
     super.init()
-    watcher.belong(to: self)
     timer.belong(to: self)
+    if let process { use(PlainTransport(process.takeSocket(), carriesDescriptors: false)) }
   }
 
-  deinit { watcher.watch([]) }
+  deinit { watcher?.watch([]) }
 
-  /// Connects and joins the session's relay. An errno says why that is not possible.
+  private func use(_ transport: any ClientTransport) {
+    self.transport = transport
+    watcher = DescriptorWatcher(transport.number, on: session.broker.reactor)
+    watcher?.belong(to: self)
+  }
+
+  /// Connects and joins the session's relay: at once, but for another host, before whose answer nothing of the client
+  /// is passed on. An errno says why that is not possible.
   func start() -> Int32? {
-    let connected = address.withPointer { connect(transport.number, $0, $1) } == 0
-    if !connected, errno != EAGAIN { return errno }
+    guard let transport else {
+      approachHost()
+      return nil
+    }
+    let connected = process != nil || isConnected(transport)
+    let trouble = errno
+    guard connected || trouble == EAGAIN || mayStart(trouble) else { return trouble }
     slot = session.relay.add(upstream: transport)
     if connected { connectedNow() } else { timer.start(seconds: UpstreamConnection.retrySeconds) }
     return nil
+  }
+
+  /// Nobody answers, and somebody can be started who would.
+  private func mayStart(_ number: Int32) -> Bool {
+    backend.program != nil && (number == ENOENT || number == ECONNREFUSED)
+  }
+
+  /// Otherwise errno says why not.
+  private func isConnected(_ transport: any ClientTransport) -> Bool {
+    address?.withPointer { connect(transport.number, $0, $1) } == 0
+  }
+
+  private func approachHost() {
+    guard let remote = backend.remote, case .network(let tls) = remote.way else { return }
+    let approach = Approach(
+      remote, tls: tls, openBefore: openBefore, broker: session.broker
+    ) { [unowned self] in arrived($0) }
+    self.approach = approach
+    timer.start(seconds: max(0.01, openBefore - session.broker.reactor.now))
+    approach.begin()
+  }
+
+  private func arrived(_ result: Result<any ClientTransport, RemoteError>) {
+    approach = nil
+    switch result {
+    case .failure(let error): session.upstreamFailed(self, error)
+    case .success(let transport):
+      use(transport)
+      slot = session.relay.add(upstream: layer(over: transport))
+      connectedNow()
+    }
+    session.settle()
+  }
+
+  /// What the relay is to read and write: the transport itself, unless it may get a layer.
+  private func layer(over transport: any ClientTransport) -> any Transport {
+    guard backend.remote?.authFile != nil else { return transport }
+    var surroundings = SASLConnection(
+      cover: .none, local: Address.local(of: transport.number)?.saslText,
+      remote: Address.peer(of: transport.number)?.saslText)
+    if let peer = (transport as? TLSTransport)?.peer {
+      surroundings.cover = .tls(bits: UInt32(clamping: peer.keyBits))
+    }
+    let layered = LayeredConnection(
+      transport: SASLTransport(transport), surroundings: surroundings)
+    self.layered = layered
+    return layered.transport
   }
 
   private func connectedNow() {
@@ -84,11 +178,19 @@ final class UpstreamConnection: Handler {
   }
 
   override func timeUp() {
-    if step == .connecting, session.broker.reactor.now < openBefore {
-      if address.withPointer({ connect(transport.number, $0, $1) }) == 0 {
+    if step == .connecting, let transport, session.broker.reactor.now < openBefore {
+      if isConnected(transport) {
         connectedNow()
       } else if errno == EAGAIN {
         return timer.start(seconds: UpstreamConnection.retrySeconds)
+      } else if let program = backend.program, mayStart(errno) {
+        switch session.broker.starter.start(
+          backend.daemon, program: program, socket: backend.path)
+        {
+        case .wait: return timer.start(seconds: UpstreamConnection.retrySeconds)
+        case .failed(let why):
+          session.upstreamFailed(self, RemoteError(.internalError, why))
+        }
       } else {
         session.upstreamFailed(self, session.broker.directory.unreachable(backend.path, errno))
       }
@@ -111,13 +213,31 @@ final class UpstreamConnection: Handler {
 
   /// Watches for what the relay can make use of.
   func watch() {
-    if step != .connecting { watcher.watch(session.relay.upstreamInterest(slot)) }
+    guard step != .connecting else { return }
+    let interest = session.relay.upstreamInterest(slot)
+    watcher?.watch(interest)
+    // What has been read and decrypted already is announced by no descriptor.
+    if interest.contains(.read), transport?.holdsBytes == true { session.broker.reactor.goOn(self) }
   }
+
+  override func again() {
+    guard watcher?.interest.contains(.read) == true else { return }
+    ready(.read)
+  }
+
+  /// Why the connection failed, where that is more than an errno says.
+  var trouble: String? { transport?.trouble }
 
   /// The relay has let go of it, or will.
   func stop() {
-    watcher.watch([])
+    watcher?.watch([])
     timer.stop()
+    approach?.stop()
+    approach = nil
+    talk = nil
+    if let (workshop, job) = job { workshop.cancel(job) }
+    job = nil
+    process?.end()
   }
 
   // MARK: Calls of the broker's own
@@ -146,17 +266,38 @@ final class UpstreamConnection: Handler {
       case AuthListResult.polkit:
         step = .authPolkit
         call(Remote.authPolkit)
+      case AuthListResult.sasl where prepareSASL():
+        step = .saslListing
+        call(Remote.authSASLInit)
       default:
         session.upstreamFailed(
           self,
           RemoteError(
             .authenticationUnavailable,
-            "\(backend.daemon) asks for SASL, which a broker cannot answer for its client"))
+            "\(backend.daemon) at \(backend.path) asks for SASL, which a broker cannot answer for its client"
+          ))
       }
     case .authPolkit: open()
+    case .saslListing:
+      guard let offer = body.withUnsafeBytes({ try? SASLInitResult(payload: $0) }) else {
+        return failSASL("a list of mechanisms that cannot be read")
+      }
+      saslProceed { $0.start(offer.mechanisms) }
+    case .saslTalking: saslAnswered(body)
+    case .opening where backend.remote != nil: recognise()
     case .opening:
       step = .awaitingNames
       namesKnown()
+    case .recognising:
+      let result = body.withUnsafeBytes { try? FeatureResult(payload: $0) }
+      guard result?.supported != 1 else {
+        return session.upstreamFailed(
+          self,
+          RemoteError(
+            .configurationUnsupported,
+            "opening '\(backend.path)' leads back to a broker the client came through"))
+      }
+      recognise()
     case .identifying: opened()
     case .closing: session.upstreamClosed(self)
     case .connecting, .awaitingNames, .ready: break
@@ -170,7 +311,26 @@ final class UpstreamConnection: Handler {
     call(Remote.connectSetIdentity, SetIdentityArguments(parameters: session.identity.parameters))
   }
 
-  private func open() {
+  /// Asks the other host whether it is a broker that the client has come through already. Any other daemon knows no
+  /// such feature.
+  ///
+  /// Then it is open. Who the client is is not said: user numbers of this host mean others there, so the other host
+  /// knows the broker alone, as it would know any client of libvirt's on this host.
+  private func recognise() {
+    guard let mark = marks.popFirst() else { return opened() }
+    step = .recognising
+    call(Remote.connectSupportsFeature, FeatureArguments(feature: mark))
+  }
+
+  func saslStart(_ mechanism: String, _ words: [UInt8]?) {
+    step = .saslTalking
+    call(
+      Remote.authSASLStart, SASLStartArguments(mechanism: mechanism, data: SASLData(words)))
+  }
+
+  func saslStep(_ words: [UInt8]?) { call(Remote.authSASLStep, SASLData(words)) }
+
+  func open() {
     step = .opening
     call(
       Remote.connectOpen,
@@ -194,10 +354,14 @@ final class UpstreamConnection: Handler {
       // A daemon from before authentication existed.
       serial &+= 1
       open()
+    case .recognising:
+      serial &+= 1
+      recognise()
     case .identifying where error.code == .noSupport || isUnknownProcedure(error):
       // Drivers without access control of their own, and daemons before 5.8, have no use for it.
       serial &+= 1
       opened()
+    case .saslListing, .saslTalking: failSASL(error.message ?? "refused")
     case .closing: session.upstreamClosed(self)
     default: session.upstreamFailed(self, error)
     }

@@ -24,6 +24,8 @@ final class TLSDoor {
   private var credentials: TLSCredentials
   private(set) var generation = 1
   private let buffers = TLSBuffers()
+  /// Who does the records of clients, if not the broker.
+  private var kernel: KernelTLS?
   private var handshakes: [UInt64: TLSHandshake] = [:]
   private var order: [UInt64] = []
   /// Verified ones that found the broker full, or their listener of strangers.
@@ -57,6 +59,7 @@ final class TLSDoor {
 
   /// Begins to look after the files. To be called when the log is there to be written to.
   func start() {
+    if settings.usesKernel { kernel = KernelTLS.find(log: log) }
     tell()
     remind()
     reminderAlarm.start(seconds: TLSDoor.reminderSeconds)
@@ -168,7 +171,7 @@ final class TLSDoor {
     forget(handshake)
     guard let peer = handshake.peer else { return }
     broker.tally.handshakes[.verified, default: 0] &+= 1
-    broker.admit(TLSTransport(handshake.session, peer), on: handshake.listener)
+    broker.admit(TLSTransport(handshake.session, peer, kernel: kernel), on: handshake.listener)
   }
 
   func ended(_ handshake: TLSHandshake, _ why: String?) {
@@ -202,7 +205,8 @@ final class TLSDoor {
   // MARK: Certificates
 
   /// Takes the files as they are now into use, or says why not and goes on with what there is.
-  func reload(because reason: String) {
+  @discardableResult
+  func reload(because reason: String) -> TLSRefusal? {
     do throws(TLSRefusal) {
       credentials = try TLSCredentials(settings, at: TLSDoor.now)
     } catch {
@@ -210,13 +214,14 @@ final class TLSDoor {
         .error,
         "the TLS certificates were to be renewed because \(reason), but the new ones are refused "
           + "and the old ones stay: \(error)")
-      return
+      return error
     }
     generation += 1
     log.info("the TLS certificates were renewed because \(reason)")
     tell()
     reminders = [:]
     remind()
+    return nil
   }
 
   private func tell() {

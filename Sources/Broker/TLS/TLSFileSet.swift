@@ -11,6 +11,8 @@ struct TLSFileSet {
   }
 
   let settings: TLSSettings
+  /// What the broker's own certificates are for.
+  private let role: CertificateRole
   private(set) var pairs: [Pair] = []
   private(set) var authorities: [UInt8] = []
   private(set) var revocations: [UInt8]?
@@ -19,8 +21,9 @@ struct TLSFileSet {
   private(set) var warnings: [String] = []
   private(set) var summaries: [TLSCertificateSummary] = []
 
-  init(_ settings: TLSSettings, at now: Int64) {
+  init(_ settings: TLSSettings, as role: CertificateRole = .server, at now: Int64) {
     self.settings = settings
+    self.role = role
     var own: [(TLSSettings.Pair, [X509])] = []
     for pair in settings.pairs {
       let certificates = read(pair.certificateFile, TLSCredentials.mostBytes)
@@ -29,7 +32,9 @@ struct TLSFileSet {
       if let key { pairs.append(Pair(files: pair, certificates: certificates, key: key)) }
       own.append((pair, list(certificates, pair.certificateFile)))
     }
-    if settings.pairs.isEmpty { refusals.append("no server certificate is configured") }
+    if settings.pairs.isEmpty, role == .server {
+      refusals.append("no server certificate is configured")
+    }
     var trusted: [X509] = []
     if let bytes = read(settings.authorityFile, TLSCredentials.mostBytes) {
       authorities = bytes
@@ -74,7 +79,7 @@ struct TLSFileSet {
     _ chain: [X509], _ pair: TLSSettings.Pair, _ authorities: [X509], at now: Int64
   ) {
     guard let leaf = chain.first else { return }
-    check(leaf, pair.certificateFile, as: .server, at: now)
+    check(leaf, pair.certificateFile, as: role, at: now)
     guard settings.checksOwnCertificates, !authorities.isEmpty else { return }
     let trouble = X509.trouble(ofChain: chain, from: authorities)
     guard !trouble.isEmpty else { return }

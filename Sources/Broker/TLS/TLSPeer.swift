@@ -27,15 +27,7 @@ struct TLSVerdict: Sendable, Equatable {
     guard let leaf = chain.first else {
       return TLSVerdict(name: nil, faults: [.refusal("showed no certificate")])
     }
-    var faults: [CertificateFault] = []
-    if !trouble.isEmpty { faults.append(.refusal("cannot be verified: \(trouble)")) }
-    faults += CertificateChecks.dates(of: leaf, at: now)
-    for issuer in chain.dropFirst() {
-      faults += CertificateChecks.dates(of: issuer, at: now).map {
-        CertificateFault(
-          weight: $0.weight, text: "has the issuer '\(issuer.subject)', which \($0.text)")
-      }
-    }
+    var faults = chainFaults(chain, trouble: trouble, at: now)
     // Who comes in is to be told from others: in the log, by limits and by the daemons behind.
     if leaf.subject.isEmpty { faults.append(.refusal("has no distinguished name")) }
     faults += CertificateChecks.name(leaf.subject, in: names)
@@ -43,6 +35,22 @@ struct TLSVerdict: Sendable, Equatable {
     faults += CertificateChecks.keyUsage(of: leaf, as: .client)
     faults += CertificateChecks.purposes(of: leaf, as: .client)
     return TLSVerdict(name: leaf.subject, faults: faults)
+  }
+
+  /// What is against a chain whoever shows it.
+  static func chainFaults(
+    _ chain: [Certificate], trouble: String, at now: Int64
+  ) -> [CertificateFault] {
+    var faults: [CertificateFault] = []
+    if !trouble.isEmpty { faults.append(.refusal("cannot be verified: \(trouble)")) }
+    if let leaf = chain.first { faults += CertificateChecks.dates(of: leaf, at: now) }
+    for issuer in chain.dropFirst() {
+      faults += CertificateChecks.dates(of: issuer, at: now).map {
+        CertificateFault(
+          weight: $0.weight, text: "has the issuer '\(issuer.subject)', which \($0.text)")
+      }
+    }
+    return faults
   }
 
   /// The faults of one weight as a sentence about the client; empty where there are none.
@@ -66,8 +74,31 @@ extension TLSSession {
     return chain
   }
 
+  /// What is against the server that has finished its handshake, and is to be `host`.
+  func verifyServer(host: String, at now: Int64) -> TLSVerdict {
+    verdict { leaf, certificates, trouble in
+      guard let certificate = certificates.first, let leaf else {
+        return TLSVerdict(name: nil, faults: [.refusal("showed no certificate")])
+      }
+      var faults = TLSVerdict.chainFaults(certificates, trouble: trouble, at: now)
+      if !leaf.isFor(host: host) { faults.append(.refusal("is not for the host '\(host)'")) }
+      faults += CertificateChecks.basicConstraints(of: certificate, as: .server)
+      faults += CertificateChecks.keyUsage(of: certificate, as: .server)
+      faults += CertificateChecks.purposes(of: certificate, as: .server)
+      return TLSVerdict(name: certificate.subject, faults: faults)
+    }
+  }
+
   /// What is against the client that has finished its handshake.
   func verifyClient(at now: Int64) -> TLSVerdict {
+    verdict { _, certificates, trouble in
+      TLSVerdict.of(chain: certificates, trouble: trouble, names: credentials?.names, at: now)
+    }
+  }
+
+  private func verdict(
+    _ judge: (X509?, [Certificate], String) -> TLSVerdict
+  ) -> TLSVerdict {
     do throws(TLSTrouble) {
       let chain = try peerChain()
       var certificates: [Certificate] = []
@@ -78,8 +109,7 @@ extension TLSSession {
         let result = gnutls_certificate_verify_peers2(handle, &status)
         trouble = result < 0 ? tlsErrorText(result) : verificationText(status)
       }
-      return TLSVerdict.of(
-        chain: certificates, trouble: trouble, names: credentials?.names, at: now)
+      return judge(chain.first, certificates, trouble)
     } catch {
       return TLSVerdict(
         name: nil, faults: [.refusal("showed a certificate that cannot be understood: \(error)")])

@@ -76,6 +76,41 @@ struct Address {
     }
   }
 
+  /// The bytes of the host's address, those of IPv4 also where it comes in the form of IPv6.
+  var host: [UInt8]? {
+    storage.withUnsafeBytes { bytes in
+      switch family {
+      case AF_INET where bytes.count >= 8: return Array(bytes[4..<8])
+      case AF_INET6 where bytes.count >= 24:
+        let host = Array(bytes[8..<24])
+        let mapped: [UInt8] = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff]
+        return host.starts(with: mapped) ? Array(host[12...]) : host
+      default: return nil
+      }
+    }
+  }
+
+  /// The port, where there is one.
+  var port: UInt16? {
+    storage.withUnsafeBytes { bytes in
+      guard family == AF_INET || family == AF_INET6, bytes.count >= 4 else { return nil }
+      return UInt16(bigEndian: bytes.loadUnaligned(fromByteOffset: 2, as: UInt16.self))
+    }
+  }
+
+  /// Every address of the machine is meant.
+  var isWildcard: Bool { host?.allSatisfy { $0 == 0 } ?? false }
+
+  /// Whether it is one of this machine's own: only these can be bound.
+  var isOfThisMachine: Bool {
+    var own = self
+    own.storage.withUnsafeMutableBytes { bytes in
+      if bytes.count >= 4 { bytes.storeBytes(of: 0, toByteOffset: 2, as: UInt16.self) }
+    }
+    let probe = Descriptor(socket(family, socketKind, 0))
+    return probe.number >= 0 && own.withPointer { bind(probe.number, $0, $1) } == 0
+  }
+
   /// `127.0.0.1:16509`, `[::1]:16509`; for a UNIX socket nothing.
   var text: String {
     guard family == AF_INET || family == AF_INET6 else { return "" }

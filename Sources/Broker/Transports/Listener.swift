@@ -136,6 +136,9 @@ final class Listener: Handler {
     return descriptor
   }
 
+  /// Where it listens, as the kernel has it.
+  var address: Address? { Address.local(of: descriptor.number) }
+
   /// Whether new clients are let in here.
   var isAccepting: Bool {
     get { watcher.interest.contains(.read) }

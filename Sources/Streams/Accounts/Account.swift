@@ -10,6 +10,8 @@ public enum StreamResult: UInt8, CaseIterable, Sendable {
   case failed
   /// The daemon answered the call that was to open it with an error.
   case refused
+  /// An administrator ended it.
+  case killed
   /// The daemon's connection was over first.
   case backendLost
   /// The client's connection was over first.
@@ -21,6 +23,7 @@ public enum StreamResult: UInt8, CaseIterable, Sendable {
     case .aborted: "aborted"
     case .failed: "failed"
     case .refused: "refused"
+    case .killed: "killed"
     case .backendLost: "backend_lost"
     case .clientGone: "client_gone"
     }

@@ -44,6 +44,9 @@ public struct CallStream: Equatable, Sendable {
     }
   }
 
+  /// Nothing of it is passed on from now on, whatever its ends think.
+  mutating func cut() { phase = .closed }
+
   /// A packet from the client.
   public mutating func client(_ kind: PacketKind, _ status: PacketStatus) -> StreamVerdict {
     switch phase {

@@ -22,6 +22,8 @@ public struct Call: Sendable {
   public internal(set) var bytesDown: UInt64 = 0
   public internal(set) var packetsUp: UInt64 = 0
   public internal(set) var packetsDown: UInt64 = 0
+  /// It was told of as overdue.
+  fileprivate var isToldOf = false
 
   public init(
     _ header: PacketHeader, upstream: Int, stream: CallStream? = nil, at now: Double = 0
@@ -39,6 +41,12 @@ public struct Call: Sendable {
   func has(_ header: PacketHeader) -> Bool {
     serial == header.serial && program == header.program && version == header.version
   }
+
+  /// Its stream was ended here, before its reply came.
+  public internal(set) var isCut = false
+
+  /// It has a stream that is not over.
+  public var isStreamAlive: Bool { stream.map { $0.phase != .closed } ?? false }
 
   /// Its header, as far as it was kept.
   public var header: PacketHeader {
@@ -145,6 +153,13 @@ struct CallTable {
     slots[index].packetsDown &+= UInt64(packets)
   }
 
+  /// Ends the stream of a call by our own decision. A call whose reply is awaited stays until that comes.
+  mutating func cut(at index: Int) {
+    slots[index].stream?.cut()
+    slots[index].isCut = true
+    removeIfOver(at: index)
+  }
+
   /// Ends every call of an upstream, telling each, in the order of their serials.
   mutating func removeAll(upstream: Int, _ each: (Call) -> Void) {
     let gone = calls.filter { $0.upstream == upstream }
@@ -154,6 +169,19 @@ struct CallTable {
       remove(at: index)
       each(call)
     }
+  }
+
+  /// Calls whose reply has been awaited for `patience` seconds, each told once in its life.
+  mutating func overdue(at now: Double, patience: Double) -> [Call] {
+    var found: [Call] = []
+    for index in slots.indices
+    where !isVacant(index) && !slots[index].isAnswered && !slots[index].isToldOf
+      && now - slots[index].startedAt >= patience
+    {
+      slots[index].isToldOf = true
+      found.append(slots[index])
+    }
+    return found.sorted { $0.serial < $1.serial }
   }
 
   /// Everything under way, for those who look.

@@ -54,7 +54,7 @@ final class Link {
   }
 
   /// Sends what can be sent.
-  func flush(at now: Double) {
+  func flush(at now: Double = 0) {
     guard end == nil, sendFailure == nil, outlet.hasWork, !outlet.isBlocked else { return }
     switch outlet.flush(to: transport, at: now) {
     case .moved(let count): sent &+= UInt64(count)

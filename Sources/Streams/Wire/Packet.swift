@@ -30,13 +30,17 @@ public struct PacketStatus: RawRepresentable, Equatable, Sendable {
   public static let `continue` = PacketStatus(rawValue: 2)
 }
 
-/// The RPC programs a libvirt daemon's main socket serves. All are version 1.
+/// The RPC programs of a libvirt daemon's sockets. All are version 1.
 public enum Program {
   public static let remote: UInt32 = 0x2000_8086
   public static let qemu: UInt32 = 0x2000_8087
   public static let lxc: UInt32 = 0x0006_8000
   /// "keep"; handled below the dispatcher, on each hop by itself.
   public static let keepAlive: UInt32 = 0x6b65_6570
+  /// On the admin socket alone.
+  public static let admin: UInt32 = 0x0690_0690
+  /// "vbrk": the broker's own, beside it.
+  public static let broker: UInt32 = 0x7662_726b
   public static let version: UInt32 = 1
 }
 
@@ -87,6 +91,11 @@ public enum Limits {
   public static let parameterField = 79
   /// Characters in one piece of a SASL exchange.
   public static let saslData = 65_536
+  /// Servers, or clients, in one list of the admin interface.
+  public static let adminList = 16_384
+  /// Typed parameters of a server, and of a client.
+  public static let adminParameters = 32
+  public static let adminClientParameters = 64
   /// Authentication types in one AUTH_LIST reply.
   public static let authTypes = 20
 }

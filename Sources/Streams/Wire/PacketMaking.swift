@@ -14,6 +14,13 @@ public enum Packets {
     return finish(header, writer)
   }
 
+  /// A packet with a body that is written already. The header's length is filled in.
+  public static func make(_ header: PacketHeader, arguments: [UInt8]) -> [UInt8] {
+    var writer = XDRWriter(reserved: Limits.header)
+    writer.append(arguments)
+    return finish(header, writer)
+  }
+
   /// The good reply to `call` without a result.
   public static func reply(answering call: PacketHeader) -> [UInt8] {
     make(answer(to: call, .ok))

@@ -105,6 +105,7 @@ extension ProcedureTable {
     case Program.remote: remote
     case Program.qemu: qemu
     case Program.lxc: lxc
+    case Program.admin: admin
     default: nil
     }
   }

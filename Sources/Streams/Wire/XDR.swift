@@ -137,6 +137,11 @@ public struct XDRWriter {
     opaque(value.utf8)
   }
 
+  /// Words that are written already.
+  mutating func append(_ words: [UInt8]) {
+    bytes.append(contentsOf: words)
+  }
+
   /// A value that may be absent.
   public mutating func optional<Value>(
     _ value: Value?, _ write: (inout XDRWriter, Value) -> Void

@@ -11,6 +11,8 @@ final class BrokerProcess: Sendable {
   let port: Int
   private let child: Child
   private let hasPort: Bool
+  /// Its UNIX sockets are in `directory`, under their usual names.
+  private let hasUsualSocket: Bool
 
   var pid: pid_t { child.pid }
   var isRunning: Bool { child.isRunning }
@@ -18,13 +20,15 @@ final class BrokerProcess: Sendable {
   var log: String { (try? String(contentsOfFile: directory + "/log", encoding: .utf8)) ?? "" }
 
   /// Starts one and waits until its sockets are served. `settings` are further lines of its
-  /// configuration; one that names a key set here takes its place.
+  /// configuration; one that names a key set here takes its place. `within` are words in front of its
+  /// command line that put it somewhere else.
   static func start(
-    backends: String, settings: [String] = [], environment: [String: String] = [:]
+    backends: String, settings: [String] = [], environment: [String: String] = [:],
+    within words: [String] = []
   ) async throws -> BrokerProcess {
     // A free port can be taken by another process before the broker binds it: then another is tried.
     for _ in 0..<4 {
-      let broker = try BrokerProcess(backends, settings, environment)
+      let broker = try BrokerProcess(backends, settings, environment, words)
       if try await broker.becomesReady() { return broker }
       if !broker.log.contains("Address already in use") {
         throw Trouble("virtbrokerd did not start; it said: \(broker.log) \(broker.said)")
@@ -37,7 +41,9 @@ final class BrokerProcess: Sendable {
     try await start(backends: front.sockets, settings: settings)
   }
 
-  private init(_ backends: String, _ settings: [String], _ environment: [String: String]) throws {
+  private init(
+    _ backends: String, _ settings: [String], _ environment: [String: String], _ words: [String]
+  ) throws {
     directory = try Scratch.directory("b")
     port = try Self.freePort()
     var lines = [
@@ -56,13 +62,14 @@ final class BrokerProcess: Sendable {
     let replaced = Set(settings.map(key))
     // A test that has its own idea of the listeners looks after them itself.
     hasPort = replaced.isDisjoint(with: ["listen_tcp", "listen_addr", "tcp_port"])
+    hasUsualSocket = !replaced.contains("unix_sock_dir")
     lines.removeAll { replaced.contains(key($0)) }
     try (lines + settings).joined(separator: "\n").appending("\n")
       .write(toFile: directory + "/virtbrokerd.conf", atomically: false, encoding: .utf8)
     let output = open(directory + "/output", O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0o600)
     defer { close(output) }
     child = try Child(
-      [
+      words + [
         Self.executable, "-f", directory + "/virtbrokerd.conf", "-p", directory + "/pid",
       ], output: output, errors: output, environment: environment)
   }
@@ -75,7 +82,10 @@ final class BrokerProcess: Sendable {
   private func becomesReady() async throws -> Bool {
     let deadline = ContinuousClock.now + .seconds(20)
     while ContinuousClock.now < deadline, isRunning {
-      if Self.accepts(unix: directory + "/libvirt-sock"), !hasPort || Self.accepts(tcp: port) {
+      let isServed =
+        hasUsualSocket
+        ? Self.accepts(unix: directory + "/libvirt-sock") : log.contains(" is ready")
+      if isServed, !hasPort || Self.accepts(tcp: port) {
         return true
       }
       try await Task.sleep(for: .milliseconds(10))

@@ -15,7 +15,8 @@ final class Lab: Sendable {
 
   let layout: Layout
   let directory: String
-  private let watcher: Watcher
+  /// nil where somebody else keeps it up.
+  private let watcher: Watcher?
 
   /// The directory with the daemons' sockets, under the names a broker expects.
   var sockets: String { directory + "/sock" }
@@ -31,11 +32,19 @@ final class Lab: Sendable {
   fileprivate init(_ layout: Layout, _ number: Int, _ environment: [String: String]) throws {
     self.layout = layout
     directory = "/tmp/vb\(getpid())-lab\(number)"
-    watcher = try Watcher(
+    let watcher = try Watcher(
       [Lab.script, "hold", directory, layout.rawValue], environment: environment)
     guard Pipe.read(watcher.output).starts(with: "ready".utf8) else {
       throw Trouble("the \(layout) lab did not start; what it said is above")
     }
+    self.watcher = watcher
+  }
+
+  /// One that runs already, and ends with somebody else.
+  init(_ layout: Layout, runningIn directory: String) {
+    self.layout = layout
+    self.directory = directory
+    watcher = nil
   }
 
   // MARK: Its daemons
@@ -88,9 +97,11 @@ final class Lab: Sendable {
     try await Command(Lab.script, "start", directory, daemon).output()
   }
 
-  /// Boots a guest that echoes its serial port; returns when it does.
-  func startGuest(_ name: String) async throws {
-    try await Command(Lab.script, "guest", directory, name).output()
+  /// Boots a guest that echoes its serial port; returns when it does. Given its memory in MiB, it has
+  /// filled it with bytes that cannot be packed.
+  func startGuest(_ name: String, mebibytes: Int? = nil) async throws {
+    let memory = mebibytes.map { ["\($0)"] } ?? []
+    try await Command([Lab.script, "guest", directory, name] + memory).output()
   }
 
   /// Boots a guest as `startGuest` does, unless a suite that shares this lab has done so.

@@ -21,12 +21,14 @@ func virshOutput(_ uri: String, _ arguments: String...) async throws -> String {
 
 /// Runs one of the programs in `python/` with the interpreter Debian's libvirt bindings belong to, and
 /// expects it to succeed: it ends with a traceback where it saw something else than it should have. What
-/// it printed.
+/// it printed. `within` are words in front of the command line that put it somewhere else.
 @discardableResult
-func python(_ program: String, _ arguments: [String], limit: Duration = .seconds(240)) async throws
-  -> String
-{
-  var command = Command(["/usr/bin/python3", "-u", "\(Lab.folder)/python/\(program)"] + arguments)
+func python(
+  _ program: String, _ arguments: [String], within words: [String] = [],
+  limit: Duration = .seconds(240)
+) async throws -> String {
+  var command = Command(
+    words + ["/usr/bin/python3", "-u", "\(Lab.folder)/python/\(program)"] + arguments)
   command.limit = limit
   command.environment["PYTHONDONTWRITEBYTECODE"] = "1"
   return try await command.output()

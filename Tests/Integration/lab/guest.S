@@ -2,10 +2,14 @@
 #
 # It stays in real mode. Every interrupt but the serial port's is masked, so a guest nobody types to
 # never wakes its emulator: many of them cost no more than their memory.
+#
+# Assembled with FILL_END, it first fills its memory from 1 MiB up to that address with pseudo-random words, so that
+# nothing in it can be left out, or packed, when it is moved to another host.
 .code16
 .globl _start
 .set UART, 0x3f8
 .set LINE_STATUS, 5            # register number; bit 0: a byte has come, bit 5: room for one to go
+.set FILL_START, 0x100000
 .set IRQ4, 0x0c                # the vector the firmware gave the serial port's interrupt
 
 _start:
@@ -18,6 +22,32 @@ _start:
 1:
     movw $echo, IRQ4 * 4
     movw %ax, IRQ4 * 4 + 2
+
+.ifdef FILL_END
+    # Beyond the first mebibyte: open the 21st address line, and give ES, which starts at 0 as in real mode, a limit
+    # of 4 GiB by a short visit to protected mode. Loading it again changes its start and not its limit.
+    inb $0x92, %al
+    orb $2, %al
+    outb %al, $0x92
+    lgdtl table_register
+    movl %cr0, %eax
+    orb $1, %al
+    movl %eax, %cr0
+    movw $8, %bx
+    movw %bx, %es
+    andb $0xfe, %al
+    movl %eax, %cr0
+    xorw %bx, %bx
+    movw %bx, %es
+    cld
+    movl $FILL_START, %edi
+    movl $0x1f123bb5, %eax     # any number
+6:  imull $0x2c9277b5, %eax, %eax
+    addl $0x6d2b79f5, %eax
+    addr32 stosl
+    cmpl $FILL_END, %edi
+    jb 6b
+.endif
 
     # A screen worth a screenshot: every character in every colour, all over the 80 x 25 text page, and no
     # cursor, whose blinking would make two screenshots differ.
@@ -85,6 +115,14 @@ setup:                         # register + 0x10, value
 ready:
     .ascii "guest ready\r\n"
 ready_end:
+
+.ifdef FILL_END
+.balign 8
+table: .quad 0
+    .quad 0x00cf92000000ffff   # data: from 0, 4 GiB
+table_register: .word . - table - 1
+    .long table
+.endif
 
 .org 510
 .word 0xaa55

@@ -11,6 +11,7 @@ struct ProcedureTableTests {
 
   private static let programs: [(file: String, number: UInt32)] = [
     ("remote", Program.remote), ("qemu", Program.qemu), ("lxc", Program.lxc),
+    ("admin", Program.admin),
   ]
 
   /// The rows of a program's file, each by the names of its columns.
@@ -60,7 +61,7 @@ struct ProcedureTableTests {
 
   @Test("the files hold the programs whole")
   func complete() throws {
-    #expect(try Self.programs.map { try Self.rows($0.file).count } == [453, 7, 1])
+    #expect(try Self.programs.map { try Self.rows($0.file).count } == [453, 7, 1, 20])
   }
 
   @Test("a number beyond the table, negative, or of another program finds nothing")

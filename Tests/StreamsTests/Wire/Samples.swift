@@ -35,6 +35,16 @@ let sampleBodies: [any XDRBody & Sendable] = [
     ], flags: 7),
   RemoteError(.systemError, domain: .streams, "cannot write", int1: 28),
   RemoteError.unset,
+  AdminServer(name: "virtproxyd"),
+  AdminClient(server: "admin", id: 7, connectedAt: 1 << 40, transport: AdminClient.tcp),
+  AdminVersion(number: 9_000_000),
+  AdminList([AdminServer(name: "a"), AdminServer(name: "")], wantsElements: true),
+  AdminList([AdminServer(name: "a")], wantsElements: false),
+  AdminParameters([TypedParameter("readonly", .boolean(false))]),
+  AdminLogOutputs(text: "3:stderr", count: 1),
+  AdminLogFilters(text: nil, count: 0),
+  AdminLogFilters(text: "1:*x*", count: 1),
+  BrokerPage(rows: [[TypedParameter("a", .uint(1))], []], next: 9),
 ]
 
 extension XDRBody {

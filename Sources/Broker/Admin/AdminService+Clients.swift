@@ -1,0 +1,116 @@
+// What the admin interface tells of one client, on either server.
+import Streams
+
+extension AdminService {
+  /// A client, as an administrator sees it.
+  struct Client {
+    let entry: AdminClient
+    let info: [TypedParameter]
+    let close: () -> Void
+  }
+
+  func client(_ id: UInt64, of server: Server) throws(RemoteError) -> Client {
+    guard let found = find(id, of: server) else {
+      throw RemoteError(.noClient, "No client with matching ID '\(id)'")
+    }
+    return found
+  }
+
+  /// The call that tells most of a client has words of its own for what it does not find.
+  func clientToInspect(_ client: AdminClient) throws(RemoteError) -> Client {
+    guard let server = Server(rawValue: client.server) else {
+      throw RemoteError(
+        .noServer, domain: .admin, "no server with matching name '\(client.server)' found")
+    }
+    guard let found = find(client.id, of: server) else {
+      throw RemoteError(
+        .noClient, domain: .admin, "no client with matching id '\(client.id)' found")
+    }
+    return found
+  }
+
+  private func find(_ id: UInt64, of server: Server) -> Client? {
+    switch server {
+    case .main:
+      broker.session(id).map { session in
+        Client(entry: entry(session), info: info(session)) {
+          session.finish(because: "an administrator wants it")
+        }
+      }
+    case .admin:
+      sessions[id].map { session in
+        Client(
+          entry: entry(session),
+          info: [TypedParameter("readonly", .boolean(false))] + info(of: session.identity)
+        ) { session.finish(because: "an administrator wants it") }
+      }
+    }
+  }
+
+  func listClients(
+    of server: Server, wantsList: Bool
+  ) throws(RemoteError) -> AdminList<AdminClient> {
+    let entries =
+      switch server {
+      case .main: broker.clients.map { entry($0) }
+      case .admin: sessions.values.map { entry($0) }
+      }
+    guard entries.count <= Limits.adminList else {
+      throw RemoteError(
+        .rpc, "there are \(entries.count) clients, and a list has at most \(Limits.adminList)")
+    }
+    return AdminList(entries.sorted { $0.id < $1.id }, wantsElements: wantsList)
+  }
+
+  private func entry(_ session: ClientSession) -> AdminClient {
+    AdminClient(
+      server: Server.main.rawValue, id: session.id, connectedAt: session.connectedAt,
+      transport: session.adminTransport)
+  }
+
+  private func entry(_ session: AdminSession) -> AdminClient {
+    AdminClient(
+      server: Server.admin.rawValue, id: session.id, connectedAt: session.connectedAt,
+      transport: AdminClient.unix)
+  }
+
+  private func info(_ session: ClientSession) -> [TypedParameter] {
+    var parameters = [TypedParameter("readonly", .boolean(session.isReadOnlyListener))]
+    if let user = session.identity.saslUser {
+      parameters.append(TypedParameter("sasl_user_name", .string(user)))
+    }
+    if session.identity.peer == nil {
+      if let address = session.remoteAddress {
+        parameters.append(TypedParameter("sock_addr", .string(address)))
+      }
+      if let name = session.identity.distinguishedName {
+        parameters.append(TypedParameter("tls_x509_dname", .string(name)))
+      }
+    }
+    return parameters + info(of: session.identity)
+  }
+
+  /// What the kernel says of a local client.
+  private func info(of identity: ProvenIdentity) -> [TypedParameter] {
+    guard let peer = identity.peer else { return [] }
+    var parameters: [TypedParameter] = []
+    func add(_ field: String, _ value: String?) {
+      if let value { parameters.append(TypedParameter(field, .string(value))) }
+    }
+    parameters.append(TypedParameter("unix_user_id", .int(Int32(bitPattern: peer.uid))))
+    add("unix_user_name", identity.names?.user)
+    parameters.append(TypedParameter("unix_group_id", .int(Int32(bitPattern: peer.gid))))
+    add("unix_group_name", identity.names?.group)
+    parameters.append(TypedParameter("unix_process_id", .int(peer.pid)))
+    add("selinux_context", peer.selinuxContext)
+    return parameters
+  }
+}
+
+extension ClientSession {
+  /// In the interface's numbers.
+  var adminTransport: UInt32 {
+    if tlsPeer != nil { return AdminClient.tls }
+    return identity.peer == nil ? AdminClient.tcp : AdminClient.unix
+  }
+}

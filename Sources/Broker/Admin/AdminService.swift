@@ -1,0 +1,127 @@
+// The admin socket: who may come in, and what becomes of what they ask.
+import Glibc
+import Streams
+
+/// Serves the admin socket. Whoever comes in there is the user that runs the broker, and may do whatever that user
+/// may: nothing else is asked.
+final class AdminService {
+  unowned let broker: Broker
+  var settings: AdminSettings
+  private var listener: Listener?
+  private(set) var sessions: [UInt64: AdminSession] = [:]
+  private var lastClient: UInt64 = 0
+  /// Reported and of no effect: nobody has to log in here.
+  var maxAnonymousClients = 0
+  /// The daemon is to end once the administrator who wished it has been answered.
+  var isStopWanted = false
+
+  init(
+    _ listener: ListenerSettings, _ settings: AdminSettings, broker: Broker
+  ) throws(BrokerFailure) {
+    self.broker = broker
+    self.settings = settings
+    self.listener =
+      try Listener.open(listener, broker: broker, backlog: settings.maxQueuedClients).first
+  }
+
+  var name: String? { listener?.name }
+
+  func start() {
+    listener?.isAccepting = true
+    if let name { broker.log.info("listening on \(name) (administration)") }
+  }
+
+  /// Nobody comes in any more.
+  func close() { listener = nil }
+
+  /// Ends everything.
+  func end() {
+    close()
+    for session in sessions.values { session.finish(because: "the broker stops") }
+  }
+
+  // MARK: Administrators come and go
+
+  func accepted(_ descriptor: consuming Descriptor) {
+    guard let peer = UnixPeer(of: descriptor.number), peer.uid == geteuid() else {
+      let who = UnixPeer(of: descriptor.number).map { "uid \($0.uid), pid \($0.pid)" }
+      return broker.log.warning(
+        "the admin socket is for uid \(geteuid()) alone: refused \(who ?? "somebody unknown")")
+    }
+    lastClient += 1
+    let session = AdminSession(descriptor, peer: peer, id: lastClient, service: self)
+    sessions[session.id] = session
+    session.identity.names = broker.names.names(uid: peer.uid, gid: peer.gid) {
+      [weak session] names in session?.identity.names = names
+    }
+    broker.log.info("\(session.name) connected")
+    broker.occupancyChanged()
+    limitChanged()
+  }
+
+  func departed(_ session: AdminSession, because reason: String, _ level: BrokerLog.Level) {
+    broker.log.line(level, "\(session.name) disconnected: \(reason)")
+    // In this order: the reference given up here may be the last but the reactor's.
+    broker.reactor.depart(session)
+    sessions[session.id] = nil
+    broker.occupancyChanged()
+    limitChanged()
+  }
+
+  /// Another one may come in, or not.
+  func limitChanged() {
+    guard let listener else { return }
+    let hasRoom = sessions.count < settings.maxClients
+    if listener.isAccepting, !hasRoom {
+      broker.log.warning(
+        "admin_max_clients (\(settings.maxClients)) is reached: further administrators wait")
+    }
+    listener.isAccepting = hasRoom
+  }
+
+  /// The kernel has no descriptor for another one just now.
+  func pauseAccepting() { listener?.isAccepting = false }
+
+  /// Everything a turn's calls asked for has been answered.
+  func answered() {
+    guard isStopWanted else { return }
+    isStopWanted = false
+    broker.log.info("stopping: an administrator wants it")
+    broker.stop()
+  }
+
+  // MARK: Calls
+
+  /// The result of a call, nil where there is none.
+  func answer(
+    _ call: PacketHeader, body: [UInt8], for session: AdminSession
+  ) throws(RemoteError) -> (any XDRBody)? {
+    guard call.program == Program.admin || call.program == Program.broker,
+      call.version == Program.version
+    else {
+      throw RemoteError(
+        .rpc, "Cannot find program \(Int32(bitPattern: call.program)) version \(call.version)")
+    }
+    guard call.status == .ok else {
+      throw RemoteError(.rpc, "Unexpected message status \(call.status.rawValue)")
+    }
+    if call.program == Program.broker {
+      return try result(of: decoded(call, body, BrokerCall.init(procedure:body:)))
+    }
+    return try result(of: decoded(call, body, AdminCall.init(procedure:body:)), for: session)
+  }
+
+  private func decoded<Decoded>(
+    _ call: PacketHeader, _ body: [UInt8],
+    _ read: (Int32, UnsafeRawBufferPointer) throws -> Decoded?
+  ) throws(RemoteError) -> Decoded {
+    let found: Decoded?
+    do {
+      found = try body.withUnsafeBytes { try read(call.procedure, $0) }
+    } catch {
+      throw RemoteError(.rpc, "Unable to decode message payload")
+    }
+    guard let found else { throw RemoteError(.rpc, "unknown procedure: \(call.procedure)") }
+    return found
+  }
+}

@@ -1,0 +1,34 @@
+// What the admin socket is told before it starts, and what it may ask of the daemon around the broker.
+
+/// The admin socket's limits, with the meaning libvirt's documentation gives them.
+public struct AdminSettings: Sendable, Equatable {
+  public var maxClients = 5000
+  /// Backlog of the socket.
+  public var maxQueuedClients = 20
+  public var keepAlive = KeepAliveSettings()
+  public init() {}
+}
+
+/// What an administrator may see and change of the daemon's log while it runs. The daemon gives this to the broker,
+/// which only passes it on.
+public struct LogSteering {
+  /// The outputs, as one string, and how many they are.
+  public var outputs: () -> (text: String, count: Int)
+  public var filters: () -> (text: String, count: Int)
+  /// New ones; nil or nothing means the usual ones. The answer is what was wrong with them, and then everything
+  /// stays as it was.
+  public var setOutputs: (String?) -> BrokerFailure?
+  public var setFilters: (String?) -> BrokerFailure?
+
+  public init(
+    outputs: @escaping () -> (text: String, count: Int),
+    filters: @escaping () -> (text: String, count: Int),
+    setOutputs: @escaping (String?) -> BrokerFailure?,
+    setFilters: @escaping (String?) -> BrokerFailure?
+  ) {
+    self.outputs = outputs
+    self.filters = filters
+    self.setOutputs = setOutputs
+    self.setFilters = setFilters
+  }
+}

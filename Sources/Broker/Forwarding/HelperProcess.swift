@@ -1,0 +1,260 @@
+// Programs that connections go through: ssh, or what the administrator has for it.
+@preconcurrency import Glibc
+import Streams
+
+/// A program of the broker's whose standard input and output are a connection. What it says on standard error goes to
+/// the log, up to a limit.
+final class HelperProcess: Handler {
+  /// Bytes of its standard error that are logged.
+  private static let mostSaid = 8 << 10
+  /// Of one line.
+  private static let longestLine = 512
+
+  let name: String
+  private unowned let broker: Broker
+  private let pid: pid_t
+  private var socket: Descriptor?
+  private let errors: Descriptor
+  private var watcher: DescriptorWatcher
+  private var line: [UInt8] = []
+  private var said = 0
+
+  private init(
+    _ pid: pid_t, name: String, socket: consuming Descriptor, errors: consuming Descriptor,
+    broker: Broker
+  ) {
+    self.pid = pid
+    self.name = name
+    self.broker = broker
+    self.socket = consume socket
+    watcher = DescriptorWatcher(errors.number, on: broker.reactor)
+    self.errors = errors
+    super.init()
+    watcher.belong(to: self)
+    watcher.watch(.read)
+  }
+
+  deinit { watcher.watch([]) }
+
+  /// Starts it. `name` is how the log calls it.
+  static func start(
+    _ arguments: [String], name: String, broker: Broker
+  ) -> Result<HelperProcess, RemoteError> {
+    let program = arguments.first ?? ""
+    func failure(_ number: Int32) -> Result<HelperProcess, RemoteError> {
+      // Which program it is is the administrator's business.
+      broker.log.warning("\(name): cannot start \(program): \(errorText(number))")
+      return .failure(
+        RemoteError(
+          .systemError, "cannot start the program that leads to '\(name)': \(errorText(number))",
+          int1: number))
+    }
+    var ends: [Int32] = [-1, -1]
+    guard socketpair(AF_UNIX, Int32(SOCK_STREAM.rawValue | SOCK_CLOEXEC.rawValue), 0, &ends) == 0
+    else { return failure(errno) }
+    let ours = Descriptor(ends[0])
+    let theirs = Descriptor(ends[1])
+    guard pipe(&ends) == 0 else { return failure(errno) }
+    let reader = Descriptor(ends[0])
+    let writer = Descriptor(ends[1])
+    for end in [reader.number, writer.number] { _ = fcntl(end, F_SETFD, FD_CLOEXEC) }
+    for end in [ours.number, reader.number] { _ = fcntl(end, F_SETFL, O_NONBLOCK) }
+    broker.children.begin()
+    let spawned = Spawn.start(
+      arguments, input: theirs.number, output: theirs.number, errors: writer.number)
+    switch spawned {
+    case .failure(let trouble): return failure(trouble.number)
+    case .success(let pid):
+      broker.children.add(pid, name: "\(name) (\(program), process \(pid))")
+      return .success(
+        HelperProcess(pid, name: name, socket: ours, errors: reader, broker: broker))
+    }
+  }
+
+  /// The connection, once.
+  func takeSocket() -> Descriptor { socket.take() ?? Descriptor(-1) }
+
+  /// Nobody needs it any more.
+  func end() {
+    drain()
+    watcher.watch([])
+    broker.children.end(pid)
+  }
+
+  override func ready(_ ready: Interest) { drain() }
+
+  private func drain() {
+    guard watcher.interest.contains(.read) else { return }
+    var room = [UInt8](repeating: 0, count: 4096)
+    // More than this at a time can wait for the next turn.
+    for _ in 0..<4 {
+      let count = read(errors.number, &room, room.count)
+      if count < 0 { return }
+      if count == 0 {
+        say()
+        return watcher.watch([])
+      }
+      for byte in room[..<count] {
+        if byte == UInt8(ascii: "\n") { say() } else { line.append(byte) }
+        if line.count >= HelperProcess.longestLine { say() }
+      }
+    }
+  }
+
+  /// A line of its standard error, for the log: whatever the other host wrote, it is text of one line there.
+  private func say() {
+    defer { line.removeAll(keepingCapacity: true) }
+    let text = String(decoding: line.map { $0 < 0x20 || $0 == 0x7f ? 0x20 : $0 }, as: UTF8.self)
+    guard !text.allSatisfy({ $0 == " " }), said < HelperProcess.mostSaid else { return }
+    said += line.count + 1
+    broker.log.warning("\(name) says: \(text)")
+    if said >= HelperProcess.mostSaid {
+      broker.log.warning("\(name): what else it says is not logged")
+    }
+  }
+}
+
+/// The broker's child processes: buried when they end, and killed if they do not when they should.
+final class Children {
+  /// How long a program may take to end by itself once its connection has, and then once it was told to.
+  private static let graceSeconds = (byItself: 1.0, told: 5.0)
+
+  private struct Child {
+    let name: String
+    /// When something is done about it.
+    var dueAt = Double.infinity
+    var isTold = false
+    let ended: ((Int32) -> Void)?
+  }
+
+  private let reactor: Reactor
+  private let log: BrokerLog
+  private var children: [pid_t: Child] = [:]
+  private var watcher: SignalWatcher?
+  private lazy var alarm = Alarm(on: reactor) { [unowned self] in graceOver() }
+
+  init(on reactor: Reactor, log: BrokerLog) {
+    self.reactor = reactor
+    self.log = log
+  }
+
+  /// To be called before the first process is started, so that no end of one goes unnoticed.
+  func begin() {
+    guard watcher == nil else { return }
+    watcher = SignalWatcher(SIGCHLD, on: reactor) { [unowned self] in bury() }
+  }
+
+  /// - Parameter ended: is told the exit status, or 128 and the number of a signal.
+  func add(_ pid: pid_t, name: String, ended: ((Int32) -> Void)? = nil) {
+    log.debug("\(name) started")
+    children[pid] = Child(name: name, ended: ended)
+  }
+
+  /// Nobody needs it any more: sees to it that it ends.
+  func end(_ pid: pid_t) {
+    guard children[pid] != nil else { return }
+    children[pid]?.dueAt = reactor.now + Children.graceSeconds.byItself
+    wait()
+  }
+
+  /// The broker ends, and with it everything that is not needed any more.
+  func endAll() {
+    for (pid, child) in children where child.dueAt.isFinite { kill(pid, SIGTERM) }
+  }
+
+  private func wait() {
+    let next = children.values.map(\.dueAt).min() ?? .infinity
+    if next.isFinite { alarm.start(seconds: max(0.01, next - reactor.now)) }
+  }
+
+  private func bury() {
+    for (pid, child) in children {
+      var status: Int32 = 0
+      guard waitpid(pid, &status, WNOHANG) == pid else { continue }
+      children[pid] = nil
+      let signal = status & 0x7f
+      let how =
+        signal == 0 ? "ended with status \((status >> 8) & 0xff)" : "was ended by signal \(signal)"
+      child.ended?(signal == 0 ? (status >> 8) & 0xff : 128 + signal)
+      log.line(signal == 0 && status != 0 ? .info : .debug, "\(child.name) \(how)")
+    }
+    if children.isEmpty { alarm.stop() }
+  }
+
+  private func graceOver() {
+    let now = reactor.now
+    for (pid, child) in children where child.dueAt <= now + 0.01 {
+      if child.isTold { log.warning("\(child.name) did not end and is killed") }
+      kill(pid, child.isTold ? SIGKILL : SIGTERM)
+      children[pid]?.isTold = true
+      children[pid]?.dueAt = child.isTold ? .infinity : now + Children.graceSeconds.told
+    }
+    wait()
+  }
+}
+
+/// Starting programs.
+enum Spawn {
+  struct Trouble: Error { let number: Int32 }
+
+  /// What is for the broker alone, or would have a program ask somebody at a screen.
+  private static let withheld = [
+    "LISTEN_", "NOTIFY_SOCKET=", "WATCHDOG_", "LIBVIRT_", "DISPLAY=", "WAYLAND_DISPLAY=",
+    "SSH_ASKPASS", "VIRTBROKER",
+  ]
+  /// glibc's `POSIX_SPAWN_SETSID`, of which Swift sees nothing.
+  private static let newSession: Int16 = 0x80
+  /// The same holds for this function.
+  private static let closeFrom = dlsym(nil, "posix_spawn_file_actions_addclosefrom_np").map {
+    unsafeBitCast($0, to: (@convention(c) (UnsafeMutableRawPointer, Int32) -> Int32).self)
+  }
+
+  /// Starts `arguments[0]`, looked for in PATH, with those descriptors as its first three (nil: /dev/null) and no
+  /// others, in a session of its own so that no terminal is asked for anything.
+  static func start(
+    _ arguments: [String], input: Int32?, output: Int32?, errors: Int32?
+  ) -> Result<pid_t, Trouble> {
+    guard let program = arguments.first, let closeFrom else {
+      return .failure(Trouble(number: ENOSYS))
+    }
+    var actions = posix_spawn_file_actions_t()
+    posix_spawn_file_actions_init(&actions)
+    defer { posix_spawn_file_actions_destroy(&actions) }
+    for (index, descriptor) in [input, output, errors].enumerated() {
+      if let descriptor {
+        posix_spawn_file_actions_adddup2(&actions, descriptor, Int32(index))
+      } else {
+        posix_spawn_file_actions_addopen(&actions, Int32(index), "/dev/null", O_RDWR, 0)
+      }
+    }
+    _ = withUnsafeMutablePointer(to: &actions) { closeFrom($0, 3) }
+    var attributes = posix_spawnattr_t()
+    posix_spawnattr_init(&attributes)
+    defer { posix_spawnattr_destroy(&attributes) }
+    var none = sigset_t()
+    var all = sigset_t()
+    sigemptyset(&none)
+    sigfillset(&all)
+    posix_spawnattr_setsigmask(&attributes, &none)
+    posix_spawnattr_setsigdefault(&attributes, &all)
+    posix_spawnattr_setflags(
+      &attributes, newSession | Int16(POSIX_SPAWN_SETSIGMASK) | Int16(POSIX_SPAWN_SETSIGDEF))
+    let words = arguments.map { strdup($0) } + [nil]
+    let variables = environment.map { strdup($0) } + [nil]
+    defer { for word in words + variables { free(word) } }
+    var pid: pid_t = 0
+    let status = posix_spawnp(&pid, program, &actions, &attributes, words, variables)
+    return status == 0 ? .success(pid) : .failure(Trouble(number: status))
+  }
+
+  private static var environment: [String] {
+    var found: [String] = []
+    var next = environ
+    while let variable = next.pointee {
+      let text = String(cString: variable)
+      if !withheld.contains(where: { text.hasPrefix($0) }) { found.append(text) }
+      next += 1
+    }
+    return found
+  }
+}

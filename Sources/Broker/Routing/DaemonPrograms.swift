@@ -1,0 +1,136 @@
+// The daemons' programs: where they are, and starting a user's own when somebody wants it.
+@preconcurrency import Glibc
+import Streams
+
+/// Where the programs of libvirt's daemons are.
+public struct DaemonPrograms: Sendable, Equatable {
+  public var directories: [String]
+  /// Users' daemons are started when they are wanted.
+  public var starts: Bool
+
+  public init(directories: [String], starts: Bool) {
+    self.directories = directories
+    self.starts = starts
+  }
+
+  /// libvirt's environment variables, and where packages put such programs.
+  public static func ofThisProcess() -> DaemonPrograms {
+    func value(_ name: String) -> String? {
+      getenv(name).map { String(cString: $0) }.flatMap { $0.isEmpty ? nil : $0 }
+    }
+    let own = value("VIRTD_PATH") ?? value("LIBVIRTD_PATH")
+    return DaemonPrograms(
+      directories: own.map { [$0] } ?? ["/usr/sbin", "/usr/bin", "/usr/local/sbin"],
+      starts: value("LIBVIRT_AUTOSTART") != "0")
+  }
+
+  public func path(of daemon: String) -> String? {
+    directories.lazy.map { "\($0)/\(daemon)" }.first { access($0, X_OK) == 0 }
+  }
+
+  /// libvirtd serves everything on this host, and no modular daemon is there to be served in front of.
+  public var isMonolithic: Bool {
+    path(of: "libvirtd") != nil
+      && !["virtqemud", "virtxend", "virtlxcd", "virtvboxd", "virtchd", "virtbhyved", "virtvzd"]
+        .contains { path(of: $0) != nil }
+  }
+}
+
+/// Starts users' daemons, each once, with the lock libvirt's clients take for it, so that neither they nor another
+/// broker start a second one.
+final class DaemonStarter {
+  enum Outcome: Equatable {
+    /// It is starting, or somebody else starts it: try again in a moment.
+    case wait
+    case failed(String)
+  }
+
+  private final class Start {
+    let path: String
+    private var lock: Descriptor?
+    /// How the daemon ended, if it did, and how often that has been seen.
+    var end: Int32?
+    var looks = 0
+
+    init(lock: consuming Descriptor, path: String) {
+      self.lock = consume lock
+      self.path = path
+    }
+
+    func unlock() {
+      guard let held = lock.take() else { return }
+      unlink(path)
+      _ = held
+    }
+  }
+
+  private static let lookSeconds = 0.02
+
+  private unowned let broker: Broker
+  private lazy var alarm = Alarm(on: broker.reactor) { [unowned self] in look() }
+  private var starts: [String: Start] = [:]
+
+  init(broker: Broker) { self.broker = broker }
+
+  /// Nobody answers at `socket`: sees to it that somebody will.
+  func start(_ daemon: String, program: String, socket: String) -> Outcome {
+    if let start = starts[socket] {
+      guard let end = start.end else { return .wait }
+      return .failed("\(daemon) ended with status \(end) instead of serving")
+    }
+    let slash = socket.lastIndex(of: "/") ?? socket.startIndex
+    let path = "\(socket[..<slash])/\(daemon).lock"
+    let lock = Descriptor(
+      open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0o600))
+    guard lock.number >= 0 else {
+      return .failed("cannot open the lock file '\(path)': \(errorText(errno))")
+    }
+    var wish = flock()
+    wish.l_type = Int16(F_WRLCK)
+    wish.l_whence = Int16(SEEK_SET)
+    guard fcntl(lock.number, F_SETLK, &wish) == 0 else {
+      // Somebody else starts it.
+      return errno == EAGAIN || errno == EACCES
+        ? .wait : .failed("cannot lock '\(path)': \(errorText(errno))")
+    }
+    // Who had the lock before may have started it.
+    if DaemonStarter.answers(socket) {
+      unlink(path)
+      return .wait
+    }
+    broker.children.begin()
+    switch Spawn.start([program, "--timeout=120"], input: nil, output: nil, errors: nil) {
+    case .failure(let trouble):
+      unlink(path)
+      return .failed("cannot start \(program): \(errorText(trouble.number))")
+    case .success(let pid):
+      broker.log.info("starting \(program) as process \(pid)")
+      let start = Start(lock: lock, path: path)
+      starts[socket] = start
+      alarm.start(seconds: DaemonStarter.lookSeconds)
+      broker.children.add(pid, name: "\(daemon) (process \(pid))") {
+        start.end = $0
+        start.unlock()
+      }
+      return .wait
+    }
+  }
+
+  /// Lets go of the locks of those that serve, and of what is known of those that have ended.
+  private func look() {
+    for (socket, start) in starts {
+      guard start.end != nil || DaemonStarter.answers(socket) else { continue }
+      start.unlock()
+      // Everybody who waits for it has asked once more since then.
+      start.looks += 1
+      if start.end == nil || start.looks > 10 { starts[socket] = nil }
+    }
+    if !starts.isEmpty { alarm.start(seconds: DaemonStarter.lookSeconds) }
+  }
+
+  private static func answers(_ socket: String) -> Bool {
+    let probe = Descriptor(Glibc.socket(AF_UNIX, socketKind, 0))
+    guard probe.number >= 0, let address = Address.unix(socket) else { return false }
+    return address.withPointer { connect(probe.number, $0, $1) == 0 || errno == EAGAIN } ?? false
+  }
+}

@@ -1,0 +1,57 @@
+// The configuration's part about other hosts: where clients may go, and what leads there.
+import Broker
+@preconcurrency import Glibc
+
+extension Configuration {
+  /// What is wrong with the keys about other hosts, as key and sentence.
+  var upstreamMistakes: [(key: String, text: String)] {
+    var found: [(key: String, text: String)] = []
+    for text in upstreamHosts {
+      do { _ = try UpstreamPattern(text) } catch {
+        found.append(("upstream_allowed_hosts", "'\(text)': \(error)"))
+      }
+    }
+    for text in upstreamRules {
+      do { _ = try UpstreamRule(text) } catch {
+        found.append(("upstream_settings", "'\(text)': \(error)"))
+      }
+    }
+    return found
+  }
+
+  /// What the broker is told about other hosts. The files that are named have to be there.
+  func upstreamSettings(places: Places) throws(StartFailure) -> UpstreamSettings {
+    var settings = UpstreamSettings()
+    do throws(BrokerFailure) {
+      for text in upstreamHosts { settings.allowed.append(try UpstreamPattern(text)) }
+      for text in upstreamRules { settings.rules.append(try UpstreamRule(text)) }
+    } catch {
+      throw StartFailure(.configuration, error.description)
+    }
+    for rule in settings.rules {
+      for (parameter, path) in rule.files
+      where access(path, parameter == "command" ? X_OK : R_OK) != 0 {
+        throw StartFailure(
+          .configuration,
+          "\(self.places["upstream_settings"] ?? "upstream_settings"): \(parameter)=\(path): "
+            + reason())
+      }
+    }
+    if !places.isRoot { settings.certificates = Self.certificates(of: places.home) }
+    return settings
+  }
+
+  /// A user's own files where they exist, else the system's; certificate and key only together.
+  private static func certificates(of home: String) -> UpstreamCertificates {
+    var certificates = UpstreamSettings().certificates
+    let own = UpstreamCertificates(directory: home + "/.pki/libvirt")
+    func exists(_ path: String) -> Bool { access(path, R_OK) == 0 }
+    if exists(own.certificateFile), exists(own.keyFile) {
+      certificates.certificateFile = own.certificateFile
+      certificates.keyFile = own.keyFile
+    }
+    if exists(own.authorityFile) { certificates.authorityFile = own.authorityFile }
+    if exists(own.revocationFile) { certificates.revocationFile = own.revocationFile }
+    return certificates
+  }
+}

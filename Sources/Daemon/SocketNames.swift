@@ -1,0 +1,99 @@
+// What the broker's UNIX sockets are called: libvirt's own names, unless these are somebody else's.
+import Broker
+@preconcurrency import Glibc
+
+/// The names of the sockets in their directory. Decided once, at the start.
+struct SocketNames: Equatable, Sendable {
+  let readWrite: String
+  let readOnly: String
+  let admin: String
+  /// Why they are not libvirt's.
+  var reason: String?
+
+  private init(_ stem: String) {
+    readWrite = "\(stem)-sock"
+    readOnly = "\(stem)-sock-ro"
+    admin = "\(stem)-admin-sock"
+  }
+
+  /// Those that clients look for, which are the broker's on a host with modular daemons.
+  static let usual = SocketNames("libvirt")
+  /// Those beside a libvirtd.
+  static let own = SocketNames("virtbroker")
+
+  /// Looks who has libvirt's names in a directory. `isUsual`: it is the one a libvirtd of this user would take as
+  /// well, and would clear of whatever is there.
+  static func choose(in directory: String, isUsual: Bool, programs: DaemonPrograms) -> SocketNames {
+    for name in [usual.readWrite, usual.readOnly, usual.admin] {
+      if let owner = owner(of: "\(directory)/\(name)") {
+        return because("\(directory)/\(name) is served by \(owner)")
+      }
+    }
+    if isUsual, programs.isMonolithic, !hasModularSockets(directory) {
+      return because(
+        "libvirtd is installed and no modular daemon is, so that the names in \(directory) are libvirtd's"
+      )
+    }
+    return usual
+  }
+
+  /// A modular daemon has been here, whatever is installed.
+  private static func hasModularSockets(_ directory: String) -> Bool {
+    ["qemu", "xen", "lxc", "vbox", "ch", "bhyve", "vz"].contains {
+      isSocket("\(directory)/virt\($0)d-sock")
+    }
+  }
+
+  private static func because(_ reason: String) -> SocketNames {
+    var names = own
+    names.reason =
+      "\(reason): the broker's own sockets are \(own.readWrite), \(own.readOnly) and \(own.admin)"
+    return names
+  }
+
+  /// Who serves a socket: nil for one that is not there, or left over.
+  private static func owner(of path: String) -> String? {
+    var status = stat()
+    guard lstat(path, &status) == 0, isSocket(path) else { return nil }
+    // A connection could have the service manager start what is to serve it: the kernel's list comes first.
+    if listening(at: path) { return "another process" }
+    let probe = socket(AF_UNIX, Int32(SOCK_STREAM.rawValue | SOCK_NONBLOCK.rawValue) | O_CLOEXEC, 0)
+    guard probe >= 0 else { return nil }
+    defer { close(probe) }
+    var address = sockaddr_un()
+    address.sun_family = sa_family_t(AF_UNIX)
+    guard path.utf8.count < MemoryLayout.size(ofValue: address.sun_path) else { return nil }
+    withUnsafeMutableBytes(of: &address.sun_path) { $0.copyBytes(from: path.utf8) }
+    let reached = withUnsafePointer(to: &address) {
+      $0.withMemoryRebound(to: sockaddr.self, capacity: 1) {
+        connect(probe, $0, socklen_t(MemoryLayout<sockaddr_un>.size)) == 0
+      }
+    }
+    return reached || errno == EAGAIN ? "another process" : nil
+  }
+
+  /// Also behind a link.
+  private static func isSocket(_ path: String) -> Bool {
+    var status = stat()
+    return stat(path, &status) == 0 && status.st_mode & S_IFMT == S_IFSOCK
+  }
+
+  /// Whether the kernel knows of a listener with that name: the flags' bit says that connections are accepted.
+  private static func listening(at path: String) -> Bool {
+    guard let file = fopen("/proc/net/unix", "re") else { return false }
+    defer { fclose(file) }
+    var line: UnsafeMutablePointer<CChar>?
+    var room = 0
+    defer { free(line) }
+    while getline(&line, &room, file) > 0 {
+      guard let line else { return false }
+      let words = String(cString: line).split(
+        separator: " ", maxSplits: 7, omittingEmptySubsequences: true)
+      guard words.count == 8, let flags = UInt32(words[3], radix: 16), flags & 0x10000 != 0 else {
+        continue
+      }
+      if words[7].split(separator: "\n").first.map(String.init) == path { return true }
+    }
+    return false
+  }
+}

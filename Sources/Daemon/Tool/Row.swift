@@ -1,0 +1,96 @@
+// What the broker tells: rows of named values, as JSON and as people read them.
+import Streams
+
+/// One row. What it has and this program does not know is still printed as JSON.
+struct Row {
+  private(set) var fields: [TypedParameter]
+
+  init(_ fields: [TypedParameter]) { self.fields = fields }
+
+  private subscript(name: String) -> TypedParameter.Value? {
+    fields.first { $0.field == name }?.value
+  }
+
+  /// Adds a value, or takes the place of the one with that name.
+  mutating func set(_ name: String, _ value: TypedParameter.Value) {
+    fields.removeAll { $0.field == name }
+    fields.append(TypedParameter(name, value))
+  }
+
+  /// A value as text, nothing where there is none.
+  func text(_ name: String) -> String {
+    switch self[name] {
+    case .string(let text): printable(text)
+    case .boolean(let flag): flag ? "yes" : "no"
+    case .double(let number): String(number)
+    case nil: ""
+    default: number(name).map { "\(Int64($0))" } ?? ""
+    }
+  }
+
+  func number(_ name: String) -> Double? {
+    switch self[name] {
+    case .int(let number): Double(number)
+    case .uint(let number): Double(number)
+    case .llong(let number): Double(number)
+    case .ullong(let number): Double(number)
+    case .double(let number): number.isFinite ? number : nil
+    case .boolean, .string, nil: nil
+    }
+  }
+}
+
+/// `text` without what a terminal would obey or that would turn its order round.
+func printable(_ text: String) -> String {
+  var safe = ""
+  for scalar in text.unicodeScalars {
+    switch scalar.properties.generalCategory {
+    case .control, .format, .lineSeparator, .paragraphSeparator, .surrogate, .privateUse,
+      .unassigned:
+      safe += "\\u{\(String(scalar.value, radix: 16))}"
+    default: safe.unicodeScalars.append(scalar)
+    }
+  }
+  return safe
+}
+
+/// JSON of rows: each is an object with the broker's own names.
+enum JSON {
+  static func array(_ rows: [Row]) -> String {
+    rows.isEmpty ? "[]" : "[\n" + rows.map { "  " + object($0) }.joined(separator: ",\n") + "\n]"
+  }
+
+  static func object(_ row: Row) -> String {
+    "{" + row.fields.map { "\(quoted($0.field)): \(value($0.value))" }.joined(separator: ", ") + "}"
+  }
+
+  private static func value(_ value: TypedParameter.Value) -> String {
+    switch value {
+    case .int(let number): "\(number)"
+    case .uint(let number): "\(number)"
+    case .llong(let number): "\(number)"
+    case .ullong(let number): "\(number)"
+    // JSON has no other numbers.
+    case .double(let number): number.isFinite ? "\(number)" : "null"
+    case .boolean(let flag): "\(flag)"
+    case .string(let text): quoted(text)
+    }
+  }
+
+  private static func quoted(_ text: String) -> String {
+    var quoted = "\""
+    for scalar in text.unicodeScalars {
+      switch scalar {
+      case "\"": quoted += "\\\""
+      case "\\": quoted += "\\\\"
+      case "\n": quoted += "\\n"
+      case "\t": quoted += "\\t"
+      case _ where scalar.value < 0x20 || scalar.value == 0x7f:
+        let digits = String(scalar.value, radix: 16)
+        quoted += "\\u" + String(repeating: "0", count: 4 - digits.count) + digits
+      default: quoted.unicodeScalars.append(scalar)
+      }
+    }
+    return quoted + "\""
+  }
+}

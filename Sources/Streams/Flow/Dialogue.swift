@@ -1,0 +1,124 @@
+// A connection whose every call is answered on the spot: the admin socket's.
+
+/// Who answers the calls of a dialogue.
+public protocol DialogueOwner: AnyObject {
+  /// Answers with `reply`, now. The body is what follows the header, without a count of descriptors.
+  func answer(_ call: PacketHeader, body: [UInt8])
+}
+
+/// Calls in, replies out, in order, over the same inlet and outlet that a relay has. A peer that does not read
+/// its replies is not read either.
+public final class Dialogue {
+  /// Calls are small; a larger packet ends the connection.
+  public static let largestCall = 256 * 1024
+  /// Replies that may wait before nothing more is read, in bytes.
+  private static let mark = 64 * 1024
+  private static let readsPerTurn = 4
+
+  private let link: Link
+  private unowned(unsafe) let owner: any DialogueOwner
+  /// Nothing more is read: what waits goes out, and then the owner ends it.
+  public var isLeaving = false
+  /// The peer speaks keepalive, so it knows what a PING is.
+  public private(set) var knowsKeepAlive = false
+
+  /// - Parameter owner: must outlive the dialogue.
+  public init(over transport: any Transport, owner: any DialogueOwner, pool: SegmentPool) {
+    self.owner = owner
+    link = Link(
+      transport: transport, pool: pool, announcing: .callWithDescriptors,
+      largestWhole: Dialogue.largestCall)
+  }
+
+  deinit { clear() }
+
+  /// The socket is ready.
+  public func ready(_ ready: Interest) {
+    if ready.contains(.write) { link.outlet.unblock() }
+    if ready.contains(.read) {
+      var reads = 0
+      while mayRead, link.receive() {
+        takeCalls()
+        reads += 1
+        guard link.inlet.wasFilled, reads < Dialogue.readsPerTurn else { break }
+      }
+    }
+    settle()
+  }
+
+  /// Queues a packet; `settle` sends it.
+  public func reply(_ packet: [UInt8]) {
+    packet.withUnsafeBytes { link.own.queue.append(copying: $0) }
+  }
+
+  /// Sends what can be sent, and goes on with calls that waited for that. To be called after each change from
+  /// outside.
+  public func settle() {
+    repeat {
+      link.flush()
+      if let failure = link.sendFailure { link.end = link.end ?? failure }
+    } while takeCalls()
+    link.inlet.settle()
+  }
+
+  private var mayRead: Bool {
+    link.end == nil && !isLeaving && link.own.queue.bytes <= Dialogue.mark
+  }
+
+  /// What the socket is to be watched for. A function of the state alone.
+  public var interest: Interest {
+    guard link.end == nil else { return [] }
+    var interest: Interest = mayRead ? .read : []
+    if link.outlet.isBlocked, link.outlet.hasWork { interest.formUnion(link.outlet.blockedOn) }
+    return interest
+  }
+
+  /// Why the connection is over, once it is.
+  public var end: LinkEnd? { link.end }
+  /// Bytes that wait for the peer.
+  public var waiting: Int { link.own.queue.bytes }
+
+  /// Answers the calls that are there, as long as that may go on. True if there was anything.
+  @discardableResult
+  private func takeCalls() -> Bool {
+    var moved = false
+    do throws(Violation) {
+      while mayRead, let frame = try link.inlet.next() {
+        moved = true
+        guard frame.part == .whole, frame.header.length <= UInt32(Dialogue.largestCall) else {
+          throw Violation("packet of \(frame.header.length) bytes is too large")
+        }
+        let header = frame.header
+        switch header.kind {
+        case .call, .callWithDescriptors:
+          var body = link.inlet.body(of: frame)
+          link.inlet.drop(frame, link.transport)
+          // The scanner has seen to it that there is a count, and that it is none.
+          if header.kind == .callWithDescriptors { body.removeFirst(min(4, body.count)) }
+          owner.answer(header, body: body)
+        default:
+          link.inlet.drop(frame, link.transport)
+          noteKeepAlive(header)
+        }
+      }
+    } catch {
+      link.end = link.end ?? .violation(error)
+    }
+    return moved
+  }
+
+  private func noteKeepAlive(_ header: PacketHeader) {
+    guard header.program == Program.keepAlive, header.kind == .message,
+      header.version == Program.version
+    else { return }
+    knowsKeepAlive = true
+    if header.procedure == KeepAliveProcedure.ping {
+      reply(Packets.keepAlive(KeepAliveProcedure.pong))
+    }
+  }
+
+  /// Ends everything and lets go of every segment.
+  public func clear() {
+    link.clear()
+  }
+}

@@ -1,0 +1,146 @@
+// The same questions to the broker's admin socket and to a real libvirtd's.
+import Foundation
+import Streams
+import Testing
+
+@Suite("admin interface beside libvirtd's", Lab.isPossible, .inTurn)
+struct AdminComparisonTests {
+  private func ready() async throws -> (Lab, BrokerProcess) {
+    let lab = try await Lab.shared(.mono, for: "admin")
+    return (lab, try await BrokerProcess.start(in: lab))
+  }
+
+  /// Calls whose answer does not depend on who is connected, for a server of that name.
+  private func calls(_ server: String) -> [AdminCall] {
+    let nobody = AdminClient(server: server, id: 1 << 40)
+    func limit(_ parameters: [TypedParameter]) -> AdminCall {
+      .setClientLimits(server: server, parameters, flags: 0)
+    }
+    func threads(_ parameters: [TypedParameter]) -> AdminCall {
+      .setThreadPool(server: server, parameters, flags: 0)
+    }
+    let one = TypedParameter("nclients_max", .uint(5000))
+    let worker = TypedParameter("minWorkers", .uint(1))
+    return [
+      .open(flags: 0), .open(flags: 1), .libraryVersion,
+      .listServers(wantsList: false, flags: 0), .listServers(wantsList: true, flags: 8),
+      .lookUpServer("x", flags: 0), .lookUpServer("", flags: 0),
+      .threadPool(server: server, flags: 0x10), .threadPool(server: "x", flags: 1),
+      threads([]), threads([TypedParameter("nWorkers", .uint(1))]),
+      threads([TypedParameter("minWorkers", .int(1))]), threads([worker, worker]),
+      .setThreadPool(server: server, [], flags: 1),
+      .listClients(server: "x", wantsList: true, flags: 1),
+      .listClients(server: server, wantsList: true, flags: .max),
+      .lookUpClient(server: server, id: 1 << 40, flags: 0),
+      .lookUpClient(server: server, id: .max, flags: 0),
+      .lookUpClient(server: server, id: 1, flags: 1),
+      .lookUpClient(server: "x", id: 1, flags: 1),
+      .clientInfo(nobody, flags: 1), .clientInfo(AdminClient(server: "x", id: 1), flags: 0),
+      .closeClient(nobody, flags: 1), .closeClient(AdminClient(server: "x", id: 1), flags: 0),
+      .clientLimits(server: server, flags: 1), .clientLimits(server: "x", flags: 0),
+      limit([]), limit([TypedParameter("nclients", .uint(1))]),
+      limit([TypedParameter("nclients_max", .string("1"))]), limit([one, one]),
+      .setClientLimits(server: server, [], flags: 2),
+      .logOutputs(flags: 1), .logFilters(flags: 1), .setLogOutputs(nil, flags: 1),
+      .setLogFilters(nil, flags: 1),
+      .updateTLS(server: server, flags: 1), .updateTLS(server: server, flags: 0),
+      .updateTLS(server: "admin", flags: 0), .updateTLS(server: "x", flags: 0),
+      .setTimeout(seconds: 5, flags: 1), .setTimeout(seconds: 0, flags: 0),
+    ]
+  }
+
+  /// The answer, with one name for both main servers.
+  private func told(_ packet: RawPacket, by admin: AdminSocket) -> String {
+    let text =
+      packet.error == nil ? "\(packet) \(packet.body)" : "\(packet)"
+    return text.replacingOccurrences(of: "'\(admin.server)'", with: "'MAIN'")
+  }
+
+  @Test("each call that fails fails with the same error, each that succeeds with the same answer")
+  func answers() async throws {
+    let (lab, broker) = try await ready()
+    try await blocking {
+      var answers: [[String]] = []
+      for admin in [lab.admin, broker.admin] {
+        let client = try admin.client()
+        answers.append(
+          try calls(admin.server).map { "\($0.procedure): \(told(try client.call($0), by: admin))" }
+        )
+      }
+      for (real, ours) in zip(answers[0], answers[1]) { #expect(real == ours) }
+      #expect(answers[0].count == answers[1].count)
+    }
+    try await broker.stop()
+  }
+
+  @Test(
+    "nonsense is answered with the same words: programs, versions, procedures, statuses, bodies")
+  func nonsense() async throws {
+    let (lab, broker) = try await ready()
+    try await blocking {
+      func answers(_ admin: AdminSocket) throws -> [String] {
+        let client = try admin.client()
+        var headers = [
+          client.header(3, program: Program.remote), client.header(3, program: 0),
+          client.header(3, program: Program.admin, version: 2),
+          client.header(3, program: Program.admin, status: .error),
+        ]
+        headers += [0, -1, 999].map { client.header($0, program: Program.admin) }
+        headers += [1, 5, 10, 13].map { client.header($0, program: Program.admin) }
+        return try headers.map { "\(try client.call($0, Packets.make($0)))" }
+      }
+      #expect(try answers(lab.admin) == answers(broker.admin))
+      // A PING is answered, and what no client sends is passed over.
+      for admin in [lab.admin, broker.admin] {
+        let client = try admin.client()
+        try client.send(
+          Packets.make(client.header(3, program: Program.admin, kind: .reply))
+            + Packets.make(client.header(3, program: Program.admin, kind: .stream))
+            + Packets.keepAlive(KeepAliveProcedure.ping))
+        #expect(try client.receive()?.isPong == true)
+        #expect(try client.call(.libraryVersion).header.status == .ok)
+        #expect(try client.call(.close).header.status == .ok)
+        #expect(try client.awaitEnd().isEmpty, "the connection ends behind the reply")
+      }
+    }
+    try await broker.stop()
+  }
+
+  @Test(
+    "virt-admin prints the same of a local client, but for its number", arguments: [false, true])
+  func localClient(readOnly: Bool) async throws {
+    let (lab, broker) = try await ready()
+    let ends = [
+      (lab.admin, lab.directURI(readOnly: readOnly)),
+      (broker.admin, broker.unixURI(readOnly: readOnly)),
+    ]
+    var told: [[String]] = []
+    for (admin, uri) in ends {
+      func clients() async throws -> [[String]] {
+        try await admin.rows("srv-clients-list", admin.server)
+      }
+      // The broker's own connections to libvirtd are older and not looked at.
+      let before = Set(try await clients().map { $0[0] })
+      let shell = try IdleShell(uri, readOnly: readOnly)
+      defer { withExtendedLifetime(shell) {} }
+      var found: [String]?
+      while found == nil { found = try await clients().first { !before.contains($0[0]) } }
+      let row = try #require(found)
+      #expect(row[1] == "unix")
+      let info = try await admin.values("client-info", admin.server, row[0])
+      told.append(
+        info.map { field in
+          switch field.name {
+          case "id", "connection_time": field.name
+          // The lab has process numbers of its own, and none for us.
+          case "unix_process_id": field.name
+          default: "\(field.name)=\(field.value)"
+          }
+        })
+    }
+    #expect(told[0] == told[1])
+    #expect(told[1].contains("unix_user_name=root"))
+    #expect(told[1].contains("readonly=\(readOnly ? "yes" : "no")"))
+    try await broker.stop()
+  }
+}

@@ -1,0 +1,120 @@
+// A connection whose calls are answered on the spot.
+import Testing
+
+@testable import Streams
+
+@Suite("dialogue")
+struct DialogueTests {
+  /// Answers each call with as many bytes as it is told.
+  private final class Clerk: DialogueOwner {
+    let socket = PiecedTransport()
+    let pool = SegmentPool()
+    private(set) var heard: [(header: PacketHeader, body: [UInt8])] = []
+    var answerBytes = 0
+    private var made: Dialogue?
+    var dialogue: Dialogue {
+      guard let made else { preconditionFailure("made with the clerk") }
+      return made
+    }
+
+    init() {
+      socket.carriesDescriptors = false
+      made = Dialogue(over: socket, owner: self, pool: pool)
+    }
+
+    func answer(_ call: PacketHeader, body: [UInt8]) {
+      heard.append((call, body))
+      dialogue.reply(
+        Packets.reply(
+          answering: call, AdminServer(name: String(repeating: "x", count: answerBytes))))
+    }
+
+    func supply(_ bytes: some Sequence<UInt8>) {
+      socket.supply(Array(bytes)[...])
+      if dialogue.interest.contains(.read) { dialogue.ready(.read) }
+    }
+
+    func answers() -> [Arrived] { Arrived.read(socket.takeBytes()) }
+  }
+
+  @Test("calls are answered in order, wherever the reads cut them", arguments: 1...64)
+  func cut(size: Int) {
+    let clerk = Clerk()
+    let bytes =
+      call(1, 5, [1, 2, 3, 4]) + call(2, 6) + call(3, 7, [UInt8](repeating: 9, count: 40))
+    var rest = bytes[...]
+    while !rest.isEmpty {
+      clerk.supply(rest.prefix(size))
+      rest = rest.dropFirst(size)
+    }
+    #expect(clerk.heard.map(\.header.serial) == [1, 2, 3])
+    #expect(clerk.heard.map(\.body.count) == [4, 0, 40])
+    #expect(clerk.answers().map(\.serial) == [1, 2, 3])
+    #expect(clerk.pool.heldCount == 0, "an idle connection holds no buffer")
+  }
+
+  @Test("a PING is answered, and shows that the peer knows of keepalive; the rest is for nobody")
+  func keepAlive() {
+    let clerk = Clerk()
+    clerk.supply(reply(1) + stream(2, 209, .continue, [1]) + event(3))
+    #expect(!clerk.dialogue.knowsKeepAlive)
+    clerk.supply(ping)
+    #expect(clerk.dialogue.knowsKeepAlive)
+    #expect(clerk.answers().map(\.header.procedure) == [KeepAliveProcedure.pong])
+    #expect(clerk.heard.isEmpty)
+    #expect(clerk.dialogue.end == nil)
+  }
+
+  @Test("a call that could bring descriptors and brings none is a call")
+  func descriptors() {
+    let clerk = Clerk()
+    let header = PacketHeader(procedure: 3, kind: .callWithDescriptors, serial: 1)
+    clerk.supply(Stamp.packet(header, [0, 0, 0, 0, 5, 6, 7, 8]))
+    #expect(clerk.heard.map(\.body) == [[5, 6, 7, 8]])
+    clerk.supply(Stamp.packet(header, [0, 0, 0, 1]))
+    #expect(clerk.dialogue.end != nil, "and one that does ends the connection")
+  }
+
+  @Test("who does not read the replies is not read either, and is when the replies are out")
+  func congestion() {
+    let clerk = Clerk()
+    clerk.answerBytes = 40_000
+    clerk.socket.room = 0
+    for serial: UInt32 in 1...4 { clerk.supply(call(serial)) }
+    #expect(clerk.heard.count == 2, "beyond the mark nothing is read")
+    #expect(clerk.dialogue.interest == .write)
+    clerk.socket.room = .max
+    clerk.dialogue.ready(.write)
+    #expect(clerk.dialogue.interest == .read)
+    clerk.dialogue.ready(.read)
+    #expect(clerk.heard.count == 4)
+    #expect(clerk.answers().map(\.serial) == [1, 2, 3, 4])
+    clerk.dialogue.clear()
+  }
+
+  @Test("nothing is read any more from one that has said its last")
+  func leaving() {
+    let clerk = Clerk()
+    clerk.dialogue.isLeaving = true
+    clerk.supply(call(1))
+    #expect(clerk.heard.isEmpty)
+    #expect(clerk.dialogue.interest.isEmpty)
+  }
+
+  @Test("a call that is too large, and a length that cannot be, end the connection")
+  func tooLarge() {
+    for packet in [
+      call(1, 3, [UInt8](repeating: 0, count: Dialogue.largestCall)), [0, 0, 0, 5] + call(1),
+    ] {
+      let clerk = Clerk()
+      clerk.supply(packet)
+      guard case .violation = clerk.dialogue.end else {
+        Issue.record("it goes on: \(String(describing: clerk.dialogue.end))")
+        return
+      }
+      clerk.dialogue.clear()
+      #expect(clerk.heard.isEmpty)
+      #expect(clerk.pool.heldCount == 0)
+    }
+  }
+}
