@@ -27,11 +27,13 @@ let package = Package(
     .systemLibrary(name: "CLibev"),
     .systemLibrary(name: "CGetopt"),
     .systemLibrary(name: "CGnuTLS"),
+    .systemLibrary(name: "CMicrohttpd"),
     .systemLibrary(name: "CSASL"),
     .systemLibrary(name: "CSystemD"),
     .target(name: "Streams", swiftSettings: settings),
     .target(
-      name: "Broker", dependencies: ["Streams", "CLibev", "CGnuTLS", "CSASL", "CSystemD"],
+      name: "Broker",
+      dependencies: ["Streams", "CLibev", "CGnuTLS", "CMicrohttpd", "CSASL", "CSystemD"],
       swiftSettings: settings),
     .executableTarget(
       name: "virtbrokerd",

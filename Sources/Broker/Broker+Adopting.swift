@@ -2,8 +2,8 @@
 import Streams
 
 extension Broker {
-  /// Takes into use what can change without anybody being disconnected: limits, keepalive, times, who may log
-  /// in, TLS. Where the broker listens, how clients log in there, and where the daemons are stays as it is.
+  /// Takes into use what can change without anybody being disconnected: limits, rates, keepalive, times, who
+  /// may log in, TLS. Where the broker listens, how clients log in there, and where the daemons are stays as it is.
   ///
   /// False: the TLS settings are refused, as the log says. Those then stay, the others change all the same.
   public func adopt(_ new: BrokerSettings, because reason: String) -> Bool {
@@ -13,12 +13,18 @@ extension Broker {
     settings.loginSeconds = new.loginSeconds
     settings.openSeconds = new.openSeconds
     settings.stopSeconds = new.stopSeconds
+    settings.slowCallSeconds = new.slowCallSeconds
     settings.sasl = new.sasl
     sasl?.adopt(new.sasl)
     marks = Marks(new.limits)
     if backlog != new.limits.maxQueuedClients {
       for listener in listeners { listener.setBacklog(new.limits.maxQueuedClients) }
     }
+    if new.rates != settings.rates {
+      settings.rates = new.rates
+      change(rates: new.rates)
+    }
+    audit?.reopen()
     for session in sessions.values {
       session.relay.maxRequests = new.limits.maxClientRequests
       session.keepAliveChanged()

@@ -27,6 +27,12 @@ public final class Broker {
   /// Clients by their network address, and by whose they are.
   var addresses = Census()
   var subjects = Census()
+  let rateLimits: RateLimits
+  let tally = Tally()
+  /// There where one is configured.
+  private(set) var audit: AuditLog?
+  private var metricsServers: [MetricsServer] = []
+  private lazy var lagWatch = LagWatch(self)
   private(set) var listeners: [Listener] = []
   private(set) var sessions: [UInt64: ClientSession] = [:]
   private var lastClient: UInt64 = 0
@@ -75,6 +81,8 @@ public final class Broker {
     let methods = Set(settings.listeners.map(\.authentication))
     sasl = methods.contains(.sasl) ? try SASLService(settings.sasl, on: reactor) : nil
     polkit = methods.contains(.polkit) ? PolkitAuthority(on: reactor, log: log[.polkit]) : nil
+    rateLimits = RateLimits(settings.rates)
+    audit = try AuditLog(settings.audit, on: reactor, log: log[.audit])
     if settings.listeners.contains(where: \.isTLS) {
       guard let tls = settings.tls else {
         throw BrokerFailure("a listener is for TLS, and no certificates are configured")
@@ -86,6 +94,9 @@ public final class Broker {
         listener, broker: self, backlog: settings.limits.maxQueuedClients)
     }
     guard !listeners.isEmpty else { throw BrokerFailure("nothing to listen on is configured") }
+    if let address = settings.metrics {
+      metricsServers = try MetricsServer.open(address, broker: self)
+    }
     if let listener = settings.adminListener {
       admin = try AdminService(listener, settings.admin, broker: self)
     }
@@ -102,14 +113,19 @@ public final class Broker {
     }
     admin?.start()
     door?.start()
+    for server in metricsServers { log.info("metrics are served on \(server.name)") }
+    if !metricsServers.isEmpty { lagWatch.start() }
     occupancyChanged()
     reactor.run()
     door?.close()
     for session in sessions.values { session.finish(because: "the broker stops") }
+    if !metricsServers.isEmpty { lagWatch.stop() }
+    metricsServers = []
     children.endAll()
     admin?.end()
     listeners = []
     signals = []
+    audit?.close()
   }
 
   /// Stops accepting, lets replies in flight out for `stopSeconds`, then makes `run` return.
@@ -142,11 +158,16 @@ public final class Broker {
 
   /// Clients connected now.
   public var clientCount: Int { sessions.count }
+  var allSessions: [ClientSession] { Array(sessions.values) }
+
+  /// Where metrics are served, with the port the kernel chose.
+  public var metricsNames: [String] { metricsServers.map(\.name) }
 
   /// The certificates in use, where TLS is served.
   public var tlsStatus: TLSStatus? { door?.status }
 
-  /// The files of TLS as they are now, asked for by somebody who wants to know why not: the reason, where the new ones are refused.
+  /// The files of TLS as they are now, asked for by somebody who wants to know why not: the reason, where the
+  /// new ones are refused.
   func renewCertificates(because reason: String) -> String? {
     door?.reload(because: reason).map { "\($0)" }
   }
@@ -257,6 +278,7 @@ public final class Broker {
       if sessions.isEmpty { reactor.stop() }
       return
     }
+    if let subject = session.identity.subject, subjects[subject] == 0 { rateLimits.forget(subject) }
     placeIsFree()
     occupancyChanged()
   }

@@ -25,6 +25,10 @@ public struct BrokerSettings: Sendable {
   /// How long a client may take to prove who it is, in seconds; 0 means for ever. People type passwords.
   public var loginSeconds: Double = 120
   public var sasl = SASLSettings()
+  public var rates = RateSettings()
+  /// Where the metrics are served over HTTP; nil: nowhere.
+  public var metrics: ListenerSettings.Address?
+  public var audit = AuditSettings()
   /// Stop after this many seconds without any client; 0 means never.
   public var idleSeconds: Int = 0
 

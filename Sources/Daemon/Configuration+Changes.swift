@@ -11,7 +11,8 @@ extension ConfigurationKey {
     "tcp_min_ssf",
     "log_level", "log_filters", "log_outputs", "key_file", "cert_file", "ca_file", "crl_file",
     "tls_no_sanity_certificate", "tls_no_verify_certificate", "tls_allowed_dn_list", "tls_priority",
-    "tls_handshake_timeout", "tls_max_handshakes",
+    "tls_handshake_timeout", "tls_max_handshakes", "max_console_rate", "max_upload_rate",
+    "max_download_rate", "max_migration_rate", "identity_rates", "slow_call_seconds",
   ]
 
   /// The keys whose values differ, in the order of the table.

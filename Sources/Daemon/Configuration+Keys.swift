@@ -22,7 +22,8 @@ struct ConfigurationKey: Sendable {
     uniqueKeysWithValues: table.map { ($0.name, $0) })
 
   static let table: [ConfigurationKey] =
-    listeners + sockets + security + tls + limits + keepAlive + admin + logging + backends + unused
+    listeners + sockets + security + tls + limits + rates + keepAlive + admin + logging + watching
+    + backends + unused
 
   private static let listeners: [ConfigurationKey] = [
     flag("listen_tcp", \.listenTCP),
@@ -137,7 +138,7 @@ struct ConfigurationKey: Sendable {
 
 extension ConfigurationKey {
   /// A key whose value goes to `path` as `read` has it; where that is nil, `expected` was expected.
-  private static func kept<Value>(
+  static func kept<Value>(
     _ name: String, _ path: Path<Value>, _ expected: String, at stage: Stage = .configuration,
     _ show: @escaping @Sendable (Value) -> ConfigurationValue?,
     _ read: @escaping @Sendable (ConfigurationValue) -> Value?
@@ -297,7 +298,7 @@ func octal(_ mode: UInt32) -> String {
 }
 
 extension ConfigurationValue {
-  fileprivate var text: String? { if case .text(let text) = self { text } else { nil } }
+  var text: String? { if case .text(let text) = self { text } else { nil } }
 
   fileprivate func text(_ isRight: (String) -> Bool) -> String? {
     text.flatMap { isRight($0) ? $0 : nil }
@@ -315,7 +316,7 @@ extension ConfigurationValue {
   }
 
   /// The strings of a list of nothing but strings.
-  fileprivate var texts: [String]? {
+  var texts: [String]? {
     guard case .list(let elements) = self else { return nil }
     let texts = elements.compactMap(\.text)
     return texts.count == elements.count ? texts : nil

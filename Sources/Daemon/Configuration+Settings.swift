@@ -59,6 +59,9 @@ extension Configuration {
     settings.limits.bufferBytes = maxClientBuffer
     settings.keepAlive.intervalSeconds = keepAliveInterval
     settings.keepAlive.count = keepAliveCount
+    settings.rates = rates
+    settings.metrics = metricsAddress
+    settings.audit = audit
     settings.adminListener =
       activation.map { $0.adminListener } ?? adminListener(places: places, names: names)
     settings.admin.maxClients = adminMaxClients

@@ -57,6 +57,10 @@ struct Configuration: Equatable, Sendable {
   /// Who the daemon is once it listens; nil: who started it.
   var user: String?
 
+  var rates = RateSettings()
+  var metricsAddress: ListenerSettings.Address?
+  var audit = AuditSettings()
+
   /// Directory of the system daemons' sockets; nil: the default one.
   var backendDirectory: String?
   /// Directory of the per-user daemons' sockets; nil: the user's own, for root the system's.

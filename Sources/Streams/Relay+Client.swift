@@ -51,13 +51,14 @@ extension Relay {
       let call = calls[index]
       switch calls.client(at: index, header) {
       case .relay:
-        let upstream = upstreams[call.upstream]
-        guard frame.beginsRun else { return send(frame, to: upstream) }
+        guard let upstream = upstreams[call.upstream] else { return drop(frame) }
+        let lane = call.metered >= 0 ? laneUp(call, upstream) : upstream.fromClient
+        guard frame.beginsRun else { return send(frame, to: upstream, by: lane) }
         let run = client.inlet.run(behind: frame)
         counters.packetsUp &+= UInt64(run.packets)
         calls.passedUp(
           at: index, payload: run.bytes - run.packets * Limits.header, packets: run.packets)
-        return send(frame.extended(by: run.bytes), to: upstream)
+        return send(frame.extended(by: run.bytes), to: upstream, by: lane)
       case .drop: break
       case .violation: throw Violation("hole on stream \(header.serial), which is not sparse")
       }
@@ -112,7 +113,8 @@ extension Relay {
       stream = CallStream(isSparse: isSparse(frame))
       counters.streams &+= 1
     }
-    let call = Call(header, upstream: slot, stream: stream, at: now)
+    var call = Call(header, upstream: slot, stream: stream, at: now)
+    if stream != nil { call.metered = meter(call) }
     guard calls.insert(call, for: header) else {
       throw Violation("serial \(header.serial) is used twice at a time")
     }
@@ -121,7 +123,8 @@ extension Relay {
       objects[Relay.key(call)] = StreamObject(
         opening: header, body: client.inlet.body(of: frame))
     }
-    send(frame, to: upstreams[slot])
+    guard let upstream = upstreams[slot] else { return drop(frame) }
+    send(frame, to: upstream, by: upstream.fromClient)
   }
 
   /// Calls the owner wants to see: those of the handshake, and those that end or open something here.
@@ -159,14 +162,19 @@ extension Relay {
     }
   }
 
-  private func send(_ frame: Frame, to upstream: UpstreamLink?) {
-    guard let upstream else { return drop(frame) }
-    client.inlet.take(frame, into: &upstream.fromClient.queue)
+  private func send(_ frame: Frame, to upstream: UpstreamLink, by lane: Lane) {
+    client.inlet.take(frame, into: &lane.queue)
     if frame.part == .first {
-      passingTo = upstream
-      upstream.fromClient.unfinished = client.inlet.unfinished
+      passingTo = (upstream, lane)
+      lane.unfinished = client.inlet.unfinished
     }
-    if upstream.fromClient.queue.bytes > marks.high { isCongested = true }
+    noteWaiting(lane)
+  }
+
+  /// Enough waits on that lane.
+  private func noteWaiting(_ lane: Lane) {
+    guard lane.queue.bytes > marks.high else { return }
+    if lane.metering == nil { isCongested = true } else { isMetered = true }
   }
 
   private func checkDescriptors(of frame: Frame) throws(Violation) {
@@ -178,11 +186,11 @@ extension Relay {
   /// The rest of a large packet follows its beginning. Its descriptors are known only with its end.
   private func passOn(_ frame: Frame) throws(Violation) {
     try checkDescriptors(of: frame)
-    guard let upstream = passingTo else { return drop(frame) }
-    client.inlet.take(frame, into: &upstream.fromClient.queue)
-    upstream.fromClient.unfinished = client.inlet.unfinished
+    guard let (_, lane) = passingTo else { return drop(frame) }
+    client.inlet.take(frame, into: &lane.queue)
+    lane.unfinished = client.inlet.unfinished
     if frame.part == .last { passingTo = nil }
-    if upstream.fromClient.queue.bytes > marks.high { isCongested = true }
+    noteWaiting(lane)
   }
 
   private func drop(_ frame: Frame) { client.inlet.drop(frame, client.transport) }

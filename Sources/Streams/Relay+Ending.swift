@@ -17,7 +17,8 @@ extension Relay {
     let packet = Packets.streamError(
       program: call.program, procedure: call.procedure, serial: call.serial, error)
     // Behind what the daemon has given already, but not into the middle of a packet.
-    append(packet, to: upstream.toClient.unfinished == 0 ? upstream.toClient : client.own)
+    let lane = releasedLane(call) ?? upstream.toClient
+    append(packet, to: lane.unfinished == 0 ? lane : client.own)
     return true
   }
 

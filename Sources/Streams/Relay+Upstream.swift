@@ -36,17 +36,19 @@ extension Relay {
         calls[index].upstream == slot
       else { break }
       let phase = calls[index].stream?.phase
+      let lane =
+        calls[index].metered >= 0 ? laneDown(calls[index], upstream) : upstream.toClient
       let count = calls.count
       let verdict = calls.server(at: index, header)
       if calls.count != count { streamEnded(header.status, after: phase) }
       switch verdict {
       case .relay:
-        guard frame.beginsRun else { return send(frame, from: upstream) }
+        guard frame.beginsRun else { return send(frame, from: upstream, by: lane) }
         let run = upstream.link.inlet.run(behind: frame)
         counters.packetsDown &+= UInt64(run.packets)
         calls.passedDown(
           at: index, payload: run.bytes - run.packets * Limits.header, packets: run.packets)
-        return send(frame.extended(by: run.bytes), from: upstream)
+        return send(frame.extended(by: run.bytes), from: upstream, by: lane)
       case .drop: break
       case .violation: throw Violation("stream \(header.serial) sent a packet out of its order")
       }
@@ -60,7 +62,7 @@ extension Relay {
       }
       if isOpen {
         counters.events &+= 1
-        return send(frame, from: upstream)
+        return send(frame, from: upstream, by: upstream.toClient)
       }
     default:
       throw Violation("packet of type \(header.kind.rawValue), which no server sends")
@@ -113,14 +115,14 @@ extension Relay {
       if header.procedure == Remote.connectRegisterCloseCallback { hasCloseCallback = true }
       if header.procedure == Remote.connectUnregisterCloseCallback { hasCloseCallback = false }
     }
-    send(frame, from: upstream)
+    send(frame, from: upstream, by: upstream.toClient)
   }
 
-  private func send(_ frame: Frame, from upstream: UpstreamLink) {
-    upstream.link.inlet.take(frame, into: &upstream.toClient.queue)
+  private func send(_ frame: Frame, from upstream: UpstreamLink, by lane: Lane) {
+    upstream.link.inlet.take(frame, into: &lane.queue)
     if frame.part == .first {
-      upstream.toClient.unfinished = upstream.link.inlet.unfinished
-      upstream.isPassingOn = true
+      lane.unfinished = upstream.link.inlet.unfinished
+      upstream.passingDown = lane
     }
   }
 
@@ -142,12 +144,12 @@ extension Relay {
   }
 
   private func passOn(_ frame: Frame, from upstream: UpstreamLink) throws(Violation) {
-    guard upstream.isPassingOn, try mayCarryDescriptors(of: frame, from: upstream) else {
-      return drop(frame, from: upstream)
-    }
-    upstream.link.inlet.take(frame, into: &upstream.toClient.queue)
-    upstream.toClient.unfinished = upstream.link.inlet.unfinished
-    if frame.part == .last { upstream.isPassingOn = false }
+    guard let lane = upstream.passingDown,
+      try mayCarryDescriptors(of: frame, from: upstream)
+    else { return drop(frame, from: upstream) }
+    upstream.link.inlet.take(frame, into: &lane.queue)
+    lane.unfinished = upstream.link.inlet.unfinished
+    if frame.part == .last { upstream.passingDown = nil }
   }
 
   private func drop(_ frame: Frame, from upstream: UpstreamLink) {

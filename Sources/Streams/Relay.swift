@@ -17,11 +17,17 @@ public protocol RelayOwner: AnyObject {
   func answered(_ call: Call, _ status: PacketStatus)
   /// The stream of a call is over, or was not opened. What it belonged to, where that is known.
   func ended(_ call: Call, object: StreamObject?, _ result: StreamResult)
+  /// The broker has answered a call of the client's by itself; the header of the answer.
+  func replied(_ reply: PacketHeader)
+  /// The rates that a stream of this kind, opened by this client now, is to be kept to.
+  func meters(for kind: StreamKind) -> [Meter]
 }
 
 extension RelayOwner {
   public func answered(_ call: Call, _ status: PacketStatus) {}
   public func ended(_ call: Call, object: StreamObject?, _ result: StreamResult) {}
+  public func replied(_ reply: PacketHeader) {}
+  public func meters(for kind: StreamKind) -> [Meter] { [] }
 }
 
 /// Where a driver's calls go.
@@ -65,8 +71,8 @@ final class UpstreamLink {
   let toClient: Lane
   /// Serial of a call of the broker's own whose reply is awaited.
   var ownSerial: UInt32?
-  /// The rest of a large packet goes to the client as its beginning did.
-  var isPassingOn = false
+  /// Where the rest of a large packet for the client follows its beginning.
+  var passingDown: Lane?
   /// Not read, because too much waits for the client.
   var isPaused = false
 
@@ -91,6 +97,8 @@ public struct Counters: Equatable, Sendable {
   public var streams: UInt64 = 0
   /// Packets nobody wanted: of streams that are over, of kinds that have no receiver.
   public var dropped: UInt64 = 0
+
+  public init() {}
 }
 
 /// The relay between a client and its upstreams. Every byte that arrives is scanned for packet edges,
@@ -115,6 +123,7 @@ public final class Relay {
   public var now = 0.0
   var pausedByClient = Spell()
   var pausedByBackend = Spell()
+  var pausedByLimit = Spell()
 
   /// Calls of the client that may be under way at a time.
   public var maxRequests: Int
@@ -126,10 +135,15 @@ public final class Relay {
   public internal(set) var hasCloseCallback = false
   public internal(set) var counters = Counters()
 
-  /// The upstream that gets the rest of a large packet of the client; nil: nobody.
-  var passingTo: UpstreamLink?
+  /// The upstream that gets the rest of a large packet of the client, and the lane it goes by; nil: nobody.
+  var passingTo: (upstream: UpstreamLink, lane: Lane)?
   /// More waits for an upstream than should.
   var isCongested = false
+  /// More of streams with a rate waits to go up than should.
+  var isMetered = false
+  /// Streams with a rate, by the number in their call.
+  var metered: [MeteredStream?] = []
+  var meteredCount = 0
   /// The packet at the client's front is a call that has to wait for another one's reply.
   var callWaits = false
 
@@ -179,7 +193,7 @@ public final class Relay {
         upstream.link.receive()
       {
         routeFromUpstream(upstream, slot)
-        client.flush()
+        client.flush(at: now)
         pauseOrResume(upstream)
         reads += 1
         guard upstream.link.inlet.wasFilled, reads < Relay.readsPerTurn else { break }
@@ -196,12 +210,12 @@ public final class Relay {
     var progress = true
     while progress {
       progress = false
-      client.flush()
+      client.flush(at: now)
       // A client that takes nothing any more has nobody to answer to.
       if let failure = client.sendFailure { client.end = client.end ?? failure }
       for slot in upstreams.indices {
         guard let upstream = upstreams[slot] else { continue }
-        upstream.link.flush()
+        upstream.link.flush(at: now)
         if upstream.link.sendFailure != nil { readLastWords(upstream, slot) }
         pauseOrResume(upstream)
         guard let end = upstream.link.end else { continue }
@@ -210,6 +224,7 @@ public final class Relay {
       }
       let mark = isCongested ? marks.high / 2 : marks.high
       isCongested = upstreams.contains { $0.map { $0.fromClient.queue.bytes > mark } ?? false }
+      isMetered = meteredUp > (isMetered ? marks.high / 2 : marks.high)
       if mayRoute, client.inlet.waiting > 0, routeFromClient() { progress = true }
     }
     client.inlet.settle()
@@ -219,6 +234,7 @@ public final class Relay {
       client.outlet.remove(lane, client.transport)
       return true
     }
+    dismissMetered()
     notePauses()
   }
 
@@ -233,13 +249,14 @@ public final class Relay {
         return
       }
       routeFromUpstream(upstream, slot)
-      client.flush()
+      client.flush(at: now)
       pauseOrResume(upstream)
     }
   }
 
   private func pauseOrResume(_ upstream: UpstreamLink) {
-    let waiting = upstream.toClient.queue.bytes
+    var waiting = max(upstream.toClient.queue.bytes, meteredDown(from: upstream))
+    if mustFinish(upstream.passingDown) { waiting = 0 }
     if waiting > marks.high { upstream.isPaused = true }
     if waiting <= marks.high / 2 { upstream.isPaused = false }
   }
@@ -250,9 +267,12 @@ public final class Relay {
   /// behind it, but neither a stream's packets in front of it nor the rest of a call that has begun to go
   /// out: a keystroke waits for no reply, and a reply waits for that rest.
   var mayRoute: Bool {
-    client.end == nil && !isHeld && !isCongested && client.own.queue.bytes <= marks.own
+    client.end == nil && !isHeld && !isFull && client.own.queue.bytes <= marks.own
       && !(callWaits && calls.awaitedCount >= maxRequests)
   }
+
+  /// No more of the client's packets is taken in.
+  private var isFull: Bool { (isCongested || isMetered) && !mustFinish(passingTo?.lane) }
 
   private var mayReadClient: Bool {
     client.end == nil && client.own.queue.bytes <= marks.own
@@ -307,7 +327,12 @@ public final class Relay {
   /// Queues a packet of the broker's own for the client; `settle` sends it.
   public func reply(_ packet: [UInt8]) {
     guard client.end == nil else { return }
-    packet.withUnsafeBytes { client.own.queue.append(copying: $0) }
+    packet.withUnsafeBytes { bytes in
+      client.own.queue.append(copying: bytes)
+      guard let base = bytes.baseAddress, bytes.count >= Limits.header else { return }
+      let header = PacketHeader(at: base)
+      if header.kind == .reply { owner.replied(header) }
+    }
   }
 
   /// Queues a call of the broker's own for an upstream; its reply goes to the owner.
@@ -342,8 +367,9 @@ public final class Relay {
     guard let upstream = upstreams[slot] else { return }
     upstreams[slot] = nil
     for (driver, route) in routes.enumerated() where route == slot { routes[driver] = -1 }
-    if passingTo === upstream { passingTo = nil }
-    if upstream.toClient.unfinished > 0 { client.end = client.end ?? .brokenOff }
+    if passingTo?.upstream === upstream { passingTo = nil }
+    let isBroken = releaseMetered(of: slot)
+    if isBroken || upstream.toClient.unfinished > 0 { client.end = client.end ?? .brokenOff }
     upstream.link.clear()
     // Behind what still waits there; otherwise among the broker's own packets, which a client has to read
     // before it can make more of them necessary.
@@ -356,7 +382,8 @@ public final class Relay {
       client.outlet.remove(upstream.toClient, client.transport)
     }
     guard client.end == nil else {
-      return calls.removeAll(upstream: slot) { call in ended(call, .clientGone) }
+      calls.removeAll(upstream: slot) { call in ended(call, .clientGone) }
+      return forgetMetered(of: slot)
     }
     if closedEvent, hasCloseCallback {
       append(
@@ -371,9 +398,11 @@ public final class Relay {
         ? Packets.streamError(
           program: call.program, procedure: call.procedure, serial: call.serial, error)
         : Packets.error(answering: call.header, error)
-      append(packet, to: lane)
+      let own = call.metered >= 0 ? metered[call.metered]?.down : nil
+      append(packet, to: own ?? lane)
       ended(call, .backendLost)
     }
+    forgetMetered(of: slot)
   }
 
   func append(_ packet: [UInt8], to lane: Lane) {
@@ -393,6 +422,8 @@ public final class Relay {
     for upstream in upstreams { upstream?.link.clear() }
     upstreams = []
     farewells = []
+    metered = []
+    meteredCount = 0
     passingTo = nil
   }
 }

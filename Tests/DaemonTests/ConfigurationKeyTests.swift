@@ -58,6 +58,14 @@ struct ConfigurationKeyTests {
       ["\"\"", "\"run\"", "\"/\(String(repeating: "d", count: 88))\"", "1"],
       "an absolute path with room for a socket's name, as a string")
   }
+  private static func rate(_ key: String) -> Row {
+    Row(
+      key, ["0", "1000000", "\"500K\"", "\"1.5G\"", "\"0\"", "\"12\""],
+      [
+        "-1", "\"\"", "\"K\"", "\"-1M\"", "\"1.5\"", "\"1e9\"", "\"10 M\"", "\"9999999G\"", "[ 1 ]",
+      ],
+      "bytes a second: a number, or a string like \"500K\", \"10M\" or \"1.5G\"")
+  }
   private static func method(_ key: String) -> Row {
     Row(key, ["\"none\""], ["\"None\"", "\"kerberos\"", "0"], "\"none\", \"sasl\" or \"polkit\"")
   }
@@ -90,6 +98,24 @@ struct ConfigurationKeyTests {
     Row(
       "max_client_buffer", ["65536", "1073741824"], ["65535", "1073741825", "\"65536\""],
       "a number from 65536 to 1073741824"),
+    rate("max_console_rate"), rate("max_upload_rate"), rate("max_download_rate"),
+    rate("max_migration_rate"),
+    Row(
+      "identity_rates", ["[]", "[ \"upload 10M joe@EXAMPLE.COM\", \"console 0 uid 1000\" ]"],
+      ["\"upload 10M joe\"", "[ \"upload 10M\" ]", "[ \"other 1 x\" ]", "[ \"upload x joe\" ]"],
+      "a list of strings like \"upload 10M joe@EXAMPLE.COM\": a kind of stream (console, upload, "
+        + "download, migration), a rate and whom it is for"),
+    Row(
+      "metrics_listen",
+      ["\"/run/x\"", "\"127.0.0.1:9177\"", "\"[::1]:0\"", "\":9177\"", "\"localhost:1\""],
+      ["9177", "\"9177\"", "\"::1:9177\"", "\"host:x\"", "\"host:65536\"", "\"\""],
+      "an absolute path, or an address and a port like \"127.0.0.1:9177\""),
+    Row(
+      "audit_log", ["\"file:/x\"", "\"journald\""], ["\"file:x\"", "\"syslog\"", "\"\"", "1"],
+      "\"file:/path\" or \"journald\""),
+    Row(
+      "audit_calls", ["[]", "[ \"change\", \"disclose\", \"read\" ]"],
+      ["\"change\"", "[ \"write\" ]", "[ 1 ]"], "a list of \"change\", \"disclose\" and \"read\""),
     count("min_workers"), count("max_workers", from: 1), count("prio_workers"),
     count("admin_min_workers"), count("admin_max_workers"), count("admin_max_clients"),
     count("admin_max_queued_clients"), count("admin_max_client_requests"),
@@ -171,7 +197,7 @@ struct ConfigurationKeyTests {
       "listen_addr", "unix_sock_dir", "unix_sock_group", "backend_socket_dir",
       "backend_session_socket_dir", "access_drivers", "log_outputs", "log_filters",
       "unix_sock_rw_perms", "auth_unix_rw", "auth_unix_ro", "user", "tcp_min_ssf",
-      "sasl_allowed_username_list",
+      "sasl_allowed_username_list", "identity_rates", "metrics_listen", "audit_log",
       "key_file", "cert_file", "ca_file", "crl_file", "tls_allowed_dn_list", "tls_priority",
       "upstream_allowed_hosts", "upstream_settings",
     ]

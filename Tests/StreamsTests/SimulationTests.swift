@@ -21,10 +21,13 @@ private final class World: RelayOwner {
   var deaths: Set<Driver> = []
   var mainIsGone = false
   var ownError: [UInt32] = []
+  /// In some worlds streams have a rate.
+  let meters: [Meter]
 
   init(seed: UInt64) {
     self.seed = seed
     random = Seed(seed)
+    meters = seed % 3 == 0 ? [Meter(rate: 20_000), Meter(rate: 8_000)] : []
     modular = random.once(in: 2) ? [.storage, .network] : random.once(in: 2) ? [.storage] : []
     client = SimulatedClient(seed: random.next())
     client.socket.capacity = random.pick(64...2000)
@@ -68,6 +71,7 @@ private final class World: RelayOwner {
     relay.upstreams[backend.slot]?.link.transport === backend.socket
   }
 
+  func meters(for kind: StreamKind) -> [Meter] { meters }
   func answers(_ call: PacketHeader, body: [UInt8]) -> Bool { false }
   func upstream(_ slot: Int, answered reply: PacketHeader, body: [UInt8]) {}
 
@@ -81,6 +85,10 @@ private final class World: RelayOwner {
   // MARK: Steps
 
   func relayTurn(_ which: Int) {
+    guard relay.clientEnd == nil else { return }
+    let due = relay.nextMeteredTime
+    relay.now += 0.01
+    if let due, due <= relay.now { relay.settle() }
     guard relay.clientEnd == nil else { return }
     if which == 0 {
       let ready = readiness(client.socket, relay.clientInterest)
@@ -164,7 +172,7 @@ private final class World: RelayOwner {
 
   /// Bytes that may wait: the mark, what one read adds, and the broker's own small packets.
   private var bound: Int {
-    (relay.upstreams.count + relay.farewells.count + 2)
+    (relay.upstreams.count * (meters.isEmpty ? 1 : 2) + relay.farewells.count + 2)
       * (World.marks.high + 2 * World.segment + World.largestWhole + 600)
   }
 
@@ -206,9 +214,25 @@ private final class World: RelayOwner {
   /// What a backend received is what the client sent, byte for byte and in order. Stream packets may be
   /// missing where the stream was over, anything behind a death.
   private func checkForwarded() -> String? {
+    // Streams with a rate let others pass, but none of their own packets.
+    guard meters.isEmpty else {
+      let serials = Set(client.sent.values.joined().map(World.serial))
+      for serial in serials {
+        if let problem = checkForwarded(where: { World.serial($0) == serial }) { return problem }
+      }
+      return nil
+    }
+    return checkForwarded { _ in true }
+  }
+
+  private static func serial(_ packet: [UInt8]) -> UInt32 {
+    packet.withUnsafeBytes { PacketHeader(at: $0.baseAddress!).serial }
+  }
+
+  private func checkForwarded(where isMeant: ([UInt8]) -> Bool) -> String? {
     // Drivers that share a daemon interleave; their packets are told apart by their bytes.
     for driver in [Driver.hypervisor, .storage, .network] {
-      let sent = client.sent[driver] ?? []
+      let sent = (client.sent[driver] ?? []).filter(isMeant)
       let mine = Set(sent)
       var position = 0
       for backend in backends where backend.driver == home(driver) {

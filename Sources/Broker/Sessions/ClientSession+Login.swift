@@ -11,11 +11,13 @@ extension ClientSession {
 
   /// Counts the client where it counts, and starts to learn who it is.
   func begin() {
+    recordOpened()
     if let address = login.address {
       broker.addresses.add(address)
       let most = broker.settings.limits.maxClientsPerAddress
       if most > 0, broker.addresses[address] > most {
         return turnAway(
+          .address,
           "there are \(most) connections from \(address), which is max_clients_per_address")
       }
     }
@@ -49,13 +51,15 @@ extension ClientSession {
     broker.subjects.add(subject)
     let most = broker.settings.limits.maxClientsPerIdentity
     guard most > 0, broker.subjects[subject] > most else { return true }
-    turnAway("there are \(most) connections of \(subject), which is max_clients_per_identity")
+    turnAway(
+      .identity, "there are \(most) connections of \(subject), which is max_clients_per_identity")
     return false
   }
 
   /// From now on every call of it is answered with why it cannot stay.
-  private func turnAway(_ reason: String) {
+  private func turnAway(_ why: Refusal, _ reason: String) {
     broker.log[.client].warning("\(name) is turned away: \(reason)")
+    recordRefused(why, reason)
     uncount()
     if !login.isDone { login.listener?.strangers += 1 }
     login.refusal = RemoteError(.operationFailed, "too many connections: \(reason)")
@@ -97,12 +101,14 @@ extension ClientSession {
   func loginTimeUp() {
     if login.refusal != nil { return finish(because: "turned away, and it asked for nothing") }
     if login.check != nil { return timer.start(seconds: ClientSession.checkSeconds) }
+    recordRefused(.loginTime, "it has not authenticated in time")
     finish(
       because: "it has not authenticated within \(Int(broker.settings.loginSeconds)) s", .warning)
   }
 
   private func loggedIn() {
     login.isDone = true
+    recordLoggedIn()
     timer.stop()
     broker.strangerGone(of: login.listener)
   }
@@ -151,6 +157,7 @@ extension ClientSession {
   /// The same words whatever the reason: only the log tells it.
   private func refuseSASL(_ call: PacketHeader, _ reason: String) {
     broker.log[.sasl].warning("\(name): SASL: \(reason)")
+    recordRefused(.sasl, reason)
     login.exchange = nil
     login.failures += 1
     replyFailed(call)
@@ -285,6 +292,7 @@ extension ClientSession {
       return
     }
     broker.log[.polkit].warning("\(name): polkit: \(action): \(verdict)")
+    recordRefused(.polkit, "\(action): \(verdict)")
     relay.reply(Packets.error(answering: call, verdict.error(action)))
   }
 }

@@ -47,6 +47,15 @@ final class ClientSession: Handler {
   /// The daemon behind the client's connection is gone and never comes back for it.
   var isMainLost = false
   var liveness = Liveness()
+  /// When it came, on the reactor's clock, and from where: nil for a UNIX socket.
+  let cameAt: Double
+  /// "unix", "tcp" or "tls".
+  let transportName: String
+  let address: String?
+  /// Rings when a stream that waits for its rate may go on.
+  private lazy var rateAlarm = Alarm(on: broker.reactor) { [unowned self] in settle() }
+  private var isRateAlarmSet = false
+  private var isNarrow = false
 
   init(
     _ transport: any ClientTransport, on listener: Listener, id: UInt64, broker: Broker
@@ -62,10 +71,14 @@ final class ClientSession: Handler {
     identity.distinguishedName = tlsPeer?.distinguishedName
     login = Login(at: listener, transport.number)
     if let tlsPeer { login.connection.cover = .tls(bits: UInt32(clamping: tlsPeer.keyBits)) }
+    cameAt = broker.reactor.now
+    transportName = listener.settings.isUNIX ? "unix" : listener.settings.isTLS ? "tls" : "tcp"
     if let peer = identity.peer {
+      address = nil
       name = "client \(id) (UNIX, pid \(peer.pid), uid \(peer.uid))"
     } else {
       let address = Address.peer(of: transport.number)?.text ?? "unknown address"
+      self.address = address
       let certificate = tlsPeer?.distinguishedName.map { ", \($0)" } ?? ""
       name = "client \(id) (\(address)\(tlsPeer == nil ? "" : ", TLS")\(certificate))"
     }
@@ -137,6 +150,26 @@ final class ClientSession: Handler {
     if interest.contains(.read), transport.holdsBytes { broker.reactor.goOn(self) }
     for upstream in upstreams { upstream.watch() }
     if !broker.isSweepDue, relay.awaitedCount > 0 { broker.startSweeps() }
+    watchRates()
+  }
+
+  /// Lets the client have at most so many bytes on their way; more than there can be: as many as it likes.
+  func narrow(to window: Double) {
+    let most = 1 << 30
+    guard isNarrow || window < Double(most) else { return }
+    isNarrow = window < Double(most)
+    let clamp = isNarrow ? Int32(window) : Int32(most)
+    setOption(transport.number, Int32(IPPROTO_TCP), TCP_WINDOW_CLAMP, clamp)
+  }
+
+  private func watchRates() {
+    if let time = relay.nextMeteredTime {
+      isRateAlarmSet = true
+      rateAlarm.start(seconds: max(0, time - broker.reactor.now))
+    } else if isRateAlarmSet {
+      isRateAlarmSet = false
+      rateAlarm.stop()
+    }
   }
 
   /// Nothing is under way: no call awaits its reply, nothing waits to be sent.
@@ -169,13 +202,16 @@ final class ClientSession: Handler {
     guard phase != .over else { return }
     phase = .over
     timer.stop()
+    if isRateAlarmSet { rateAlarm.stop() }
     watcher.watch([])
     for upstream in upstreams {
       upstream.stop()
       broker.reactor.depart(upstream)
     }
     upstreams = []
+    relay.now = broker.reactor.now
     relay.clear()
+    recordClosed(reason)
     endLogin()
     broker.departed(self, because: reason, level)
   }
@@ -184,6 +220,7 @@ final class ClientSession: Handler {
 
   /// The upstream went through its opening.
   func upstreamOpened(_ upstream: UpstreamConnection) {
+    broker.tally.upstreamsOpened &+= 1
     broker.log[.upstream].line(
       upstream.backend.remote == nil ? .debug : .info,
       "\(name): \(upstream.backend.daemon) at \(upstream.backend.path) opened "
@@ -202,6 +239,7 @@ final class ClientSession: Handler {
     broker.log[.upstream].warning(
       "\(name): cannot open '\(upstream.backend.uri)' at \(upstream.backend.path): "
         + (error.message ?? "no reason given"))
+    broker.tally.upstreamFailures &+= 1
     lose(upstream, error)
   }
 
@@ -239,6 +277,7 @@ final class ClientSession: Handler {
     case .failure(let error): return .failure(error)
     case .success(let upstream):
       if let number = upstream.start() {
+        broker.tally.upstreamFailures &+= 1
         return .failure(broker.directory.unreachable(backend.path, number))
       }
       upstreams.append(upstream)
@@ -313,6 +352,7 @@ extension ClientSession: RelayOwner {
     let daemon = "\(upstream.backend.daemon) at \(upstream.backend.path)"
     if case .closing = phase { return upstreamClosed(upstream) }
     broker.log[.upstream].warning("\(name): connection to \(daemon) lost: \(words)")
+    broker.tally.upstreamDeaths &+= 1
     let isMain = upstream.backend == main
     if isMain, phase == .open { isMainLost = true }
     lose(

@@ -12,6 +12,8 @@ struct Liveness {
   var pingedAt = 0.0
   /// PINGs since something last came in.
   var unanswered = 0
+  /// What had been sent to the client when that was looked at last.
+  var sentBefore: UInt64 = 0
 }
 
 extension ClientSession {
@@ -46,13 +48,19 @@ extension ClientSession {
     guard interval > 0 else { return }
     let now = broker.reactor.now
     if liveness.heardAt > liveness.pingedAt { liveness.unanswered = 0 }
+    let hasShownLife = showLife()
     let silence = now - max(liveness.heardAt, liveness.pingedAt)
     // Timers may be early by what clocks differ.
-    guard silence > interval - 0.001 else { return timer.start(seconds: interval - silence) }
+    guard silence > interval - 0.001 else {
+      timer.start(seconds: interval - silence)
+      if hasShownLife { settle() }
+      return
+    }
     if relay.isClientPaused {
       // Its answer could not be read, so none is missed; but it must see that we live.
       liveness.unanswered = 0
     } else if liveness.unanswered >= settings.count {
+      broker.tally.keepAliveTimeouts &+= 1
       return finish(
         because: "no answer to \(liveness.unanswered) keepalive PINGs "
           + "(keepalive_interval \(settings.intervalSeconds) s, keepalive_count \(settings.count))",
@@ -68,5 +76,16 @@ extension ClientSession {
     }
     timer.start(seconds: interval)
     settle()
+  }
+
+  /// A client whose upload has a rate is read all the time, but its own PINGs stand behind the upload:
+  /// it would take us for dead if it heard nothing.
+  private func showLife() -> Bool {
+    defer { liveness.sentBefore = relay.sentToClient }
+    guard relay.hasMeteredStreams, relay.sentToClient == liveness.sentBefore,
+      relay.waitingForClient == 0
+    else { return false }
+    relay.reply(Packets.keepAlive(KeepAliveProcedure.ping))
+    return true
   }
 }

@@ -133,6 +133,7 @@ final class TLSDoor {
       let refusals = verdict.sentence(.refusal)
       guard let credentials = session.credentials, !credentials.refusesClients else {
         log.warning("\(handshake.name) refused over TLS: \(refusals)")
+        broker.refused(handshake.name, verdict.name, on: handshake.listener, refusals)
         return nil
       }
       log.warning(
@@ -173,11 +174,15 @@ final class TLSDoor {
   func letIn(_ handshake: TLSHandshake) {
     forget(handshake)
     guard let peer = handshake.peer else { return }
+    broker.tally.handshakes[.verified, default: 0] &+= 1
     broker.admit(TLSTransport(handshake.session, peer, kernel: kernel), on: handshake.listener)
   }
 
   func ended(_ handshake: TLSHandshake, _ why: String?) {
-    if let why { log.warning("\(handshake.name): \(why)") }
+    if let why {
+      log.warning("\(handshake.name): \(why)")
+      broker.tally.handshakes[.failed, default: 0] &+= 1
+    }
     forget(handshake)
     // Its place may have been kept for it.
     broker.placeIsFree()

@@ -77,7 +77,7 @@ final class Listener: Handler {
     }
   }
 
-  private static func bindUNIX(
+  static func bindUNIX(
     _ path: String, mode: UInt32, group: UInt32?, backlog: Int
   ) throws(BrokerFailure) -> Descriptor {
     guard let address = Address.unix(path) else {
@@ -127,7 +127,7 @@ final class Listener: Handler {
   }
 
   /// Nil where the machine has no such address family.
-  private static func bindTCP(
+  static func bindTCP(
     _ address: Address, backlog: Int
   ) throws(BrokerFailure) -> Descriptor? {
     let descriptor = Descriptor(socket(address.family, socketKind, 0))

@@ -76,6 +76,7 @@ extension Relay {
     guard call.stream != nil, upstreams.indices.contains(call.upstream),
       let upstream = upstreams[call.upstream]
     else { return nil }
+    if isWaitingForRate(call) { return .limit }
     if call.kind != .upload, call.kind != .migration, upstream.isPaused { return .client }
     // All of the client waits, whichever of its daemons is the slow one.
     if call.kind != .download, isCongested { return .backend }
@@ -83,23 +84,31 @@ extension Relay {
   }
 
   /// Seconds for which some source of this client was not read, by whom it waited for.
-  public func pausedSeconds(by cause: PauseCause) -> Double {
+  public func pausedSeconds(by cause: PauseCause, at now: Double) -> Double {
     switch cause {
     case .client: pausedByClient.seconds(at: now)
     case .backend: pausedByBackend.seconds(at: now)
-    case .limit: 0
+    case .limit: pausedByLimit.seconds(at: now)
     }
+  }
+
+  /// The client takes what it gets, and what waits from there is kept back by its rate.
+  private func waitsForRate(_ upstream: UpstreamLink) -> Bool {
+    upstream.toClient.queue.isEmpty && nextMeteredTime != nil
   }
 
   /// At the end of a turn.
   func notePauses() {
     pausedByBackend.note(isCongested, at: now)
-    pausedByClient.note(upstreams.contains { $0?.isPaused ?? false }, at: now)
+    pausedByLimit.note(nextMeteredTime != nil, at: now)
+    let isPaused = upstreams.contains { $0.map { $0.isPaused && !waitsForRate($0) } ?? false }
+    pausedByClient.note(isPaused, at: now)
   }
 
   /// A call is over that opened a stream, or was to.
   func ended(_ call: Call, _ result: StreamResult) {
     guard call.stream != nil else { return }
+    if call.metered >= 0 { metered[call.metered]?.isOver = true }
     owner.ended(call, object: objects.removeValue(forKey: Relay.key(call)), result)
   }
 }

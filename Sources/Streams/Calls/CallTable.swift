@@ -11,6 +11,8 @@ public struct Call: Sendable {
   public internal(set) var isAnswered = false
   /// The stream it opened, if its procedure opens one.
   public internal(set) var stream: CallStream?
+  /// The number of its stream among those with a rate; -1: it has none.
+  var metered = -1
   /// What its stream is for.
   public let kind: StreamKind
   /// When it was passed on, in seconds on the owner's clock.
@@ -137,6 +139,9 @@ struct CallTable {
     removeIfOver(at: index)
     return verdict
   }
+
+  /// From now on its stream has a rate.
+  mutating func setMetered(at index: Int, _ number: Int) { slots[index].metered = number }
 
   /// More data passed from the client, or from the server, as the packet before it did.
   mutating func passedUp(at index: Int, payload: Int, packets: Int) {

@@ -54,9 +54,9 @@ final class Link {
   }
 
   /// Sends what can be sent.
-  func flush() {
+  func flush(at now: Double = 0) {
     guard end == nil, sendFailure == nil, outlet.hasWork, !outlet.isBlocked else { return }
-    switch outlet.flush(to: transport) {
+    switch outlet.flush(to: transport, at: now) {
     case .moved(let count): sent &+= UInt64(count)
     case .blocked: break
     case .end: sendFailure = .closed

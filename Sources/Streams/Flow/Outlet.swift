@@ -13,8 +13,21 @@ final class Lane {
   fileprivate var due: UInt64 = 0
   /// It has had something to send since its share was last compared with what the others got.
   fileprivate var isWaiting = false
+  /// Bytes that have left.
+  private var gone: UInt64 = 0
+  /// The rates it is kept to.
+  var metering: Metering?
+  /// What had been queued on another lane when this one was made goes first: the call that opened a stream.
+  private var before: (lane: Lane, end: UInt64)?
 
   init(pool: SegmentPool) { queue = SegmentQueue(pool: pool) }
+
+  /// A lane for a metered stream that has travelled on `lane` so far.
+  init(pool: SegmentPool, metering: Metering, behind lane: Lane) {
+    queue = SegmentQueue(pool: pool)
+    self.metering = metering
+    before = (lane, lane.gone &+ UInt64(lane.queue.bytes))
+  }
 
   /// The packet at the front has gone out in part, and no other may go before its rest.
   var isMidway: Bool { midway > 0 }
@@ -43,8 +56,38 @@ final class Lane {
     return length
   }
 
+  /// Whether it has something to send at `now`, and may.
+  fileprivate func mayGo(at now: Double) -> Bool {
+    guard !isHeld, !queue.isEmpty else { return false }
+    guard metering != nil || before != nil else { return true }
+    if let (lane, end) = before {
+      guard lane.gone >= end else { return false }
+      before = nil
+    }
+    return mayGo(by: metering, at: now)
+  }
+
+  private func mayGo(by metering: Metering?, at now: Double) -> Bool {
+    guard let metering else { return true }
+    guard metering.allowed <= 0 else { return metering.mayGo(0, at: now) }
+    return metering.mayGo(max(frontLength, min(queue.bytes, metering.batch)), at: now)
+  }
+
+  /// The most it may send in one go.
+  fileprivate var allowed: Int { metering.map { max(1, $0.allowed) } ?? .max }
+
+  /// Until when it waits for its rate; nil: it does not.
+  func waitsUntil(_ now: Double) -> Double? {
+    guard let metering, !queue.isEmpty, !isMidway, before == nil, metering.goesAt > now else {
+      return nil
+    }
+    return metering.goesAt
+  }
+
   /// The first `count` bytes have left.
   fileprivate func sent(_ count: Int) {
+    gone &+= UInt64(count)
+    metering?.sent(count)
     if count == queue.bytes {
       queue.drop(count)
       midway = unfinished
@@ -77,7 +120,7 @@ final class Lane {
 struct Outlet: ~Copyable {
   /// Bytes one lane may send before the others are asked again, if its packets are smaller than that:
   /// one system call per packet would be the price of fairness among crumbs.
-  private static let turn = 16 * 1024
+  fileprivate static let turn = 16 * 1024
 
   private let pool: SegmentPool
   private(set) var lanes: [Lane] = []
@@ -114,9 +157,11 @@ struct Outlet: ~Copyable {
 
   /// Sends until nothing is left, the socket takes no more or `budget` bytes are gone.
   /// Returns the bytes sent, or how the connection ended.
-  mutating func flush(to transport: any Transport, budget: Int = .max) -> Outcome {
+  mutating func flush(
+    to transport: any Transport, budget: Int = .max, at now: Double = 0
+  ) -> Outcome {
     var total = 0
-    while !isBlocked, total < budget, let (lane, limit) = nextTurn() {
+    while !isBlocked, total < budget, let (lane, limit) = nextTurn(at: now) {
       let outcome: Outcome
       let offered: Int
       if lane.queue.frontIsDescriptor {
@@ -152,12 +197,12 @@ struct Outlet: ~Copyable {
   }
 
   /// The lane to send from and how many bytes of it.
-  private mutating func nextTurn() -> (Lane, Int)? {
+  private mutating func nextTurn(at now: Double) -> (Lane, Int)? {
     var only: Lane?
     var several = false
     for lane in lanes {
       if lane.isMidway { return lane.queue.isEmpty ? nil : (lane, lane.midway) }
-      if lane.isHeld || lane.queue.isEmpty {
+      if !lane.mayGo(at: now) {
         lane.isWaiting = false
         continue
       }
@@ -173,13 +218,13 @@ struct Outlet: ~Copyable {
       guard let only else { return nil }
       // What it sends while nobody else wants to is not held against it.
       clock = max(clock, only.due)
-      return (only, .max)
+      return (only, only.allowed)
     }
     var chosen: Lane?
     var chosenDue = UInt64.max
     var limit = 0
-    for lane in lanes where !lane.isHeld && !lane.queue.isEmpty {
-      let length = max(lane.frontLength, min(lane.queue.bytes, Outlet.turn))
+    for lane in lanes where lane.isWaiting {
+      let length = min(max(lane.frontLength, min(lane.queue.bytes, Outlet.turn)), lane.allowed)
       let due = lane.due &+ UInt64(length)
       if due < chosenDue {
         chosen = lane

@@ -12,19 +12,32 @@ public struct Procedure: Sendable {
   public let stream: StreamDirection
   /// Where descriptors may travel along. A call or reply without them is always legal too.
   public let descriptors: Descriptors
+  /// What the permissions it needs let somebody do.
+  public let access: Access
 
   enum Kind { case call, event }
 
   init(
     _ name: StaticString, _ kind: Kind, _ driver: Driver, stream: StreamDirection = .none,
-    descriptors: Descriptors = []
+    descriptors: Descriptors = [], access: Access = .read
   ) {
     self.name = name
     self.isEvent = kind == .event
     self.driver = driver
     self.stream = stream
     self.descriptors = descriptors
+    self.access = access
   }
+}
+
+/// What a call does, as far as the permissions tell that libvirt's own daemons ask for: the column `acl`.
+public enum Access: UInt8, Sendable {
+  /// It looks at what is there, or asks for no permission at all.
+  case read
+  /// It shows what is inside: a guest's memory, screen or console, a volume, a secret.
+  case disclose
+  /// It changes something, or can.
+  case change
 }
 
 /// The part of libvirt that serves a procedure: in the modular layout, a daemon of its own.
@@ -78,16 +91,22 @@ extension ProcedureTable {
   ///
   /// That is no error of a peer's: a newer libvirt has more procedures, and they are relayed all the same.
   public static func find(program: UInt32, procedure: Int32) -> Procedure? {
-    let table: [Procedure]
-    switch program {
-    case Program.remote: table = remote
-    case Program.qemu: table = qemu
-    case Program.lxc: table = lxc
-    case Program.admin: table = admin
-    default: return nil
-    }
+    guard let table = table(of: program) else { return nil }
     // Compared before 1 is taken away: the least number there is would not survive it.
     guard procedure >= 1, procedure <= table.count else { return nil }
     return table[Int(procedure) - 1]
+  }
+
+  /// How many procedures of a program are known.
+  public static func count(of program: UInt32) -> Int { table(of: program)?.count ?? 0 }
+
+  private static func table(of program: UInt32) -> [Procedure]? {
+    switch program {
+    case Program.remote: remote
+    case Program.qemu: qemu
+    case Program.lxc: lxc
+    case Program.admin: admin
+    default: nil
+    }
   }
 }

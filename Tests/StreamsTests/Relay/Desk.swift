@@ -74,6 +74,10 @@ final class Desk: RelayOwner {
     relay.remove(upstream: slot, telling: farewell, closedEvent: tellsClosed && slot == 0)
   }
 
+  /// Rates of streams, by their kind.
+  var meters: [StreamKind: [Meter]] = [:]
+  func meters(for kind: StreamKind) -> [Meter] { meters[kind] ?? [] }
+
   func answered(_ call: Call, _ status: PacketStatus) { replied.append(call) }
 
   func ended(_ call: Call, object: StreamObject?, _ result: StreamResult) {

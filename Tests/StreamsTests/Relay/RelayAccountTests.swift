@@ -187,12 +187,12 @@ struct RelayAccountTests {
     desk.fromBackend(0, stream(1, download, .continue, [UInt8](repeating: 0, count: 100)))
     #expect(desk.relay.pause(of: found) == .client)
     desk.relay.now = 5
-    #expect(desk.relay.pausedSeconds(by: .client) == 3)
+    #expect(desk.relay.pausedSeconds(by: .client, at: desk.relay.now) == 3)
     desk.clientReads()
     desk.relay.now = 9
     #expect(desk.relay.pause(of: found) == nil)
-    #expect(desk.relay.pausedSeconds(by: .client) == 3)
-    #expect(desk.relay.pausedSeconds(by: .backend) == 0)
+    #expect(desk.relay.pausedSeconds(by: .client, at: desk.relay.now) == 3)
+    #expect(desk.relay.pausedSeconds(by: .backend, at: desk.relay.now) == 0)
 
     desk.fromClient(call(2, Remote.storageVolUpload, []))
     desk.backends[0].room = 0
@@ -202,6 +202,6 @@ struct RelayAccountTests {
     #expect(desk.relay.pause(of: upload) == .backend)
     #expect(desk.relay.pause(of: found) == nil)
     desk.relay.now = 10
-    #expect(desk.relay.pausedSeconds(by: .backend) == 1)
+    #expect(desk.relay.pausedSeconds(by: .backend, at: desk.relay.now) == 1)
   }
 }

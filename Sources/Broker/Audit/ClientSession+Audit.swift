@@ -1,0 +1,132 @@
+// What is counted and recorded of a client: its coming and going, its calls and its streams.
+import Streams
+
+extension ClientSession {
+  /// Whether anybody wants to know of calls like this one.
+  private func isAudited(_ call: Call) -> Bool {
+    guard let classes = broker.audit?.settings.calls, !classes.isEmpty else { return false }
+    let known = ProcedureTable.find(program: call.program, procedure: call.procedure)
+    // What is not known is taken for the worst.
+    return classes.contains(known.map { AuditClass($0.access) } ?? .change)
+  }
+
+  func answered(_ call: Call, _ status: PacketStatus) {
+    let seconds = max(0, relay.now - call.startedAt)
+    broker.tally.answered(call, status, after: seconds)
+    if isAudited(call) {
+      record("call") { record in
+        describe(call, &record)
+        record.add("duration", seconds: seconds)
+        record.add("result", status == .ok ? "ok" : "error")
+      }
+    }
+    guard call.stream != nil, status == .ok else { return }
+    broker.tally.streamsOpened[Int(call.kind.rawValue)] &+= 1
+    record("stream_opened") { record in
+      describe(call, &record)
+      describe(relay.object(of: call), of: call, &record)
+    }
+  }
+
+  func ended(_ call: Call, object: StreamObject?, _ result: StreamResult) {
+    broker.tally.ended(call, result)
+    record("stream_ended") { record in
+      describe(call, &record)
+      describe(object, of: call, &record)
+      record.add("bytes_to_daemon", call.bytesUp)
+      record.add("bytes_to_client", call.bytesDown)
+      record.add("duration", seconds: relay.now - call.startedAt)
+      record.add("result", result.name)
+    }
+  }
+
+  func replied(_ reply: PacketHeader) {
+    broker.tally.count(reply.program, reply.procedure, isGood: reply.status == .ok)
+  }
+
+  // MARK: Coming and going
+
+  func recordOpened() {
+    broker.tally.accepted &+= 1
+    record("connection_opened") { $0.add("listener", login.listener?.name) }
+  }
+
+  /// The client was not let in, or not let do something it asked for by logging in.
+  func recordRefused(_ reason: Refusal, _ words: String) {
+    broker.tally.refused[reason, default: 0] &+= 1
+    record("connection_refused") { record in
+      record.add("reason", reason.rawValue)
+      record.add("text", words)
+    }
+  }
+
+  func recordClosed(_ reason: String) {
+    broker.tally.keep(relay)
+    record("connection_closed") { record in
+      record.add("duration", seconds: broker.reactor.now - cameAt)
+      record.add("bytes_received", relay.receivedFromClient)
+      record.add("bytes_sent", relay.sentToClient)
+      record.add("calls", relay.counters.calls)
+      record.add("text", reason)
+    }
+  }
+
+  func recordLoggedIn() { record("logged_in") { $0.add("method", login.method.rawValue) } }
+
+  // MARK: Records
+
+  /// A record with who it is about, if there is an audit.
+  private func record(_ event: StaticString, _ body: (inout AuditRecord) -> Void) {
+    guard let audit = broker.audit else { return }
+    var record = AuditRecord(event)
+    record.add("client", id)
+    record.add("transport", transportName)
+    record.add("address", address)
+    record.add("identity", identity.subject)
+    if let peer = identity.peer {
+      record.add("pid", peer.pid)
+      record.add("user", identity.names?.user)
+    }
+    body(&record)
+    audit.add(record)
+  }
+
+  private func describe(_ call: Call, _ record: inout AuditRecord) {
+    let known = ProcedureTable.find(program: call.program, procedure: call.procedure)
+    record.add("procedure", known.map { "\($0.name)" } ?? "\(call.program):\(call.procedure)")
+    record.add("serial", call.serial)
+  }
+
+  private func describe(_ object: StreamObject?, of call: Call, _ record: inout AuditRecord) {
+    record.add("kind", call.kind.name)
+    record.add("object_type", object?.type)
+    record.add("object", object?.description)
+  }
+}
+
+extension AuditClass {
+  init(_ access: Access) {
+    switch access {
+    case .read: self = .read
+    case .disclose: self = .disclose
+    case .change: self = .change
+    }
+  }
+}
+
+extension Broker {
+  /// A client was refused before it became one, by the certificate it showed.
+  func refused(_ address: String, _ name: String?, on listener: Listener, _ words: String) {
+    tally.handshakes[.refused, default: 0] &+= 1
+    tally.refused[.certificate, default: 0] &+= 1
+    guard let audit else { return }
+    var record = AuditRecord("connection_refused")
+    record.add("transport", "tls")
+    record.add("address", address)
+    record.add("listener", listener.name)
+    record.add("certificate", name)
+    record.add("reason", Refusal.certificate.rawValue)
+    record.add("text", words)
+    audit.add(record)
+  }
+}

@@ -1,0 +1,169 @@
+// The rates that streams are kept to: who is subject to which, and changing them while streams run.
+import Streams
+
+/// The kinds of streams that can be limited.
+public enum RateKind: String, CaseIterable, Sendable {
+  case console, upload, download, migration
+
+  init?(_ kind: StreamKind) {
+    switch kind {
+    case .console: self = .console
+    case .upload: self = .upload
+    case .download: self = .download
+    case .migration: self = .migration
+    case .other: return nil
+    }
+  }
+}
+
+/// What the configuration says about rates.
+public struct RateSettings: Sendable, Equatable {
+  /// Bytes a second of all streams of a kind together; none where it is not there.
+  public var totals: [RateKind: Int] = [:]
+  /// Of each identity that fits, the first rule for a kind that fits it counts.
+  public var identities: [RateRule] = []
+  public init() {}
+}
+
+/// A rate for the streams of one kind of each identity whose name fits.
+public struct RateRule: Sendable, Equatable {
+  public var kind: RateKind
+  /// A SASL user's name, a certificate's, or `uid N`; `*` and `?` are wildcards.
+  public var pattern: String
+  /// Bytes a second; 0: as many as they like, whatever rules come behind.
+  public var rate: Int
+
+  public init(_ kind: RateKind, _ pattern: String, rate: Int) {
+    self.kind = kind
+    self.pattern = pattern
+    self.rate = rate
+  }
+}
+
+/// A rate as people write it: `500K`, `10M`, `1.5G` (of 1024, 1024² and 1024³ bytes) or plain bytes, a second.
+public enum RateText {
+  /// The most that can be said, so that nothing that is computed from it overflows.
+  public static let most = 1 << 50
+
+  public static func read(_ text: String) -> Int? {
+    let units: [(suffix: Character, factor: Double)] = [
+      ("K", 1024), ("M", 1_048_576), ("G", 1_073_741_824),
+    ]
+    var digits = Substring(text)
+    var factor = 1.0
+    if let last = text.last, let unit = units.first(where: { $0.suffix == last }) {
+      factor = unit.factor
+      digits = digits.dropLast()
+    }
+    guard let first = digits.first, first.isASCII, first.isNumber,
+      digits.allSatisfy({ $0.isASCII && ($0.isNumber || $0 == ".") }),
+      factor > 1 || !digits.contains("."), let number = Double(digits)
+    else { return nil }
+    let rate = number * factor
+    guard rate <= Double(most), rate == 0 || rate >= 1 else { return nil }
+    return Int(rate)
+  }
+}
+
+/// Every meter of a broker.
+final class RateLimits {
+  private struct Key: Hashable {
+    let kind: RateKind
+    let subject: String
+  }
+
+  private(set) var settings: RateSettings
+  private var totals: [RateKind: Meter] = [:]
+  private var identities: [Key: Meter] = [:]
+
+  init(_ settings: RateSettings) {
+    self.settings = settings
+    for (kind, rate) in settings.totals { totals[kind] = Meter(rate: rate) }
+  }
+
+  /// The meters of a stream that such a client opens now; none: it has no rate.
+  func meters(for stream: StreamKind, of subject: String?) -> [Meter] {
+    guard let kind = RateKind(stream) else { return [] }
+    var meters: [Meter] = []
+    if let total = totals[kind], total.rate > 0 { meters.append(total) }
+    if let subject, let rate = rate(for: kind, of: subject), rate > 0 {
+      let key = Key(kind: kind, subject: subject)
+      let meter = identities[key] ?? Meter(rate: rate)
+      identities[key] = meter
+      meters.append(meter)
+    }
+    return meters
+  }
+
+  private func rate(for kind: RateKind, of subject: String) -> Int? {
+    settings.identities.first {
+      $0.kind == kind && NameList([$0.pattern]).admits(RateLimits.name(subject))
+    }?.rate
+  }
+
+  /// The name in what `ProvenIdentity.subject` says.
+  private static func name(_ subject: String) -> String {
+    for prefix in ["SASL user '", "certificate '"] where subject.hasPrefix(prefix) {
+      return String(subject.dropFirst(prefix.count).dropLast())
+    }
+    return subject
+  }
+
+  /// Takes new rates into use, for those who wait as well.
+  func change(_ settings: RateSettings) {
+    self.settings = settings
+    for kind in RateKind.allCases {
+      let rate = settings.totals[kind] ?? 0
+      if let meter = totals[kind] {
+        meter.change(rate: rate)
+      } else {
+        totals[kind] = Meter(rate: rate)
+      }
+    }
+    for (key, meter) in identities {
+      meter.change(rate: self.rate(for: key.kind, of: key.subject) ?? 0)
+    }
+  }
+
+  /// Meters of identities without a client are forgotten.
+  func forget(_ subject: String) {
+    for kind in RateKind.allCases { identities[Key(kind: kind, subject: subject)] = nil }
+  }
+}
+
+extension Broker {
+  /// The rates streams are kept to now.
+  public var rates: RateSettings { rateLimits.settings }
+
+  /// Keeps streams to these rates from now on, those under way included. This is what `virtbroker limit` is
+  /// to call, on the loop's thread: take `rates`, change what was asked for, and hand it back. For example
+  ///
+  ///     var rates = broker.rates
+  ///     rates.totals[.migration] = RateText.read("100M")
+  ///     rates.identities.insert(RateRule(.upload, "uid 1000", rate: 0), at: 0)
+  ///     broker.change(rates: rates)
+  public func change(rates: RateSettings) {
+    rateLimits.change(rates)
+    for session in allSessions {
+      session.relay.meterStreams()
+      session.settle()
+    }
+  }
+}
+
+extension ClientSession {
+  /// How much of a network client's limited upload may be on its way here, in seconds of its rate, and in bytes at
+  /// least. What is on its way delays all that stands behind it, calls and keystrokes; too little of it would
+  /// keep a client from using its rate over a long way.
+  private static let windowSeconds = 0.1
+  private static let leastWindow = 64.0 * 1024
+
+  func meters(for kind: StreamKind) -> [Meter] {
+    let meters = broker.rateLimits.meters(for: kind, of: identity.subject)
+    if kind == .upload || kind == .migration, transportName != "unix" {
+      let rate = meters.reduce(Double.infinity) { $1.rate > 0 ? min($0, $1.rate) : $0 }
+      narrow(to: max(ClientSession.leastWindow, rate * ClientSession.windowSeconds))
+    }
+    return meters
+  }
+}

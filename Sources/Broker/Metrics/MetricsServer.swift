@@ -1,0 +1,117 @@
+// The metrics over HTTP. The one file that knows libmicrohttpd, which the loop drives by its epoll descriptor.
+import CMicrohttpd
+import Glibc
+import Streams
+
+/// Answers GET /metrics on one socket.
+final class MetricsServer: Handler {
+  /// Connections at a time, and what each may take: those who scrape are few.
+  private static let connections: UInt32 = 16
+  private static let timeoutSeconds: UInt32 = 10
+  private static let memory = 32 * 1024
+
+  private unowned let broker: Broker
+  private let path: String?
+  let name: String
+  private var daemon: OpaquePointer?
+  private var watcher: DescriptorWatcher
+  private let timer: TimerWatcher
+
+  /// - Throws: `BrokerFailure` naming the address and the reason where it cannot be had.
+  static func open(
+    _ address: ListenerSettings.Address, broker: Broker
+  ) throws(BrokerFailure) -> [MetricsServer] {
+    switch address {
+    case .unix(let path, let mode, let group):
+      let socket = try Listener.bindUNIX(path, mode: mode, group: group, backlog: 16)
+      return [try MetricsServer(socket, name: path, path: path, broker: broker)]
+    case .tcp(let host, let port):
+      var servers: [MetricsServer] = []
+      for address in try Address.resolve(host: host, port: port) {
+        guard let socket = try Listener.bindTCP(address, backlog: 16) else { continue }
+        let name = Address.local(of: socket.number)?.text ?? address.text
+        servers.append(try MetricsServer(socket, name: name, path: nil, broker: broker))
+      }
+      guard !servers.isEmpty else {
+        throw BrokerFailure("no address to serve metrics on for '\(host ?? "*")' port '\(port)'")
+      }
+      return servers
+    }
+  }
+
+  private init(
+    _ socket: consuming Descriptor, name: String, path: String?, broker: Broker
+  ) throws(BrokerFailure) {
+    self.broker = broker
+    self.name = name
+    self.path = path
+    // The library closes the descriptor it is given.
+    let listening = fcntl(socket.number, F_DUPFD_CLOEXEC, 0)
+    daemon = http_start(
+      listening, MetricsServer.connections, MetricsServer.timeoutSeconds, MetricsServer.memory,
+      { context, connection, url, method, _, _, _, _ in
+        guard let context, let connection, let url, let method else { return .NO }
+        return Unmanaged<Broker>.fromOpaque(context)._withUnsafeGuaranteedRef {
+          MetricsServer.answer(
+            connection, String(cString: method), String(cString: url), of: $0)
+        }
+      }, Unmanaged.passUnretained(broker).toOpaque())
+    guard let daemon else {
+      close(listening)
+      throw BrokerFailure("metrics cannot be served on \(name)")
+    }
+    watcher = DescriptorWatcher(http_descriptor(daemon), on: broker.reactor)
+    timer = TimerWatcher(on: broker.reactor)
+    super.init()
+    watcher.belong(to: self)
+    timer.belong(to: self)
+    watcher.watch(.read)
+  }
+
+  deinit {
+    watcher.watch([])
+    if let daemon { MHD_stop_daemon(daemon) }
+    if let path { unlink(path) }
+  }
+
+  override func ready(_ ready: Interest) { turn() }
+  override func timeUp() { turn() }
+
+  private func turn() {
+    guard let daemon else { return }
+    MHD_run(daemon)
+    var milliseconds: UInt64 = 0
+    if MHD_get_timeout(daemon, &milliseconds) == .YES {
+      timer.start(seconds: Double(milliseconds) / 1000)
+    } else {
+      timer.stop()
+    }
+  }
+
+  private static func answer(
+    _ connection: OpaquePointer, _ method: String, _ url: String, of broker: Broker
+  ) -> MHD_Result {
+    guard method == "GET" || method == "HEAD" else {
+      return send(connection, 405, "only GET is answered here\n", allow: true)
+    }
+    guard url == "/metrics" else { return send(connection, 404, "the metrics are at /metrics\n") }
+    return send(
+      connection, 200, broker.metrics, type: "text/plain; version=0.0.4; charset=utf-8")
+  }
+
+  private static func send(
+    _ connection: OpaquePointer, _ status: UInt32, _ text: String,
+    type: String = "text/plain; charset=utf-8", allow: Bool = false
+  ) -> MHD_Result {
+    var text = text
+    let response = text.withUTF8 {
+      MHD_create_response_from_buffer(
+        $0.count, UnsafeMutableRawPointer(mutating: $0.baseAddress), .RESPMEM_MUST_COPY)
+    }
+    guard let response else { return .NO }
+    defer { MHD_destroy_response(response) }
+    MHD_add_response_header(response, "Content-Type", type)
+    if allow { MHD_add_response_header(response, "Allow", "GET, HEAD") }
+    return MHD_queue_response(connection, status, response)
+  }
+}

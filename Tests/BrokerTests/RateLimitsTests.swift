@@ -1,0 +1,72 @@
+// Who is subject to which rate.
+import Streams
+import Testing
+
+@testable import Broker
+
+@Suite("Rate limits")
+struct RateLimitsTests {
+  private static func limits(_ change: (inout RateSettings) -> Void) -> RateLimits {
+    var settings = RateSettings()
+    change(&settings)
+    return RateLimits(settings)
+  }
+
+  @Test("the first rule that fits an identity counts, beside the rate of all")
+  func rules() {
+    let limits = Self.limits {
+      $0.totals = [.upload: 1000]
+      $0.identities = [
+        RateRule(.upload, "admin@*", rate: 0), RateRule(.upload, "*", rate: 10),
+        RateRule(.download, "uid 7", rate: 20),
+      ]
+    }
+    func rates(_ kind: StreamKind, _ subject: String?) -> [Double] {
+      limits.meters(for: kind, of: subject).map(\.rate)
+    }
+    #expect(rates(.upload, "SASL user 'admin@EXAMPLE.COM'") == [1000])
+    #expect(rates(.upload, "certificate 'O=x,CN=y'") == [1000, 10])
+    #expect(rates(.upload, nil) == [1000])
+    #expect(rates(.download, "uid 7") == [20])
+    #expect(rates(.download, "uid 77") == [])
+    #expect(rates(.console, "uid 7") == [])
+    #expect(rates(.other, "uid 7") == [])
+  }
+
+  @Test("connections of one identity share its rate, others have their own")
+  func shared() {
+    let limits = Self.limits { $0.identities = [RateRule(.migration, "*", rate: 10)] }
+    let meters = ["uid 1", "uid 1", "uid 2"].map { limits.meters(for: .migration, of: $0)[0] }
+    #expect(meters[0] === meters[1])
+    #expect(meters[0] !== meters[2])
+  }
+
+  @Test("new rates hold for meters in use, and a rate that is lifted is none")
+  func change() {
+    let limits = Self.limits {
+      $0.totals = [.upload: 1000]
+      $0.identities = [RateRule(.upload, "uid 1", rate: 10)]
+    }
+    let meters = limits.meters(for: .upload, of: "uid 1")
+    var settings = limits.settings
+    settings.totals[.upload] = 5
+    settings.totals[.console] = 6
+    settings.identities = [RateRule(.upload, "uid *", rate: 7)]
+    limits.change(settings)
+    #expect(meters.map(\.rate) == [5, 7])
+    #expect(limits.meters(for: .console, of: nil).map(\.rate) == [6])
+    limits.change(RateSettings())
+    #expect(meters.map(\.rate) == [0, 0])
+    #expect(limits.meters(for: .upload, of: "uid 1").isEmpty)
+  }
+
+  @Test(
+    "a rate is read as it is written",
+    arguments: [
+      ("0", 0), ("12", 12), ("500K", 512_000), ("1.5M", 1_572_864), ("2G", 2 << 30), ("", nil),
+      ("K", nil),
+      ("1.5", nil), ("1k", nil), ("-1", nil), ("1e3", nil), (".5M", nil), ("1..5M", nil),
+      ("0.0000001K", nil), ("99999999999999999999", nil),
+    ] as [(String, Int?)])
+  func text(text: String, rate: Int?) { #expect(RateText.read(text) == rate) }
+}

@@ -1,0 +1,188 @@
+// The metrics as a scraper gets them, and the audit as an auditor reads it.
+import Foundation
+import Streams
+import Testing
+
+@Suite("Metrics and audit")
+struct MetricsTests {
+  /// A broker that serves metrics, in front of a backend that answers everything.
+  private static func scene(_ settings: [String], at metrics: String) async throws -> Scene {
+    try await Scene(settings: settings + ["metrics_listen = \"\(metrics)\""]) { _, _ in false }
+  }
+
+  private static let ended = "streams_ended_total{kind=\"upload\",result=\"client_gone\"}"
+
+  private static func value(_ name: String, in text: String) -> Double? {
+    let start = "virtbroker_\(name) "
+    return text.split(separator: "\n").first { $0.hasPrefix(start) }.flatMap {
+      Double($0.dropFirst(start.count))
+    }
+  }
+
+  @Test("metrics are served to curl, promtool finds no fault with them, and they count")
+  func metrics() async throws {
+    let port = try BrokerProcess.freePort()
+    let audit = try Scratch.directory("a") + "/audit.json"
+    let scene = try await Self.scene(
+      ["audit_log = \"file:\(audit)\""], at: "127.0.0.1:\(port)")
+    let broker = scene.broker
+    try await blocking {
+      let client = try broker.client()
+      try client.open()
+      for _ in 0..<3 { _ = try client.call(157) }
+      _ = try client.call(9999)
+      let stream = try client.openStream(Remote.storageVolUpload, pool: "p", volume: "v")
+      try client.send(RawClient.packet(stream, [UInt8](repeating: 1, count: 1000)))
+      _ = try client.call(157)
+    }
+    let url = "http://127.0.0.1:\(port)/metrics"
+    var text = ""
+    for _ in 0..<100 where Self.value(Self.ended, in: text) != 1 {
+      text = try await Command("curl", "-sSf", url).output()
+    }
+    var check = Command("promtool", "check", "metrics")
+    check.input = text
+    let verdict = try await check.run()
+    #expect(verdict.status == 0, "\(verdict.output)\(verdict.errors)")
+    #expect(verdict.errors.isEmpty, "\(verdict.errors)")
+    func value(_ name: String) -> Double? { Self.value(name, in: text) }
+    #expect(
+      value(
+        "calls_total{program=\"remote\",procedure=\"CONNECT_GET_LIB_VERSION\",result=\"ok\"}") == 4)
+    #expect(value("calls_total{program=\"remote\",procedure=\"other\",result=\"ok\"}") == 1)
+    #expect(value("call_duration_seconds_count{driver=\"storage\"}") == 1)
+    #expect((value("clients_accepted_total") ?? 0) >= 1)
+    #expect(value("streams_opened_total{kind=\"upload\"}") == 1)
+    #expect(value("stream_bytes_total{kind=\"upload\",to=\"daemon\"}") == 1000)
+    #expect(value(Self.ended) == 1)
+    #expect(value("upstream_opens_total{result=\"opened\"}") == 1)
+    #expect(value("loop_lag_seconds_bucket{le=\"+Inf\"}") != nil)
+    #expect(!text.contains("volume"), "nothing a client wrote is in it")
+    // The dashboard asks for nothing that is not there; certificates are where TLS is served.
+    let file = URL(fileURLWithPath: #filePath).deletingLastPathComponent()
+      .appending(path: "../../etc/grafana/virtbroker.json")
+    let dashboard = try String(contentsOf: file, encoding: .utf8)
+    let names = Set(dashboard.matches(of: /virtbroker_[a-z_]+(?=\{)/).map { String($0.0) })
+    #expect(names.count > 10)
+    for name in names where name != "virtbroker_tls_certificate_expiry_timestamp_seconds" {
+      let family = name.replacing(/_bucket$/, with: "")
+      #expect(text.contains("# TYPE \(family) "), "\(name)")
+    }
+
+    let head = try await Command("curl", "-sS", "-I", url).output()
+    #expect(head.hasPrefix("HTTP/1.1 200"))
+    let missing = try await Command("curl", "-sS", "-i", url + "/other").output()
+    #expect(missing.hasPrefix("HTTP/1.1 404"))
+    let posted = try await Command("curl", "-sS", "-i", "-d", "x=1", url).output()
+    #expect(posted.hasPrefix("HTTP/1.1 405"))
+    try await scene.end()
+  }
+
+  @Test("metrics are served on a UNIX socket, and scrapers that hang keep nobody from anything")
+  func hanging() async throws {
+    let directory = try Scratch.directory("m")
+    let path = directory + "/metrics"
+    let scene = try await Self.scene([], at: path)
+    let broker = scene.broker
+    try await blocking {
+      // Two that say nothing, and one that says half of something.
+      let silent = try (0..<3).map { _ in try RawClient(unix: path) }
+      try silent[0].send(Array("GET /metrics HT".utf8))
+      let client = try broker.client()
+      try client.open()
+      #expect(try client.call(157).header.status == .ok)
+      #expect(silent.count == 3)
+    }
+    let text = try await Command("curl", "-sSf", "--unix-socket", path, "http://broker/metrics")
+      .output()
+    #expect(text.contains("virtbroker_clients{transport=\"unix\",authentication=\"none\"}"))
+    try await scene.end()
+    #expect(!FileManager.default.fileExists(atPath: path), "the socket goes with the broker")
+  }
+
+  @Test("the audit says who came, what streams moved and how calls that change something ended")
+  func audit() async throws {
+    let directory = try Scratch.directory("a")
+    let path = directory + "/audit.json"
+    let scene = try await Scene(settings: ["audit_log = \"file:\(path)\""]) { line, packet in
+      guard packet.header.kind == .stream, packet.header.status == .ok else { return false }
+      try line.send(Packets.make(packet.header))
+      return true
+    }
+    let broker = scene.broker
+    try await blocking {
+      let client = try broker.client(.tcp)
+      try client.open()
+      _ = try client.call(157)
+      _ = try client.call(9)
+      let name = "v\"\n\u{7f}é"
+      let stream = try client.openStream(Remote.storageVolUpload, pool: "p", volume: name)
+      try client.send(RawClient.packet(stream, [UInt8](repeating: 1, count: 1000)))
+      var finish = stream
+      finish.kind = .stream
+      finish.status = .ok
+      try client.send(Packets.make(finish))
+      _ = try client.receive("the confirmation") {
+        $0.header.kind == .stream && $0.header.status == .ok
+      }
+    }
+    let isThere = try await blocking {
+      eventually { Self.contents(path).contains("stream_ended") }
+    }
+    #expect(isThere)
+    // A rotated file is opened anew.
+    try FileManager.default.moveItem(atPath: path, toPath: path + ".1")
+    broker.signal(SIGHUP)
+    try await blocking {
+      #expect(
+        eventually {
+          _ = try? broker.client()
+          return Self.contents(path).contains("connection_opened")
+        })
+    }
+    try await scene.end()
+
+    // Another reader's opinion of whether it is JSON, and of what it says.
+    let script = """
+      import json, sys
+      records = [json.loads(line) for path in sys.argv[1:] for line in open(path)]
+      us = next(r['client'] for r in records if r['event'] == 'stream_opened')
+      for r in records:
+          assert r['time'].endswith('Z'), r
+          if r['client'] == us:
+              assert r['transport'] == 'tcp' and r['address'].startswith('127.0.0.1:'), r
+              print(r['event'], r.get('procedure'), ascii(r.get('object')), r.get('bytes_to_daemon'),
+                    r.get('result'), sep='|')
+      """
+    let read = try await Command("/usr/bin/python3", "-c", script, path + ".1", path).output()
+    let object = "'p/v\"\\n\\x7f\\xe9'"
+    #expect(
+      read == """
+        connection_opened|None|None|None|None
+        call|DOMAIN_CREATE|None|None|ok
+        call|STORAGE_VOL_UPLOAD|None|None|ok
+        stream_opened|STORAGE_VOL_UPLOAD|\(object)|None|None
+        stream_ended|STORAGE_VOL_UPLOAD|\(object)|1000|finished
+        connection_closed|None|None|None|None
+
+        """, "\(Self.contents(path + ".1"))\(broker.log)")
+  }
+
+  @Test("an audit that cannot be written keeps nobody from work, and the log says so")
+  func unwritable() async throws {
+    let scene = try await Scene(settings: ["audit_log = \"file:/dev/full\""]) { _, _ in false }
+    let broker = scene.broker
+    try await blocking {
+      let client = try broker.client()
+      try client.open()
+      for _ in 0..<10 { #expect(try client.call(9).header.status == .ok) }
+      #expect(
+        eventually { broker.log.contains("audit records are lost: cannot write to /dev/full") })
+    }
+    try await scene.end()
+  }
+
+  private static func contents(_ path: String) -> String {
+    (try? String(contentsOfFile: path, encoding: .utf8)) ?? ""
+  }
+}
