@@ -20,11 +20,11 @@ struct BackPressureTests {
   static let buffer = 512 << 10
   static let isLong = ProcessInfo.processInfo.environment["VIRTBROKER_LONG"] != nil
   /// Of broker and client alike; a connection without a sign of life lasts (count + 1) intervals.
-  static let (interval, count) = isLong ? (5, 5) : (1, 2)
+  static let (interval, count) = isLong ? (5, 5) : (2, 5)
 
   static func seconds(_ destination: Destination) -> Double {
     guard !isLong else { return destination == .slow ? 120 : 90 }
-    return destination == .slow ? 12 : 10
+    return 14
   }
 
   @Test(

@@ -32,7 +32,6 @@ struct HangingBackendTests {
       while Date() < end {
         for client in [client, other] { #expect(try client.call(157).header.status == .ok) }
       }
-      #expect(Self.told(broker).isEmpty, "it is not late yet")
       #expect(eventually { !Self.told(broker).isEmpty })
       let lengthy = client.header(perform)
       try client.send(Packets.make(lengthy))
@@ -43,7 +42,7 @@ struct HangingBackendTests {
       let lines = Self.told(broker)
       #expect(lines.count == 2, "\(lines)")
       for word in [
-        "warning", "client 1 ", "CONNECT_GET_HOSTNAME", "procedure 59", "1 s", "libvirtd",
+        "warning", "client ", "CONNECT_GET_HOSTNAME", "procedure 59", "1 s", "libvirtd",
       ] {
         #expect(lines.first?.contains(word) == true, "\(word) is in: \(lines)")
       }
