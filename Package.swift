@@ -64,7 +64,7 @@ let package = Package(
       name: "DaemonTests", dependencies: ["virtbrokerd"], swiftSettings: settings),
     .testTarget(
       name: "IntegrationTests",
-      dependencies: ["Streams", "virtbrokerd", "CGnuTLS", "Certificates"],
+      dependencies: ["Streams", "virtbrokerd", "virtbroker", "CGnuTLS", "Certificates"],
       path: "Tests/Integration", exclude: ["lab", "package", "python"], swiftSettings: settings),
   ],
   swiftLanguageModes: [.v6]

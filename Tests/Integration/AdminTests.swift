@@ -6,6 +6,14 @@ import Testing
 
 @Suite("virt-admin")
 struct AdminTests {
+  private func opened(_ broker: BrokerProcess, _ way: Way = .unix) async throws -> RawClient {
+    try await blocking {
+      let client = try broker.client(way)
+      try client.open()
+      return client
+    }
+  }
+
   @Test("lists the servers, and tells of threads and limits in libvirt's words and order")
   func servers() async throws {
     let scene = try await Scene.holding(settings: [
@@ -29,11 +37,11 @@ struct AdminTests {
         ])
       return limits.map(\.value)
     }
-    let client = try scene.broker.client()
-    try client.open()
+    let client = try await opened(scene.broker)
     #expect(try await limits("virtproxyd") == ["123", "1", "7", "0"])
     #expect(try await limits("admin") == ["9", "1", "0", "0"])
     #expect(try await admin.output("version").contains("Running against daemon: 9.0.0"))
+    withExtendedLifetime(client) {}
     try await scene.end()
   }
 
@@ -53,8 +61,7 @@ struct AdminTests {
     let scene = try await Scene.holding(settings: ["max_clients = 2", "max_anonymous_clients = 2"])
     let broker = scene.broker
     let admin = broker.admin
-    let inside = [try broker.client(), try broker.client(.tcp)]
-    for client in inside { try client.open() }
+    let inside = [try await opened(broker), try await opened(broker, .tcp)]
     let outside = try broker.client()
     try outside.send(Packets.make(outside.header(Remote.authList)))
     #expect(outside.receiveAll(for: 0.2).isEmpty)
@@ -71,6 +78,8 @@ struct AdminTests {
     let late = try broker.client()
     try late.send(Packets.make(late.header(Remote.authList)))
     #expect(late.receiveAll(for: 0.2).isEmpty, "but nobody comes in any more")
+
+    withExtendedLifetime(inside) {}
 
     let refused = try await admin.run(
       "srv-clients-set", "virtproxyd", "--max-unauth-clients", "5")
@@ -99,12 +108,11 @@ struct AdminTests {
   func disconnect() async throws {
     let scene = try await Scene.holding()
     let broker = scene.broker
-    let clients = [try broker.client(), try broker.client()]
-    for client in clients { try client.open() }
+    let clients = [try await opened(broker), try await opened(broker)]
     let ids = try await broker.admin.rows("srv-clients-list", "virtproxyd").map { $0[0] }
     #expect(ids.count == 2)
     try await broker.admin.output("client-disconnect", "virtproxyd", ids[0])
-    #expect(try clients[0].awaitEnd().isEmpty)
+    #expect(try await blocking { try clients[0].awaitEnd().isEmpty })
     #expect(try clients[1].call(Remote.authList).header.kind == .reply)
     let again = try await broker.admin.run("client-disconnect", "virtproxyd", ids[0])
     #expect(again.errors.contains("Client not found: No client with matching ID '\(ids[0])'"))
@@ -116,10 +124,10 @@ struct AdminTests {
   func timeout() async throws {
     let scene = try await Scene.holding()
     let broker = scene.broker
-    var client: RawClient? = try broker.client()
-    try client?.open()
+    var client: RawClient? = try await opened(broker)
     try await broker.admin.output("daemon-timeout", "--timeout", "1")
     #expect(try await broker.awaitEnd(limit: .seconds(2)) == nil, "somebody is there")
+    withExtendedLifetime(client) {}
     client = nil
     #expect(try await broker.awaitEnd() == 0)
   }
@@ -142,6 +150,47 @@ struct AdminTests {
     withExtendedLifetime(session) {}
     try await tls.broker.stop()
     withExtendedLifetime(backend) {}
+  }
+
+  @Test("whoever comes over a network is told by address, certificate and user")
+  func networkClients() async throws {
+    let sockets = try Scratch.directory("s")
+    let backend = try ScriptedBackend(in: sockets) { _, _ in false }
+    let realm = try await PasswordRealm.make()
+    let tls = try await TLSBroker(
+      backends: sockets, settings: ["auth_unix_ro = \"sasl\""], environment: realm.environment)
+    let admin = tls.broker.admin
+    func info(_ transport: String) async throws -> [String: String] {
+      let row = try #require(
+        try await admin.rows("srv-clients-list", admin.server).last, "nobody is there")
+      #expect(row[1] == transport)
+      let values = try await admin.values("client-info", admin.server, row[0])
+      #expect(values.prefix(4).map(\.name) == ["id", "connection_time", "transport", "readonly"])
+      #expect(values[0].value == row[0] && values[2].value == transport)
+      return Dictionary(uniqueKeysWithValues: values.map { ($0.name, $0.value) })
+    }
+    let tcp = try tls.broker.client(.tcp)
+    _ = try tcp.call(Remote.authList)
+    var told = try await info("tcp")
+    #expect(told["sock_addr"]?.hasPrefix("127.0.0.1:") == true)
+    #expect(told["tls_x509_dname"] == nil && told["unix_user_id"] == nil)
+    let (socket, session) = try await blocking { try tls.client(tls.certificates.identity()) }
+    told = try await info("tls")
+    #expect(told["sock_addr"]?.hasPrefix("127.0.0.1:") == true)
+    #expect(told["tls_x509_dname"] == "CN=client1,O=Acme")
+    let local = try tls.broker.client(readOnly: true)
+    #expect(
+      try await admin.values("srv-clients-info", admin.server).map(\.value).last == "1",
+      "it has not logged in yet")
+    try local.mustLogIn()
+    told = try await info("unix")
+    #expect(told["sasl_user_name"] == "fred")
+    #expect(told["readonly"] == "yes")
+    #expect(told["unix_user_name"] == "root")
+    #expect(told["unix_process_id"] == "\(getpid())")
+    #expect(try await admin.values("srv-clients-info", admin.server).map(\.value).last == "0")
+    withExtendedLifetime((tcp, socket, session, backend)) {}
+    try await tls.broker.stop()
   }
 
   @Test("the user of another is not served")

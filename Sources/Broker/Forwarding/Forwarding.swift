@@ -80,7 +80,7 @@ final class Forwarding {
     return .success(
       Destination(
         way: way, host: uri.host, port: uri.port ?? uri.transport.usualPort ?? 0, place: place,
-        marks: [mark] + uri.marks))
+        marks: [mark] + uri.marks, authFile: values["authfile"]))
   }
 
   /// Of each parameter the first rule's.
@@ -172,7 +172,7 @@ final class Forwarding {
     }
     let made = try TLSCredentials(
       TLSFileSet(settings, as: .client, at: TLSDoor.now), settings)
-    for warning in made.warnings { broker.log.warning(warning) }
+    for warning in made.warnings { broker.log[.upstream].warning(warning) }
     loaded.removeAll { $0.settings == settings }
     if loaded.count >= Forwarding.mostLoaded { loaded.removeFirst() }
     loaded.append((settings, looks, made))

@@ -85,7 +85,7 @@ public final class Dialogue {
     do throws(Violation) {
       while mayRead, let frame = try link.inlet.next() {
         moved = true
-        guard frame.part == .whole else {
+        guard frame.part == .whole, frame.header.length <= UInt32(Dialogue.largestCall) else {
           throw Violation("packet of \(frame.header.length) bytes is too large")
         }
         let header = frame.header

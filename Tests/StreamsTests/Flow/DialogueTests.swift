@@ -25,7 +25,8 @@ struct DialogueTests {
     func answer(_ call: PacketHeader, body: [UInt8]) {
       heard.append((call, body))
       dialogue.reply(
-        Packets.reply(answering: call, SASLData([UInt8](repeating: 7, count: answerBytes))))
+        Packets.reply(
+          answering: call, AdminServer(name: String(repeating: "x", count: answerBytes))))
     }
 
     func supply(_ bytes: some Sequence<UInt8>) {
