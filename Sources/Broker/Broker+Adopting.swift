@@ -13,7 +13,10 @@ extension Broker {
     settings.loginSeconds = new.loginSeconds
     settings.openSeconds = new.openSeconds
     settings.stopSeconds = new.stopSeconds
-    settings.slowCallSeconds = new.slowCallSeconds
+    if new.slowCallSeconds != settings.slowCallSeconds {
+      settings.slowCallSeconds = new.slowCallSeconds
+      patienceChanged()
+    }
     settings.sasl = new.sasl
     sasl?.adopt(new.sasl)
     marks = Marks(new.limits)

@@ -207,7 +207,7 @@ final class Approach: Handler {
       }
     } catch {
       // What is wrong with which file of the broker's is for the log alone.
-      broker.log.warning("TLS with '\(destination.place)': \(error)")
+      broker.log[.upstream].warning("TLS with '\(destination.place)': \(error)")
       return fail(
         "no TLS session with '\(destination.place)': the broker's own certificates cannot be used")
     }
@@ -223,13 +223,13 @@ final class Approach: Handler {
     case .done:
       let verdict = session.verifyServer(host: destination.host, at: TLSDoor.now)
       let warnings = verdict.sentence(.warning)
-      if !warnings.isEmpty { broker.log.warning("'\(destination.place)': \(warnings)") }
+      if !warnings.isEmpty { broker.log[.upstream].warning("'\(destination.place)': \(warnings)") }
       if verdict.isRefused {
         let refusals = verdict.sentence(.refusal)
         guard tls?.verifies == false else {
           return fail("'\(destination.place)' is not trusted: \(refusals)")
         }
-        broker.log.warning(
+        broker.log[.upstream].warning(
           "'\(destination.place)' is used all the same (no_verify): \(refusals)")
       }
       phase = .confirming

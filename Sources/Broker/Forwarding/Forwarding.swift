@@ -172,7 +172,7 @@ final class Forwarding {
     }
     let made = try TLSCredentials(
       TLSFileSet(settings, as: .client, at: TLSDoor.now), settings)
-    for warning in made.warnings { broker.log.warning(warning) }
+    for warning in made.warnings { broker.log[.upstream].warning(warning) }
     loaded.removeAll { $0.settings == settings }
     if loaded.count >= Forwarding.mostLoaded { loaded.removeFirst() }
     loaded.append((settings, looks, made))

@@ -43,7 +43,7 @@ final class HelperProcess: Handler {
     let program = arguments.first ?? ""
     func failure(_ number: Int32) -> Result<HelperProcess, RemoteError> {
       // Which program it is is the administrator's business.
-      broker.log.warning("\(name): cannot start \(program): \(errorText(number))")
+      broker.log[.upstream].warning("\(name): cannot start \(program): \(errorText(number))")
       return .failure(
         RemoteError(
           .systemError, "cannot start the program that leads to '\(name)': \(errorText(number))",
@@ -107,9 +107,9 @@ final class HelperProcess: Handler {
     let text = String(decoding: line.map { $0 < 0x20 || $0 == 0x7f ? 0x20 : $0 }, as: UTF8.self)
     guard !text.allSatisfy({ $0 == " " }), said < HelperProcess.mostSaid else { return }
     said += line.count + 1
-    broker.log.warning("\(name) says: \(text)")
+    broker.log[.upstream].warning("\(name) says: \(text)")
     if said >= HelperProcess.mostSaid {
-      broker.log.warning("\(name): what else it says is not logged")
+      broker.log[.upstream].warning("\(name): what else it says is not logged")
     }
   }
 }

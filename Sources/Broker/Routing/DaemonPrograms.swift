@@ -104,7 +104,7 @@ final class DaemonStarter {
       unlink(path)
       return .failed("cannot start \(program): \(errorText(trouble.number))")
     case .success(let pid):
-      broker.log.info("starting \(program) as process \(pid)")
+      broker.log[.upstream].info("starting \(program) as process \(pid)")
       let start = Start(lock: lock, path: path)
       starts[socket] = start
       alarm.start(seconds: DaemonStarter.lookSeconds)

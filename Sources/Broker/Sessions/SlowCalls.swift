@@ -10,6 +10,13 @@ extension Broker {
     sweepAlarm.start(seconds: min(5, settings.slowCallSeconds / 10))
   }
 
+  /// Another time is given to calls; 0: as long as they like.
+  func patienceChanged() {
+    sweepAlarm.stop()
+    isSweepDue = settings.slowCallSeconds <= 0
+    if !isSweepDue { startSweeps() }
+  }
+
   func sweepCalls() {
     isSweepDue = false
     let now = reactor.now
@@ -40,7 +47,7 @@ extension ClientSession {
     let known = ProcedureTable.find(program: call.program, procedure: call.procedure)
     let procedure = known.map { "\($0.name)" } ?? "a procedure of program \(call.program)"
     let isLengthy = ClientSession.lengthy.contains(where: procedure.hasPrefix)
-    broker.log.line(
+    broker.log[.upstream].line(
       isLengthy ? .info : .warning,
       "\(name): no answer to \(procedure) (procedure \(call.procedure), serial \(call.serial)) for "
         + "\(Int(broker.settings.slowCallSeconds)) s from \(backend?.daemon ?? "its daemon")"
