@@ -13,6 +13,6 @@ _virtbrokerd() {
       return ;;
   esac
   mapfile -t COMPREPLY < <(compgen -W "--help --verbose --daemon --timeout --config --version --pid-file
-    --check-tls --connect" -- "$word")
+    --check-config --check-tls --connect" -- "$word")
 }
 complete -F _virtbrokerd virtbrokerd
