@@ -125,14 +125,14 @@ final class Ferry: Sendable {
         .map(String.init))
   }
 
-  /// QEMU processes of a host, which libvirt may or may not know of.
-  func emulators(_ host: Host) async throws -> [String] {
+  /// Whether a QEMU process of a guest is on a host; its libvirt may or may not know of it.
+  func hasEmulator(of guest: String, on host: Host) async throws -> Bool {
     let first = try await Command(Lab.script, "pid", hosts.lab(host).directory).output()
       .trimmingCharacters(in: .whitespacesAndNewlines)
     let result = try await Command(
       "pgrep", "--ns", first, "--nslist", "pid", "-a", "-f", "^/usr/bin/qemu-system"
     ).run()
-    return result.output.split(separator: "\n").map(String.init)
+    return result.output.contains("guest=\(guest),")
   }
 
   /// Expects a guest to be running on a host, to echo there through the broker, and to be nowhere on the
@@ -145,9 +145,9 @@ final class Ferry: Sendable {
     )
     try await echo(guest, on: host)
     try await eventually("nothing of \(guest) is on \(host.other.name)", sourceLocation) {
-      let known = try await self.guests(host.other)
-      let processes = try await self.emulators(host.other)
-      return !known.contains(guest) && !processes.contains { $0.contains("guest=\(guest),") }
+      let isKnown = try await self.guests(host.other).contains(guest)
+      let isThere = try await self.hasEmulator(of: guest, on: host.other)
+      return !isKnown && !isThere
     }
   }
 

@@ -77,11 +77,18 @@ final class TwoHosts: Sendable {
       within: entrance(host))
   }
 
-  /// From now on every packet to or from a host is lost, and nobody is told.
-  func cut(_ host: Host) async throws { try await tell("cut", host) }
-
-  /// The end of `cut`.
-  func heal(_ host: Host) async throws { try await tell("heal", host) }
+  /// While `body` runs every packet to or from a host is lost, and nobody is told.
+  func whileCut<Value>(_ host: Host, _ body: () async throws -> Value) async throws -> Value {
+    try await tell("cut", host)
+    do {
+      let value = try await body()
+      try await tell("heal", host)
+      return value
+    } catch {
+      try await tell("heal", host)
+      throw error
+    }
+  }
 
   private func tell(_ word: String, _ host: Host) async throws {
     try await Command(Self.script, word, directory, host.rawValue).output()
