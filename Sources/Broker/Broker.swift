@@ -48,6 +48,10 @@ public final class Broker {
   private lazy var idleAlarm = Alarm(on: reactor) { [unowned self] in idleTimeUp() }
   private lazy var stopAlarm = Alarm(on: reactor) { [unowned self] in stopTimeUp() }
   private lazy var acceptAlarm = Alarm(on: reactor) { [unowned self] in resumeAccepting() }
+  /// Rings for the next sweep over the calls under way.
+  private(set) lazy var sweepAlarm = Alarm(on: reactor) { [unowned self] in sweepCalls() }
+  /// A sweep is due, or none ever is.
+  var isSweepDue: Bool
   /// No new clients and no new calls: what is under way may end.
   private(set) var isStopping = false
 
@@ -57,6 +61,7 @@ public final class Broker {
   public init(settings: BrokerSettings, log: BrokerLog) throws(BrokerFailure) {
     self.settings = settings
     self.log = log
+    isSweepDue = settings.slowCallSeconds <= 0
     reactor = try Reactor()
     beganAt = reactor.now
     directory = SocketDirectory(

@@ -20,6 +20,8 @@ public struct BrokerSettings: Sendable {
   public var stopSeconds: Double = 5
   /// How long a backend daemon may take to be opened, in seconds. libvirt's client waits forever.
   public var openSeconds: Double = 30
+  /// A call that a backend has not answered after this many seconds is told of in the log; 0: none is.
+  public var slowCallSeconds: Double = 60
   /// How long a client may take to prove who it is, in seconds; 0 means for ever. People type passwords.
   public var loginSeconds: Double = 120
   public var sasl = SASLSettings()

@@ -63,6 +63,7 @@ struct ConfigurationKey: Sendable {
     text("tls_priority", \.tls.priority, "a GnuTLS priority string", isFilled),
     number("tls_handshake_timeout", \.tls.handshakeSeconds, 1...3600),
     number("tls_max_handshakes", \.tls.maxHandshakes, 1...100_000),
+    flag("tls_kernel", \.tls.usesKernel),
   ]
 
   private static let limits: [ConfigurationKey] = [
@@ -75,6 +76,7 @@ struct ConfigurationKey: Sendable {
     number("max_clients_per_address", \.maxClientsPerAddress, 0...maximum),
     number("auth_timeout", \.authTimeout, 0...86_400),
     number("open_timeout", \.openTimeout, 1...86_400),
+    number("slow_call_seconds", \.slowCallSeconds, 0...86_400),
     number("max_client_buffer", \.maxClientBuffer, LimitSettings.leastBufferBytes...1 << 30),
   ]
 

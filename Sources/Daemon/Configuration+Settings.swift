@@ -53,6 +53,7 @@ extension Configuration {
     settings.limits.maxClientsPerAddress = maxClientsPerAddress
     settings.loginSeconds = Double(authTimeout)
     settings.openSeconds = Double(openTimeout)
+    settings.slowCallSeconds = Double(slowCallSeconds)
     settings.sasl.allowedUsers = saslUsers
     settings.sasl.leastTCPStrength = tcpMinSSF
     settings.limits.bufferBytes = maxClientBuffer

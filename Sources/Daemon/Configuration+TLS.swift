@@ -16,6 +16,7 @@ struct TLSConfiguration: Equatable, Sendable {
   var priority: String?
   var handshakeSeconds = 10
   var maxHandshakes = 256
+  var usesKernel = false
 }
 
 /// libvirt's places for certificates.
@@ -69,6 +70,7 @@ extension Configuration {
     settings.priority = tls.priority
     settings.handshakeSeconds = Double(tls.handshakeSeconds)
     settings.maxHandshakes = tls.maxHandshakes
+    settings.usesKernel = tls.usesKernel
     return settings
   }
 

@@ -37,6 +37,7 @@ struct Configuration: Equatable, Sendable {
   var maxClientsPerAddress = 0
   var authTimeout = 120
   var openTimeout = 30
+  var slowCallSeconds = 60
   var maxClientBuffer = LimitSettings().bufferBytes
 
   var keepAliveInterval = 5

@@ -29,12 +29,19 @@ struct SocketNames: Equatable, Sendable {
         return because("\(directory)/\(name) is served by \(owner)")
       }
     }
-    if isUsual, programs.isMonolithic {
+    if isUsual, programs.isMonolithic, !hasModularSockets(directory) {
       return because(
         "libvirtd is installed and no modular daemon is, so that the names in \(directory) are libvirtd's"
       )
     }
     return usual
+  }
+
+  /// A modular daemon has been here, whatever is installed.
+  private static func hasModularSockets(_ directory: String) -> Bool {
+    ["qemu", "xen", "lxc", "vbox", "ch", "bhyve", "vz"].contains {
+      isSocket("\(directory)/virt\($0)d-sock")
+    }
   }
 
   private static func because(_ reason: String) -> SocketNames {

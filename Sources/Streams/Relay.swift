@@ -297,6 +297,10 @@ public final class Relay {
   public var awaitedCount: Int { calls.awaitedCount }
   /// Streams that are not over.
   public var streamCount: Int { calls.count == 0 ? 0 : calls.calls.count { $0.isStreamAlive } }
+  /// Calls without an answer for `patience` seconds, each told once; `now` is the owner's clock.
+  public func overdueCalls(at now: Double, patience: Double) -> [Call] {
+    calls.overdue(at: now, patience: patience)
+  }
 
   // MARK: The broker's own packets
 

@@ -79,12 +79,14 @@ struct ConfigurationKeyTests {
     Row(
       "tls_handshake_timeout", ["1", "3600"], ["0", "3601", "\"1\""], "a number from 1 to 3600"),
     Row("tls_max_handshakes", ["1", "100000"], ["0", "100001"], "a number from 1 to 100000"),
-    flag("tls_no_sanity_certificate"), flag("tls_no_verify_certificate"),
+    flag("tls_no_sanity_certificate"), flag("tls_no_verify_certificate"), flag("tls_kernel"),
     count("max_clients"), count("max_queued_clients"), count("max_anonymous_clients"),
     count("max_client_requests", from: 1),
     count("max_clients_per_identity"), count("max_clients_per_address"),
     Row("auth_timeout", ["0", "86400"], ["-1", "86401", "\"1\""], "a number from 0 to 86400"),
     Row("open_timeout", ["1", "86400"], ["0", "86401"], "a number from 1 to 86400"),
+    Row(
+      "slow_call_seconds", ["0", "86400"], ["-1", "86401", "\"60\""], "a number from 0 to 86400"),
     Row(
       "max_client_buffer", ["65536", "1073741824"], ["65535", "1073741825", "\"65536\""],
       "a number from 65536 to 1073741824"),

@@ -23,6 +23,8 @@ struct Destination: Equatable {
   var place: String
   /// What the other side is asked whether it is, by their marks: this broker, and those before it.
   var marks: [Int32] = []
+  /// Credentials for a host that asks for SASL.
+  var authFile: String?
 }
 
 /// The command lines that reach a daemon through ssh: libvirt's own, so that whatever admits these on the other host

@@ -80,7 +80,7 @@ final class Forwarding {
     return .success(
       Destination(
         way: way, host: uri.host, port: uri.port ?? uri.transport.usualPort ?? 0, place: place,
-        marks: [mark] + uri.marks))
+        marks: [mark] + uri.marks, authFile: values["authfile"]))
   }
 
   /// Of each parameter the first rule's.

@@ -112,7 +112,7 @@ public struct UpstreamRule: Sendable, Equatable {
 
   /// The files it names that have to be there from the start, by parameter.
   public var files: [(parameter: String, path: String)] {
-    ["command", "keyfile", "known_hosts", "pkipath"].compactMap { key in
+    ["command", "keyfile", "known_hosts", "pkipath", "authfile"].compactMap { key in
       values[key].map { (key, $0) }
     }
   }
@@ -151,7 +151,7 @@ public struct UpstreamRule: Sendable, Equatable {
 
   private static let checks: [String: Check] = [
     "user": { RemoteURI.isUser($0) ? nil : "the name of a user" },
-    "command": path, "keyfile": path, "known_hosts": path, "pkipath": path,
+    "command": path, "keyfile": path, "known_hosts": path, "pkipath": path, "authfile": path,
     "socket": path,
     "netcat": {
       RemoteURI.consists($0, of: "/._+-") && !$0.hasPrefix("-")

@@ -136,6 +136,7 @@ final class ClientSession: Handler {
     // What has been read and decrypted already is announced by no descriptor.
     if interest.contains(.read), transport.holdsBytes { broker.reactor.goOn(self) }
     for upstream in upstreams { upstream.watch() }
+    if !broker.isSweepDue, relay.awaitedCount > 0 { broker.startSweeps() }
   }
 
   /// Nothing is under way: no call awaits its reply, nothing waits to be sent.

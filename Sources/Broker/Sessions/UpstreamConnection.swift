@@ -10,6 +10,8 @@ final class UpstreamConnection: Handler {
     case connecting
     case authListing
     case authPolkit
+    case saslListing
+    case saslTalking
     case opening
     /// Another host is asked whether it is this broker, or one before it.
     case recognising
@@ -23,7 +25,7 @@ final class UpstreamConnection: Handler {
   /// A daemon whose queue of connections is full is asked again after this time.
   private static let retrySeconds = 0.01
 
-  private unowned let session: ClientSession
+  unowned let session: ClientSession
   let backend: Backend
   /// There once the connection is.
   private var transport: (any ClientTransport)?
@@ -34,6 +36,10 @@ final class UpstreamConnection: Handler {
   private var approach: Approach?
   /// The program that the connection goes through.
   private let process: HelperProcess?
+  /// The connection to a host that may ask for SASL, and the conversation then.
+  private(set) var layered: LayeredConnection?
+  var talk: SASLTalk?
+  var job: (workshop: Workshop, job: Workshop.Job)?
   /// Brokers that must not be at the other end.
   private var marks: ArraySlice<Int32>
   private let timer: TimerWatcher
@@ -144,10 +150,25 @@ final class UpstreamConnection: Handler {
     case .failure(let error): session.upstreamFailed(self, error)
     case .success(let transport):
       use(transport)
-      slot = session.relay.add(upstream: transport)
+      slot = session.relay.add(upstream: layer(over: transport))
       connectedNow()
     }
     session.settle()
+  }
+
+  /// What the relay is to read and write: the transport itself, unless it may get a layer.
+  private func layer(over transport: any ClientTransport) -> any Transport {
+    guard backend.remote?.authFile != nil else { return transport }
+    var surroundings = SASLConnection(
+      cover: .none, local: Address.local(of: transport.number)?.saslText,
+      remote: Address.peer(of: transport.number)?.saslText)
+    if let peer = (transport as? TLSTransport)?.peer {
+      surroundings.cover = .tls(bits: UInt32(clamping: peer.keyBits))
+    }
+    let layered = LayeredConnection(
+      transport: SASLTransport(transport), surroundings: surroundings)
+    self.layered = layered
+    return layered.transport
   }
 
   private func connectedNow() {
@@ -205,6 +226,8 @@ final class UpstreamConnection: Handler {
     case .connecting: "connecting"
     case .authListing: "asking how to log in"
     case .authPolkit: "logging in by polkit"
+    case .saslListing: "asking for the mechanisms of SASL"
+    case .saslTalking: "logging in by SASL"
     case .opening: "opening"
     case .recognising: "being asked whether it is this broker"
     case .awaitingNames: "waiting for the names of the client's user"
@@ -228,6 +251,9 @@ final class UpstreamConnection: Handler {
     timer.stop()
     approach?.stop()
     approach = nil
+    talk = nil
+    if let (workshop, job) = job { workshop.cancel(job) }
+    job = nil
     process?.end()
   }
 
@@ -257,6 +283,9 @@ final class UpstreamConnection: Handler {
       case AuthListResult.polkit:
         step = .authPolkit
         call(Remote.authPolkit)
+      case AuthListResult.sasl where prepareSASL():
+        step = .saslListing
+        call(Remote.authSASLInit)
       default:
         session.upstreamFailed(
           self,
@@ -266,6 +295,12 @@ final class UpstreamConnection: Handler {
           ))
       }
     case .authPolkit: open()
+    case .saslListing:
+      guard let offer = body.withUnsafeBytes({ try? SASLInitResult(payload: $0) }) else {
+        return failSASL("a list of mechanisms that cannot be read")
+      }
+      saslProceed { $0.start(offer.mechanisms) }
+    case .saslTalking: saslAnswered(body)
     case .opening where backend.remote != nil: recognise()
     case .opening:
       step = .awaitingNames
@@ -304,7 +339,15 @@ final class UpstreamConnection: Handler {
     call(Remote.connectSupportsFeature, FeatureArguments(feature: mark))
   }
 
-  private func open() {
+  func saslStart(_ mechanism: String, _ words: [UInt8]?) {
+    step = .saslTalking
+    call(
+      Remote.authSASLStart, SASLStartArguments(mechanism: mechanism, data: SASLData(words)))
+  }
+
+  func saslStep(_ words: [UInt8]?) { call(Remote.authSASLStep, SASLData(words)) }
+
+  func open() {
     step = .opening
     call(
       Remote.connectOpen,
@@ -335,6 +378,7 @@ final class UpstreamConnection: Handler {
       // Drivers without access control of their own, and daemons before 5.8, have no use for it.
       serial &+= 1
       opened()
+    case .saslListing, .saslTalking: failSASL(error.message ?? "refused")
     case .closing: session.upstreamClosed(self)
     default: session.upstreamFailed(self, error)
     }

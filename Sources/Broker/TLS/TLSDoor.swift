@@ -24,6 +24,8 @@ final class TLSDoor {
   private var credentials: TLSCredentials
   private(set) var generation = 1
   private let buffers = TLSBuffers()
+  /// Who does the records of clients, if not the broker.
+  private var kernel: KernelTLS?
   private var handshakes: [UInt64: TLSHandshake] = [:]
   private var order: [UInt64] = []
   /// Verified ones that found the broker full, or their listener of strangers.
@@ -57,6 +59,7 @@ final class TLSDoor {
 
   /// Begins to look after the files. To be called when the log is there to be written to.
   func start() {
+    if settings.usesKernel { kernel = KernelTLS.find(log: log) }
     tell()
     remind()
     reminderAlarm.start(seconds: TLSDoor.reminderSeconds)
@@ -170,7 +173,7 @@ final class TLSDoor {
   func letIn(_ handshake: TLSHandshake) {
     forget(handshake)
     guard let peer = handshake.peer else { return }
-    broker.admit(TLSTransport(handshake.session, peer), on: handshake.listener)
+    broker.admit(TLSTransport(handshake.session, peer, kernel: kernel), on: handshake.listener)
   }
 
   func ended(_ handshake: TLSHandshake, _ why: String?) {

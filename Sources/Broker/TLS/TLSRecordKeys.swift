@@ -128,10 +128,11 @@ final class TLSRecordKeys {
   /// Encrypts `count` bytes as one record at `record`, where there is room for it. The record's size; nil
   /// where the cipher fails.
   func seal(
-    _ bytes: UnsafeMutableRawPointer, _ count: Int, at record: UnsafeMutableRawPointer
+    _ bytes: UnsafeMutableRawPointer, _ count: Int, as kind: UInt8 = TLSRecordKeys.data,
+    at record: UnsafeMutableRawPointer
   ) -> Int? {
     let length = count + overhead
-    record.storeBytes(of: TLSRecordKeys.data, as: UInt8.self)
+    record.storeBytes(of: isModern ? TLSRecordKeys.data : kind, as: UInt8.self)
     record.storeBytes(of: 3, toByteOffset: 1, as: UInt8.self)
     record.storeBytes(of: 3, toByteOffset: 2, as: UInt8.self)
     record.storeBytes(of: UInt8(truncatingIfNeeded: length >> 8), toByteOffset: 3, as: UInt8.self)
@@ -145,7 +146,7 @@ final class TLSRecordKeys {
     let authBytes = storeAuth(record, length: isModern ? length : count)
     // The cipher works in place, and the type of TLS 1.3 has to lie behind the content.
     body.copyMemory(from: bytes, byteCount: count)
-    if isModern { body.storeBytes(of: TLSRecordKeys.data, toByteOffset: count, as: UInt8.self) }
+    if isModern { body.storeBytes(of: kind, toByteOffset: count, as: UInt8.self) }
     let plain = count + (isModern ? 1 : 0)
     var written = plain + TLSRecordKeys.tag
     let expected = written

@@ -87,13 +87,20 @@ extension TLSSession {
     }
     reading?.tell(handle, reading: true)
     writing?.tell(handle, reading: false)
-    pullsLeft = TLSRecordKeys.header + length
+    let end = haveLibraryRead(TLSRecordKeys.header + length)
+    reading = TLSRecordKeys(of: handle, reading: true)
+    if !writesInKernel { writing = TLSRecordKeys(of: handle, reading: false) }
+    return end
+  }
+
+  /// Has GnuTLS read the record at the front, of so many bytes, which is no application data. How the session
+  /// ended, if it did.
+  func haveLibraryRead(_ bytes: Int) -> Outcome? {
+    pullsLeft = bytes
     let count = withUnsafeTemporaryAllocation(byteCount: 256, alignment: 16) {
       gnutls_record_recv(handle, $0.baseAddress, $0.count)
     }
     pullsLeft = nil
-    reading = TLSRecordKeys(of: handle, reading: true)
-    writing = TLSRecordKeys(of: handle, reading: false)
     owesKeys = true
     switch Int32(truncatingIfNeeded: count) {
     case GNUTLS_E_AGAIN, GNUTLS_E_INTERRUPTED, GNUTLS_E_WARNING_ALERT_RECEIVED: return nil

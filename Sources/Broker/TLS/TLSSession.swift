@@ -70,8 +70,6 @@ final class TLSSession {
 
   /// Reads of the socket in one turn: more than any room needs, for records may have nothing in them.
   private static let mostFills = 16
-  /// Warnings a client may send in the middle of its handshake.
-  private static let mostAlerts = 8
 
   let handle: gnutls_session_t
   let credentials: TLSCredentials?
@@ -90,12 +88,20 @@ final class TLSSession {
   var mostRecords = TLSRecordKeys.mostRecords
   /// GnuTLS may have to put new keys in front of what is sent next.
   var owesKeys = false
+  /// Who does the records of a session that is handed over, of each direction or only of what is sent.
+  var kernel: KernelTLS?
+  var writesInKernel = false
+  var readsInKernel = false
+  /// The kernel refused to do what is received.
+  var isKeptFromKernel = false
+  /// Sent with the kernel's present keys, or a few less.
+  var sentRecords: UInt64 = 0
   /// Bytes GnuTLS may still take, where it is given one record and no more.
   var pullsLeft: Int?
   /// The kernel had less than was asked for, or has been asked often enough: not again in this turn.
   private(set) var isDrained = false
   private var fills = 0
-  private var alerts = 0
+  var alerts = 0
   private(set) var isAtEnd = false
   private(set) var socketError: Int32 = 0
   /// The last byte that was encrypted has not been told to have moved, because its record has not left.
@@ -105,9 +111,9 @@ final class TLSSession {
   /// Why the session failed, in words.
   var trouble: String?
   /// How the session ended, where there was something to give before.
-  private var ending: Outcome?
+  private(set) var ending: Outcome?
   /// The first bytes that came, to recognise who is here by mistake.
-  private var firstBytes: UInt32?
+  private(set) var firstBytes: UInt32?
 
   var number: Int32 { descriptor.number }
 
@@ -175,20 +181,6 @@ final class TLSSession {
     gnutls_transport_set_int2(handle, self.descriptor.number, self.descriptor.number)
   }
 
-  /// The whole handshake on a socket that blocks, as long as its time limits allow.
-  func handshakeAndWait() -> Step {
-    // A signal may interrupt it, a time limit may run out: neither goes on for ever.
-    for _ in 0..<16 {
-      let status = gnutls_handshake(handle)
-      if status == GNUTLS_E_SUCCESS { return .done }
-      if status == GNUTLS_E_INTERRUPTED || status == GNUTLS_E_WARNING_ALERT_RECEIVED { continue }
-      let why = status == GNUTLS_E_AGAIN ? "no answer in time" : tlsErrorText(status)
-      trouble = "the handshake failed: \(why)"
-      break
-    }
-    return .failed(trouble ?? "")
-  }
-
   private func attach() {
     gnutls_transport_set_ptr(handle, Unmanaged.passUnretained(self).toOpaque())
     gnutls_transport_set_push_function(handle) { pointer, bytes, count in
@@ -208,7 +200,11 @@ final class TLSSession {
   deinit {
     if isUp {
       writing?.tell(handle, reading: false)
-      gnutls_bye(handle, GNUTLS_SHUT_WR)
+      if writesInKernel {
+        sendAlert(GNUTLS_AL_WARNING, GNUTLS_A_CLOSE_NOTIFY)
+      } else {
+        gnutls_bye(handle, GNUTLS_SHUT_WR)
+      }
       _ = flush()
     }
     gnutls_deinit(handle)
@@ -225,6 +221,8 @@ final class TLSSession {
 
   /// GnuTLS has ciphertext to send: it is kept until there is enough for a system call.
   private func push(_ bytes: UnsafeRawPointer, _ count: Int) -> Int {
+    // Encrypted with keys that are the kernel's now, which has been told of it another way.
+    guard !writesInKernel else { return count }
     var buffer = output.open(buffers)
     if output.room < count {
       output.compact()
@@ -244,9 +242,9 @@ final class TLSSession {
 
   /// GnuTLS wants ciphertext: it gets what the last system call brought.
   private func pull(_ bytes: UnsafeMutableRawPointer, _ count: Int) -> Int {
-    if input.count == 0 { fill() }
+    if input.count == 0, pullsLeft == nil { fill() }
     guard input.count > 0, let buffer = input.buffer else {
-      if isAtEnd { return 0 }
+      if isAtEnd, pullsLeft == nil { return 0 }
       gnutls_transport_set_errno(handle, socketError == 0 ? EAGAIN : socketError)
       return -1
     }
@@ -288,7 +286,7 @@ final class TLSSession {
   }
 
   /// Sends what is encrypted: `.moved(0)` when all of it has left.
-  private func flush() -> Outcome {
+  func flush() -> Outcome {
     while output.count > 0, let buffer = output.buffer {
       let count = send(
         descriptor.number, buffer + output.head, output.count, Int32(MSG_DONTWAIT | MSG_NOSIGNAL))
@@ -305,82 +303,6 @@ final class TLSSession {
     output.settle(buffers)
     return .moved(0)
   }
-
-  // MARK: The handshake
-
-  /// Goes as far as it can. To be called again when the socket is ready for what it was blocked on.
-  func handshake() -> Step {
-    beginReading()
-    if case .blocked = flush() { return .blocked(.write) }
-    // Only the last flight had not left yet: asking GnuTLS again would begin another handshake.
-    guard !isUp else { return finishFlush() }
-    while true {
-      let status = gnutls_handshake(handle)
-      switch status {
-      case GNUTLS_E_SUCCESS:
-        isUp = true
-        return finishFlush()
-      case GNUTLS_E_AGAIN:
-        defer { input.settle(buffers) }
-        switch flush() {
-        case .failed(let number): return .failed(errorText(number))
-        case .blocked: return .blocked(.write)
-        default: return .blocked(.read)
-        }
-      case GNUTLS_E_INTERRUPTED: continue
-      case GNUTLS_E_WARNING_ALERT_RECEIVED:
-        alerts += 1
-        guard alerts <= TLSSession.mostAlerts else {
-          return .failed("it sent nothing but warnings, the last of them '\(alert)'")
-        }
-      default:
-        // The peer may be able to make something of the reason.
-        gnutls_alert_send_appropriate(handle, status)
-        _ = flush()
-        return .failed(handshakeTrouble(status))
-      }
-    }
-  }
-
-  /// Everything that is encrypted has left, or the socket is waited for.
-  func finishFlush() -> Step {
-    switch flush() {
-    case .blocked(let on): .blocked(on)
-    case .failed(let number): .failed(errorText(number))
-    default: .done
-    }
-  }
-
-  /// Encrypts one byte. To be followed by `finishFlush`.
-  func say(_ byte: UInt8) -> Bool {
-    var byte = byte
-    return gnutls_record_send(handle, &byte, 1) == 1
-  }
-
-  private func handshakeTrouble(_ status: Int32) -> String {
-    if socketError != 0 { return errorText(socketError) }
-    if isAtEnd { return "it closed the connection in the middle of the handshake" }
-    if let firstBytes, firstBytes >> 24 != 22 {
-      return firstBytes <= UInt32(Limits.packet) && firstBytes >= UInt32(Limits.header)
-        ? "it speaks libvirt's protocol without TLS" : "what it sent is not TLS"
-    }
-    if status == GNUTLS_E_FATAL_ALERT_RECEIVED { return "it sent the alert '\(alert)'" }
-    return tlsErrorText(status)
-  }
-
-  private var alert: String {
-    gnutls_alert_get_name(gnutls_alert_get(handle)).map { String(cString: $0) } ?? "unknown"
-  }
-
-  /// `TLS1.3 AES-256-GCM`.
-  var parameters: String {
-    func text(_ name: UnsafePointer<CChar>?) -> String { name.map { String(cString: $0) } ?? "?" }
-    return text(gnutls_protocol_get_name(gnutls_protocol_get_version(handle))) + " "
-      + text(gnutls_cipher_get_name(gnutls_cipher_get(handle)))
-  }
-
-  /// Bits of the key that protects what is sent: the strength SASL is told of.
-  var keyBits: Int { gnutls_cipher_get_key_size(gnutls_cipher_get(handle)) * 8 }
 
   // MARK: Data
 
@@ -405,6 +327,7 @@ final class TLSSession {
 
   /// A turn's reading has ended.
   func endReading() {
+    if kernel != nil, !isKeptFromKernel { handOverReading() }
     input.settle(buffers)
     plain.settle(buffers)
   }
@@ -451,7 +374,7 @@ final class TLSSession {
     case GNUTLS_E_FATAL_ALERT_RECEIVED: trouble = "the other side sent the TLS alert '\(alert)'"
     // Only TLS 1.2 knows it; libvirt's clients never do it.
     case GNUTLS_E_REHANDSHAKE, GNUTLS_E_UNEXPECTED_PACKET:
-      gnutls_alert_send(handle, GNUTLS_AL_FATAL, GNUTLS_A_NO_RENEGOTIATION)
+      sendAlert(GNUTLS_AL_FATAL, GNUTLS_A_NO_RENEGOTIATION)
       _ = flush()
       trouble = "the other side wanted a new TLS handshake, which is not done"
     case _ where socketError != 0:
@@ -509,7 +432,7 @@ final class TLSSession {
     }
   }
 
-  private func failedWriting(_ status: Int32) -> Outcome {
+  func failedWriting(_ status: Int32) -> Outcome {
     trouble = "TLS: \(tlsErrorText(status))"
     isUp = false
     return .failed(EPROTO)

@@ -20,6 +20,8 @@ public struct Call: Sendable {
   public internal(set) var bytesDown: UInt64 = 0
   public internal(set) var packetsUp: UInt64 = 0
   public internal(set) var packetsDown: UInt64 = 0
+  /// It was told of as overdue.
+  fileprivate var isToldOf = false
 
   public init(
     _ header: PacketHeader, upstream: Int, stream: CallStream? = nil, at now: Double = 0
@@ -162,6 +164,19 @@ struct CallTable {
       remove(at: index)
       each(call)
     }
+  }
+
+  /// Calls whose reply has been awaited for `patience` seconds, each told once in its life.
+  mutating func overdue(at now: Double, patience: Double) -> [Call] {
+    var found: [Call] = []
+    for index in slots.indices
+    where !isVacant(index) && !slots[index].isAnswered && !slots[index].isToldOf
+      && now - slots[index].startedAt >= patience
+    {
+      slots[index].isToldOf = true
+      found.append(slots[index])
+    }
+    return found.sorted { $0.serial < $1.serial }
   }
 
   /// Everything under way, for those who look.

@@ -3,6 +3,7 @@ import CGnuTLS
 import Certificates
 import Foundation
 import Streams
+import Testing
 
 @testable import Broker
 
@@ -13,8 +14,9 @@ final class Ends {
   let far: Int32
   let buffers = TLSBuffers()
 
-  init(_ credentials: TLSCredentials, sendBuffer: Int32? = nil) throws {
-    let ends = try socketPair()
+  /// - Parameter isTCP: on a connection of the machine with itself, not on a pair of UNIX sockets.
+  init(_ credentials: TLSCredentials, sendBuffer: Int32? = nil, isTCP: Bool = false) throws {
+    let ends = try isTCP ? tcpPair() : socketPair()
     if let sendBuffer {
       setOption(ends.0, SOL_SOCKET, SO_SNDBUF, sendBuffer)
       setOption(ends.1, SOL_SOCKET, SO_SNDBUF, sendBuffer)
@@ -75,7 +77,107 @@ final class Ends {
     }
   }
 
-  var transport: TLSTransport {
-    TLSTransport(server, TLSPeer(distinguishedName: nil, parameters: "", keyBits: 0))
+  var transport: TLSTransport { transport(nil) }
+
+  func transport(_ kernel: KernelTLS?) -> TLSTransport {
+    TLSTransport(
+      server, TLSPeer(distinguishedName: nil, parameters: "", keyBits: 0), kernel: kernel)
   }
+}
+
+/// Data through a session.
+extension Ends {
+  static func bytes(_ count: Int, seed: Int = 0) -> [UInt8] {
+    (0..<count).map { UInt8(truncatingIfNeeded: ($0 &+ seed) &* 31 ^ ($0 >> 9)) }
+  }
+
+  /// Sends all of it in runs of odd sizes, as an outlet would: what was not told to have moved comes again.
+  func send(_ bytes: [UInt8], over transport: TLSTransport) throws {
+    var bytes = bytes
+    var sent = 0
+    try bytes.withUnsafeMutableBytes { bytes in
+      let base = try #require(bytes.baseAddress)
+      while sent < bytes.count {
+        let outcome = withUnsafeTemporaryAllocation(of: Run.self, capacity: 8) { runs in
+          var place = sent
+          var used = 0
+          for size in [1, 28, 5000, 70_000, 3, 16_384, 300_000, 40] where place < bytes.count {
+            let count = min(size, bytes.count - place)
+            runs[used] = Run(base: base + place, count: count)
+            used += 1
+            place += count
+          }
+          return transport.send(UnsafeBufferPointer(rebasing: runs[0..<used]))
+        }
+        switch outcome {
+        case .moved(let count): sent += count
+        case .blocked(let on): try wait(for: on)
+        default: throw Trouble(what: "sending: \(outcome)")
+        }
+      }
+    }
+  }
+
+  /// Receives so many bytes into rooms of odd sizes, waiting only when nothing is held back.
+  func receive(_ count: Int, over transport: TLSTransport) throws -> [UInt8] {
+    var bytes = [UInt8](repeating: 0, count: count)
+    var got = 0
+    var turn = 0
+    try bytes.withUnsafeMutableBytes { bytes in
+      let base = try #require(bytes.baseAddress)
+      while got < count {
+        let size = [1, 100, 5000, 70_000, 16_384, 17][turn % 6]
+        turn += 1
+        let first = min(size, count - got)
+        let second = min(33, count - got - first)
+        var descriptor: Int32 = -1
+        let outcome = withUnsafeTemporaryAllocation(of: Run.self, capacity: 2) { rooms in
+          rooms[0] = Run(base: base + got, count: first)
+          rooms[1] = Run(base: base + got + first, count: second)
+          return transport.receive(
+            into: UnsafeBufferPointer(rebasing: rooms[0..<(second > 0 ? 2 : 1)]),
+            descriptor: &descriptor)
+        }
+        switch outcome {
+        case .moved(let count): got += count
+        case .blocked(let on):
+          #expect(!transport.holdsBytes, "what is held must be given")
+          try wait(for: on)
+        default: throw Trouble(what: "receiving: \(outcome) \(transport.trouble ?? "")")
+        }
+      }
+    }
+    return bytes
+  }
+
+  /// What the next attempt to receive comes to.
+  func outcome(of transport: TLSTransport) -> Outcome {
+    var descriptor: Int32 = -1
+    return withUnsafeTemporaryAllocation(byteCount: 64, alignment: 8) { room in
+      withUnsafeTemporaryAllocation(of: Run.self, capacity: 1) { rooms in
+        rooms[0] = Run(base: room.baseAddress, count: room.count)
+        return transport.receive(into: UnsafeBufferPointer(rooms), descriptor: &descriptor)
+      }
+    }
+  }
+}
+
+/// The two ends of a TCP connection.
+private func tcpPair() throws -> (Int32, Int32) {
+  let listener = Descriptor(socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0))
+  let far = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
+  var address = sockaddr_in()
+  address.sin_family = sa_family_t(AF_INET)
+  address.sin_addr.s_addr = INADDR_LOOPBACK.bigEndian
+  var length = socklen_t(MemoryLayout<sockaddr_in>.size)
+  let near = withUnsafeMutablePointer(to: &address) {
+    $0.withMemoryRebound(to: sockaddr.self, capacity: 1) { address -> Int32 in
+      guard bind(listener.number, address, length) == 0, listen(listener.number, 1) == 0,
+        getsockname(listener.number, address, &length) == 0, connect(far, address, length) == 0
+      else { return -1 }
+      return accept(listener.number, nil, nil)
+    }
+  }
+  guard near >= 0 else { throw Trouble(what: "a TCP connection: \(errorText(errno))") }
+  return (near, far)
 }

@@ -20,10 +20,6 @@ struct TLSTransportTests {
     identity = try ClientIdentity(MadeCertificate(.client("CN=c1"), from: authority.root))
   }
 
-  private static func bytes(_ count: Int, seed: Int = 0) -> [UInt8] {
-    (0..<count).map { UInt8(truncatingIfNeeded: ($0 &+ seed) &* 31 ^ ($0 >> 9)) }
-  }
-
   /// The priorities whose records differ: versions and kinds of ciphers.
   static let priorities = [
     "NORMAL:-CIPHER-ALL:+AES-256-GCM", "NORMAL:-CIPHER-ALL:+AES-128-GCM",
@@ -52,69 +48,10 @@ struct TLSTransportTests {
         == .failed("it sent nothing but warnings, the last of them 'User canceled'"))
   }
 
-  /// Sends all of it in runs of odd sizes, as an outlet would: what was not told to have moved comes again.
-  private func send(_ bytes: [UInt8], over transport: TLSTransport, _ ends: Ends) throws {
-    var bytes = bytes
-    var sent = 0
-    try bytes.withUnsafeMutableBytes { bytes in
-      let base = try #require(bytes.baseAddress)
-      while sent < bytes.count {
-        let outcome = withUnsafeTemporaryAllocation(of: Run.self, capacity: 8) { runs in
-          var place = sent
-          var used = 0
-          for size in [1, 28, 5000, 70_000, 3, 16_384, 300_000, 40] where place < bytes.count {
-            let count = min(size, bytes.count - place)
-            runs[used] = Run(base: base + place, count: count)
-            used += 1
-            place += count
-          }
-          return transport.send(UnsafeBufferPointer(rebasing: runs[0..<used]))
-        }
-        switch outcome {
-        case .moved(let count): sent += count
-        case .blocked(let on): try ends.wait(for: on)
-        default: throw Trouble(what: "sending: \(outcome)")
-        }
-      }
-    }
-  }
-
-  /// Receives so many bytes into rooms of odd sizes, waiting only when nothing is held back.
-  private func receive(_ count: Int, over transport: TLSTransport, _ ends: Ends) throws -> [UInt8] {
-    var bytes = [UInt8](repeating: 0, count: count)
-    var got = 0
-    var turn = 0
-    try bytes.withUnsafeMutableBytes { bytes in
-      let base = try #require(bytes.baseAddress)
-      while got < count {
-        let size = [1, 100, 5000, 70_000, 16_384, 17][turn % 6]
-        turn += 1
-        let first = min(size, count - got)
-        let second = min(33, count - got - first)
-        var descriptor: Int32 = -1
-        let outcome = withUnsafeTemporaryAllocation(of: Run.self, capacity: 2) { rooms in
-          rooms[0] = Run(base: base + got, count: first)
-          rooms[1] = Run(base: base + got + first, count: second)
-          return transport.receive(
-            into: UnsafeBufferPointer(rebasing: rooms[0..<(second > 0 ? 2 : 1)]),
-            descriptor: &descriptor)
-        }
-        switch outcome {
-        case .moved(let count): got += count
-        case .blocked(let on):
-          #expect(!transport.holdsBytes, "what is held must be given")
-          try ends.wait(for: on)
-        default: throw Trouble(what: "receiving: \(outcome) \(transport.trouble ?? "")")
-        }
-      }
-    }
-    return bytes
-  }
-
   @Test("bytes arrive in both directions", arguments: priorities, [4096, 1 << 20])
   func bothWays(priority: String, sendBuffer: Int32) throws {
     let ends = try Ends(credentials, sendBuffer: sendBuffer)
-    let (up, down) = (Self.bytes(3 << 20), Self.bytes(3 << 20, seed: 7))
+    let (up, down) = (Ends.bytes(3 << 20), Ends.bytes(3 << 20, seed: 7))
     let client = ends.client(identity(priority)) { session in
       try session.send(up)
       let got = try session.receiveAll(down.count)
@@ -124,22 +61,12 @@ struct TLSTransportTests {
     }
     #expect(try ends.shake() == .done)
     let transport = ends.transport
-    #expect(try receive(up.count, over: transport, ends) == up)
-    try send(down, over: transport, ends)
-    #expect(try receive(1, over: transport, ends) == [1])
+    #expect(try ends.receive(up.count, over: transport) == up)
+    try ends.send(down, over: transport)
+    #expect(try ends.receive(1, over: transport) == [1])
     try client.join()
     if !transport.holdsBytes { try ends.wait(for: .read) }
-    #expect(outcome(of: transport) == .end)
-  }
-
-  private func outcome(of transport: TLSTransport) -> Outcome {
-    var descriptor: Int32 = -1
-    return withUnsafeTemporaryAllocation(byteCount: 64, alignment: 8) { room in
-      withUnsafeTemporaryAllocation(of: Run.self, capacity: 1) { rooms in
-        rooms[0] = Run(base: room.baseAddress, count: room.count)
-        return transport.receive(into: UnsafeBufferPointer(rooms), descriptor: &descriptor)
-      }
-    }
+    #expect(ends.outcome(of: transport) == .end)
   }
 
   @Test(
@@ -150,7 +77,7 @@ struct TLSTransportTests {
     ], [false, true])
   func newKeys(priority: String, both: Bool) throws {
     let ends = try Ends(credentials)
-    let (up, down) = (Self.bytes(200_000), Self.bytes(100_000, seed: 3))
+    let (up, down) = (Ends.bytes(200_000), Ends.bytes(100_000, seed: 3))
     let client = ends.client(identity(priority)) { session in
       for _ in 0..<5 {
         try session.send(up)
@@ -164,8 +91,8 @@ struct TLSTransportTests {
     #expect(try ends.shake() == .done)
     let transport = ends.transport
     for _ in 0..<5 {
-      #expect(try receive(2 * up.count, over: transport, ends) == up + up)
-      try send(down, over: transport, ends)
+      #expect(try ends.receive(2 * up.count, over: transport) == up + up)
+      try ends.send(down, over: transport)
     }
     try client.join()
   }
@@ -175,7 +102,7 @@ struct TLSTransportTests {
     arguments: ["NORMAL:-CIPHER-ALL:+AES-256-GCM", "NORMAL:-CIPHER-ALL:+CHACHA20-POLY1305"])
   func wornOut(priority: String) throws {
     let ends = try Ends(credentials)
-    let down = Self.bytes(3 << 20)
+    let down = Ends.bytes(3 << 20)
     let client = ends.client(identity(priority)) { session in
       guard try session.receiveAll(down.count) == down else {
         throw Trouble(what: "the download differs")
@@ -184,7 +111,7 @@ struct TLSTransportTests {
     #expect(try ends.shake() == .done)
     let transport = ends.transport
     ends.server.mostRecords = 100
-    try send(down, over: transport, ends)
+    try ends.send(down, over: transport)
     try client.join()
     // Counted anew after each change; 3 MiB are far more records than that.
     let sequence = try #require(ends.server.writing).sequence
@@ -213,9 +140,9 @@ struct TLSTransportTests {
     }
     #expect(try ends.shake() == .done)
     let transport = ends.transport
-    #expect(try receive(3, over: transport, ends) == [1, 2, 3])
+    #expect(try ends.receive(3, over: transport) == [1, 2, 3])
     if !transport.holdsBytes { try ends.wait(for: .read) }
-    #expect(outcome(of: transport) == .failed(EPROTO))
+    #expect(ends.outcome(of: transport) == .failed(EPROTO))
     #expect(transport.trouble == "the other side wanted a new TLS handshake, which is not done")
     try client.join()
   }
@@ -230,22 +157,22 @@ struct TLSTransportTests {
     let forged: [UInt8] = [23, 3, 3, 0, 64] + [UInt8](repeating: 9, count: 64)
     #expect(Glibc.send(ends.far, forged, forged.count, 0) == forged.count)
     let transport = ends.transport
-    #expect(outcome(of: transport) == .failed(EPROTO))
+    #expect(ends.outcome(of: transport) == .failed(EPROTO))
     #expect(transport.trouble?.isEmpty == false, "\(transport.trouble ?? "nothing")")
   }
 
   @Test("a session with nothing under way holds no buffer")
   func idle() throws {
     let ends = try Ends(credentials)
-    let data = Self.bytes(40_000)
+    let data = Ends.bytes(40_000)
     let client = ends.client(identity) { session in
       try session.send(data)
       _ = try session.receiveAll(data.count)
     }
     #expect(try ends.shake() == .done)
     let transport = ends.transport
-    _ = try receive(data.count, over: transport, ends)
-    try send(data, over: transport, ends)
+    _ = try ends.receive(data.count, over: transport)
+    try ends.send(data, over: transport)
     try client.join()
     #expect(!ends.server.holdsBuffers)
   }

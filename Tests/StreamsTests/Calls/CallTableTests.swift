@@ -37,6 +37,9 @@ struct CallTableTests {
     func removeAll(upstream: Int, _ each: (Call) -> Void) {
       table.removeAll(upstream: upstream, each)
     }
+    func overdue(at now: Double, patience: Double) -> [UInt32] {
+      table.overdue(at: now, patience: patience).map(\.serial)
+    }
   }
 
   @Test("a call is found by program, version and serial together, until its reply")
@@ -132,6 +135,39 @@ struct CallTableTests {
     #expect(told.count == 4)
     #expect(Set(table.calls.map(\.serial)) == [2, 8])
     #expect(table.awaitedCount == 2)
+  }
+
+  @Test("a call without an answer is told of once, when it has waited long enough")
+  func overdue() throws {
+    let table = Table()
+    func begin(_ serial: UInt32, at now: Double, stream: CallStream? = nil) {
+      let key = Key(program: Program.remote, version: 1, serial: serial)
+      let call = Call(key.header(), upstream: 0, stream: stream, at: now)
+      #expect(table.insert(call, for: key.header()))
+    }
+    func answer(_ serial: UInt32) throws {
+      let key = Key(program: Program.remote, version: 1, serial: serial)
+      table.answered(at: try #require(table.find(key.header())), .ok)
+    }
+    #expect(table.overdue(at: 100, patience: 10).isEmpty)
+    for serial in [3, 1, 2] as [UInt32] { begin(serial, at: 100) }
+    begin(4, at: 100, stream: CallStream(isSparse: false))
+    #expect(table.overdue(at: 109, patience: 10).isEmpty)
+    // Answered in time; a stream that lives on is no call that waits.
+    try answer(2)
+    try answer(4)
+    begin(5, at: 109)
+    #expect(table.overdue(at: 110, patience: 10) == [1, 3])
+    // So many more that the table moves to a larger place.
+    for serial in 6...20 as ClosedRange<UInt32> { begin(serial, at: 112) }
+    #expect(table.overdue(at: 118, patience: 10).isEmpty, "each once")
+    #expect(table.overdue(at: 119, patience: 10) == [5])
+    // A serial that is used again is another call.
+    try answer(1)
+    begin(1, at: 120)
+    #expect(table.overdue(at: 122, patience: 10) == Array(6...20))
+    #expect(table.overdue(at: 129, patience: 10).isEmpty)
+    #expect(table.overdue(at: 130, patience: 10) == [1])
   }
 
   /// Few serials far apart and close together, so that searches collide, pass over each other and go round

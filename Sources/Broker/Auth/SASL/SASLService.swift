@@ -52,8 +52,8 @@ final class SASLService {
 
   // MARK: The library
 
-  /// Once in a process; what it came to.
-  private static let started: Int32 = {
+  /// Once in a process, before anything else of it.
+  private static let mutexes: Void = {
     // Exchanges are done on one thread, encoding and letting go on another.
     sasl_set_mutex(
       {
@@ -74,8 +74,19 @@ final class SASLService {
         pthread_mutex_destroy(mutex)
         mutex.deallocate()
       })
+  }()
+
+  /// Once in a process; what it came to.
+  private static let started: Int32 = {
+    _ = mutexes
     // The library does not copy the name: it is never freed.
     return sasl_server_init(nil, strdup(name))
+  }()
+
+  /// The same for the broker as a client of others.
+  static let clientStarted: Int32 = {
+    _ = mutexes
+    return sasl_client_init(nil)
   }()
 
   private static func ownHostName() -> String? {

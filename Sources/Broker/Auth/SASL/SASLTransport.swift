@@ -10,7 +10,7 @@ import Streams
 /// decoded is ever left behind for which no descriptor would become ready.
 final class SASLTransport: Transport {
   private let inner: any Transport
-  private var layer: SASLExchange?
+  private var layer: (any SASLLayer)?
   /// Bytes that were queued before the layer and still go out as they are.
   private var clear = 0
 
@@ -33,7 +33,7 @@ final class SASLTransport: Transport {
   deinit { input?.deallocate() }
 
   /// Everything is encoded and decoded from now on, but for the next `clear` bytes to be sent.
-  func switchOn(_ exchange: SASLExchange, clear: Int) {
+  func switchOn(_ exchange: any SASLLayer, clear: Int) {
     layer = exchange
     self.clear = clear
     mostPlain = exchange.mostPlain
@@ -70,7 +70,7 @@ final class SASLTransport: Transport {
 
   /// Decodes the whole blocks at the front. Bytes gained; nil where the client breaks the rules.
   private func decode(
-    _ layer: SASLExchange, _ input: UnsafeMutableRawBufferPointer, _ places: inout Places
+    _ layer: any SASLLayer, _ input: UnsafeMutableRawBufferPointer, _ places: inout Places
   ) -> Int? {
     var start = 0
     var gained = 0
@@ -180,7 +180,7 @@ final class SASLTransport: Transport {
 
   /// A block of `count` bytes from an offset in the runs.
   private func encode(
-    _ layer: SASLExchange, _ runs: UnsafeBufferPointer<Run>, from offset: Int, _ count: Int
+    _ layer: any SASLLayer, _ runs: UnsafeBufferPointer<Run>, from offset: Int, _ count: Int
   ) -> UnsafeRawBufferPointer? {
     var skip = offset
     var need = count

@@ -1,0 +1,97 @@
+// A session's beginning: the handshake, which is GnuTLS's, and what was agreed in it.
+import CGnuTLS
+import Glibc
+import Streams
+
+extension TLSSession {
+  /// Warnings a client may send in the middle of its handshake.
+  private static let mostAlerts = 8
+
+  /// The whole handshake on a socket that blocks, as long as its time limits allow.
+  func handshakeAndWait() -> Step {
+    // A signal may interrupt it, a time limit may run out: neither goes on for ever.
+    for _ in 0..<16 {
+      let status = gnutls_handshake(handle)
+      if status == GNUTLS_E_SUCCESS { return .done }
+      if status == GNUTLS_E_INTERRUPTED || status == GNUTLS_E_WARNING_ALERT_RECEIVED { continue }
+      let why = status == GNUTLS_E_AGAIN ? "no answer in time" : tlsErrorText(status)
+      trouble = "the handshake failed: \(why)"
+      break
+    }
+    return .failed(trouble ?? "")
+  }
+
+  /// Goes as far as it can. To be called again when the socket is ready for what it was blocked on.
+  func handshake() -> Step {
+    beginReading()
+    if case .blocked = flush() { return .blocked(.write) }
+    // Only the last flight had not left yet: asking GnuTLS again would begin another handshake.
+    guard !isUp else { return finishFlush() }
+    while true {
+      let status = gnutls_handshake(handle)
+      switch status {
+      case GNUTLS_E_SUCCESS:
+        isUp = true
+        return finishFlush()
+      case GNUTLS_E_AGAIN:
+        defer { input.settle(buffers) }
+        switch flush() {
+        case .failed(let number): return .failed(errorText(number))
+        case .blocked: return .blocked(.write)
+        default: return .blocked(.read)
+        }
+      case GNUTLS_E_INTERRUPTED: continue
+      case GNUTLS_E_WARNING_ALERT_RECEIVED:
+        alerts += 1
+        guard alerts <= TLSSession.mostAlerts else {
+          return .failed("it sent nothing but warnings, the last of them '\(alert)'")
+        }
+      default:
+        // The peer may be able to make something of the reason.
+        gnutls_alert_send_appropriate(handle, status)
+        _ = flush()
+        return .failed(handshakeTrouble(status))
+      }
+    }
+  }
+
+  /// Everything that is encrypted has left, or the socket is waited for.
+  func finishFlush() -> Step {
+    switch flush() {
+    case .blocked(let on): .blocked(on)
+    case .failed(let number): .failed(errorText(number))
+    default: .done
+    }
+  }
+
+  /// Encrypts one byte. To be followed by `finishFlush`.
+  func say(_ byte: UInt8) -> Bool {
+    var byte = byte
+    return gnutls_record_send(handle, &byte, 1) == 1
+  }
+
+  private func handshakeTrouble(_ status: Int32) -> String {
+    if socketError != 0 { return errorText(socketError) }
+    if isAtEnd { return "it closed the connection in the middle of the handshake" }
+    if let firstBytes, firstBytes >> 24 != 22 {
+      return firstBytes <= UInt32(Limits.packet) && firstBytes >= UInt32(Limits.header)
+        ? "it speaks libvirt's protocol without TLS" : "what it sent is not TLS"
+    }
+    if status == GNUTLS_E_FATAL_ALERT_RECEIVED { return "it sent the alert '\(alert)'" }
+    return tlsErrorText(status)
+  }
+
+  var alert: String {
+    gnutls_alert_get_name(gnutls_alert_get(handle)).map { String(cString: $0) } ?? "unknown"
+  }
+
+  /// `TLS1.3 AES-256-GCM`.
+  var parameters: String {
+    func text(_ name: UnsafePointer<CChar>?) -> String { name.map { String(cString: $0) } ?? "?" }
+    return text(gnutls_protocol_get_name(gnutls_protocol_get_version(handle))) + " "
+      + text(gnutls_cipher_get_name(gnutls_cipher_get(handle)))
+  }
+
+  /// Bits of the key that protects what is sent: the strength SASL is told of.
+  var keyBits: Int { gnutls_cipher_get_key_size(gnutls_cipher_get(handle)) * 8 }
+}

@@ -1,0 +1,189 @@
+// A destination that takes migration data slowly, or for a long while not at all.
+//
+//   VIRTBROKER_LONG=1   the times of real life: two minutes at 1 MiB/s, a stall of 90 seconds, keepalive every 5 s
+import Foundation
+import Streams
+import Synchronization
+import Testing
+
+@Suite("Back-pressure of a migration's destination")
+struct BackPressureTests {
+  enum Destination: String, CaseIterable, Sendable, CustomTestStringConvertible {
+    case slow = "takes 1 MiB/s"
+    case stalled = "takes nothing for a while, and then all of it"
+    var testDescription: String { rawValue }
+  }
+
+  /// DOMAIN_MIGRATE_PREPARE_TUNNEL3_PARAMS, and what libvirt's source puts into one packet.
+  static let prepareTunnel: Int32 = 304
+  static let message = 65_536
+  static let buffer = 512 << 10
+  static let isLong = ProcessInfo.processInfo.environment["VIRTBROKER_LONG"] != nil
+  /// Of broker and client alike; a connection without a sign of life lasts (count + 1) intervals.
+  static let (interval, count) = isLong ? (5, 5) : (1, 2)
+
+  static func seconds(_ destination: Destination) -> Double {
+    guard !isLong else { return destination == .slow ? 120 : 90 }
+    return destination == .slow ? 12 : 10
+  }
+
+  @Test(
+    "costs no connection, no memory beyond its bound, and nobody else their answers",
+    arguments: Destination.allCases, Way.allCases)
+  func destination(destination: Destination, way: Way) async throws {
+    let pace = Pace()
+    let settings = [
+      "keepalive_interval = \(Self.interval)", "keepalive_count = \(Self.count)",
+      "max_client_buffer = \(Self.buffer)",
+    ]
+    let scene = try await Scene(settings: settings) { line, packet in
+      guard packet.header.kind == .stream else { return false }
+      if packet.header.status == .continue {
+        pace.take(packet.body.count)
+      } else {
+        var confirmation = packet.header
+        confirmation.status = .ok
+        try line.send(Packets.make(confirmation))
+      }
+      return true
+    }
+    let broker = scene.broker
+    let others = Task {
+      try await blocking { try OtherClient(broker, idleSeconds: Self.isLong ? 10 : 1) }
+    }
+    let other = try await others.value
+    try await blocking {
+      let client = try broker.client(way)
+      try client.wantKeepAlive()
+      try client.open()
+      let call = client.header(Self.prepareTunnel)
+      try #require(client.call(call, Packets.make(call)).header.status == .ok)
+      var stream = call
+      stream.kind = .stream
+      stream.status = .continue
+      let sender = LivelySender(
+        client, RawClient.packet(stream, [UInt8](repeating: 7, count: Self.message)),
+        interval: Double(Self.interval), count: Self.count)
+      // What it costs at full speed.
+      try sender.run(seconds: 0.5)
+      let before = broker.peakBytes
+
+      pace.slowDown(to: destination == .slow ? 1 << 20 : 0)
+      let start = (taken: pace.taken, sent: sender.sentBytes)
+      other.begin()
+      try sender.run(seconds: Self.seconds(destination))
+      let (usual, meanwhile) = try other.end()
+      let (taken, sent) = (pace.taken - start.taken, sender.sentBytes - start.sent)
+      pace.slowDown(to: nil)
+
+      #expect(sent - taken < 16 << 20, "the source was held back, not only the destination")
+      if destination == .slow {
+        #expect(taken > Int(Self.seconds(destination)) << 19, "it was slow, and not at rest")
+      }
+      #expect(broker.peakBytes - before < Self.buffer + (2 << 20), "what waits is bounded")
+      #expect(!meanwhile.isEmpty && meanwhile.allSatisfy { $0 < 2 }, "others are served")
+
+      // Then all of it arrives, and the destination says so.
+      try sender.run(seconds: 0.5)
+      try sender.finishPacket()
+      stream.status = .ok
+      try client.send(Packets.make(stream))
+      try sender.await("the confirmation") { $0.header.kind == .stream }
+      #expect(pace.taken == sender.sentBytes, "every byte was taken")
+      #expect(!broker.log.contains("keepalive PINGs"), "\(broker.log)")
+      print(
+        """
+        destination \(destination.rawValue), client at \(way.rawValue), \
+        \(Self.seconds(destination)) s: \(sent >> 10) KiB sent, \(taken >> 10) KiB taken; memory \
+        \((broker.peakBytes - before) >> 10) KiB above before; \(sender.pings) PINGs of the broker; another client's \
+        call, median \(micro(median(usual))) µs before, \(micro(median(meanwhile))) µs meanwhile \
+        (\(meanwhile.count) calls, at most \(micro(meanwhile.max() ?? 0)) µs)
+        """)
+      if Self.isLong {
+        #expect(median(meanwhile) - median(usual) < 0.001, "less than a millisecond is added")
+      }
+    }
+    try await scene.end()
+  }
+}
+
+private func median(_ seconds: [Double]) -> Double { seconds.sorted()[seconds.count / 2] }
+private func micro(_ seconds: Double) -> Int { Int(seconds * 1e6) }
+
+/// How fast a destination takes what it gets.
+private final class Pace: Sendable {
+  private struct State {
+    var bytesPerSecond: Int?
+    var taken = 0
+  }
+  private let state = Mutex(State())
+
+  var taken: Int { state.withLock(\.taken) }
+
+  /// Nil: as fast as it comes; 0: not at all.
+  func slowDown(to bytesPerSecond: Int?) {
+    state.withLock { $0.bytesPerSecond = bytesPerSecond }
+  }
+
+  /// Returns when so many bytes have been taken.
+  func take(_ count: Int) {
+    while state.withLock({ $0.bytesPerSecond == 0 }) { usleep(5000) }
+    if let rate = state.withLock({ $0.bytesPerSecond }) {
+      usleep(UInt32(count * 1_000_000 / rate))
+    }
+    state.withLock { $0.taken += count }
+  }
+}
+
+/// A client that calls every 10 ms and times each answer.
+private final class OtherClient: Sendable {
+  private struct State {
+    var isOver = false
+    var isMeasuring = false
+    var before: [Double] = []
+    var meanwhile: [Double] = []
+    var trouble: (any Error)?
+  }
+  private let state = Mutex(State())
+  private let finished = DispatchSemaphore(value: 0)
+
+  /// Returns when it has called for so long with nothing else going on.
+  init(_ broker: BrokerProcess, idleSeconds: Double) throws {
+    let thread = Thread { [self] in
+      do {
+        let client = try broker.client()
+        try client.open()
+        while !state.withLock(\.isOver) {
+          let start = ContinuousClock.now
+          try client.call(157)
+          let seconds = (ContinuousClock.now - start) / .seconds(1)
+          state.withLock { state in
+            if state.isMeasuring {
+              state.meanwhile.append(seconds)
+            } else {
+              state.before.append(seconds)
+            }
+          }
+          usleep(10_000)
+        }
+      } catch {
+        state.withLock { $0.trouble = error }
+      }
+      finished.signal()
+    }
+    thread.start()
+    usleep(UInt32(idleSeconds * 1e6))
+  }
+
+  func begin() { state.withLock { $0.isMeasuring = true } }
+
+  /// Seconds of each call before `begin` and since.
+  func end() throws -> ([Double], [Double]) {
+    state.withLock { $0.isOver = true }
+    finished.wait()
+    return try state.withLock { state in
+      if let trouble = state.trouble { throw trouble }
+      return (state.before, state.meanwhile)
+    }
+  }
+}

@@ -1,0 +1,68 @@
+// A hundred clients at mixed work while everything around the broker misbehaves, by a seed.
+//
+//   VIRTBROKER_FAULT_SECONDS   how long, for each of the two places; without it these tests are not run
+//   VIRTBROKER_FAULT_SEED      what is thrown; printed in any case
+import Foundation
+import Streams
+import Synchronization
+import Testing
+
+let faultSeconds = ProcessInfo.processInfo.environment["VIRTBROKER_FAULT_SECONDS"]
+  .flatMap(Double.init)
+let faultSeed =
+  ProcessInfo.processInfo.environment["VIRTBROKER_FAULT_SEED"].flatMap { UInt64($0) }
+  ?? UInt64(Date().timeIntervalSince1970)
+
+@Suite("Fault injection", .enabled(if: faultSeconds != nil))
+struct FaultInjectionTests {
+  static let clients = 100
+  /// What one client may have waiting in the broker, in bytes.
+  static let buffer = 128 << 10
+  static let settings = [
+    "max_client_buffer = \(buffer)", "keepalive_interval = 2", "keepalive_count = 3",
+    "max_clients = 1000", "log_level = 3",
+  ]
+
+  @Test("against a synthetic daemon: nothing hangs, nothing leaks, nothing is told that is not so")
+  func synthetic() async throws {
+    let directory = try Scratch.directory("f")
+    let daemon = try SyntheticDaemon(at: directory + "/daemon")
+    let scene = try await FaultScene(backend: directory + "/daemon", seed: faultSeed)
+    let site = SyntheticSite(scene: scene)
+    let account = try await scene.run(at: site, seed: faultSeed, seconds: faultSeconds ?? 0) {
+      dice, _ in
+      usleep(UInt32(dice.pick(2000...8000)) * 1000)
+      daemon.die()
+      usleep(UInt32(dice.pick(50...1000)) * 1000)
+      daemon.live()
+    }
+    for (name, sum) in account.good {
+      #expect(daemon.confirmed[name] == sum, "\(name) was confirmed to its client")
+    }
+    #expect(!account.good.isEmpty)
+    #expect(eventually { daemon.openCount == 0 }, "\(daemon.openCount) connections are left")
+    try await scene.end()
+    withExtendedLifetime(daemon) {}
+  }
+
+  @Test("against a real libvirtd: the same", Lab.isPossible)
+  func real() async throws {
+    let lab = try await Lab.shared(.mono, for: "fault injection")
+    let site = try await RealSite(in: lab, seed: faultSeed)
+    let scene = site.scene
+    let account = try await scene.run(at: site, seed: ~faultSeed, seconds: faultSeconds ?? 0) {
+      dice, round in
+      // Every half minute it dies altogether; its connections break more often.
+      usleep(UInt32(dice.pick(8000...15_000)) * 1000)
+      if round % 3 == 2 {
+        do { try site.restart() } catch { Issue.record("libvirtd did not come back: \(error)") }
+      } else {
+        scene.backendWire.cutAll()
+      }
+    }
+    #expect(!account.good.isEmpty)
+    let areGone = try eventually { try site.backendConnections() == 0 }
+    #expect(areGone, "connections to libvirtd are left")
+    try await scene.end()
+  }
+}

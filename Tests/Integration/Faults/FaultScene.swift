@@ -1,0 +1,142 @@
+// A broker between faulty wires, and everything that is looked at when the work is done.
+import Foundation
+import Streams
+import Synchronization
+import Testing
+
+/// A broker with a faulty wire at each of its sides.
+final class FaultScene: Sendable {
+  let broker: BrokerProcess
+  let backendWire: FaultyWire
+  let unixWire: FaultyWire
+  let tcpWire: FaultyWire
+  let directory: String
+
+  var wires: [FaultyWire] { [backendWire, unixWire, tcpWire] }
+
+  /// `backend` is the socket of the daemon behind the wire.
+  init(backend: String, seed: UInt64) async throws {
+    directory = try Scratch.directory("f")
+    backendWire = try FaultyWire(
+      at: .unix(directory + "/libvirt-sock"), to: .unix(backend), seed: seed, meanSeconds: 6)
+    broker = try await BrokerProcess.start(
+      backends: directory, settings: FaultInjectionTests.settings)
+    unixWire = try FaultyWire(
+      at: .unix(directory + "/client-sock"), to: .unix(broker.directory + "/libvirt-sock"),
+      seed: seed &+ 1, meanSeconds: 6)
+    tcpWire = try FaultyWire(
+      at: .tcp(0), to: .tcp(broker.port), seed: seed &+ 2, meanSeconds: 6)
+  }
+
+  func connect(_ dice: inout Dice) throws -> RawClient {
+    try dice.once(in: 2)
+      ? RawClient(unix: directory + "/client-sock") : RawClient(tcp: tcpWire.port)
+  }
+
+  /// Works, with faults in the middle, and looks at what is left. `disturb` is called again and again.
+  func run(
+    at site: any FaultSite, seed: UInt64, seconds: Double,
+    disturb: @escaping @Sendable (inout Dice, _ round: Int) -> Void
+  ) async throws -> Account {
+    print("fault injection: seed \(faultSeed), \(seconds) s")
+    var limit = rlimit()
+    getrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit)
+    limit.rlim_cur = limit.rlim_max
+    setrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit)
+
+    // What everything costs that goes well.
+    let warm = try await work(at: site, seed: seed, seconds: min(8, seconds / 4))
+    #expect(warm.wrong.isEmpty, "without a fault: \(warm.wrong.prefix(10))")
+    #expect(
+      warm.ends.values.allSatisfy { $0.cut == 0 && $0.failed == 0 },
+      "without a fault: \(warm.description)")
+    let before = try await atRest()
+
+    for wire in wires { wire.isCalm = false }
+    let end = Flag()
+    let disturber = Task {
+      try await blocking {
+        var dice = Dice(seed &* 3)
+        var round = 0
+        while !end.isUp {
+          round += 1
+          disturb(&dice, round)
+        }
+      }
+    }
+    let account = try await work(at: site, seed: seed &+ 7, seconds: seconds) { [wires] in
+      end.raise()
+      for wire in wires { wire.isCalm = true }
+    }
+    try await disturber.value
+    let peak = broker.peakBytes
+    let faults = wires.map { wire in
+      wire.faults.map { "\($0.value) × \($0.key)" }.sorted().joined(separator: ", ")
+    }
+    print("faults at the daemon, UNIX clients, TCP clients: \(faults)\n\(account.description)")
+    #expect(account.wrong.isEmpty, "\(account.wrong.count): \(account.wrong.prefix(20))")
+    for kind in account.ends where kind.key != "leaving" {
+      #expect(kind.value.done > 0, "\(kind.key) was never done")
+    }
+    #expect(broker.isRunning, "\(broker.log.suffix(2000))")
+
+    let after = try await atRest()
+    print("descriptors, resident KiB: before \(before), after \(after), at most \(peak >> 10) KiB")
+    #expect(after.descriptors <= before.descriptors)
+    #expect(after.resident - before.resident < 4096, "KiB more than before")
+    // What may wait for each client and its daemon, and for each a read and the packet it ends in.
+    let bound = FaultInjectionTests.clients * 2 * (FaultInjectionTests.buffer + (1 << 20))
+    #expect(peak - before.resident << 10 < bound)
+    // And it serves as before.
+    let late = try await work(at: site, seed: seed &+ 8, seconds: min(3, seconds / 4))
+    #expect(
+      late.wrong.isEmpty && late.ends.values.allSatisfy { $0.cut == 0 }, "\(late.description)")
+    return account
+  }
+
+  /// Every client works for so long and finishes what it has begun.
+  private func work(
+    at site: any FaultSite, seed: UInt64, seconds: Double,
+    thenBefore settle: @escaping @Sendable () -> Void = {}
+  ) async throws -> Account {
+    let end = Flag()
+    return try await withThrowingTaskGroup(of: Account.self) { group in
+      for number in 0..<FaultInjectionTests.clients {
+        group.addTask {
+          try await blocking {
+            let client = FaultClient(
+              number, at: site, seed: seed &* 1000 &+ UInt64(number), until: end)
+            client.work()
+            return client.account
+          }
+        }
+      }
+      try await Task.sleep(for: .seconds(seconds))
+      settle()
+      end.raise()
+      var all = Account()
+      for try await account in group { all.add(account) }
+      return all
+    }
+  }
+
+  /// When no client is left: descriptors, and KiB resident.
+  private func atRest() async throws -> (descriptors: Int, resident: Int) {
+    try await blocking { [self] in
+      #expect(eventually { wires.allSatisfy { $0.openCount == 0 } }, "connections end")
+      return (settledDescriptorCount(of: broker.pid), broker.residentBytes >> 10)
+    }
+  }
+
+  func end() async throws {
+    for wire in wires { wire.stop() }
+    try await broker.stop()
+  }
+}
+
+/// Goes up once, for all who look.
+final class Flag: Sendable {
+  private let state = Mutex(false)
+  var isUp: Bool { state.withLock { $0 } }
+  func raise() { state.withLock { $0 = true } }
+}
