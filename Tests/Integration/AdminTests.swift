@@ -132,6 +132,41 @@ struct AdminTests {
     #expect(try await broker.awaitEnd() == 0)
   }
 
+  @Test("the log's outputs and filters are told, and change while it is written")
+  func logging() async throws {
+    let scene = try await Scene.holding()
+    let broker = scene.broker
+    let admin = broker.admin
+    let usual = "2:file:\(broker.directory)/log"
+    #expect(try await admin.output("daemon-log-outputs").contains(usual))
+    #expect(try await admin.output("daemon-log-filters").contains("Logging filters:"))
+
+    let other = "1:file:\(broker.directory)/other"
+    try await admin.output("daemon-log-outputs", "--outputs", other)
+    try await admin.output("daemon-log-filters", "--filters", "1:upstream 4:names")
+    #expect(try await admin.output("daemon-log-outputs").contains(other))
+    #expect(try await admin.output("daemon-log-filters").contains("1:*upstream* 4:*names*"))
+    let client = try await opened(broker)
+    let written = try String(contentsOfFile: broker.directory + "/other", encoding: .utf8)
+    #expect(written.contains("debug") && written.contains("qemu:///system"))
+    #expect(!broker.log.contains("qemu:///system"), "nothing of it is written to the old output")
+
+    for (command, option, text) in [
+      ("daemon-log-outputs", "--outputs", "1:nonsense"),
+      ("daemon-log-outputs", "--outputs", "1:file:/nonexistent/log"),
+      ("daemon-log-filters", "--filters", "9:x"),
+    ] {
+      let refused = try await admin.run(command, option, text)
+      #expect(refused.status == 1)
+      #expect(refused.errors.contains(text.dropFirst(2).split(separator: ":").last ?? ""))
+    }
+    #expect(try await admin.output("daemon-log-outputs").contains(other), "the old ones stay")
+    try await admin.output("daemon-log-filters", "--filters", "")
+    #expect(try await !admin.output("daemon-log-filters").contains("upstream"))
+    withExtendedLifetime(client) {}
+    try await scene.end()
+  }
+
   @Test("certificates are renewed, or refused with the reason and kept")
   func certificates() async throws {
     let sockets = try Scratch.directory("s")

@@ -152,18 +152,7 @@ extension Broker {
 }
 
 extension ClientSession {
-  /// How much of a network client's limited upload may be on its way here, in seconds of its rate, and in bytes at
-  /// least. What is on its way delays all that stands behind it, calls and keystrokes; too little of it would
-  /// keep a client from using its rate over a long way.
-  private static let windowSeconds = 0.1
-  private static let leastWindow = 64.0 * 1024
-
   func meters(for kind: StreamKind) -> [Meter] {
-    let meters = broker.rateLimits.meters(for: kind, of: identity.subject)
-    if kind == .upload || kind == .migration, transportName != "unix" {
-      let rate = meters.reduce(Double.infinity) { $1.rate > 0 ? min($0, $1.rate) : $0 }
-      narrow(to: max(ClientSession.leastWindow, rate * ClientSession.windowSeconds))
-    }
-    return meters
+    broker.rateLimits.meters(for: kind, of: identity.subject)
   }
 }

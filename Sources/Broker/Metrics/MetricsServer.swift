@@ -36,6 +36,9 @@ final class MetricsServer: Handler {
         throw BrokerFailure("no address to serve metrics on for '\(host ?? "*")' port '\(port)'")
       }
       return servers
+    case .activated(let descriptor, let name, let path):
+      let socket = Descriptor(fcntl(descriptor, F_DUPFD_CLOEXEC, 0))
+      return [try MetricsServer(socket, name: name, path: path, broker: broker)]
     }
   }
 

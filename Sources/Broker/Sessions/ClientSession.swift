@@ -55,7 +55,6 @@ final class ClientSession: Handler {
   /// Rings when a stream that waits for its rate may go on.
   private lazy var rateAlarm = Alarm(on: broker.reactor) { [unowned self] in settle() }
   private var isRateAlarmSet = false
-  private var isNarrow = false
 
   init(
     _ transport: any ClientTransport, on listener: Listener, id: UInt64, broker: Broker
@@ -151,15 +150,6 @@ final class ClientSession: Handler {
     for upstream in upstreams { upstream.watch() }
     if !broker.isSweepDue, relay.awaitedCount > 0 { broker.startSweeps() }
     watchRates()
-  }
-
-  /// Lets the client have at most so many bytes on their way; more than there can be: as many as it likes.
-  func narrow(to window: Double) {
-    let most = 1 << 30
-    guard isNarrow || window < Double(most) else { return }
-    isNarrow = window < Double(most)
-    let clamp = isNarrow ? Int32(window) : Int32(most)
-    setOption(transport.number, Int32(IPPROTO_TCP), TCP_WINDOW_CLAMP, clamp)
   }
 
   private func watchRates() {

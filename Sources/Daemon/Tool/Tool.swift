@@ -27,14 +27,17 @@ struct SocketOptions: ParsableArguments {
     return try Connection(path)
   }
 
-  /// Root's broker has it in /run, anybody else's in the user's runtime directory.
+  /// Root's broker has it in /run, anybody else's in the user's runtime directory. Beside a libvirtd it has a
+  /// name of its own.
   private static var usualPath: String {
-    let name = "libvirt/libvirt-admin-sock"
-    guard geteuid() != 0 else { return "/run/\(name)" }
     func variable(_ name: String) -> String? {
       getenv(name).map { String(cString: $0) }.flatMap { $0.isEmpty ? nil : $0 }
     }
-    return (variable("XDG_RUNTIME_DIR") ?? "\(variable("HOME") ?? "")/.cache") + "/\(name)"
+    let base =
+      geteuid() == 0
+      ? "/run" : variable("XDG_RUNTIME_DIR") ?? "\(variable("HOME") ?? "")/.cache"
+    let own = "\(base)/libvirt/virtbroker-admin-sock"
+    return access(own, F_OK) == 0 ? own : "\(base)/libvirt/libvirt-admin-sock"
   }
 }
 
