@@ -10,7 +10,9 @@ struct Tool: Sendable {
   static let executable =
     URL(fileURLWithPath: BrokerProcess.executable).deletingLastPathComponent().path + "/virtbroker"
 
-  func run(_ arguments: String...) async throws -> CommandResult {
+  func run(_ arguments: String...) async throws -> CommandResult { try await run(arguments) }
+
+  func run(_ arguments: [String]) async throws -> CommandResult {
     try await Command([Tool.executable] + arguments + ["--socket", broker.admin.path]).run()
   }
 
