@@ -267,7 +267,10 @@ struct ToolTests {
     }
     var row: [String: Any]?
     while row == nil, !Task.isCancelled {
-      row = try await tool.rows("streams").first { $0["object"] as? String == guest }
+      // The whole of the echo is there, which the script waits for.
+      row = try await tool.rows("streams").first {
+        $0["object"] as? String == guest && ($0["bytes_down"] as? Int ?? 0) >= "here I am".count
+      }
     }
     #expect(row?["procedure"] as? String == "DOMAIN_OPEN_CONSOLE")
     #expect(row?["direction"] as? String == "both")
