@@ -132,7 +132,7 @@ struct KernelTLSTests {
     }
     #expect(!session.holdsBuffers)
     #expect(heed(21, [2, 40]) == .failed(EPROTO))
-    #expect(session.trouble == "the client sent the TLS alert 'Handshake failed'")
+    #expect(session.trouble == "the other side sent the TLS alert 'Handshake failed'")
   }
 
   // MARK: With a kernel that has TLS
