@@ -3,7 +3,7 @@ import Streams
 
 extension Broker {
   /// Takes into use what can change without anybody being disconnected: limits, rates, keepalive, times, who
-  /// may log in, TLS. Where the broker listens, how clients log in there, and where the daemons are stays as it is.
+  /// may log in, TLS, which other hosts may be opened. Where the broker listens, how clients log in there, and where the daemons are stays as it is.
   ///
   /// False: the TLS settings are refused, as the log says. Those then stay, the others change all the same.
   public func adopt(_ new: BrokerSettings, because reason: String) -> Bool {
@@ -27,6 +27,11 @@ extension Broker {
       settings.rates = new.rates
       change(rates: new.rates)
     }
+    if new.admin != settings.admin {
+      settings.admin = new.admin
+      admin?.adopt(new.admin)
+    }
+    forwarding.settings = new.upstreams
     audit?.reopen()
     for session in sessions.values {
       session.relay.maxRequests = new.limits.maxClientRequests

@@ -48,7 +48,7 @@ public final class Broker {
   private(set) lazy var starter = DaemonStarter(broker: self)
   /// Programs that connections go through, and users' daemons.
   private(set) lazy var children = Children(on: reactor, log: log[.upstream])
-  private var admin: AdminService?
+  private(set) var admin: AdminService?
   /// How the log is changed while it is written; nil: it is not.
   public var logSteering: LogSteering?
   private lazy var idleAlarm = Alarm(on: reactor) { [unowned self] in idleTimeUp() }

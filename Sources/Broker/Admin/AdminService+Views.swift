@@ -14,6 +14,10 @@ extension AdminService {
     case .endStream(let client, let serial, let reason):
       try endStream(client: client, serial: serial, reason: reason)
       return nil
+    case .rates(let after): return rates(after: after)
+    case .setRate(let kind, let identity, let rate):
+      try setRate(of: kind, for: identity, to: rate)
+      return nil
     }
   }
 

@@ -70,6 +70,14 @@ final class AdminService {
     limitChanged()
   }
 
+  /// Takes new limits into use. Who is there already stays.
+  func adopt(_ new: AdminSettings) {
+    settings = new
+    listener?.setBacklog(new.maxQueuedClients)
+    for session in sessions.values { session.keepAliveChanged() }
+    limitChanged()
+  }
+
   /// Another one may come in, or not.
   func limitChanged() {
     guard let listener else { return }

@@ -85,10 +85,15 @@ final class AdminSession: Handler {
   /// A client that has sent keepalive packets itself can be asked for life. libvirt's own do not on this
   /// socket, and would take a PING for a breach of the protocol.
   private func startKeepAlive() {
-    let interval = service.settings.keepAlive.intervalSeconds
-    guard interval > 0 else { return }
     liveness.isWanted = true
-    timer.start(seconds: Double(interval))
+    keepAliveChanged()
+  }
+
+  /// The interval is another from now on, or there is none any more.
+  func keepAliveChanged() {
+    guard liveness.isWanted, !isOver else { return }
+    let interval = service.settings.keepAlive.intervalSeconds
+    if interval > 0 { timer.start(seconds: Double(interval)) } else { timer.stop() }
   }
 
   override func timeUp() {

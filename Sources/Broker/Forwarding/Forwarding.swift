@@ -4,7 +4,8 @@ import Streams
 
 /// The policy, and what every forwarded connection shares.
 final class Forwarding {
-  let settings: UpstreamSettings
+  /// Connections that are there already, or on their way, are not asked about again.
+  var settings: UpstreamSettings
   /// By what this broker recognises itself at the far end of a connection.
   let mark = Mark.random()
   private unowned let broker: Broker

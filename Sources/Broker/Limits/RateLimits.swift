@@ -133,18 +133,13 @@ final class RateLimits {
 
 extension Broker {
   /// The rates streams are kept to now.
-  public var rates: RateSettings { rateLimits.settings }
+  var rates: RateSettings { rateLimits.settings }
 
-  /// Keeps streams to these rates from now on, those under way included. This is what `virtbroker limit` is
-  /// to call, on the loop's thread: take `rates`, change what was asked for, and hand it back. For example
-  ///
-  ///     var rates = broker.rates
-  ///     rates.totals[.migration] = RateText.read("100M")
-  ///     rates.identities.insert(RateRule(.upload, "uid 1000", rate: 0), at: 0)
-  ///     broker.change(rates: rates)
-  public func change(rates: RateSettings) {
+  /// Keeps streams to these rates from now on, those under way included.
+  func change(rates: RateSettings) {
     rateLimits.change(rates)
     for session in allSessions {
+      session.widen()
       session.relay.meterStreams()
       session.settle()
     }
@@ -153,6 +148,10 @@ extension Broker {
 
 extension ClientSession {
   func meters(for kind: StreamKind) -> [Meter] {
-    broker.rateLimits.meters(for: kind, of: identity.subject)
+    let meters = broker.rateLimits.meters(for: kind, of: identity.subject)
+    if kind == .upload || kind == .migration {
+      narrow(to: meters.reduce(Double.infinity) { $1.rate > 0 ? min($0, $1.rate) : $0 })
+    }
+    return meters
   }
 }

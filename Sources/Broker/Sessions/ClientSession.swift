@@ -34,7 +34,7 @@ final class ClientSession: Handler {
   var login: Login
   /// What TLS has verified of the client; nil: it did not come that way.
   let tlsPeer: TLSPeer?
-  private let transport: any ClientTransport
+  let transport: any ClientTransport
   private var watcher: DescriptorWatcher
   let timer: TimerWatcher
   private var madeRelay: Relay?
@@ -55,6 +55,8 @@ final class ClientSession: Handler {
   /// Rings when a stream that waits for its rate may go on.
   private lazy var rateAlarm = Alarm(on: broker.reactor) { [unowned self] in settle() }
   private var isRateAlarmSet = false
+  /// Bytes the kernel is to hold at most of what the client has sent; 0: as many as it thinks right.
+  var mostHeldByKernel: Int32 = 0
 
   init(
     _ transport: any ClientTransport, on listener: Listener, id: UInt64, broker: Broker
@@ -160,6 +162,7 @@ final class ClientSession: Handler {
       isRateAlarmSet = false
       rateAlarm.stop()
     }
+    if mostHeldByKernel > 0, !relay.hasMeteredStreams { widen() }
   }
 
   /// Nothing is under way: no call awaits its reply, nothing waits to be sent.

@@ -238,6 +238,9 @@ final class TLSDoor {
       return refusal
     }
     if old.files != settings.files { watchFiles() }
+    if old.usesKernel != settings.usesKernel {
+      kernel = settings.usesKernel ? KernelTLS.find(log: log) : nil
+    }
     return nil
   }
 

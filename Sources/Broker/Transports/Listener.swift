@@ -183,7 +183,8 @@ final class Listener: Handler {
 let socketKind = Int32(SOCK_STREAM.rawValue | SOCK_NONBLOCK.rawValue | SOCK_CLOEXEC.rawValue)
 
 /// Sets an integer option. Options only tune a connection, so a refusal is no error.
-func setOption(_ descriptor: Int32, _ level: Int32, _ option: Int32, _ value: Int32) {
+@discardableResult
+func setOption(_ descriptor: Int32, _ level: Int32, _ option: Int32, _ value: Int32) -> Bool {
   var value = value
-  setsockopt(descriptor, level, option, &value, socklen_t(MemoryLayout<Int32>.size))
+  return setsockopt(descriptor, level, option, &value, socklen_t(MemoryLayout<Int32>.size)) == 0
 }

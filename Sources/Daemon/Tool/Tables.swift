@@ -32,4 +32,13 @@ extension Table {
     Column("IDENTITY", "identity"), Column("PROCEDURE", "procedure"), Column("OBJECT", "object"),
     Column("DAEMON", "daemon"), Column("AGE", right: true, age),
   ])
+
+  static let rates = Table([
+    Column("KIND", "kind"),
+    Column("OF") { $0.text("identity").isEmpty ? "all together" : "each '\($0.text("identity"))'" },
+    Column("RATE", right: true) { row in
+      let rate = row.number("bytes_per_second") ?? 0
+      return rate > 0 ? Words.rate(rate) : "off"
+    },
+  ])
 }

@@ -6,14 +6,14 @@ import ArgumentParser
 struct Tool: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "virtbroker",
-    abstract: "Looks at a running virtbrokerd, and ends a stream of it.",
+    abstract: "Looks at a running virtbrokerd, ends a stream of it, and limits rates.",
     discussion: """
       It talks to the broker's admin socket, which serves only the user that runs the broker. \
-      virt-admin does what else there is to administrate: limits, logging, certificates.
+      virt-admin does what else there is to administrate: numbers of clients, logging, certificates.
       """,
     subcommands: [
       StatusCommand.self, ClientsCommand.self, StreamsCommand.self, CallsCommand.self,
-      TopCommand.self, KillStreamCommand.self,
+      TopCommand.self, KillStreamCommand.self, LimitCommand.self,
     ])
 }
 

@@ -1,4 +1,4 @@
-// The broker's own program on the admin socket: what is under way, and ending it.
+// The broker's own program on the admin socket: what is under way, ending it, and the rates it is kept to.
 
 /// One call of the program `Program.broker`, version 1.
 ///
@@ -13,6 +13,11 @@ public enum BrokerCall: Equatable, Sendable {
   case streams(after: UInt64)
   /// Ends the stream that this client's call opened, with what is told to both sides. No rows.
   case endStream(client: UInt64, serial: UInt32, reason: String)
+  /// A row for each rate, from this one on; 0: from the first.
+  case rates(after: UInt64)
+  /// Keeps streams of a kind to another rate, as the configuration has it, or `off`: all together, or those of
+  /// each identity that fits. `default` takes back what an identity has of its own. No rows.
+  case setRate(kind: String, identity: String?, rate: String)
 
   public var procedure: Int32 {
     switch self {
@@ -21,11 +26,16 @@ public enum BrokerCall: Equatable, Sendable {
     case .calls: 3
     case .streams: 4
     case .endStream: 5
+    case .rates: 6
+    case .setRate: 7
     }
   }
 
   /// The longest reason there may be, in bytes.
   public static let reasonLimit = 256
+  /// Of a kind and of a rate, and of an identity: certificates have long names.
+  public static let wordLimit = 32
+  public static let identityLimit = 1024
 
   /// The call with this number, its arguments read from `body`. Nil: there is none with this number.
   public init?(procedure: Int32, body: UnsafeRawBufferPointer) throws(Violation) {
@@ -39,6 +49,13 @@ public enum BrokerCall: Equatable, Sendable {
       self = .endStream(
         client: try reader.uint64(), serial: try reader.uint32(),
         reason: try reader.string(limit: BrokerCall.reasonLimit))
+    case 6: self = .rates(after: try reader.uint64())
+    case 7:
+      self = .setRate(
+        kind: try reader.string(limit: BrokerCall.wordLimit),
+        identity: try reader.optional { reader throws(Violation) in
+          try reader.string(limit: BrokerCall.identityLimit)
+        }, rate: try reader.string(limit: BrokerCall.wordLimit))
     default: return nil
     }
   }
@@ -48,11 +65,16 @@ public enum BrokerCall: Equatable, Sendable {
     var writer = XDRWriter()
     switch self {
     case .status: break
-    case .clients(let after), .calls(let after), .streams(let after): writer.uint64(after)
+    case .clients(let after), .calls(let after), .streams(let after), .rates(let after):
+      writer.uint64(after)
     case .endStream(let client, let serial, let reason):
       writer.uint64(client)
       writer.uint32(serial)
       writer.string(reason)
+    case .setRate(let kind, let identity, let rate):
+      writer.string(kind)
+      writer.optional(identity) { $0.string($1) }
+      writer.string(rate)
     }
     return writer.bytes
   }

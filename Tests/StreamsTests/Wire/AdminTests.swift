@@ -95,7 +95,9 @@ struct AdminTests {
     "the broker's own calls are numbered, written and read back",
     arguments: [
       BrokerCall.status, .clients(after: 1), .calls(after: 1 << 40), .streams(after: .max),
-      .endStream(client: 3, serial: .max, reason: "too much"),
+      .endStream(client: 3, serial: .max, reason: "too much"), .rates(after: 7),
+      .setRate(kind: "upload", identity: nil, rate: "10M"),
+      .setRate(kind: "console", identity: "joe@EXAMPLE.COM", rate: "off"),
     ])
   func own(call: BrokerCall) throws {
     func read(_ procedure: Int32, _ bytes: some Collection<UInt8>) throws -> BrokerCall? {
@@ -106,7 +108,7 @@ struct AdminTests {
     for count in 0..<bytes.count {
       #expect(throws: Violation.self) { try read(call.procedure, bytes.prefix(count)) }
     }
-    #expect(try read(6, bytes) == nil)
+    #expect(try read(8, bytes) == nil)
     let long = BrokerCall.endStream(
       client: 1, serial: 1, reason: String(repeating: "x", count: BrokerCall.reasonLimit + 1))
     #expect(throws: Violation.self) { try read(long.procedure, long.arguments) }

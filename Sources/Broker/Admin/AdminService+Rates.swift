@@ -1,0 +1,82 @@
+// The rates that streams are kept to: shown to administrators, and changed by them.
+import Streams
+
+extension AdminService {
+  /// Rules for identities that an administrator may add to. Each is looked at for each stream that opens.
+  private static let mostRules = 1000
+
+  /// The rates of all first, kind by kind, then those of identities, in the order in which they count.
+  func rates(after: UInt64) -> BrokerPage {
+    let rates = broker.rates
+    let totals = RateKind.allCases.map { row($0, nil, rates.totals[$0] ?? 0) }
+    let rows = totals + rates.identities.map { row($0.kind, $0.pattern, $0.rate) }
+    let start = Int(clamping: after)
+    guard start < rows.count else { return BrokerPage(rows: [], next: 0) }
+    let end = min(rows.count, start + BrokerPage.usualRows)
+    return BrokerPage(rows: Array(rows[start..<end]), next: end < rows.count ? UInt64(end) : 0)
+  }
+
+  private func row(_ kind: RateKind, _ pattern: String?, _ rate: Int) -> [TypedParameter] {
+    var row = [TypedParameter("kind", .string(kind.rawValue))]
+    if let pattern { row.append(TypedParameter("identity", .string(pattern))) }
+    row.append(TypedParameter("bytes_per_second", .ullong(UInt64(clamping: rate))))
+    return row
+  }
+
+  /// Keeps the streams of a kind to another rate, those under way included: all together, or those of each
+  /// identity that fits.
+  func setRate(of name: String, for pattern: String?, to text: String) throws(RemoteError) {
+    guard let kind = RateKind(rawValue: name) else {
+      throw refusal("'\(name)' has no rate: expected console, upload, download or migration")
+    }
+    var rates = broker.rates
+    if text == "default" {
+      try forget(kind, pattern, in: &rates)
+    } else {
+      guard let rate = text == "off" ? 0 : RateText.read(text) else {
+        throw refusal(
+          "'\(text)' is no rate: expected bytes a second like 500K, 10M or 1.5G, or 'off'")
+      }
+      if let pattern {
+        try set(RateRule(kind, pattern, rate: rate), in: &rates)
+      } else {
+        rates.totals[kind] = rate == 0 ? nil : rate
+      }
+    }
+    broker.change(rates: rates)
+    let whose = pattern.map { "each '\($0)'" } ?? "all"
+    broker.log[.admin].info("an administrator sets the \(name) rate of \(whose) to \(text)")
+  }
+
+  private func forget(
+    _ kind: RateKind, _ pattern: String?, in rates: inout RateSettings
+  ) throws(RemoteError) {
+    guard let pattern else {
+      throw refusal("'default' is for one identity: what all have is given as a rate, or as 'off'")
+    }
+    let count = rates.identities.count
+    rates.identities.removeAll { $0.kind == kind && $0.pattern == pattern }
+    guard rates.identities.count < count else {
+      throw refusal("there is no \(kind.rawValue) rate for '\(pattern)'")
+    }
+  }
+
+  /// A new rule comes before all others, or it might have no effect.
+  private func set(_ rule: RateRule, in rates: inout RateSettings) throws(RemoteError) {
+    guard !rule.pattern.isEmpty else { throw refusal("an identity without a name fits nobody") }
+    if let place = rates.identities.firstIndex(where: {
+      $0.kind == rule.kind && $0.pattern == rule.pattern
+    }) {
+      rates.identities[place] = rule
+      return
+    }
+    guard rates.identities.count < AdminService.mostRules else {
+      throw refusal("there are \(rates.identities.count) rates for identities, which is enough")
+    }
+    rates.identities.insert(rule, at: 0)
+  }
+
+  private func refusal(_ why: String) -> RemoteError {
+    RemoteError(.invalidArgument, domain: .admin, why)
+  }
+}

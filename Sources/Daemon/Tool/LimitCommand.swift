@@ -1,0 +1,57 @@
+// Rates of streams: shown, and changed.
+import ArgumentParser
+import Streams
+
+struct LimitCommand: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "limit",
+    abstract: "Shows the rates that streams are kept to, or changes one.",
+    discussion: """
+      Of identities, the first in the list that fits a client counts for it, and both that and the rate of all \
+      hold. A change takes effect at once, on streams under way as well, and lasts until the configuration \
+      file says something new or the broker is started again.
+      """)
+  @OptionGroup var socket: SocketOptions
+  @OptionGroup var output: OutputOptions
+  @Option(
+    help: ArgumentHelp(
+      """
+      Whose rate to change: a SASL user's or certificate's name or 'uid N', with * and ?. Each one that fits has \
+      the rate to itself. Without: that of all together.
+      """, valueName: "name"))
+  var identity: String?
+  @Argument(help: "console, upload, download or migration. Without: all are shown.")
+  var kind: String?
+  @Argument(
+    help: """
+      Bytes a second like 500K, 10M or 1.5G; 'off': as many as they like; 'default': this identity has no rate \
+      of its own any more. Without: that kind's are shown.
+      """)
+  var rate: String?
+
+  func validate() throws {
+    guard identity == nil || rate != nil else {
+      throw ValidationError("--identity needs a kind and a rate to set for it")
+    }
+    for word in [kind, rate] where (word ?? "").utf8.count > BrokerCall.wordLimit {
+      throw ValidationError("'\(printable(word ?? ""))' is too long for a kind or a rate")
+    }
+    guard (identity ?? "").utf8.count <= BrokerCall.identityLimit else {
+      throw ValidationError("the identity is longer than \(BrokerCall.identityLimit) bytes")
+    }
+  }
+
+  func run() throws {
+    let connection = try socket.connect()
+    if let kind, let rate {
+      try connection.call(.setRate(kind: kind, identity: identity, rate: rate))
+    }
+    let rows = try connection.rows { .rates(after: $0) }
+    let shown = kind.map { kind in rows.filter { $0.text("kind") == kind } } ?? rows
+    // Each kind has a row, whatever its rate.
+    guard !shown.isEmpty else {
+      throw Trouble("there are no streams of the kind '\(printable(kind ?? ""))' to limit")
+    }
+    output.show(shown, as: .rates)
+  }
+}
