@@ -319,7 +319,7 @@ struct KernelTLSTests {
     #expect(try ends.receive(3, over: transport) == [1, 2, 3])
     try ends.wait(for: .read)
     #expect(ends.outcome(of: transport) == .failed(EPROTO))
-    #expect(transport.trouble == "the client wanted a new TLS handshake, which is not done")
+    #expect(transport.trouble == "the other side wanted a new TLS handshake, which is not done")
     try client.join()
   }
 }
