@@ -110,7 +110,7 @@ struct Options: Equatable, Sendable {
         Sockets:
           \(places.runtimeDirectory)/libvirt-sock
     \(places.isRoot ? "      \(places.runtimeDirectory)/libvirt-sock-ro\n" : "")\
-              \(places.runtimeDirectory)/libvirt-admin-sock
+          \(places.runtimeDirectory)/libvirt-admin-sock
 
         PID file (unless overridden by -p):
           \(places.pidFile)
