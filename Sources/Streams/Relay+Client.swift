@@ -113,7 +113,7 @@ extension Relay {
       stream = CallStream(isSparse: isSparse(frame))
       counters.streams &+= 1
     }
-    var call = Call(header, upstream: slot, stream: stream, at: now)
+    var call = Call(header, upstream: slot, stream: stream, at: now, known: known)
     if stream != nil { call.metered = meter(call) }
     guard calls.insert(call, for: header) else {
       throw Violation("serial \(header.serial) is used twice at a time")

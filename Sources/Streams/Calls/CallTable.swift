@@ -13,6 +13,9 @@ public struct Call: Sendable {
   public internal(set) var stream: CallStream?
   /// The number of its stream among those with a rate; -1: it has none.
   var metered = -1
+  /// Whose it is and what it does, as far as its procedure is known: otherwise the most it can.
+  public let driver: Driver
+  public let access: Access
   /// What its stream is for.
   public let kind: StreamKind
   /// When it was passed on, in seconds on the owner's clock.
@@ -26,7 +29,8 @@ public struct Call: Sendable {
   fileprivate var isToldOf = false
 
   public init(
-    _ header: PacketHeader, upstream: Int, stream: CallStream? = nil, at now: Double = 0
+    _ header: PacketHeader, upstream: Int, stream: CallStream? = nil, at now: Double = 0,
+    known: Procedure? = nil
   ) {
     program = header.program
     version = header.version
@@ -36,6 +40,8 @@ public struct Call: Sendable {
     self.stream = stream
     kind = stream == nil ? .other : StreamKind(opening: header)
     startedAt = now
+    driver = known?.driver ?? .hypervisor
+    access = known?.access ?? .change
   }
 
   func has(_ header: PacketHeader) -> Bool {
