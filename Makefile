@@ -41,6 +41,7 @@ lint: setup
 # The last line printed is the test run's own summary, so the cheaper checks come first.
 # The package is made of the release build.
 test: setup-tests lint build
+	scripts/messages check
 	scripts/fuzz check
 	swift build --build-tests $(TEST_FLAGS)
 	swift build --build-tests --package-path bench

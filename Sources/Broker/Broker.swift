@@ -160,6 +160,7 @@ public final class Broker {
   public var clientCount: Int { sessions.count }
   var allSessions: [ClientSession] { Array(sessions.values) }
 
+  var servesMetrics: Bool { !metricsServers.isEmpty }
   /// Where metrics are served, with the port the kernel chose.
   public var metricsNames: [String] { metricsServers.map(\.name) }
 

@@ -47,7 +47,11 @@ struct ConfigurationKey: Sendable {
     authentication("auth_tls", \.authTLS),
     authentication("auth_tcp", \.authTCP),
     texts("sasl_allowed_username_list", \.saslUsers),
-    number("tcp_min_ssf", \.tcpMinSSF, 112...Int(Int32.max)),
+    // The default is less than the file may say.
+    kept(
+      "tcp_min_ssf", \.tcpMinSSF, range(leastSSF...Int(Int32.max)),
+      { $0 < leastSSF ? nil : .number($0) },
+      { $0.number(in: leastSSF...Int(Int32.max)) }),
     texts("access_drivers", \.accessDrivers),
     number("audit_level", \.auditLevel, 0...maximum),
   ]
@@ -249,6 +253,7 @@ extension ConfigurationKey {
 // MARK: What is expected
 
 private let maximum = Int(UInt32.max)
+private let leastSSF = 112
 private let port = "a port number from 0 to 65535 or a service name, as a string"
 private let directory = "an absolute path with room for a socket's name, as a string"
 private let file = "an absolute path, as a string"

@@ -66,6 +66,7 @@ extension Configuration {
       "auth_unix_rw": authentication(readOnly: false),
       "auth_unix_ro": authentication(readOnly: true),
       "user": "who starts it",
+      "tcp_min_ssf": "\(tcpMinSSF)",
       "sasl_allowed_username_list": "all users",
       "tls_allowed_dn_list": "all certificates of the authority",
       "tls_priority": "the built-in choice",

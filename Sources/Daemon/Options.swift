@@ -35,12 +35,13 @@ struct Options: Equatable, Sendable {
   /// in virtproxyd, so they win over mistakes that follow.
   static func read(_ arguments: [String]) -> Request {
     let vector = CStrings(arguments)
-    let long =
-      longNames.map { name, argument, short in
-        option(
-          name: UnsafePointer(vector.keep(name)), has_arg: argument, flag: nil,
-          val: Int32(short.value))
-      } + [option()]
+    var long = longNames.map { name, argument, short in
+      option(
+        name: UnsafePointer(vector.keep(name)), has_arg: argument, flag: nil,
+        val: Int32(short.value))
+    }
+    // Not as an array literal of this alone: the address sanitizer sees the one Swift 6.3.1 makes read beyond its end.
+    long.append(option(name: nil, has_arg: 0, flag: nil, val: 0))
     let program = arguments.first ?? "virtbrokerd"
     var options = Options()
     optind = 0  // Makes glibc forget an earlier reading.
@@ -110,7 +111,7 @@ struct Options: Equatable, Sendable {
         Sockets:
           \(places.runtimeDirectory)/libvirt-sock
     \(places.isRoot ? "      \(places.runtimeDirectory)/libvirt-sock-ro\n" : "")\
-              \(places.runtimeDirectory)/libvirt-admin-sock
+          \(places.runtimeDirectory)/libvirt-admin-sock
 
         PID file (unless overridden by -p):
           \(places.pidFile)

@@ -48,11 +48,11 @@ extension Relay {
       guard let index = calls.find(header), calls[index].procedure == header.procedure else {
         break
       }
-      let call = calls[index]
       switch calls.client(at: index, header) {
       case .relay:
-        guard let upstream = upstreams[call.upstream] else { return drop(frame) }
-        let lane = call.metered >= 0 ? laneUp(call, upstream) : upstream.fromClient
+        guard let upstream = upstreams[calls[index].upstream] else { return drop(frame) }
+        let lane =
+          calls[index].metered >= 0 ? laneUp(calls[index], upstream) : upstream.fromClient
         guard frame.beginsRun else { return send(frame, to: upstream, by: lane) }
         let run = client.inlet.run(behind: frame)
         counters.packetsUp &+= UInt64(run.packets)
@@ -113,7 +113,7 @@ extension Relay {
       stream = CallStream(isSparse: isSparse(frame))
       counters.streams &+= 1
     }
-    var call = Call(header, upstream: slot, stream: stream, at: now)
+    var call = Call(header, upstream: slot, stream: stream, at: now, known: known)
     if stream != nil { call.metered = meter(call) }
     guard calls.insert(call, for: header) else {
       throw Violation("serial \(header.serial) is used twice at a time")

@@ -12,7 +12,7 @@ extension Relay {
     calls.cut(at: index)
     if call.isAnswered {
       abort(call.header, at: upstream)
-      ended(calls.lastRemoved, .killed)
+      ended(calls.lastEnded, .killed)
     }
     let packet = Packets.streamError(
       program: call.program, procedure: call.procedure, serial: call.serial, error)

@@ -35,12 +35,10 @@ extension Relay {
       guard let index = calls.find(header), calls[index].procedure == header.procedure,
         calls[index].upstream == slot
       else { break }
-      let phase = calls[index].stream?.phase
       let lane =
         calls[index].metered >= 0 ? laneDown(calls[index], upstream) : upstream.toClient
-      let count = calls.count
-      let verdict = calls.server(at: index, header)
-      if calls.count != count { streamEnded(header.status, after: phase) }
+      let verdict =
+        header.status == .continue ? calls.server(at: index, header) : routeEnd(header, of: index)
       switch verdict {
       case .relay:
         guard frame.beginsRun else { return send(frame, from: upstream, by: lane) }
@@ -71,10 +69,16 @@ extension Relay {
     drop(frame, from: upstream)
   }
 
-  /// The last packet of a stream came from the daemon.
-  private func streamEnded(_ status: PacketStatus, after phase: StreamPhase?) {
-    guard status == .ok else { return ended(calls.lastRemoved, .failed) }
-    ended(calls.lastRemoved, phase == .aborting ? .aborted : .finished)
+  /// A packet came from the daemon that can be the last of its stream: data is not.
+  private func routeEnd(_ header: PacketHeader, of index: Int) -> StreamVerdict {
+    let phase = calls[index].stream?.phase
+    let count = calls.count
+    let verdict = calls.server(at: index, header)
+    if calls.count != count {
+      let good: StreamResult = phase == .aborting ? .aborted : .finished
+      ended(calls.lastEnded, header.status == .ok ? good : .failed)
+    }
+    return verdict
   }
 
   private func routeReply(
@@ -100,22 +104,32 @@ extension Relay {
       return drop(frame, from: upstream)
     }
     counters.replies &+= 1
-    let call = calls[index]
-    let count = calls.count
-    calls.answered(at: index, header.status)
-    owner.answered(call, header.status)
-    // A stream that is over by now, with its opening just answered, has ended before.
-    if calls.count != count {
-      ended(
-        calls.lastRemoved,
-        call.isCut ? .killed : header.status == .ok ? .failed : .refused)
+    if tellsAnswers || calls[index].stream != nil {
+      answered(calls[index], at: index, header, upstream)
+    } else {
+      calls.answered(at: index, header.status)
     }
-    if call.isCut, header.status == .ok { abort(header, at: upstream) }
     if header.status == .ok, header.program == Program.remote {
       if header.procedure == Remote.connectRegisterCloseCallback { hasCloseCallback = true }
       if header.procedure == Remote.connectUnregisterCloseCallback { hasCloseCallback = false }
     }
     send(frame, from: upstream, by: upstream.toClient)
+  }
+
+  /// The reply came to a call that the owner hears of.
+  private func answered(
+    _ call: Call, at index: Int, _ header: PacketHeader, _ upstream: UpstreamLink
+  ) {
+    let count = calls.count
+    calls.answered(at: index, header.status)
+    owner.answered(call, header.status)
+    guard call.stream != nil else { return }
+    // A stream that is over by now, with its opening just answered, has ended before.
+    if calls.count != count {
+      ended(
+        calls.lastEnded, call.isCut ? .killed : header.status == .ok ? .failed : .refused)
+    }
+    if call.isCut, header.status == .ok { abort(header, at: upstream) }
   }
 
   private func send(_ frame: Frame, from upstream: UpstreamLink, by lane: Lane) {

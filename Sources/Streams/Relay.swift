@@ -13,6 +13,8 @@ public protocol RelayOwner: AnyObject {
   func upstream(_ slot: Int, answered reply: PacketHeader, body: [UInt8])
   /// An upstream connection is over. The owner must call `remove(upstream:telling:)` before it returns.
   func upstream(_ slot: Int, ended reason: LinkEnd)
+  /// Whether it wants to hear of every answer: asked once. It always hears of those to calls that open streams.
+  var wantsAnswers: Bool { get }
   /// A daemon has answered a call of the client's.
   func answered(_ call: Call, _ status: PacketStatus)
   /// The stream of a call is over, or was not opened. What it belonged to, where that is known.
@@ -24,6 +26,7 @@ public protocol RelayOwner: AnyObject {
 }
 
 extension RelayOwner {
+  public var wantsAnswers: Bool { false }
   public func answered(_ call: Call, _ status: PacketStatus) {}
   public func ended(_ call: Call, object: StreamObject?, _ result: StreamResult) {}
   public func replied(_ reply: PacketHeader) {}
@@ -118,12 +121,18 @@ public final class Relay {
   let marks: Marks
   let largestWhole: Int
   unowned(unsafe) let owner: any RelayOwner
+  /// The owner hears of every answer.
+  let tellsAnswers: Bool
 
   /// The time in seconds, on whatever clock the owner has: to be set before each turn.
   public var now = 0.0
   var pausedByClient = Spell()
   var pausedByBackend = Spell()
   var pausedByLimit = Spell()
+  /// One of these was going on at the end of the last turn.
+  var isPauseNoted = false
+  /// Some upstream is paused.
+  private var isAnyPaused = false
 
   /// Calls of the client that may be under way at a time.
   public var maxRequests: Int
@@ -155,6 +164,7 @@ public final class Relay {
     marks: Marks = Marks(), largestWhole: Int = Limits.usualPacket
   ) {
     self.owner = owner
+    tellsAnswers = owner.wantsAnswers
     self.pool = pool
     self.marks = marks
     self.maxRequests = maxRequests
@@ -222,20 +232,37 @@ public final class Relay {
         owner.upstream(slot, ended: end)
         progress = true
       }
-      let mark = isCongested ? marks.high / 2 : marks.high
-      isCongested = upstreams.contains { $0.map { $0.fromClient.queue.bytes > mark } ?? false }
-      isMetered = meteredUp > (isMetered ? marks.high / 2 : marks.high)
+      takeStock()
       if mayRoute, client.inlet.waiting > 0, routeFromClient() { progress = true }
     }
     client.inlet.settle()
     for upstream in upstreams { upstream?.link.inlet.settle() }
+    if !farewells.isEmpty { dismissFarewells() }
+    if meteredCount > 0 { dismissMetered() }
+    if isPauseNoted || isCongested || isAnyPaused || meteredCount > 0 { notePauses() }
+  }
+
+  /// How much waits, and who waits for it.
+  private func takeStock() {
+    var most = 0
+    var isAnyPaused = false
+    for case let upstream? in upstreams {
+      most = max(most, upstream.fromClient.queue.bytes)
+      if upstream.isPaused { isAnyPaused = true }
+    }
+    self.isAnyPaused = isAnyPaused
+    isCongested = most > (isCongested ? marks.high / 2 : marks.high)
+    if isMetered || meteredCount > 0 {
+      isMetered = meteredUp > (isMetered ? marks.high / 2 : marks.high)
+    }
+  }
+
+  private func dismissFarewells() {
     farewells.removeAll { lane in
       guard lane.queue.isEmpty else { return false }
       client.outlet.remove(lane, client.transport)
       return true
     }
-    dismissMetered()
-    notePauses()
   }
 
   /// The daemon takes nothing any more. What it has sent before is still read and passed on: replies to
@@ -255,8 +282,11 @@ public final class Relay {
   }
 
   private func pauseOrResume(_ upstream: UpstreamLink) {
-    var waiting = max(upstream.toClient.queue.bytes, meteredDown(from: upstream))
-    if mustFinish(upstream.passingDown) { waiting = 0 }
+    var waiting = upstream.toClient.queue.bytes
+    if meteredCount > 0 {
+      waiting = max(waiting, meteredDown(from: upstream))
+      if mustFinish(upstream.passingDown) { waiting = 0 }
+    }
     if waiting > marks.high { upstream.isPaused = true }
     if waiting <= marks.high / 2 { upstream.isPaused = false }
   }
@@ -331,7 +361,7 @@ public final class Relay {
       client.own.queue.append(copying: bytes)
       guard let base = bytes.baseAddress, bytes.count >= Limits.header else { return }
       let header = PacketHeader(at: base)
-      if header.kind == .reply { owner.replied(header) }
+      if tellsAnswers, header.kind == .reply { owner.replied(header) }
     }
   }
 

@@ -52,7 +52,8 @@ struct CheckConfigurationTests {
       "listen_tcp = 0", "listen_tls = 0", "tcp_port = \"16509\"", "tls_port = \"16514\"",
       "# unix_sock_rw_perms: not set, \"0777\"", "unix_sock_ro_perms = \"0777\"",
       "# auth_unix_rw: not set, \"polkit\"", "# auth_unix_ro: not set, \"polkit\"",
-      "auth_tcp = \"sasl\"", "auth_tls = \"none\"", "tcp_min_ssf = 56", "max_clients = 5000",
+      "auth_tcp = \"sasl\"", "auth_tls = \"none\"", "# tcp_min_ssf: not set, 56",
+      "max_clients = 5000",
       "max_queued_clients = 1000", "max_anonymous_clients = 20", "max_client_requests = 5",
       "keepalive_interval = 5", "keepalive_count = 5", "log_level = 0", "audit_level = 1",
     ] {

@@ -76,7 +76,7 @@ struct HangingBackendTests {
 
   @Test(
     "one of the modular daemons is stopped: calls to the others go on, its own client's too",
-    Lab.isPossible, arguments: Way.allCases)
+    Lab.isPossible, .serialized, arguments: Way.allCases)
   func modular(way: Way) async throws {
     let lab = try await Lab.shared(.modular, for: "hanging")
     let broker = try await BrokerProcess.start(in: lab, settings: ["slow_call_seconds = 1"])

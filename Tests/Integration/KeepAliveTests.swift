@@ -166,4 +166,32 @@ struct KeepAliveTests {
     }
     try await scene.end()
   }
+
+  @Test("a client whose upload is taken slowly but steadily sees that the broker lives")
+  func slowlyRead() async throws {
+    let settings = [
+      "keepalive_interval = 1", "keepalive_count = 5", "max_client_buffer = \(128 << 10)",
+    ]
+    let message = 16 << 10
+    let scene = try await Scene(settings: settings) { _, packet in
+      guard packet.header.kind == .stream, packet.header.status == .continue else { return false }
+      usleep(UInt32(message * 1_000_000 / (192 << 10)))
+      return true
+    }
+    let broker = scene.broker
+    try await blocking {
+      let client = try broker.client(.tcp)
+      try client.wantKeepAlive()
+      try client.open()
+      let stream = try client.openStream(Remote.storageVolUpload, pool: "p", volume: "v")
+      let sender = LivelySender(
+        client, RawClient.packet(stream, [UInt8](repeating: 1, count: message)),
+        interval: 1, count: 5)
+      // Something of it is read several times a second. Its own PINGs stand behind what TCP's buffers hold, for
+      // longer than it waits for a sign of life.
+      try sender.run(seconds: 12)
+      #expect(sender.pings > 0)
+    }
+    try await scene.end()
+  }
 }

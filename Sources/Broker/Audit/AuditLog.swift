@@ -1,5 +1,6 @@
 // Where audit records go: a file, or the journal. The loop only collects them; a thread writes.
 import Glibc
+import Streams
 
 /// What the audit is to keep, and where.
 public struct AuditSettings: Sendable, Equatable {
@@ -29,11 +30,15 @@ public enum AuditClass: String, Sendable, CaseIterable {
 final class AuditLog {
   /// Bytes that may wait to be written.
   private static let most = 1 << 20
+  /// Bytes that are written without collecting more.
+  private static let many = 1 << 18
   /// How long records are collected, so that many of them cost one write.
   private static let collectSeconds = 0.05
   private static let complaintSeconds = 60.0
 
-  let settings: AuditSettings
+  private let keepsChanges: Bool
+  private let keepsDisclosures: Bool
+  private let keepsReads: Bool
   private let reactor: Reactor
   private let log: BrokerLog
   private let sink: AuditSink
@@ -54,11 +59,25 @@ final class AuditLog {
     _ settings: AuditSettings, on reactor: Reactor, log: BrokerLog
   ) throws(BrokerFailure) {
     guard let destination = settings.destination else { return nil }
-    self.settings = settings
+    keepsChanges = settings.calls.contains(.change)
+    keepsDisclosures = settings.calls.contains(.disclose)
+    keepsReads = settings.calls.contains(.read)
     self.reactor = reactor
     self.log = log
     sink = try AuditSink(destination)
     workshop = Workshop(on: reactor)
+  }
+
+  /// Some calls are recorded.
+  var keepsCalls: Bool { keepsChanges || keepsDisclosures || keepsReads }
+
+  /// Calls that do this are recorded.
+  func keeps(_ access: Access) -> Bool {
+    switch access {
+    case .change: keepsChanges
+    case .disclose: keepsDisclosures
+    case .read: keepsReads
+    }
   }
 
   /// What the other thread tells.
@@ -75,9 +94,14 @@ final class AuditLog {
     }
     waiting += line
     waitingRecords += 1
-    guard !isCollecting, underWay == 0 else { return }
-    isCollecting = true
-    alarm.start(seconds: AuditLog.collectSeconds)
+    guard underWay == 0 else { return }
+    if waiting.count >= AuditLog.many {
+      if isCollecting { alarm.stop() }
+      flush()
+    } else if !isCollecting {
+      isCollecting = true
+      alarm.start(seconds: AuditLog.collectSeconds)
+    }
   }
 
   private func flush() {

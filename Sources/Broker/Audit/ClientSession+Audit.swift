@@ -2,22 +2,16 @@
 import Streams
 
 extension ClientSession {
-  /// Whether anybody wants to know of calls like this one.
-  private func isAudited(_ call: Call) -> Bool {
-    guard let classes = broker.audit?.settings.calls, !classes.isEmpty else { return false }
-    let known = ProcedureTable.find(program: call.program, procedure: call.procedure)
-    // What is not known is taken for the worst.
-    return classes.contains(known.map { AuditClass($0.access) } ?? .change)
-  }
+  var wantsAnswers: Bool { broker.hearsAnswers }
 
   func answered(_ call: Call, _ status: PacketStatus) {
     let seconds = max(0, relay.now - call.startedAt)
     broker.tally.answered(call, status, after: seconds)
-    if isAudited(call) {
+    if broker.audit?.keeps(call.access) == true {
       record("call") { record in
         describe(call, &record)
         record.add("duration", seconds: seconds)
-        record.add("result", status == .ok ? "ok" : "error")
+        record.add("result", word: status == .ok ? "ok" : "error")
       }
     }
     guard call.stream != nil, status == .ok else { return }
@@ -79,21 +73,34 @@ extension ClientSession {
   private func record(_ event: StaticString, _ body: (inout AuditRecord) -> Void) {
     guard let audit = broker.audit else { return }
     var record = AuditRecord(event)
-    record.add("client", id)
-    record.add("transport", transportName)
-    record.add("address", address)
-    record.add("identity", identity.subject)
-    if let peer = identity.peer {
-      record.add("pid", peer.pid)
-      record.add("user", identity.names?.user)
-    }
+    record.add(whoItIs)
     body(&record)
     audit.add(record)
   }
 
+  /// Who the client is, put into words once for as long as nothing more is learnt of it.
+  private var whoItIs: AuditRecord {
+    if let auditFields { return auditFields }
+    let fields = AuditRecord { record in
+      record.add("client", id)
+      record.add("transport", transportName)
+      record.add("address", address)
+      record.add("identity", identity.subject)
+      if let peer = identity.peer {
+        record.add("pid", peer.pid)
+        record.add("user", identity.names?.user)
+      }
+    }
+    auditFields = fields
+    return fields
+  }
+
   private func describe(_ call: Call, _ record: inout AuditRecord) {
-    let known = ProcedureTable.find(program: call.program, procedure: call.procedure)
-    record.add("procedure", known.map { "\($0.name)" } ?? "\(call.program):\(call.procedure)")
+    if let known = ProcedureTable.find(program: call.program, procedure: call.procedure) {
+      record.add("procedure", word: known.name)
+    } else {
+      record.add("procedure", "\(call.program):\(call.procedure)")
+    }
     record.add("serial", call.serial)
   }
 
@@ -104,17 +111,10 @@ extension ClientSession {
   }
 }
 
-extension AuditClass {
-  init(_ access: Access) {
-    switch access {
-    case .read: self = .read
-    case .disclose: self = .disclose
-    case .change: self = .change
-    }
-  }
-}
-
 extension Broker {
+  /// Somebody wants to know of every call's answer.
+  var hearsAnswers: Bool { servesMetrics || audit?.keepsCalls == true }
+
   /// A client was refused before it became one, by the certificate it showed.
   func refused(_ address: String, _ name: String?, on listener: Listener, _ words: String) {
     tally.handshakes[.refused, default: 0] &+= 1

@@ -66,11 +66,10 @@ final class Tally {
   var upstreamDeaths: UInt64 = 0
   var lag = Histogram()
 
-  /// A daemon has answered.
+  /// A daemon has answered. Of calls that open no stream it hears only where somebody may ask for it.
   func answered(_ call: Call, _ status: PacketStatus, after seconds: Double) {
     count(call.program, call.procedure, isGood: status == .ok)
-    let driver = ProcedureTable.find(program: call.program, procedure: call.procedure)?.driver
-    latencies[Int((driver ?? .hypervisor).rawValue)].note(seconds)
+    latencies[Int(call.driver.rawValue)].note(seconds)
   }
 
   /// The broker has answered by itself.

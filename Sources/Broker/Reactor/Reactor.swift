@@ -87,13 +87,15 @@ final class Reactor {
   private func endTurn() {
     turn &+= 1
     let count = unfinished.count
-    for index in 0..<count {
-      let handler = unfinished[index]
-      handler.goesOn = false
-      handler.again()
+    if count > 0 {
+      for index in 0..<count {
+        let handler = unfinished[index]
+        handler.goesOn = false
+        handler.again()
+      }
+      unfinished.removeFirst(count)
     }
-    unfinished.removeFirst(count)
-    departures.removeAll(keepingCapacity: true)
+    if !departures.isEmpty { departures.removeAll(keepingCapacity: true) }
     if unfinished.isEmpty { ev_idle_stop(loop, haste) } else { ev_idle_start(loop, haste) }
   }
 }

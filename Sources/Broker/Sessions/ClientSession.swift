@@ -30,7 +30,9 @@ final class ClientSession: Handler {
   /// The same on the reactor's clock.
   let beganAt: Double
   /// Who the client is, as the kernel and its login vouch for it, for the backend to check and to log.
-  var identity = ProvenIdentity()
+  var identity = ProvenIdentity() { didSet { auditFields = nil } }
+  /// Who it is, as audit records say it, once one has said it.
+  var auditFields: AuditRecord?
   var login: Login
   /// What TLS has verified of the client; nil: it did not come that way.
   let tlsPeer: TLSPeer?
@@ -155,6 +157,7 @@ final class ClientSession: Handler {
   }
 
   private func watchRates() {
+    guard isRateAlarmSet || mostHeldByKernel > 0 || relay.hasMeteredStreams else { return }
     if let time = relay.nextMeteredTime {
       isRateAlarmSet = true
       rateAlarm.start(seconds: max(0, time - broker.reactor.now))

@@ -48,12 +48,13 @@ extension ClientSession {
     guard interval > 0 else { return }
     let now = broker.reactor.now
     if liveness.heardAt > liveness.pingedAt { liveness.unanswered = 0 }
-    let hasShownLife = showLife()
+    let hasSentNothing = relay.sentToClient == liveness.sentBefore
+    liveness.sentBefore = relay.sentToClient
     let silence = now - max(liveness.heardAt, liveness.pingedAt)
     // Timers may be early by what clocks differ.
     guard silence > interval - 0.001 else {
       timer.start(seconds: interval - silence)
-      if hasShownLife { settle() }
+      if hasSentNothing { showLife() }
       return
     }
     if relay.isClientPaused {
@@ -78,14 +79,13 @@ extension ClientSession {
     settle()
   }
 
-  /// A client whose upload has a rate is read all the time, but its own PINGs stand behind the upload:
-  /// it would take us for dead if it heard nothing.
-  private func showLife() -> Bool {
-    defer { liveness.sentBefore = relay.sentToClient }
-    guard relay.hasMeteredStreams, relay.sentToClient == liveness.sentBefore,
-      relay.waitingForClient == 0
-    else { return false }
+  /// A client whose upload is slowed down, by its daemon or by a rate, is heard as long as some of it is read, but
+  /// its own PINGs stand behind the rest, of which the kernel alone may hold megabytes: it would take us for dead
+  /// if it heard nothing. This PING asks for nothing; what it has to read already would do as well.
+  private func showLife() {
+    guard relay.waitingForUpstreams > 0, relay.waitingForClient == 0 else { return }
+    broker.log[.keepAlive].debug("\(name): PING, because it waits for its upload")
     relay.reply(Packets.keepAlive(KeepAliveProcedure.ping))
-    return true
+    settle()
   }
 }

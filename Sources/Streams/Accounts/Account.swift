@@ -62,6 +62,8 @@ struct Spell {
     }
   }
 
+  var isOn: Bool { since != nil }
+
   func seconds(at now: Double) -> Double { total + (since.map { max(0, now - $0) } ?? 0) }
 }
 
@@ -97,12 +99,13 @@ extension Relay {
     upstream.toClient.queue.isEmpty && nextMeteredTime != nil
   }
 
-  /// At the end of a turn.
+  /// At the end of a turn in which something is held up, and of the one after the last such.
   func notePauses() {
     pausedByBackend.note(isCongested, at: now)
     pausedByLimit.note(nextMeteredTime != nil, at: now)
     let isPaused = upstreams.contains { $0.map { $0.isPaused && !waitsForRate($0) } ?? false }
     pausedByClient.note(isPaused, at: now)
+    isPauseNoted = pausedByBackend.isOn || pausedByLimit.isOn || pausedByClient.isOn
   }
 
   /// A call is over that opened a stream, or was to.

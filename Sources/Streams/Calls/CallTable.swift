@@ -7,12 +7,15 @@ public struct Call: Sendable {
   public let serial: UInt32
   public let procedure: Int32
   /// Which upstream serves it.
-  public let upstream: Int
+  public fileprivate(set) var upstream: Int
   public internal(set) var isAnswered = false
   /// The stream it opened, if its procedure opens one.
   public internal(set) var stream: CallStream?
   /// The number of its stream among those with a rate; -1: it has none.
   var metered = -1
+  /// Whose it is and what it does, as far as its procedure is known: otherwise the most it can.
+  public let driver: Driver
+  public let access: Access
   /// What its stream is for.
   public let kind: StreamKind
   /// When it was passed on, in seconds on the owner's clock.
@@ -26,7 +29,8 @@ public struct Call: Sendable {
   fileprivate var isToldOf = false
 
   public init(
-    _ header: PacketHeader, upstream: Int, stream: CallStream? = nil, at now: Double = 0
+    _ header: PacketHeader, upstream: Int, stream: CallStream? = nil, at now: Double = 0,
+    known: Procedure? = nil
   ) {
     program = header.program
     version = header.version
@@ -36,6 +40,8 @@ public struct Call: Sendable {
     self.stream = stream
     kind = stream == nil ? .other : StreamKind(opening: header)
     startedAt = now
+    driver = known?.driver ?? .hypervisor
+    access = known?.access ?? .change
   }
 
   func has(_ header: PacketHeader) -> Bool {
@@ -63,8 +69,8 @@ struct CallTable {
   private(set) var count = 0
   /// Calls whose reply is awaited.
   private(set) var awaitedCount = 0
-  /// The call that was over last.
-  private(set) var lastRemoved = CallTable.vacant
+  /// The call with a stream that was over last.
+  private(set) var lastEnded = CallTable.vacant
 
   private static let vacant = Call(PacketHeader(procedure: 0, kind: .call, serial: 0), upstream: -1)
 
@@ -136,7 +142,8 @@ struct CallTable {
     guard let verdict = slots[index].stream?.server(header.kind, header.status, payload: payload)
     else { return .drop }
     if verdict == .relay { passedDown(at: index, payload: payload, packets: 1) }
-    removeIfOver(at: index)
+    // Data ends no stream.
+    if header.status != .continue { removeIfOver(at: index) }
     return verdict
   }
 
@@ -194,8 +201,9 @@ struct CallTable {
   }
 
   private mutating func remove(at index: Int) {
-    lastRemoved = slots[index]
-    slots[index] = CallTable.vacant
+    // Calls without a stream are many, and nobody asks for them again.
+    if slots[index].stream != nil { lastEnded = slots[index] }
+    slots[index].upstream = -1
     count -= 1
     // Those behind that had to make way move up, so that no search ends early.
     var hole = index

@@ -74,7 +74,10 @@ final class Lane {
   }
 
   /// The most it may send in one go.
-  fileprivate var allowed: Int { metering.map { max(1, $0.allowed) } ?? .max }
+  fileprivate var allowed: Int {
+    guard let metering else { return .max }
+    return max(1, metering.allowed)
+  }
 
   /// Until when it waits for its rate; nil: it does not.
   func waitsUntil(_ now: Double) -> Double? {
@@ -148,8 +151,12 @@ struct Outlet: ~Copyable {
 
   /// There is something to send, and nothing forbids it.
   var hasWork: Bool {
-    if let midway = lanes.first(where: { $0.isMidway }) { return !midway.queue.isEmpty }
-    return lanes.contains { !$0.isHeld && !$0.queue.isEmpty }
+    var hasWork = false
+    for lane in lanes {
+      if lane.isMidway { return !lane.queue.isEmpty }
+      if !lane.isHeld, !lane.queue.isEmpty { hasWork = true }
+    }
+    return hasWork
   }
 
   /// The socket can be tried again.

@@ -132,7 +132,7 @@ struct KernelTLSTests {
     }
     #expect(!session.holdsBuffers)
     #expect(heed(21, [2, 40]) == .failed(EPROTO))
-    #expect(session.trouble == "the client sent the TLS alert 'Handshake failed'")
+    #expect(session.trouble == "the other side sent the TLS alert 'Handshake failed'")
   }
 
   // MARK: With a kernel that has TLS
@@ -319,7 +319,7 @@ struct KernelTLSTests {
     #expect(try ends.receive(3, over: transport) == [1, 2, 3])
     try ends.wait(for: .read)
     #expect(ends.outcome(of: transport) == .failed(EPROTO))
-    #expect(transport.trouble == "the client wanted a new TLS handshake, which is not done")
+    #expect(transport.trouble == "the other side wanted a new TLS handshake, which is not done")
     try client.join()
   }
 }

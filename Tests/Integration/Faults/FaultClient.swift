@@ -73,6 +73,8 @@ final class FaultClient {
   /// Calls whose reply is awaited, and streams that may still bring something.
   private var expected: Set<UInt32> = []
   private var late: Set<UInt32> = []
+  /// The broker has said that the daemon is gone.
+  private var isMainLost = false
 
   /// Works until the flag goes up.
   init(
@@ -99,8 +101,8 @@ final class FaultClient {
         case .migration: try upload(Agreed.prepareTunnel)
         }
       }
-      // Now and then it leaves, politely or not.
-      if client != nil, dice.once(in: 12) { attempt("leaving", leave) }
+      // Now and then it leaves, politely or not; and when its daemon is gone, which is for good.
+      if client != nil, isMainLost || dice.once(in: 12) { attempt("leaving", leave) }
     }
     if client != nil { attempt("leaving", leave) }
   }
@@ -170,7 +172,11 @@ final class FaultClient {
       guard expected.contains(packet.header.serial) else {
         throw Stop.wrong("a packet nobody waits for: \(packet)")
       }
-    case .message: break
+    case .message:
+      if packet.header.procedure == Remote.connectEventConnectionClosed {
+        isMainLost = true
+        return
+      }
     default: throw Stop.wrong("a packet no server sends: \(packet)")
     }
     aside.append(packet)
@@ -185,8 +191,11 @@ final class FaultClient {
     try send(Packets.keepAlive(KeepAliveProcedure.pong))
   }
 
-  /// The next packet that fits.
-  private func receive(_ what: String, where fits: (RawPacket) -> Bool) throws -> RawPacket {
+  /// The next packet that fits. An event may be lost with its daemon, of which the client is told; replies and ends
+  /// of streams may not.
+  private func receive(
+    _ what: String, mayBeLost: Bool = false, where fits: (RawPacket) -> Bool
+  ) throws -> RawPacket {
     var heardAt = Date()
     while true {
       if let index = aside.firstIndex(where: fits) { return aside.remove(at: index) }
@@ -199,6 +208,7 @@ final class FaultClient {
       }
       if client.isAtEnd { throw Stop.cut }
       try answerPings()
+      if mayBeLost, isMainLost { throw Stop.failed("the daemon is gone") }
       if Date().timeIntervalSince(heardAt) > Self.patience {
         throw Stop.wrong("hung: \(what) did not come in \(Self.patience) s")
       }
@@ -240,6 +250,7 @@ final class FaultClient {
     late = []
     aside = []
     pongsDue = 0
+    isMainLost = false
     do { client = try site.connect(&dice) } catch { throw Stop.cut }
     try call(Remote.authList)
     if dice.once(in: 2) {
@@ -248,6 +259,7 @@ final class FaultClient {
     do {
       _ = try call(
         Remote.connectOpen, ConnectOpenArguments(name: "qemu:///system", flags: 0))
+      _ = try call(Remote.connectRegisterCloseCallback)
     } catch {
       client = nil
       throw error
@@ -294,7 +306,7 @@ final class FaultClient {
       let count = dice.pick(1...100)
       _ = try call(Agreed.register, NumberBody(number: Int32(count)))
       for number in 0..<count {
-        let event = try receive("event \(number)") { $0.header.kind == .message }
+        let event = try receive("event \(number)", mayBeLost: true) { $0.header.kind == .message }
         if event.decoded(NumberBody.self)?.number != Int32(number) {
           throw Stop.wrong("event \(number) of \(count) is missing")
         }
@@ -314,7 +326,7 @@ final class FaultClient {
     // Defined is the event 0 and undefined the event 1.
     for kind in [0, 1] as [UInt8] {
       let tail: [UInt8] = [0, 0, 0, kind]
-      _ = try receive("the event \(kind) of \(name)") {
+      _ = try receive("the event \(kind) of \(name)", mayBeLost: true) {
         $0.header.kind == .message && $0.body.count > 12 && $0.body.dropLast(4).suffix(4) == tail
           && $0.body.firstRange(of: Array(name.utf8)) != nil
       }

@@ -13,7 +13,7 @@ let faultSeed =
   ProcessInfo.processInfo.environment["VIRTBROKER_FAULT_SEED"].flatMap { UInt64($0) }
   ?? UInt64(Date().timeIntervalSince1970)
 
-@Suite("Fault injection", .enabled(if: faultSeconds != nil))
+@Suite("Fault injection", .serialized, .enabled(if: faultSeconds != nil))
 struct FaultInjectionTests {
   static let clients = 100
   /// What one client may have waiting in the broker, in bytes.

@@ -51,7 +51,46 @@ final class FaultScene: Sendable {
       warm.ends.values.allSatisfy { $0.cut == 0 && $0.failed == 0 },
       "without a fault: \(warm.description)")
     let before = try await atRest()
+    // What is kept for later is kept after the first half; the second may not add to it.
+    let first = try await suffer(at: site, seed: seed, seconds: seconds / 2, disturb: disturb)
+    let between = try await atRest()
+    var account = try await suffer(
+      at: site, seed: seed &+ 9, seconds: seconds / 2, disturb: disturb)
+    account.add(first)
+    let peak = broker.peakBytes
+    let faults = wires.map { wire in
+      wire.faults.map { "\($0.value) × \($0.key)" }.sorted().joined(separator: ", ")
+    }
+    print("faults at the daemon, UNIX clients, TCP clients: \(faults)\n\(account.description)")
+    #expect(account.wrong.isEmpty, "\(account.wrong.count): \(account.wrong.prefix(20))")
+    for kind in account.ends where kind.key != "leaving" {
+      #expect(kind.value.done > 0, "\(kind.key) was never done")
+    }
+    #expect(broker.isRunning, "\(broker.log.suffix(2000))")
 
+    let after = try await atRest()
+    print(
+      """
+      descriptors, resident KiB: before \(before), after half \(between), after \(after), \
+      at most \(peak >> 10) KiB
+      """)
+    #expect(after.descriptors <= before.descriptors)
+    #expect(after.resident - between.resident < 8192, "KiB more than after the first half")
+    // What may wait for each client and its daemon, and for each a read and the packet it ends in.
+    let bound = FaultInjectionTests.clients * 2 * (FaultInjectionTests.buffer + (1 << 20))
+    #expect(peak - before.resident << 10 < bound)
+    // And it serves as before.
+    let late = try await work(at: site, seed: seed &+ 8, seconds: min(3, seconds / 4))
+    #expect(
+      late.wrong.isEmpty && late.ends.values.allSatisfy { $0.cut == 0 }, "\(late.description)")
+    return account
+  }
+
+  /// Work with faults in the middle of it.
+  private func suffer(
+    at site: any FaultSite, seed: UInt64, seconds: Double,
+    disturb: @escaping @Sendable (inout Dice, _ round: Int) -> Void
+  ) async throws -> Account {
     for wire in wires { wire.isCalm = false }
     let end = Flag()
     let disturber = Task {
@@ -69,28 +108,6 @@ final class FaultScene: Sendable {
       for wire in wires { wire.isCalm = true }
     }
     try await disturber.value
-    let peak = broker.peakBytes
-    let faults = wires.map { wire in
-      wire.faults.map { "\($0.value) × \($0.key)" }.sorted().joined(separator: ", ")
-    }
-    print("faults at the daemon, UNIX clients, TCP clients: \(faults)\n\(account.description)")
-    #expect(account.wrong.isEmpty, "\(account.wrong.count): \(account.wrong.prefix(20))")
-    for kind in account.ends where kind.key != "leaving" {
-      #expect(kind.value.done > 0, "\(kind.key) was never done")
-    }
-    #expect(broker.isRunning, "\(broker.log.suffix(2000))")
-
-    let after = try await atRest()
-    print("descriptors, resident KiB: before \(before), after \(after), at most \(peak >> 10) KiB")
-    #expect(after.descriptors <= before.descriptors)
-    #expect(after.resident - before.resident < 4096, "KiB more than before")
-    // What may wait for each client and its daemon, and for each a read and the packet it ends in.
-    let bound = FaultInjectionTests.clients * 2 * (FaultInjectionTests.buffer + (1 << 20))
-    #expect(peak - before.resident << 10 < bound)
-    // And it serves as before.
-    let late = try await work(at: site, seed: seed &+ 8, seconds: min(3, seconds / 4))
-    #expect(
-      late.wrong.isEmpty && late.ends.values.allSatisfy { $0.cut == 0 }, "\(late.description)")
     return account
   }
 

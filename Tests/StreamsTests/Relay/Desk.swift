@@ -78,6 +78,7 @@ final class Desk: RelayOwner {
   var meters: [StreamKind: [Meter]] = [:]
   func meters(for kind: StreamKind) -> [Meter] { meters[kind] ?? [] }
 
+  let wantsAnswers = true
   func answered(_ call: Call, _ status: PacketStatus) { replied.append(call) }
 
   func ended(_ call: Call, object: StreamObject?, _ result: StreamResult) {
