@@ -34,6 +34,9 @@ extension StreamKind {
 }
 
 extension Relay {
+  /// Some stream of this client has a rate.
+  public var hasMeteredStreams: Bool { meteredCount > 0 }
+
   /// Keeps streams under way to the rates the owner has for them now, on lanes of their own. To be called when
   /// rates have changed, and followed by `settle`.
   public func meterStreams() {

@@ -10,7 +10,9 @@ struct Tool: Sendable {
   static let executable =
     URL(fileURLWithPath: BrokerProcess.executable).deletingLastPathComponent().path + "/virtbroker"
 
-  func run(_ arguments: String...) async throws -> CommandResult {
+  func run(_ arguments: String...) async throws -> CommandResult { try await run(arguments) }
+
+  func run(_ arguments: [String]) async throws -> CommandResult {
     try await Command([Tool.executable] + arguments + ["--socket", broker.admin.path]).run()
   }
 
@@ -265,7 +267,10 @@ struct ToolTests {
     }
     var row: [String: Any]?
     while row == nil, !Task.isCancelled {
-      row = try await tool.rows("streams").first { $0["object"] as? String == guest }
+      // The whole of the echo is there, which the script waits for.
+      row = try await tool.rows("streams").first {
+        $0["object"] as? String == guest && ($0["bytes_down"] as? Int ?? 0) >= "here I am".count
+      }
     }
     #expect(row?["procedure"] as? String == "DOMAIN_OPEN_CONSOLE")
     #expect(row?["direction"] as? String == "both")
