@@ -46,7 +46,8 @@ test: setup-tests lint build
 	swift build --build-tests $(TEST_FLAGS)
 	swift build --build-tests --package-path bench
 	swift test --skip-build --package-path bench
-	swift test --skip-build $(TEST_FLAGS)
+	VIRTBROKER_FAULT_SECONDS=60 swift test --skip-build $(TEST_FLAGS) --filter FaultInjectionTests
+	swift test --skip-build $(TEST_FLAGS) --skip FaultInjectionTests
 
 # No part of `make test`: it needs a kernel package, and TCG is slow.
 test-ktls: setup-tests
