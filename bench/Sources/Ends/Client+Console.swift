@@ -201,7 +201,7 @@ private final class Bulk {
   private(set) var position: UInt64 = 0
 
   init(on client: Client) throws(EndFailure) {
-    func open(_ kind: StreamKind) throws(EndFailure) -> PacketHeader {
+    func open(_ kind: TransferKind) throws(EndFailure) -> PacketHeader {
       let call = client.nextCall(kind.procedure)
       try client.call(client.opening(call, Transfer(kind, bytes: Transfer.endless)))
       return PacketHeader(
@@ -216,6 +216,6 @@ private final class Bulk {
   func prepare() {
     guard !run.isPending else { return }
     position = run.start(
-      up, from: position, to: Transfer.endless, message: StreamKind.upload.usualMessage)
+      up, from: position, to: Transfer.endless, message: TransferKind.upload.usualMessage)
   }
 }

@@ -13,7 +13,7 @@ public struct Volume: Sendable {
 }
 
 /// What streams carry, and which way.
-public enum StreamKind: String, Sendable, Codable, CaseIterable {
+public enum TransferKind: String, Sendable, Codable, CaseIterable {
   case download
   case upload
   /// A tunnelled migration, from the source of a guest to this daemon as its destination.
@@ -25,7 +25,7 @@ public enum StreamKind: String, Sendable, Codable, CaseIterable {
 
 /// A piece of work for one connection.
 public struct Transfer: Sendable {
-  public var kind: StreamKind
+  public var kind: TransferKind
   public var volume = Volume()
   /// Bytes per stream. A transfer that ends by the clock moves less.
   public var bytes: UInt64
@@ -43,7 +43,7 @@ public struct Transfer: Sendable {
   /// Enough for any transfer that ends by the clock.
   public static let endless: UInt64 = 1 << 50
 
-  public init(_ kind: StreamKind, bytes: UInt64) {
+  public init(_ kind: TransferKind, bytes: UInt64) {
     self.kind = kind
     self.bytes = bytes
   }
@@ -203,7 +203,7 @@ extension Client {
   }
 }
 
-extension StreamKind {
+extension TransferKind {
   /// The procedure whose call opens such a stream.
   var procedure: Int32 {
     switch self {

@@ -124,7 +124,7 @@ enum Loads {
 
   /// From a keystroke's size to four times what libvirt puts into a packet.
   private static func sizes(_ amounts: Amounts) -> [any Load] {
-    [StreamKind.download, .migration].flatMap { kind in
+    [TransferKind.download, .migration].flatMap { kind in
       [64, 256, 1024, 4096, 16_384, 65_536, 262_120, 1_048_576].map {
         SizeLoad(kind: kind, message: $0, seconds: amounts.callSeconds / 4)
       }
@@ -139,7 +139,7 @@ enum Loads {
 /// Streams one way.
 struct StreamLoad: Load {
   var name: String
-  var kind: StreamKind
+  var kind: TransferKind
   /// Per stream.
   var bytes: UInt64
   var streams: Int
@@ -165,7 +165,7 @@ struct StreamLoad: Load {
 
 /// One stream whose packets carry so many bytes.
 struct SizeLoad: Load {
-  var kind: StreamKind
+  var kind: TransferKind
   var message: Int
   var seconds: Double
 

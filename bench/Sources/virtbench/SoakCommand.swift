@@ -117,7 +117,7 @@ struct SoakRun: Codable, Equatable {
       resident: readings)
   }
 
-  private func stream(_ kind: StreamKind, _ place: Place) throws {
+  private func stream(_ kind: TransferKind, _ place: Place) throws {
     _ = try StreamRun(kind: kind, bytes: 64 << 20, streams: 2).measure(place, process: nil)
   }
 }

@@ -24,7 +24,7 @@ struct StreamCommand: ParsableCommand {
 
   @Option(
     name: [.long, .customLong("direction")], help: "download (or down), upload (or up), migration.")
-  var kind: StreamKind = .download
+  var kind: TransferKind = .download
 
   @Option(help: "Bytes per stream. Default: 1 GiB, if there is no --duration.")
   var bytes: UInt64?

@@ -11,7 +11,7 @@ extension Double {
 
 /// Some streams one way at once.
 struct StreamRun: Codable, Equatable {
-  var kind: StreamKind
+  var kind: TransferKind
   /// Per stream; a run that ends by the clock needs none.
   var bytes: UInt64 = Transfer.endless
   /// How long, if it ends by the clock.

@@ -17,7 +17,7 @@ struct ClientWay: Sendable {
 /// its user would see it.
 struct VirshLoad: Load {
   /// A download or an upload.
-  var kind: StreamKind
+  var kind: TransferKind
   var bytes: Int
 
   var name: String { kind == .download ? "virsh-download" : "virsh-upload" }

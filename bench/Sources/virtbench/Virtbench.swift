@@ -21,7 +21,7 @@ extension Place: ExpressibleByArgument {
   public init?(argument: String) { self.init(argument) }
 }
 
-extension StreamKind: ExpressibleByArgument {
+extension TransferKind: ExpressibleByArgument {
   /// `down` and `up` are short for the two kinds of volume stream.
   public init?(argument: String) {
     switch argument {

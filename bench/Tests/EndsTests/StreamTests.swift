@@ -39,7 +39,7 @@ struct StreamTests {
   @Test("whatever a packet carries, everything arrives whole both ways", arguments: messageSizes)
   func messages(size: Int) throws {
     let client = try Stage().client()
-    for kind in StreamKind.allCases {
+    for kind in TransferKind.allCases {
       var transfer = Transfer(kind, bytes: min(UInt64(size) * 3000, 5_000_001))
       transfer.streams = 2
       transfer.message = size
@@ -81,8 +81,9 @@ struct StreamTests {
     try client.move(transfer)
   }
 
-  @Test("a transfer ends by the clock, and the connection goes on", arguments: StreamKind.allCases)
-  func clock(kind: StreamKind) throws {
+  @Test(
+    "a transfer ends by the clock, and the connection goes on", arguments: TransferKind.allCases)
+  func clock(kind: TransferKind) throws {
     let client = try Stage().client()
     for _ in 0..<3 {
       var transfer = Transfer(kind, bytes: Transfer.endless)
