@@ -88,18 +88,20 @@ struct RealSite: FaultSite {
       ? nil : "\(content.checksum) were sent, \(found.map { "\($0)" } ?? "nothing") arrived"
   }
 
-  /// Kills libvirtd and starts it again. It has forgotten its guests, which are booted anew.
+  /// Kills libvirtd and starts it again. It has forgotten its guests, which are booted anew. It may have died
+  /// by itself: of clients that vanish in the middle of everything libvirtd 9.0.0 has been seen to.
   func restart() throws {
     func lab(_ arguments: String...) throws {
       let result = try Command([Lab.script] + arguments).runHere()
       guard result.status == 0 else { throw Trouble("lab \(arguments): \(result.errors)") }
     }
     let pid = try Command(Lab.script, "pid", self.lab.directory, "libvirtd").runHere().output
-    guard let number = pid_t(pid.trimmingCharacters(in: .whitespacesAndNewlines)) else {
-      throw Trouble("no libvirtd to kill: \(pid)")
+    if let number = pid_t(pid.trimmingCharacters(in: .whitespacesAndNewlines)) {
+      kill(number, SIGKILL)
+      while kill(number, 0) == 0 { usleep(5000) }
+    } else {
+      print("libvirtd was gone before it was killed")
     }
-    kill(number, SIGKILL)
-    while kill(number, 0) == 0 { usleep(5000) }
     try lab("start", self.lab.directory, "libvirtd")
     for guest in 0..<Self.guests { try lab("guest", self.lab.directory, "fault-echo-\(guest)") }
   }
