@@ -118,34 +118,28 @@ final class TLSSession {
   var number: Int32 { descriptor.number }
 
   /// The broker's end of an accepted connection.
-  init(
+  convenience init(
     serving descriptor: consuming Descriptor, with credentials: TLSCredentials, buffers: TLSBuffers
   ) throws(TLSTrouble) {
-    var made: gnutls_session_t?
-    let role: gnutls_init_flags_t = GNUTLS_SERVER
-    // Without resumption every handshake verifies its client.
-    let flags: [gnutls_init_flags_t] = [role, GNUTLS_NONBLOCK, GNUTLS_NO_SIGNAL, GNUTLS_NO_TICKETS]
-    let status = gnutls_init(&made, flags.reduce(0) { $0 | $1.rawValue })
-    guard status >= 0, let made else { throw TLSTrouble(tlsErrorText(status)) }
-    handle = made
-    self.credentials = credentials
-    self.descriptor = descriptor
-    self.buffers = buffers
-    gnutls_credentials_set(
-      handle, GNUTLS_CRD_CERTIFICATE, UnsafeMutableRawPointer(credentials.handle))
-    gnutls_priority_set(handle, credentials.priority.cache)
+    try self.init(GNUTLS_SERVER, descriptor, credentials, buffers)
     // Asked for but not demanded: a client without one is told by the broker, which knows more.
     gnutls_certificate_server_set_request(handle, GNUTLS_CERT_REQUEST)
-    attach()
   }
 
   /// The broker's end of a connection it has made.
-  init(
+  convenience init(
     connecting descriptor: consuming Descriptor, with credentials: TLSCredentials,
     buffers: TLSBuffers
   ) throws(TLSTrouble) {
+    try self.init(GNUTLS_CLIENT, descriptor, credentials, buffers)
+  }
+
+  private init(
+    _ role: gnutls_init_flags_t, _ descriptor: consuming Descriptor,
+    _ credentials: TLSCredentials, _ buffers: TLSBuffers
+  ) throws(TLSTrouble) {
     var made: gnutls_session_t?
-    let role: gnutls_init_flags_t = GNUTLS_CLIENT
+    // Without resumption every handshake verifies its client.
     let flags: [gnutls_init_flags_t] = [role, GNUTLS_NONBLOCK, GNUTLS_NO_SIGNAL, GNUTLS_NO_TICKETS]
     let status = gnutls_init(&made, flags.reduce(0) { $0 | $1.rawValue })
     guard status >= 0, let made else { throw TLSTrouble(tlsErrorText(status)) }

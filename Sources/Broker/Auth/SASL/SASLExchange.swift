@@ -202,15 +202,8 @@ final class SASLExchange: @unchecked Sendable {
       UnsafeMutablePointer<UInt32>
     ) -> Int32
   ) -> UnsafeRawBufferPointer? {
-    guard let connection else { return nil }
-    var result: UnsafePointer<CChar>?
-    var count: UInt32 = 0
-    let status = call(
-      connection, bytes.baseAddress?.assumingMemoryBound(to: CChar.self),
-      UInt32(clamping: bytes.count), &result, &count)
-    remarks = []
-    guard status == SASL_OK else { return nil }
-    return UnsafeRawBufferPointer(start: result, count: result == nil ? 0 : Int(count))
+    defer { remarks = [] }
+    return SASLService.coded(connection, bytes, call)
   }
 }
 
