@@ -31,11 +31,12 @@ final class TLSRecordKeys {
   init?(of session: gnutls_session_t, reading: Bool) {
     let kind = gnutls_cipher_get(session)
     let version = gnutls_protocol_get_version(session)
-    let isGCM = kind == GNUTLS_CIPHER_AES_128_GCM || kind == GNUTLS_CIPHER_AES_256_GCM
-    guard isGCM || kind == GNUTLS_CIPHER_CHACHA20_POLY1305,
-      version == GNUTLS_TLS1_2 || version == GNUTLS_TLS1_3
-    else { return nil }
     isModern = version == GNUTLS_TLS1_3
+    let isGCM = kind == GNUTLS_CIPHER_AES_128_GCM || kind == GNUTLS_CIPHER_AES_256_GCM
+    let isCCM = kind == GNUTLS_CIPHER_AES_128_CCM || kind == GNUTLS_CIPHER_AES_256_CCM
+    guard isGCM || kind == GNUTLS_CIPHER_CHACHA20_POLY1305 || isModern && isCCM,
+      isModern || version == GNUTLS_TLS1_2
+    else { return nil }
     sendsNonce = isGCM && !isModern
     var iv = gnutls_datum_t()
     var key = gnutls_datum_t()
@@ -88,6 +89,8 @@ final class TLSRecordKeys {
     case data(Int)
     /// Something for GnuTLS, which is to be given the record as it is.
     case other
+    /// Not application data, and nothing in it.
+    case hollow
     /// Nobody who has the key has written this.
     case forged
   }
@@ -119,7 +122,7 @@ final class TLSRecordKeys {
     while end > 0, room.load(fromByteOffset: end - 1, as: UInt8.self) == 0 { end -= 1 }
     guard end > 0 else { return .forged }
     guard room.load(fromByteOffset: end - 1, as: UInt8.self) == TLSRecordKeys.data else {
-      return .other
+      return end > 1 ? .other : .hollow
     }
     sequence &+= 1
     return .data(end - 1)

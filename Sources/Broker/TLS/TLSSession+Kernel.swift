@@ -154,6 +154,7 @@ extension TLSSession {
   /// Has GnuTLS read a record of the kernel's, and gives the kernel the keys there are after that. How the
   /// session ended, if it did.
   func heed(_ kind: UInt8, _ content: UnsafeMutableRawPointer, _ count: Int) -> Outcome? {
+    guard count > 0 else { return refuseHollow() }
     guard let keys = TLSRecordKeys(of: handle, reading: true),
       let before = KernelKeys(of: handle, .receiving),
       let size = keys.seal(content, count, as: kind, at: input.open(buffers))

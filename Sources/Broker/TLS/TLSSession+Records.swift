@@ -66,6 +66,7 @@ extension TLSSession {
       case .other:
         if let end = giveToLibrary(length) { return after(total, end) }
         if reading == nil { return .moved(total) }
+      case .hollow: return after(total, refuseHollow())
       case .forged:
         trouble = "TLS: a record was changed on its way"
         isUp = false
@@ -91,6 +92,17 @@ extension TLSSession {
     reading = TLSRecordKeys(of: handle, reading: true)
     if !writesInKernel { writing = TLSRecordKeys(of: handle, reading: false) }
     return end
+  }
+
+  /// What RFC 8446 (5.4) asks for where a record has nothing in it that is no application data. GnuTLS does not
+  /// come back from such a record behind the beginning of a message (seen with 3.7.9).
+  func refuseHollow() -> Outcome {
+    trouble = "TLS: the other side sent a handshake message or an alert with nothing in it"
+    isUp = false
+    writing?.tell(handle, reading: false)
+    sendAlert(GNUTLS_AL_FATAL, GNUTLS_A_UNEXPECTED_MESSAGE)
+    _ = flush()
+    return .failed(EPROTO)
   }
 
   /// Has GnuTLS read the record at the front, of so many bytes, which is no application data. How the session

@@ -125,8 +125,50 @@ struct TLSTransportTests {
     #expect(try ends.shake() == .done)
     try client.join()
     _ = ends.transport
+    #expect((ends.server.reading != nil) == !priority.hasSuffix("CBC"))
+  }
+
+  @Test(
+    "a handshake record with nothing in it ends the session, also in the middle of a message",
+    arguments: ["NORMAL:-CIPHER-ALL:+AES-256-GCM", "NORMAL:-CIPHER-ALL:+AES-128-CCM"],
+    [[], [24, 0, 0, 1]] as [[UInt8]])
+  func hollow(priority: String, begun: [UInt8]) throws {
+    let ends = try Ends(credentials)
+    let far = ends.far
+    let client = ends.client(identity(priority)) { session in
+      guard let keys = TLSRecordKeys(of: session.session, reading: false) else {
+        throw Trouble(what: "the client's keys cannot be taken")
+      }
+      for content in begun.isEmpty ? [[]] : [begun, []] {
+        var content = content + [0]
+        var record = [UInt8](repeating: 0, count: 64)
+        let size = content.withUnsafeMutableBytes { content in
+          record.withUnsafeMutableBytes { record -> Int? in
+            guard let from = content.baseAddress, let to = record.baseAddress else { return nil }
+            return keys.seal(from, content.count - 1, as: 22, at: to)
+          }
+        }
+        guard let size, write(far, record, size) == size else {
+          throw Trouble(what: "nothing was sent")
+        }
+      }
+      var byte: UInt8 = 0
+      guard gnutls_record_recv(session.session, &byte, 1) == GNUTLS_E_FATAL_ALERT_RECEIVED,
+        gnutls_alert_get(session.session) == GNUTLS_A_UNEXPECTED_MESSAGE
+      else { throw Trouble(what: "no alert came") }
+    }
+    #expect(try ends.shake() == .done)
+    let transport = ends.transport
+    var outcome = ends.outcome(of: transport)
+    while outcome == .blocked(.read) {
+      try ends.wait(for: .read)
+      outcome = ends.outcome(of: transport)
+    }
+    #expect(outcome == .failed(EPROTO))
     #expect(
-      (ends.server.reading != nil) == !(priority.hasSuffix("CCM") || priority.hasSuffix("CBC")))
+      transport.trouble
+        == "TLS: the other side sent a handshake message or an alert with nothing in it")
+    try client.join()
   }
 
   @Test("a client of TLS 1.2 that wants a new handshake is told no, and its session ends")

@@ -9,7 +9,7 @@ import Streams
 private let priorities = [
   "NORMAL:-CIPHER-ALL:+AES-256-GCM", "NORMAL:-CIPHER-ALL:+CHACHA20-POLY1305",
   "NORMAL:-VERS-TLS1.3:-CIPHER-ALL:+AES-128-GCM",
-  "NORMAL:-VERS-TLS1.3:-CIPHER-ALL:+CHACHA20-POLY1305",
+  "NORMAL:-VERS-TLS1.3:-CIPHER-ALL:+CHACHA20-POLY1305", "NORMAL:-CIPHER-ALL:+AES-128-CCM",
 ]
 
 private struct Orders {
@@ -229,11 +229,13 @@ public func fuzzRecords(_ data: UnsafeRawPointer?, _ size: Int) -> CInt {
       exchange.expect(content)
       exchange.send(Array(record.dropFirst(cut)))
     case 6:
-      // Another length in the header.
-      var record = exchange.sealed(Array(repeating: 8, count: Int(orders.byte() ?? 0)))
+      // Another length in the header, if it is another.
+      let content = [UInt8](repeating: 8, count: Int(orders.byte() ?? 0))
+      let sealed = exchange.sealed(content)
+      var record = sealed
       record[3] = orders.byte() ?? 0
       record[4] = orders.byte() ?? 0
-      exchange.isHonest = false
+      if record == sealed { exchange.expect(content) } else { exchange.isHonest = false }
       exchange.send(record)
     case 7 where exchange.isModern:
       // New keys, after which GnuTLS wants some peace for a second.
