@@ -48,11 +48,28 @@ final class TLSSession: @unchecked Sendable {
   private let session: gnutls_session_t
   /// Kept because the session only borrows them.
   private let credentials: TLSCredentials
-  /// What goes into the next record. A record that the kernel did not take is given again as it was.
+  private let descriptor: Int32
+  /// The name the server's certificate must have, which GnuTLS does not copy.
+  private var host: UnsafeMutablePointer<CChar>?
+  /// A record of bytes that lie in several pieces.
   private let staging = UnsafeMutableRawBufferPointer.allocate(
     byteCount: largestRecord, alignment: 64)
-  private var staged = 0
+  /// Records on their way in and out. GnuTLS by itself takes two system calls for each that comes and one for each
+  /// that goes: an end that does so is slower than what it is to measure.
+  private var input = Records()
+  private var output = Records()
+  /// Bytes whose record waits in `output` and which have not been told to have gone.
+  private var owed = 0
   private static let largestRecord = 16_384
+
+  /// Ciphertext between GnuTLS and the socket: `head ..< tail` of a buffer.
+  private struct Records {
+    let bytes = UnsafeMutableRawBufferPointer.allocate(byteCount: 16 * 16_640, alignment: 64)
+    var head = 0
+    var tail = 0
+    var room: Int { bytes.count - tail }
+    var count: Int { tail - head }
+  }
 
   /// Greets as `role` says; `host` is whom the server's certificate must name.
   init(
@@ -66,14 +83,18 @@ final class TLSSession: @unchecked Sendable {
     guard code == GNUTLS_E_SUCCESS, let session else { throw .tls("preparing TLS", code) }
     self.session = session
     self.credentials = credentials
+    self.descriptor = descriptor
     code = gnutls_set_default_priority(session)
     if code == GNUTLS_E_SUCCESS {
       code = gnutls_credentials_set(
         session, GNUTLS_CRD_CERTIFICATE, UnsafeMutableRawPointer(credentials.handle))
     }
     guard code == GNUTLS_E_SUCCESS else { throw .tls("preparing TLS", code) }
-    if let host, credentials.isVerifying { gnutls_session_set_verify_cert(session, host, 0) }
-    gnutls_transport_set_int2(session, descriptor, descriptor)
+    if let host, credentials.isVerifying {
+      self.host = strdup(host)
+      gnutls_session_set_verify_cert(session, self.host, 0)
+    }
+    attach()
     let mode = fcntl(descriptor, F_GETFL)
     guard mode >= 0, fcntl(descriptor, F_SETFL, mode | O_NONBLOCK) == 0 else {
       throw .system("making a socket not block")
@@ -83,20 +104,88 @@ final class TLSSession: @unchecked Sendable {
   deinit {
     gnutls_deinit(session)
     staging.deallocate()
+    input.bytes.deallocate()
+    output.bytes.deallocate()
+    free(host)
   }
 
-  /// Whether decrypted bytes wait that no descriptor announces.
-  var hasPending: Bool { gnutls_record_check_pending(session) > 0 }
+  private func attach() {
+    gnutls_transport_set_ptr(session, Unmanaged.passUnretained(self).toOpaque())
+    gnutls_transport_set_pull_function(session) { pointer, room, count in
+      guard let pointer, let room else { return -1 }
+      return Unmanaged<TLSSession>.fromOpaque(pointer)._withUnsafeGuaranteedRef {
+        $0.pull(room, count)
+      }
+    }
+    gnutls_transport_set_push_function(session) { pointer, bytes, count in
+      guard let pointer, let bytes else { return -1 }
+      return Unmanaged<TLSSession>.fromOpaque(pointer)._withUnsafeGuaranteedRef {
+        $0.push(bytes, count)
+      }
+    }
+  }
+
+  /// GnuTLS wants ciphertext: what one read brought, as long as that lasts.
+  private func pull(_ room: UnsafeMutableRawPointer, _ count: Int) -> Int {
+    guard let base = input.bytes.baseAddress else { return -1 }
+    if input.count == 0 {
+      let received = recv(descriptor, base, input.bytes.count, Int32(MSG_DONTWAIT))
+      guard received > 0 else {
+        if received < 0 { gnutls_transport_set_errno(session, errno) }
+        return received
+      }
+      input.head = 0
+      input.tail = received
+    }
+    let here = min(count, input.count)
+    room.copyMemory(from: base + input.head, byteCount: here)
+    input.head += here
+    return here
+  }
+
+  /// GnuTLS has ciphertext: kept for the next `flush`.
+  private func push(_ bytes: UnsafeRawPointer, _ count: Int) -> Int {
+    let here = min(count, output.room)
+    guard here > 0, let base = output.bytes.baseAddress else {
+      gnutls_transport_set_errno(session, EAGAIN)
+      return -1
+    }
+    (base + output.tail).copyMemory(from: bytes, byteCount: here)
+    output.tail += here
+    return here
+  }
+
+  /// Sends what is encrypted; whether all of it has gone.
+  private func flush() throws(EndFailure) -> Bool {
+    while output.count > 0, let base = output.bytes.baseAddress {
+      let sent = Glibc.send(
+        descriptor, base + output.head, output.count, Int32(MSG_DONTWAIT | MSG_NOSIGNAL))
+      if sent > 0 {
+        output.head += sent
+      } else if errno == EAGAIN {
+        return false
+      } else if errno != EINTR {
+        throw .system("sending")
+      }
+    }
+    output.head = 0
+    output.tail = 0
+    return true
+  }
+
+  /// Whether bytes wait that no descriptor announces.
+  var hasPending: Bool { input.count > 0 || gnutls_record_check_pending(session) > 0 }
 
   /// One step of the handshake: nil when it is done, or the poll events to wait for.
   func shakeHands() throws(EndFailure) -> Int32? {
     let code = gnutls_handshake(session)
+    guard try flush() else { return POLLOUT }
     if code == GNUTLS_E_SUCCESS { return nil }
     if code == GNUTLS_E_CERTIFICATE_VERIFICATION_ERROR {
       throw EndFailure("the server's certificate does not pass: \(verdict)")
     }
     guard gnutls_error_is_fatal(code) == 0 else { throw .tls("the TLS handshake", code) }
-    return gnutls_record_get_direction(session) == 1 ? POLLOUT : POLLIN
+    return POLLIN
   }
 
   /// Decrypts what is there; nil when that is nothing yet, 0 at the end.
@@ -113,29 +202,53 @@ final class TLSSession: @unchecked Sendable {
     }
   }
 
-  /// Encrypts at most a record of the pieces and sends it; how many of their bytes that were, 0 when
-  /// the kernel took no more. After a 0 the same bytes are to be given again.
+  /// Encrypts as many records of the pieces as there is room for and sends them; how many of their bytes that
+  /// were, 0 when the kernel took no more. The same bytes come first the next time: what the kernel did not take of
+  /// the last record is told only when it has, so that whoever sends comes back for it.
   func send(_ pieces: UnsafePointer<iovec>, _ count: Int) throws(EndFailure) -> Int {
-    if staged == 0 {
-      for index in 0..<count {
-        let size = min(pieces[index].iov_len, Self.largestRecord - staged)
-        guard size > 0, let bytes = pieces[index].iov_base else { continue }
-        (staging.baseAddress! + staged).copyMemory(from: bytes, byteCount: size)
-        staged += size
-      }
-      if staged == 0 { return 0 }
+    guard try flush() else { return 0 }
+    if owed > 0 {
+      defer { owed = 0 }
+      return owed
     }
-    while true {
-      let moved = gnutls_record_send(session, staging.baseAddress, staged)
-      if moved >= 0 {
-        // GnuTLS sends a record whole, so this is all of it.
-        staged = 0
-        return moved
+    var taken = 0
+    var last = 0
+    // What a record has beyond its bytes, or a key update in front of it.
+    while output.room >= Self.largestRecord + 512 {
+      let (bytes, size) = record(of: pieces, count, from: taken)
+      guard size > 0 else { break }
+      let moved = gnutls_record_send(session, bytes, size)
+      guard moved > 0 else {
+        throw .tls("sending", Int32(truncatingIfNeeded: moved))
       }
-      let code = Int32(truncatingIfNeeded: moved)
-      if code == GNUTLS_E_AGAIN { return 0 }
-      guard gnutls_error_is_fatal(code) == 0 else { throw .tls("sending", code) }
+      last = moved
+      taken += moved
     }
+    if try flush() { return taken }
+    owed = last
+    return taken - last
+  }
+
+  /// The next record's bytes, `from` so many of the pieces on: where they lie, or copied together.
+  private func record(
+    of pieces: UnsafePointer<iovec>, _ count: Int, from start: Int
+  ) -> (UnsafeRawPointer?, Int) {
+    var skip = start
+    var staged = 0
+    for index in 0..<count {
+      let length = pieces[index].iov_len
+      guard length > skip, let base = pieces[index].iov_base else {
+        skip -= length
+        continue
+      }
+      let size = min(length - skip, Self.largestRecord - staged)
+      if size == Self.largestRecord { return (UnsafeRawPointer(base + skip), size) }
+      staging.baseAddress.map { $0 + staged }?.copyMemory(from: base + skip, byteCount: size)
+      staged += size
+      skip = 0
+      if staged == Self.largestRecord { break }
+    }
+    return (UnsafeRawPointer(staging.baseAddress), staged)
   }
 
   /// What verification found wrong, in GnuTLS's words.

@@ -156,7 +156,7 @@ struct StreamLoad: Load {
 
   func measure(_ subject: Subject) throws -> [Metric: Double] {
     let run = StreamRun(kind: kind, bytes: bytes, streams: streams)
-    let figure = try run.measure(subject.place, process: subject.process)
+    let figure = try run.measureWarm(subject.place, process: subject.process)
     var figures = [Metric.throughput: figure.gibPerSecond]
     figures[.relayCPU] = figure.cpuPerGiB
     return figures
@@ -179,7 +179,7 @@ struct SizeLoad: Load {
 
   func measure(_ subject: Subject) throws -> [Metric: Double] {
     let run = StreamRun(kind: kind, seconds: seconds, message: message)
-    return [.throughput: try run.measure(subject.place, process: nil).gibPerSecond]
+    return [.throughput: try run.measureWarm(subject.place, process: nil).gibPerSecond]
   }
 }
 
