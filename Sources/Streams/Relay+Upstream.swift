@@ -104,7 +104,10 @@ extension Relay {
       return drop(frame, from: upstream)
     }
     counters.replies &+= 1
-    if tellsAnswers || calls[index].stream != nil {
+    if let answerCounts {
+      answerCounts.note(calls[index], header.status, after: now - calls[index].startedAt)
+    }
+    if tellsAnswers(to: calls[index].access) || calls[index].stream != nil {
       answered(calls[index], at: index, header, upstream)
     } else {
       calls.answered(at: index, header.status)

@@ -13,23 +13,24 @@ public protocol RelayOwner: AnyObject {
   func upstream(_ slot: Int, answered reply: PacketHeader, body: [UInt8])
   /// An upstream connection is over. The owner must call `remove(upstream:telling:)` before it returns.
   func upstream(_ slot: Int, ended reason: LinkEnd)
-  /// Whether it wants to hear of every answer: asked once. It always hears of those to calls that open streams.
-  var wantsAnswers: Bool { get }
+  /// Where answers are counted, if they are: asked once.
+  var answerCounts: AnswerCounts? { get }
+  /// Whether it wants to hear of answers to calls that do this: asked once. It always hears of those to calls that
+  /// open streams.
+  func wantsAnswers(to access: Access) -> Bool
   /// A daemon has answered a call of the client's.
   func answered(_ call: Call, _ status: PacketStatus)
   /// The stream of a call is over, or was not opened. What it belonged to, where that is known.
   func ended(_ call: Call, object: StreamObject?, _ result: StreamResult)
-  /// The broker has answered a call of the client's by itself; the header of the answer.
-  func replied(_ reply: PacketHeader)
   /// The rates that a stream of this kind, opened by this client now, is to be kept to.
   func meters(for kind: StreamKind) -> [Meter]
 }
 
 extension RelayOwner {
-  public var wantsAnswers: Bool { false }
+  public var answerCounts: AnswerCounts? { nil }
+  public func wantsAnswers(to access: Access) -> Bool { false }
   public func answered(_ call: Call, _ status: PacketStatus) {}
   public func ended(_ call: Call, object: StreamObject?, _ result: StreamResult) {}
-  public func replied(_ reply: PacketHeader) {}
   public func meters(for kind: StreamKind) -> [Meter] { [] }
 }
 
@@ -121,8 +122,9 @@ public final class Relay {
   let marks: Marks
   let largestWhole: Int
   unowned(unsafe) let owner: any RelayOwner
-  /// The owner hears of every answer.
-  let tellsAnswers: Bool
+  let answerCounts: AnswerCounts?
+  /// A bit for each kind of access whose answers the owner hears of.
+  private let toldAccesses: UInt8
 
   /// The time in seconds, on whatever clock the owner has: to be set before each turn.
   public var now = 0.0
@@ -164,7 +166,10 @@ public final class Relay {
     marks: Marks = Marks(), largestWhole: Int = Limits.usualPacket
   ) {
     self.owner = owner
-    tellsAnswers = owner.wantsAnswers
+    answerCounts = owner.answerCounts
+    toldAccesses = Access.allCases.reduce(0) { bits, access in
+      owner.wantsAnswers(to: access) ? bits | access.bit : bits
+    }
     self.pool = pool
     self.marks = marks
     self.maxRequests = maxRequests
@@ -336,6 +341,7 @@ public final class Relay {
   /// Bytes the client has sent; grows with every sign of life.
   public var receivedFromClient: UInt64 { client.received }
   public var sentToClient: UInt64 { client.sent }
+  func tellsAnswers(to access: Access) -> Bool { toldAccesses & access.bit != 0 }
   /// Bytes that wait for the client, and for all upstreams together.
   public var waitingForClient: Int { client.outlet.bytes }
   public var waitingForUpstreams: Int {
@@ -361,7 +367,9 @@ public final class Relay {
       client.own.queue.append(copying: bytes)
       guard let base = bytes.baseAddress, bytes.count >= Limits.header else { return }
       let header = PacketHeader(at: base)
-      if tellsAnswers, header.kind == .reply { owner.replied(header) }
+      if header.kind == .reply {
+        answerCounts?.note(header.program, header.procedure, header.status)
+      }
     }
   }
 

@@ -168,6 +168,32 @@ struct MetricsTests {
         """, "\(Self.contents(path + ".1"))\(broker.log)")
   }
 
+  @Test("of many records not one is lost when the broker ends right behind them")
+  func flood() async throws {
+    let path = try Scratch.directory("a") + "/audit.json"
+    let scene = try await Scene(settings: [
+      "audit_log = \"file:\(path)\"", "audit_calls = [ \"change\", \"disclose\", \"read\" ]",
+      "max_client_requests = 64",
+    ]) { _, _ in false }
+    let broker = scene.broker
+    let (first, last): (UInt32, UInt32) = try await blocking {
+      let client = try broker.client()
+      try client.open()
+      let calls = (0..<6400).map { _ in client.header(157) }
+      for place in stride(from: 0, to: calls.count, by: 64) {
+        for call in calls[place..<place + 64] { try client.send(Packets.make(call)) }
+        for _ in 0..<64 { _ = try client.receive() }
+      }
+      return (try #require(calls.first).serial, try #require(calls.last).serial)
+    }
+    try await scene.end()
+    let serials = Self.contents(path).split(separator: "\n").compactMap { line in
+      line.contains("\"CONNECT_GET_LIB_VERSION\"")
+        ? line.firstMatch(of: /"serial":([0-9]+)/).flatMap { UInt32($0.1) } : nil
+    }
+    #expect(serials == Array(first...last))
+  }
+
   @Test("an audit that cannot be written keeps nobody from work, and the log says so")
   func unwritable() async throws {
     let scene = try await Scene(settings: ["audit_log = \"file:/dev/full\""]) { _, _ in false }

@@ -17,6 +17,8 @@ public enum Course: String, CaseIterable, Sendable {
   case output
   /// One call and its reply at a time.
   case calls
+  /// The same, and the answers are counted for the metrics.
+  case countedCalls = "calls-counted"
   /// Events of one kind, sixteen to a read.
   case events
 }
@@ -44,13 +46,16 @@ public final class Treadmill: RelayOwner {
     slot = relay.add(upstream: backend)
     relay.upstreamIsOpen(slot)
     relay.isOpen = true
-    if course != .calls, course != .events {
+    if course != .calls, course != .countedCalls, course != .events {
       clientSends(call, payload: 64, count: 1)
       var reply = call
       reply.kind = .reply
       backendSends(reply, payload: 0, count: 1)
     }
   }
+
+  public var answerCounts: AnswerCounts? { course == .countedCalls ? counts : nil }
+  private let counts = AnswerCounts()
 
   /// A packet of the course's stream, either way.
   private var data: PacketHeader {
@@ -66,7 +71,7 @@ public final class Treadmill: RelayOwner {
     case .download, .slowReader: Remote.storageVolDownload
     case .upload, .migration: Remote.storageVolUpload
     case .console, .output: Treadmill.openConsole
-    case .calls, .events: Treadmill.getLibVersion
+    case .calls, .countedCalls, .events: Treadmill.getLibVersion
     }
   }
 
@@ -94,7 +99,7 @@ public final class Treadmill: RelayOwner {
       clientSends(data, payload: 4, count: 1)
       backendSends(data, payload: 80, count: 1)
     case .output: backendSends(data, payload: 1024 - Limits.header, count: 64)
-    case .calls:
+    case .calls, .countedCalls:
       serial &+= 1
       var header = PacketHeader(procedure: Treadmill.getLibVersion, kind: .call, serial: serial)
       clientSends(header, payload: 0, count: 1)

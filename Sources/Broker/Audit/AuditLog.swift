@@ -32,7 +32,8 @@ final class AuditLog {
   private static let most = 1 << 20
   /// Bytes that are written without collecting more.
   private static let many = 1 << 18
-  /// How long records are collected, so that many of them cost one write.
+  /// A record is written at the end of its turn, unless others were less than this before: many of them are to cost
+  /// one write and one look of the other thread.
   private static let collectSeconds = 0.05
   private static let complaintSeconds = 60.0
 
@@ -44,11 +45,13 @@ final class AuditLog {
   private let sink: AuditSink
   private let workshop: Workshop
   private lazy var alarm = Alarm(on: reactor) { [unowned self] in flush() }
-  private var waiting: [UInt8] = []
+  private var beginning = AuditBeginning()
+  private var waiting = AuditText()
   private var waitingRecords: UInt64 = 0
   /// Bytes that the other thread is writing.
   private var underWay = 0
   private var isCollecting = false
+  private var flushedAt = -Double.infinity
   private var droppedUntold: UInt64 = 0
   private var complainedAt = -Double.infinity
   private(set) var written: UInt64 = 0
@@ -68,9 +71,6 @@ final class AuditLog {
     workshop = Workshop(on: reactor)
   }
 
-  /// Some calls are recorded.
-  var keepsCalls: Bool { keepsChanges || keepsDisclosures || keepsReads }
-
   /// Calls that do this are recorded.
   func keeps(_ access: Access) -> Bool {
     switch access {
@@ -85,33 +85,48 @@ final class AuditLog {
     let trouble: String?
   }
 
-  func add(_ record: consuming AuditRecord) {
-    let line = record.finished()
-    guard waiting.count + underWay + line.count <= AuditLog.most else {
+  /// Adds a record of what happened, with the fields that `describe` gives it.
+  func add(_ event: StaticString, _ describe: (inout AuditText) -> Void) {
+    let before = waiting.count
+    write(event, describe)
+    guard waiting.count + underWay <= AuditLog.most else {
+      waiting.cut(to: before)
+      waitingRecords -= 1
       dropped &+= 1
       droppedUntold &+= 1
       return
     }
-    waiting += line
-    waitingRecords += 1
-    guard underWay == 0 else { return }
+    if underWay == 0 { flushInTime() }
+  }
+
+  private func flushInTime() {
     if waiting.count >= AuditLog.many {
       if isCollecting { alarm.stop() }
       flush()
     } else if !isCollecting {
       isCollecting = true
-      alarm.start(seconds: AuditLog.collectSeconds)
+      alarm.start(seconds: max(0, flushedAt + AuditLog.collectSeconds - reactor.now))
     }
+  }
+
+  private func write(_ event: StaticString, _ describe: (inout AuditText) -> Void) {
+    beginning.renew(in: reactor.turn)
+    waiting.add(beginning.bytes)
+    waiting.raw(event)
+    waiting.raw("\"")
+    describe(&waiting)
+    waiting.raw("}\n")
+    waitingRecords += 1
   }
 
   private func flush() {
     isCollecting = false
     guard underWay == 0, !waiting.isEmpty else { return }
+    flushedAt = reactor.now
     sayDropped()
     let (records, sink) = (waitingRecords, sink)
     underWay = waiting.count
-    sink.put(waiting)
-    waiting = []
+    sink.put(&waiting)
     waitingRecords = 0
     workshop.run(
       { Written(trouble: sink.drain()) },
@@ -121,7 +136,7 @@ final class AuditLog {
   private func wrote(_ records: UInt64, _ trouble: String?) {
     underWay = 0
     note(records, trouble)
-    if !waiting.isEmpty || droppedUntold > 0 { flush() }
+    if !waiting.isEmpty { flushInTime() }
   }
 
   private func note(_ records: UInt64, _ trouble: String?) {
@@ -138,11 +153,9 @@ final class AuditLog {
 
   private func sayDropped() {
     guard droppedUntold > 0 else { return }
-    var record = AuditRecord("records_dropped")
-    record.add("count", droppedUntold)
+    let count = droppedUntold
     droppedUntold = 0
-    waiting += record.finished()
-    waitingRecords += 1
+    write("records_dropped") { $0.add("count", count) }
   }
 
   /// Opens the file anew, for who rotates it.
@@ -152,119 +165,7 @@ final class AuditLog {
   func close() {
     alarm.stop()
     sayDropped()
-    sink.put(waiting)
-    waiting = []
+    sink.put(&waiting)
     note(waitingRecords, sink.drain())
-  }
-}
-
-/// The file or the journal's socket, and what is to be written there. `lock` is held while somebody writes, which
-/// the loop does only for the last words of a broker; `shelf` never for long.
-private final class AuditSink: @unchecked Sendable {
-  private static let journal = "/run/systemd/journal/socket"
-  private let destination: AuditSettings.Destination
-  private let lock: UnsafeMutablePointer<pthread_mutex_t> = .allocate(capacity: 1)
-  private let shelf: UnsafeMutablePointer<pthread_mutex_t> = .allocate(capacity: 1)
-  private var descriptor: Int32 = -1
-  private var mustReopen = false
-  private var lines: [UInt8] = []
-
-  init(_ destination: AuditSettings.Destination) throws(BrokerFailure) {
-    self.destination = destination
-    pthread_mutex_init(lock, nil)
-    pthread_mutex_init(shelf, nil)
-    if let trouble = open() { throw BrokerFailure(trouble) }
-  }
-
-  deinit {
-    if descriptor >= 0 { close(descriptor) }
-    for mutex in [lock, shelf] {
-      pthread_mutex_destroy(mutex)
-      mutex.deallocate()
-    }
-  }
-
-  private func holding<Result>(
-    _ mutex: UnsafeMutablePointer<pthread_mutex_t>, _ body: () -> Result
-  ) -> Result {
-    pthread_mutex_lock(mutex)
-    defer { pthread_mutex_unlock(mutex) }
-    return body()
-  }
-
-  func reopen() { holding(shelf) { mustReopen = true } }
-
-  /// Whole lines, to be written by the next `drain`.
-  func put(_ more: [UInt8]) { holding(shelf) { lines += more } }
-
-  /// Nil, or why not.
-  private func open() -> String? {
-    if descriptor >= 0 { close(descriptor) }
-    descriptor = -1
-    switch destination {
-    case .file(let path):
-      let flags = O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOCTTY
-      descriptor = Glibc.open(path, flags, 0o600)
-      return descriptor < 0 ? "cannot open the audit file \(path): \(errorText(errno))" : nil
-    case .journald:
-      guard let address = Address.unix(AuditSink.journal) else { return "no journal" }
-      let kind = Int32(SOCK_DGRAM.rawValue | SOCK_CLOEXEC.rawValue)
-      descriptor = socket(AF_UNIX, kind, 0)
-      guard descriptor >= 0, address.withPointer({ connect(descriptor, $0, $1) }) == 0 else {
-        return "cannot reach the journal at \(AuditSink.journal): \(errorText(errno))"
-      }
-      return nil
-    }
-  }
-
-  /// Writes what was put there. Nil, or why not.
-  func drain() -> String? {
-    holding(lock) {
-      let (lines, isStale) = holding(shelf) {
-        defer {
-          self.lines = []
-          mustReopen = false
-        }
-        return (self.lines, mustReopen)
-      }
-      if lines.isEmpty, !isStale { return nil }
-      if isStale || descriptor < 0, let trouble = open() { return trouble }
-      switch destination {
-      case .file(let path):
-        return writeAll(lines) ? nil : "cannot write to \(path): \(errorText(errno))"
-      case .journald:
-        for line in lines.split(separator: UInt8(ascii: "\n")) where !tellJournal(line) {
-          let number = errno
-          // It may have been started again.
-          close(descriptor)
-          descriptor = -1
-          return "the journal takes no records: \(errorText(number))"
-        }
-        return nil
-      }
-    }
-  }
-
-  private func writeAll(_ bytes: [UInt8]) -> Bool {
-    var done = 0
-    while done < bytes.count {
-      let count = bytes[done...].withUnsafeBytes {
-        Glibc.write(descriptor, $0.baseAddress, $0.count)
-      }
-      if count < 0, errno == EINTR { continue }
-      guard count > 0 else { return false }
-      done += count
-    }
-    return true
-  }
-
-  /// The journal's own protocol: fields as lines of one datagram.
-  private func tellJournal(_ line: ArraySlice<UInt8>) -> Bool {
-    var datagram = Array("SYSLOG_IDENTIFIER=virtbrokerd\nPRIORITY=5\nMESSAGE=".utf8)
-    datagram += line
-    datagram.append(UInt8(ascii: "\n"))
-    return datagram.withUnsafeBytes {
-      send(descriptor, $0.baseAddress, $0.count, Int32(MSG_NOSIGNAL))
-    } > 0
   }
 }

@@ -2,15 +2,14 @@
 import Streams
 
 extension ClientSession {
-  var wantsAnswers: Bool { broker.hearsAnswers }
+  var answerCounts: AnswerCounts? { broker.servesMetrics ? broker.tally.answers : nil }
+  func wantsAnswers(to access: Access) -> Bool { audit?.keeps(access) ?? false }
 
   func answered(_ call: Call, _ status: PacketStatus) {
-    let seconds = max(0, relay.now - call.startedAt)
-    broker.tally.answered(call, status, after: seconds)
-    if broker.audit?.keeps(call.access) == true {
+    if wantsAnswers(to: call.access) {
       record("call") { record in
         describe(call, &record)
-        record.add("duration", seconds: seconds)
+        record.add("duration", seconds: relay.now - call.startedAt)
         record.add("result", word: status == .ok ? "ok" : "error")
       }
     }
@@ -32,10 +31,6 @@ extension ClientSession {
       record.add("duration", seconds: relay.now - call.startedAt)
       record.add("result", result.name)
     }
-  }
-
-  func replied(_ reply: PacketHeader) {
-    broker.tally.count(reply.program, reply.procedure, isGood: reply.status == .ok)
   }
 
   // MARK: Coming and going
@@ -70,32 +65,31 @@ extension ClientSession {
   // MARK: Records
 
   /// A record with who it is about, if there is an audit.
-  private func record(_ event: StaticString, _ body: (inout AuditRecord) -> Void) {
-    guard let audit = broker.audit else { return }
-    var record = AuditRecord(event)
-    record.add(whoItIs)
-    body(&record)
-    audit.add(record)
+  private func record(_ event: StaticString, _ body: (inout AuditText) -> Void) {
+    audit?.add(event) { record in
+      record.add(whoItIs)
+      body(&record)
+    }
   }
 
   /// Who the client is, put into words once for as long as nothing more is learnt of it.
-  private var whoItIs: AuditRecord {
+  private var whoItIs: [UInt8] {
     if let auditFields { return auditFields }
-    let fields = AuditRecord { record in
-      record.add("client", id)
-      record.add("transport", transportName)
-      record.add("address", address)
-      record.add("identity", identity.subject)
-      if let peer = identity.peer {
-        record.add("pid", peer.pid)
-        record.add("user", identity.names?.user)
-      }
+    var fields = AuditText()
+    fields.add("client", id)
+    fields.add("transport", transportName)
+    fields.add("address", address)
+    fields.add("identity", identity.subject)
+    if let peer = identity.peer {
+      fields.add("pid", peer.pid)
+      fields.add("user", identity.names?.user)
     }
-    auditFields = fields
-    return fields
+    let bytes = Array(fields.bytes)
+    auditFields = bytes
+    return bytes
   }
 
-  private func describe(_ call: Call, _ record: inout AuditRecord) {
+  private func describe(_ call: Call, _ record: inout AuditText) {
     if let known = ProcedureTable.find(program: call.program, procedure: call.procedure) {
       record.add("procedure", word: known.name)
     } else {
@@ -104,7 +98,7 @@ extension ClientSession {
     record.add("serial", call.serial)
   }
 
-  private func describe(_ object: StreamObject?, of call: Call, _ record: inout AuditRecord) {
+  private func describe(_ object: StreamObject?, of call: Call, _ record: inout AuditText) {
     record.add("kind", call.kind.name)
     record.add("object_type", object?.type)
     record.add("object", object?.description)
@@ -112,21 +106,17 @@ extension ClientSession {
 }
 
 extension Broker {
-  /// Somebody wants to know of every call's answer.
-  var hearsAnswers: Bool { servesMetrics || audit?.keepsCalls == true }
-
   /// A client was refused before it became one, by the certificate it showed.
   func refused(_ address: String, _ name: String?, on listener: Listener, _ words: String) {
     tally.handshakes[.refused, default: 0] &+= 1
     tally.refused[.certificate, default: 0] &+= 1
-    guard let audit else { return }
-    var record = AuditRecord("connection_refused")
-    record.add("transport", "tls")
-    record.add("address", address)
-    record.add("listener", listener.name)
-    record.add("certificate", name)
-    record.add("reason", Refusal.certificate.rawValue)
-    record.add("text", words)
-    audit.add(record)
+    audit?.add("connection_refused") { record in
+      record.add("transport", "tls")
+      record.add("address", address)
+      record.add("listener", listener.name)
+      record.add("certificate", name)
+      record.add("reason", Refusal.certificate.rawValue)
+      record.add("text", words)
+    }
   }
 }

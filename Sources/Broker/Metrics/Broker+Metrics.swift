@@ -52,12 +52,9 @@ extension Broker {
     text.family(
       "calls_total", .counter,
       "Calls answered by daemons or the broker itself, by procedure and result.")
-    let programs: [(UInt32, String, Tally.Procedures)] = [
-      (Program.remote, "remote", tally.remote), (Program.qemu, "qemu", tally.qemu),
-      (Program.lxc, "lxc", tally.lxc),
-    ]
-    for (number, program, procedures) in programs {
-      procedures.each { procedure, good, failed in
+    let programs = [(Program.remote, "remote"), (Program.qemu, "qemu"), (Program.lxc, "lxc")]
+    for (number, program) in programs {
+      tally.answers.each(of: number) { procedure, good, failed in
         let name = ProcedureTable.find(program: number, procedure: procedure)?.name
         let labels = [("program", program), ("procedure", name.map { "\($0)" } ?? "other")]
         if good > 0 { text.sample(labels + [("result", "ok")], good) }
@@ -68,7 +65,7 @@ extension Broker {
       "call_duration_seconds", .histogram,
       "From passing a call on to its daemon until the answer, by driver.")
     for driver in Driver.allCases where driver != .proxy {
-      text.histogram([("driver", driver.name)], tally.latencies[Int(driver.rawValue)])
+      text.histogram([("driver", driver.name)], tally.answers.latencies, Int(driver.rawValue))
     }
     text.family("calls_in_progress", .gauge, "Calls whose answer a daemon owes.")
     text.sample(live.awaited)

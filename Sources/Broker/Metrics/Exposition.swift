@@ -1,4 +1,5 @@
 // Prometheus's text format.
+import Streams
 
 /// The text of a scrape, family by family.
 struct Exposition {
@@ -33,15 +34,15 @@ struct Exposition {
 
   mutating func sample(_ value: UInt64) { sample([], value) }
 
-  mutating func histogram(_ labels: [(String, String)], _ histogram: Histogram) {
-    var sum: UInt64 = 0
-    for (bound, count) in zip(histogram.bounds, histogram.counts) {
-      sum += count
-      sample(labels + [("le", Exposition.number(bound))], sum, suffix: "_bucket")
+  mutating func histogram(_ labels: [(String, String)], _ histograms: Histograms, _ number: Int = 0)
+  {
+    let counts = histograms.cumulative(number)
+    let bounds = Histograms.bounds.map(Exposition.number) + ["+Inf"]
+    for (bound, count) in zip(bounds, counts) {
+      sample(labels + [("le", bound)], count, suffix: "_bucket")
     }
-    sample(labels + [("le", "+Inf")], histogram.count, suffix: "_bucket")
-    sample(labels, histogram.sum, suffix: "_sum")
-    sample(labels, histogram.count, suffix: "_count")
+    sample(labels, histograms.sum(number), suffix: "_sum")
+    sample(labels, counts.last ?? 0, suffix: "_count")
   }
 
   private static func number(_ value: Double) -> String {
@@ -61,32 +62,5 @@ struct Exposition {
       }
     }
     return escaped
-  }
-}
-
-/// How often something took how long. Counting is two additions and a search among a dozen bounds.
-struct Histogram {
-  /// Upper bounds of the buckets, in seconds.
-  let bounds: [Double]
-  private(set) var counts: [UInt64]
-  private(set) var count: UInt64 = 0
-  private(set) var sum = 0.0
-
-  static let usualBounds = [
-    0.0001, 0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30,
-  ]
-
-  init(_ bounds: [Double] = Histogram.usualBounds) {
-    self.bounds = bounds
-    counts = Array(repeating: 0, count: bounds.count)
-  }
-
-  mutating func note(_ seconds: Double) {
-    count &+= 1
-    sum += seconds
-    for index in bounds.indices where seconds <= bounds[index] {
-      counts[index] &+= 1
-      return
-    }
   }
 }

@@ -32,7 +32,8 @@ final class ClientSession: Handler {
   /// Who the client is, as the kernel and its login vouch for it, for the backend to check and to log.
   var identity = ProvenIdentity() { didSet { auditFields = nil } }
   /// Who it is, as audit records say it, once one has said it.
-  var auditFields: AuditRecord?
+  var auditFields: [UInt8]?
+  let audit: AuditLog?
   var login: Login
   /// What TLS has verified of the client; nil: it did not come that way.
   let tlsPeer: TLSPeer?
@@ -64,6 +65,7 @@ final class ClientSession: Handler {
     _ transport: any ClientTransport, on listener: Listener, id: UInt64, broker: Broker
   ) {
     self.broker = broker
+    audit = broker.audit
     self.id = id
     beganAt = broker.reactor.now
     self.transport = transport

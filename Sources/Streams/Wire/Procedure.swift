@@ -31,13 +31,16 @@ public struct Procedure: Sendable {
 }
 
 /// What a call does, as far as the permissions tell that libvirt's own daemons ask for: the column `acl`.
-public enum Access: UInt8, Sendable {
+public enum Access: UInt8, CaseIterable, Sendable {
   /// It looks at what is there, or asks for no permission at all.
   case read
   /// It shows what is inside: a guest's memory, screen or console, a volume, a secret.
   case disclose
   /// It changes something, or can.
   case change
+
+  /// Its place in a set of them.
+  var bit: UInt8 { 1 << rawValue }
 }
 
 /// The part of libvirt that serves a procedure: in the modular layout, a daemon of its own.

@@ -31,8 +31,9 @@ final class Desk: RelayOwner {
   init(
     backends count: Int = 1, maxRequests: Int = 5, marks: Marks = Marks(),
     segment: Int = SegmentPool.usualCapacity, largestWhole: Int = Limits.usualPacket,
-    isOpen: Bool = true, clientCarries: Bool = true
+    isOpen: Bool = true, clientCarries: Bool = true, told: Set<Access> = Set(Access.allCases)
   ) {
+    self.told = told
     pool = SegmentPool(capacity: segment)
     client.carriesDescriptors = clientCarries
     made = Relay(
@@ -78,7 +79,10 @@ final class Desk: RelayOwner {
   var meters: [StreamKind: [Meter]] = [:]
   func meters(for kind: StreamKind) -> [Meter] { meters[kind] ?? [] }
 
-  let wantsAnswers = true
+  let answerCounts: AnswerCounts? = AnswerCounts()
+  /// Answers to calls that do this are told.
+  let told: Set<Access>
+  func wantsAnswers(to access: Access) -> Bool { told.contains(access) }
   func answered(_ call: Call, _ status: PacketStatus) { replied.append(call) }
 
   func ended(_ call: Call, object: StreamObject?, _ result: StreamResult) {

@@ -42,6 +42,44 @@ struct RelayAccountTests {
     #expect(desk.over.isEmpty)
   }
 
+  @Test("answers are counted by procedure, result and time, whether a daemon's or the broker's own")
+  func counted() throws {
+    let desk = Desk(isOpen: false)
+    desk.isAnswered = { $0.procedure == Remote.connectOpen }
+    desk.fromClient(call(1, Remote.connectOpen))
+    desk.relay.isOpen = true
+    desk.relay.now = 10
+    desk.fromClient(call(2, 157), call(3, 157), call(4, 9999), call(5, -7))
+    desk.relay.now = 10.02
+    desk.fromBackend(0, reply(2, 157), reply(4, 9999), reply(5, -7))
+    desk.relay.now = 100
+    desk.fromBackend(0, reply(3, 157, .error))
+    let counts = try #require(desk.answerCounts)
+    var found: [Int32: [UInt64]] = [:]
+    counts.each(of: Program.remote) { found[$0] = [$1, $2] }
+    #expect(found == [Remote.connectOpen: [1, 0], 157: [1, 1], 0: [2, 0]])
+    for program in [Program.qemu, Program.lxc, Program.keepAlive] {
+      counts.each(of: program) { procedure, _, _ in Issue.record("\(program): \(procedure)") }
+    }
+    let place = try #require(Histograms.bounds.firstIndex { $0 >= 0.02 })
+    let within = counts.latencies.cumulative(Int(Driver.hypervisor.rawValue))
+    #expect(within == within.indices.map { $0 < place ? 0 : $0 < Histograms.bounds.count ? 3 : 4 })
+    #expect(abs(counts.latencies.sum(Int(Driver.hypervisor.rawValue)) - 90.06) < 1e-6)
+    #expect(counts.latencies.cumulative(Int(Driver.storage.rawValue)).last == 0)
+  }
+
+  @Test("only answers that are asked for are told, and those to calls that open streams")
+  func told() {
+    let create: Int32 = 9
+    let desk = Desk(told: [.change])
+    desk.fromClient(
+      Self.opening(Remote.domainOpenConsole) { Self.domain(&$0, "demo") },
+      call(2, 157), call(3, create))
+    desk.fromBackend(
+      0, reply(1, Remote.domainOpenConsole), reply(2, 157), reply(3, create))
+    #expect(desk.replied.map(\.serial) == [1, 3])
+  }
+
   @Test("the object of every kind of stream is found in its opening call")
   func objects() throws {
     typealias Case = (procedure: Int32, object: StreamObject?, body: (inout XDRWriter) -> Void)
