@@ -27,13 +27,16 @@ let package = Package(
     .systemLibrary(name: "CLibev"),
     .systemLibrary(name: "CGetopt"),
     .systemLibrary(name: "CGnuTLS"),
+    .systemLibrary(name: "CMalloc"),
     .systemLibrary(name: "CMicrohttpd"),
     .systemLibrary(name: "CSASL"),
     .systemLibrary(name: "CSystemD"),
     .target(name: "Streams", swiftSettings: settings),
     .target(
       name: "Broker",
-      dependencies: ["Streams", "CLibev", "CGnuTLS", "CMicrohttpd", "CSASL", "CSystemD"],
+      dependencies: [
+        "Streams", "CLibev", "CGnuTLS", "CMalloc", "CMicrohttpd", "CSASL", "CSystemD",
+      ],
       swiftSettings: settings),
     .executableTarget(
       name: "virtbrokerd",
@@ -72,8 +75,9 @@ let package = Package(
   swiftLanguageModes: [.v6]
 )
 
-// scripts/sanitize builds everything once more for each sanitizer, but for the tests that gain nothing by it:
-// they run other programs.
+// scripts/sanitize builds everything once more for each sanitizer, but for the tests that gain nothing by it, because
+// they run other programs, and what only these need.
 if Context.environment["VIRTBROKER_WITHOUT_INTEGRATION"] != nil {
-  package.targets.removeAll { $0.name == "IntegrationTests" }
+  package.targets.removeAll { ["IntegrationTests", "virtbroker"].contains($0.name) }
+  package.products.removeAll { $0.name == "virtbroker" }
 }

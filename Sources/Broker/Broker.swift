@@ -18,6 +18,7 @@ public final class Broker {
   let log: BrokerLog
   let reactor: Reactor
   let pool = SegmentPool()
+  private(set) lazy var spareMemory = SpareMemory(of: pool, on: reactor)
   let directory: SocketDirectory
   var marks: Marks
   let names: NameDirectory
@@ -126,6 +127,7 @@ public final class Broker {
     listeners = []
     signals = []
     audit?.close()
+    reactor.releaseDeparted()
   }
 
   /// Stops accepting, lets replies in flight out for `stopSeconds`, then makes `run` return.
@@ -282,6 +284,7 @@ public final class Broker {
     if let subject = session.identity.subject, subjects[subject] == 0 { rateLimits.forget(subject) }
     placeIsFree()
     occupancyChanged()
+    spareMemory.clientLeft()
   }
 
   /// The time without clients begins, or ends. Administrators count, as in libvirt.

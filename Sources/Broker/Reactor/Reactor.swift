@@ -61,8 +61,11 @@ final class Reactor {
     ev_run(loop, 0)
     ev_unref(loop)
     unfinished.removeAll()
-    departures.removeAll()
+    releaseDeparted()
   }
+
+  /// What departs when no turn follows that would end: such a handler and the reactor hold each other.
+  func releaseDeparted() { departures.removeAll() }
 
   func stop() { ev_break(loop, Int32(EVBREAK_ALL)) }
 

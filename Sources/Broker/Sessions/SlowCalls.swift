@@ -27,7 +27,7 @@ extension Broker {
         session.tellSlow(call)
       }
     }
-    if isAnyAwaited { startSweeps() }
+    if isAnyAwaited { startSweeps() } else { spareMemory.callsEnded() }
   }
 }
 

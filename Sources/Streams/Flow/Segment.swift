@@ -100,6 +100,16 @@ public final class SegmentPool {
     if spare.count < most { spare.append(segment) } else { free(segment) }
   }
 
+  /// Unused ones that are kept.
+  public var spareCount: Int { spare.count }
+
+  /// Gives all but so many unused ones back to the system, the last returned being kept.
+  public func shed(keeping count: Int) {
+    let surplus = spare.prefix(max(0, spare.count - count))
+    for segment in surplus { free(segment) }
+    spare.removeFirst(surplus.count)
+  }
+
   private func free(_ segment: Segment) {
     segment.bytes.deallocate()
     segment.record.deallocate()

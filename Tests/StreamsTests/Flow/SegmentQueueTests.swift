@@ -269,6 +269,21 @@ struct SegmentPoolTests {
     #expect(pool.heldCount == 0)
   }
 
+  @Test("the system gets back what is not to be kept, the segment returned first before others")
+  func shed() {
+    let pool = SegmentPool(capacity: 128)
+    let segments = (0..<5).map { _ in pool.take() }
+    for segment in segments { pool.release(segment) }
+    pool.shed(keeping: 2)
+    #expect(pool.spareCount == 2)
+    pool.shed(keeping: 9)
+    #expect(pool.spareCount == 2)
+    #expect(pool.take() == segments[4] && pool.take() == segments[3])
+    #expect(pool.spareCount == 0 && pool.heldCount == 2)
+    pool.shed(keeping: 0)
+    for segment in segments[3...] { pool.release(segment) }
+  }
+
   @Test("a segment returns when the last of its holders lets go")
   func holders() {
     let pool = SegmentPool(capacity: 128)

@@ -1,0 +1,48 @@
+// What becomes of memory that a burst needed and nobody needs any more.
+import CMalloc
+import Streams
+
+/// Gives memory back to the system when it has been quiet for a while. The allocator keeps what is freed below
+/// something that is still in use, and the pool its spare segments: good while work goes on, but a broker
+/// that rests would stay as large as it ever was.
+final class SpareMemory {
+  /// How long it has to be quiet.
+  private static let quietSeconds = 5.0
+  /// At most so many turns of the loop in that time are quiet: a console's, but no transfer's.
+  private static let quietTurns: UInt64 = 250
+  /// Clients that call now and then use so many segments again and again.
+  private static let segments = 2
+
+  private let reactor: Reactor
+  private let pool: SegmentPool
+  private lazy var alarm = Alarm(on: reactor) { [unowned self] in giveBack() }
+  private var isDue = false
+  private var turnAtStart: UInt64 = 0
+
+  init(of pool: SegmentPool, on reactor: Reactor) {
+    self.pool = pool
+    self.reactor = reactor
+  }
+
+  /// Somebody has left, with all that was held for them.
+  func clientLeft() { startWaiting() }
+
+  /// No call awaits its reply: what they needed may be for nobody now.
+  func callsEnded() {
+    if pool.spareCount > SpareMemory.segments { startWaiting() }
+  }
+
+  private func startWaiting() {
+    guard !isDue else { return }
+    isDue = true
+    turnAtStart = reactor.turn
+    alarm.start(seconds: SpareMemory.quietSeconds)
+  }
+
+  private func giveBack() {
+    isDue = false
+    guard reactor.turn &- turnAtStart <= SpareMemory.quietTurns else { return startWaiting() }
+    pool.shed(keeping: SpareMemory.segments)
+    malloc_trim(0)
+  }
+}
