@@ -1,0 +1,1 @@
+../../../Sources/Broker/TLS/TLSRecordKeys.swift
