@@ -38,8 +38,8 @@ demo: setup-tests build
 lint: setup
 	swift format lint --strict --recursive Package.swift Sources Tests bench/Package.swift bench/Sources bench/Tests
 
-# The last line printed is the test run's own summary, so the cheaper checks come first. Injecting faults needs a third
-# of two processors, which leaves the builds with sanitizers the rest.
+# The last line printed is the test run's own summary, so the cheaper checks come first. While faults are
+# injected the processors wait a third of the time, which the builds with sanitizers make use of.
 # The package is made of the release build.
 test: setup-tests lint build
 	scripts/messages check

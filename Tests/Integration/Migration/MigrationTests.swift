@@ -35,7 +35,7 @@ struct MigrationTests {
   /// How often a guest goes to the other host and comes back, a second or two each way.
   /// VIRTBROKER_ROUND_TRIPS changes it.
   static let roundTrips =
-    ProcessInfo.processInfo.environment["VIRTBROKER_ROUND_TRIPS"].flatMap { Int($0) } ?? 4
+    ProcessInfo.processInfo.environment["VIRTBROKER_ROUND_TRIPS"].flatMap { Int($0) } ?? 10
 
   @Test("and back, again and again", arguments: Crossing.crossed)
   func backAndForth(_ crossing: Crossing) async throws {
