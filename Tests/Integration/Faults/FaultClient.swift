@@ -38,6 +38,8 @@ protocol FaultSite: Sendable {
   /// Kinds of work there is for the client with this number.
   func kinds(for client: Int) -> [FaultClient.Kind]
   func upload(_ content: Content, by client: Int) -> VolumeTransferArguments
+  /// The call that prepares a tunnelled migration to here.
+  func migration(of content: Content, by client: Int) -> (procedure: Int32, arguments: [UInt8])
   /// Something to download, and what it must come to.
   func download(_ dice: inout Dice) -> (VolumeTransferArguments, Content)
   /// The guest whose console is this client's.
@@ -95,10 +97,10 @@ final class FaultClient {
         switch kind {
         case .calls: try calls()
         case .events: try events()
-        case .upload: try upload(Remote.storageVolUpload)
+        case .upload: try upload(asMigration: false)
         case .download: try download()
         case .console: try console()
-        case .migration: try upload(Agreed.prepareTunnel)
+        case .migration: try upload(asMigration: true)
         }
       }
       // Now and then it leaves, politely or not; and when its daemon is gone, which is for good.
@@ -336,17 +338,20 @@ final class FaultClient {
     aside.removeAll { $0.header.kind == .message }
   }
 
-  /// An upload, or a migration's traffic.
-  private func upload(_ procedure: Int32) throws {
+  /// An upload, or a migration's traffic. No real QEMU takes the latter for a guest: libvirtd starts one, writes
+  /// to it, and has to clean up.
+  private func upload(asMigration isMigration: Bool) throws {
     let content = Content(
       seed: dice.next(),
       count: dice.once(in: 10) ? dice.pick(0...8_000_000) : dice.pick(0...400_000))
     let name = Agreed.name(content)
-    let isMigration = procedure == Agreed.prepareTunnel
-    let opening =
-      isMigration
-      ? try call(procedure, NameArguments(name: name))
-      : try call(procedure, site.upload(content, by: number))
+    let opening: RawPacket
+    if isMigration {
+      let (procedure, arguments) = site.migration(of: content, by: number)
+      opening = try call(procedure, arguments)
+    } else {
+      opening = try call(Remote.storageVolUpload, site.upload(content, by: number))
+    }
     var stream = opening.header
     stream.kind = .stream
     stream.status = .continue
@@ -365,6 +370,7 @@ final class FaultClient {
       try answerPings()
     }
     try end(stream, .ok)
+    guard !isMigration || site.isSynthetic else { return }
     account.good[name] = content.checksum
     if let trouble = site.trouble(with: content, by: number) {
       throw Stop.wrong("a confirmed upload: \(trouble)")

@@ -63,6 +63,10 @@ struct FaultInjectionTests {
     #expect(!account.good.isEmpty)
     let areGone = try eventually { try site.backendConnections() == 0 }
     #expect(areGone, "connections to libvirtd are left")
+    let isClean = try eventually { try site.incomingGuests().isEmpty }
+    #expect(isClean, "halves of guests are left")
+    let migrations = account.ends[FaultClient.Kind.migration.rawValue] ?? Account.Ends()
+    #expect(migrations.done + migrations.failed > 0, "no migration was begun")
     try await scene.end()
   }
 }

@@ -15,6 +15,12 @@ struct SyntheticSite: FaultSite {
 
   func upload(_ content: Content, by client: Int) -> VolumeTransferArguments { arguments(content) }
 
+  func migration(of content: Content, by client: Int) -> (procedure: Int32, arguments: [UInt8]) {
+    var writer = XDRWriter()
+    NameArguments(name: Agreed.name(content)).encode(into: &writer)
+    return (Agreed.prepareTunnel, writer.bytes)
+  }
+
   func download(_ dice: inout Dice) -> (VolumeTransferArguments, Content) {
     let content = Content(seed: dice.next(), count: dice.pick(0...2_000_000))
     return (arguments(content), content)
@@ -27,8 +33,8 @@ struct SyntheticSite: FaultSite {
   }
 }
 
-/// In front of a libvirtd with a storage pool and two guests. Migrations need a second host and are not among its
-/// work.
+/// In front of a libvirtd with a storage pool and two guests. Of migrations it gets the beginning and traffic, from no
+/// other host and for no guest: whole ones are in MigrationFaultTests.
 struct RealSite: FaultSite {
   static let guests = 2
   static let source = Content(seed: 99, count: 4 << 20)
@@ -64,7 +70,43 @@ struct RealSite: FaultSite {
   func guest(of client: Int) -> String { "fault-echo-\(client)" }
 
   func kinds(for client: Int) -> [FaultClient.Kind] {
-    client < Self.guests ? [.console, .calls] : [.calls, .events, .upload, .download]
+    switch client {
+    case ..<Self.guests: [.console, .calls]
+    // Each starts a QEMU, of which two processors emulate few at a time.
+    case Self.guests: [.migration, .calls, .events]
+    default: [.calls, .events, .upload, .download]
+    }
+  }
+
+  /// As a source libvirtd asks, with the cookie without which libvirtd 9.0.0 dies.
+  func migration(of content: Content, by client: Int) -> (procedure: Int32, arguments: [UInt8]) {
+    let identity =
+      "<name>\(Self.incoming)\(client)</name>"
+      + "<uuid>7b0f8d3e-91a5-4c27-8e64-\(100_000_000_000 + client)</uuid>"
+    let cookie =
+      "<qemu-migration>\(identity)<hostname>elsewhere</hostname>"
+      + "<hostuuid>11111111-2222-4333-8444-555555555555</hostuuid></qemu-migration>\0"
+    let domain =
+      "<domain type='qemu'>\(identity)<memory unit='MiB'>16</memory>"
+      + "<os><type arch='x86_64'>hvm</type></os></domain>"
+    var writer = XDRWriter()
+    writer.string(cookie)
+    // Live, peer to peer and tunnelled; no other name, no limit to its rate.
+    writer.uint64(7)
+    writer.uint32(0)
+    writer.uint64(0)
+    writer.string(domain)
+    return (Agreed.prepareRealTunnel, writer.bytes)
+  }
+
+  private static let incoming = "fault-incoming-"
+
+  /// Guests that a migration has begun to bring.
+  func incomingGuests() throws -> [Substring] {
+    let uri = lab.directURI("qemu")
+    let list = try Command("virsh", "-q", "-c", uri, "list", "--all", "--name").runHere()
+    guard list.status == 0 else { throw Trouble("virsh list: \(list.errors)") }
+    return list.output.split(separator: "\n").filter { $0.hasPrefix(Self.incoming) }
   }
 
   func upload(_ content: Content, by client: Int) -> VolumeTransferArguments {

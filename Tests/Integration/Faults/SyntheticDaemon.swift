@@ -12,6 +12,7 @@ enum Agreed {
   static let undefine: Int32 = 35
   static let openConsole: Int32 = 201
   static let prepareTunnel: Int32 = 304
+  static let prepareRealTunnel: Int32 = 215
   static let register: Int32 = 316
   static let deregister: Int32 = 317
   static let lifecycle: Int32 = 318
