@@ -338,6 +338,9 @@ final class FaultClient {
     aside.removeAll { $0.header.kind == .message }
   }
 
+  /// Migrations whose preparation was answered with success.
+  static let begun = "migration begun"
+
   /// An upload, or a migration's traffic. No real QEMU takes the latter for a guest: libvirtd starts one, writes
   /// to it, and has to clean up.
   private func upload(asMigration isMigration: Bool) throws {
@@ -349,6 +352,7 @@ final class FaultClient {
     if isMigration {
       let (procedure, arguments) = site.migration(of: content, by: number)
       opening = try call(procedure, arguments)
+      account.ends[Self.begun, default: Account.Ends()].done += 1
     } else {
       opening = try call(Remote.storageVolUpload, site.upload(content, by: number))
     }
