@@ -80,9 +80,10 @@ struct RealSite: FaultSite {
 
   /// As a source libvirtd asks, with the cookie without which libvirtd 9.0.0 dies.
   func migration(of content: Content, by client: Int) -> (procedure: Int32, arguments: [UInt8]) {
+    // Another guest each time: libvirtd may still be cleaning up the last one.
+    let number = 100_000_000_000 + content.seed % 100_000_000_000
     let identity =
-      "<name>\(Self.incoming)\(client)</name>"
-      + "<uuid>7b0f8d3e-91a5-4c27-8e64-\(100_000_000_000 + client)</uuid>"
+      "<name>\(Self.incoming)\(number)</name><uuid>7b0f8d3e-91a5-4c27-8e64-\(number)</uuid>"
     let cookie =
       "<qemu-migration>\(identity)<hostname>elsewhere</hostname>"
       + "<hostuuid>11111111-2222-4333-8444-555555555555</hostuuid></qemu-migration>\0"
