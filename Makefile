@@ -57,8 +57,7 @@ test-ktls: setup-tests
 	swift build -c release --package-path bench --product virtbench
 	Tests/Kernel/ktls $(KERNEL)
 
-bench: setup-tests build
-	swift build -c release --package-path bench
+bench: setup-tests build build-bench
 	cd bench && .build/release/virtbench compare --minutes $(BENCH_MINUTES)
 	cd bench && .build/release/virtbench steps >results/$$(date +%F)-steps.md && cat results/$$(date +%F)-steps.md
 
