@@ -80,14 +80,20 @@ private final class Caller: Transport {
 
   func receive(into rooms: UnsafeBufferPointer<Run>, descriptor: inout Int32) -> Outcome {
     guard offset < bytes.count else { return .end }
-    let count = min(bytes.count - offset, size, rooms[0].count)
-    bytes.withUnsafeBytes { source in
-      if let from = source.baseAddress {
-        rooms[0].base?.copyMemory(from: from + offset, byteCount: count)
+    var left = min(bytes.count - offset, size)
+    let start = offset
+    // The first room may be none, where a segment is full.
+    for room in rooms where left > 0 {
+      let count = min(left, room.count)
+      bytes.withUnsafeBytes { source in
+        if let from = source.baseAddress {
+          room.base?.copyMemory(from: from + offset, byteCount: count)
+        }
       }
+      offset += count
+      left -= count
     }
-    offset += count
-    return .moved(count)
+    return .moved(offset - start)
   }
 
   func send(_ runs: UnsafeBufferPointer<Run>) -> Outcome {
