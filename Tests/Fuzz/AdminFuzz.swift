@@ -80,20 +80,9 @@ private final class Caller: Transport {
 
   func receive(into rooms: UnsafeBufferPointer<Run>, descriptor: inout Int32) -> Outcome {
     guard offset < bytes.count else { return .end }
-    var left = min(bytes.count - offset, size)
-    let start = offset
-    // The first room may be none, where a segment is full.
-    for room in rooms where left > 0 {
-      let count = min(left, room.count)
-      bytes.withUnsafeBytes { source in
-        if let from = source.baseAddress {
-          room.base?.copyMemory(from: from + offset, byteCount: count)
-        }
-      }
-      offset += count
-      left -= count
-    }
-    return .moved(offset - start)
+    let count = rooms.fill(from: bytes[offset...].prefix(size))
+    offset += count
+    return .moved(count)
   }
 
   func send(_ runs: UnsafeBufferPointer<Run>) -> Outcome {

@@ -88,6 +88,20 @@ private func drained(_ queue: inout SegmentQueue) -> [UInt8] {
   return bytes
 }
 
+extension UnsafeBufferPointer<Run> {
+  /// What the kernel does with the rooms of a read, of which the first may be none: how many of the bytes there is
+  /// room for.
+  func fill(from bytes: ArraySlice<UInt8>) -> Int {
+    var rest = bytes
+    for room in self where !rest.isEmpty {
+      let here = rest.prefix(room.count)
+      UnsafeMutableRawBufferPointer(start: room.base, count: room.count).copyBytes(from: here)
+      rest = rest.dropFirst(here.count)
+    }
+    return bytes.count - rest.count
+  }
+}
+
 /// A peer whose bytes come in pieces of the sizes the cuts say, over and over.
 private final class CutSupply: Transport {
   let bytes: [UInt8]
@@ -104,20 +118,9 @@ private final class CutSupply: Transport {
   func receive(into rooms: UnsafeBufferPointer<Run>, descriptor: inout Int32) -> Outcome {
     guard offset < bytes.count else { return .end }
     turn += 1
-    var left = min(bytes.count - offset, 1 + Int(cuts[turn % cuts.count]))
-    var moved = 0
-    for room in rooms where left > 0 {
-      let count = min(left, room.count)
-      bytes.withUnsafeBytes { source in
-        if let from = source.baseAddress {
-          room.base?.copyMemory(from: from + offset, byteCount: count)
-        }
-      }
-      offset += count
-      moved += count
-      left -= count
-    }
-    return .moved(moved)
+    let count = rooms.fill(from: bytes[offset...].prefix(1 + Int(cuts[turn % cuts.count])))
+    offset += count
+    return .moved(count)
   }
 
   func send(_ runs: UnsafeBufferPointer<Run>) -> Outcome { .blocked(.write) }
