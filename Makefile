@@ -4,7 +4,6 @@
 #   make test      every test
 #   make build     the release build, with Swift's runtime linked in
 #   make bench     measures the broker beside other relays, in under 10 minutes; writes bench/results/
-#   make test-ktls TLS in a guest whose kernel has it, for a few minutes; KERNEL=PACKAGE.deb says which kernel
 #   make lint      the formatter's opinion
 #   make install   into DESTDIR and prefix (/usr/local)
 #   make deb       a Debian package of the same: .build/deb/virtbroker_VERSION_ARCH.deb
@@ -19,7 +18,7 @@ TEST_FLAGS = -Xswiftc -O
 # Of `make bench`, without the builds: it begins no round that would end later.
 BENCH_MINUTES ?= 6
 
-.PHONY: all demo test test-ktls build build-bench bench lint install deb clean setup setup-tests
+.PHONY: all demo test build build-bench bench lint install deb clean setup setup-tests
 all: build
 
 setup:
@@ -50,12 +49,6 @@ test: setup-tests lint build
 	scripts/beside scripts/sanitize \
 	  "VIRTBROKER_FAULT_SECONDS=60 swift test --skip-build $(TEST_FLAGS) --filter FaultInjectionTests"
 	swift test --skip-build $(TEST_FLAGS) --skip FaultInjectionTests
-
-# No part of `make test`: it needs a kernel package, and TCG is slow.
-test-ktls: setup-tests
-	swift build --build-tests $(TEST_FLAGS)
-	swift build -c release --package-path bench --product virtbench
-	Tests/Kernel/ktls $(KERNEL)
 
 bench: setup-tests build build-bench
 	cd bench && .build/release/virtbench compare --minutes $(BENCH_MINUTES)

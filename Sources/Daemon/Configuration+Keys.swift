@@ -68,7 +68,6 @@ struct ConfigurationKey: Sendable {
     text("tls_priority", \.tls.priority, "a GnuTLS priority string", isFilled),
     number("tls_handshake_timeout", \.tls.handshakeSeconds, 1...3600),
     number("tls_max_handshakes", \.tls.maxHandshakes, 1...100_000),
-    flag("tls_kernel", \.tls.usesKernel),
   ]
 
   private static let limits: [ConfigurationKey] = [

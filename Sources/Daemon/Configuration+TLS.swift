@@ -16,7 +16,6 @@ struct TLSConfiguration: Equatable, Sendable {
   var priority: String?
   var handshakeSeconds = 10
   var maxHandshakes = 256
-  var usesKernel = false
 }
 
 /// libvirt's places for certificates.
@@ -70,7 +69,6 @@ extension Configuration {
     settings.priority = tls.priority
     settings.handshakeSeconds = Double(tls.handshakeSeconds)
     settings.maxHandshakes = tls.maxHandshakes
-    settings.usesKernel = tls.usesKernel
     return settings
   }
 

@@ -153,7 +153,7 @@ struct SASLTests {
     let all = sent
     transport.switchOn(pair.server, clear: clear)
     var attempts = 0
-    while !sent.isEmpty, attempts < 100_000 {
+    while !sent.isEmpty || transport.unsent > 0, attempts < 100_000 {
       attempts += 1
       // Split anywhere, as packets lie in segments.
       let middle = (attempts &* 7919) % (sent.count + 1)

@@ -87,7 +87,7 @@ struct ConfigurationKeyTests {
     Row(
       "tls_handshake_timeout", ["1", "3600"], ["0", "3601", "\"1\""], "a number from 1 to 3600"),
     Row("tls_max_handshakes", ["1", "100000"], ["0", "100001"], "a number from 1 to 100000"),
-    flag("tls_no_sanity_certificate"), flag("tls_no_verify_certificate"), flag("tls_kernel"),
+    flag("tls_no_sanity_certificate"), flag("tls_no_verify_certificate"),
     count("max_clients"), count("max_queued_clients"), count("max_anonymous_clients"),
     count("max_client_requests", from: 1),
     count("max_clients_per_identity"), count("max_clients_per_address"),

@@ -347,7 +347,6 @@ struct ConfigurationTests {
       tls_priority = "NORMAL"
       tls_handshake_timeout = 3
       tls_max_handshakes = 7
-      tls_kernel = 1
       """)
     #expect(findings == [])
     let own = try named.settings(places: Self.root, idleSeconds: 0)
@@ -362,7 +361,6 @@ struct ConfigurationTests {
     all.priority = "NORMAL"
     all.handshakeSeconds = 3
     all.maxHandshakes = 7
-    all.usesKernel = true
     #expect(own.tls == all)
     #expect(own.listeners.last == ListenerSettings(.tcp(host: nil, port: "1234"), isTLS: true))
 

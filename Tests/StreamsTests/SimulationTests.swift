@@ -31,6 +31,7 @@ private final class World: RelayOwner {
     modular = random.once(in: 2) ? [.storage, .network] : random.once(in: 2) ? [.storage] : []
     client = SimulatedClient(seed: random.next())
     client.socket.capacity = random.pick(64...2000)
+    client.socket.makesRecords = seed % 4 == 1
     made = Relay(
       client: client.socket, owner: self, pool: pool, maxRequests: random.pick(1...6),
       marks: World.marks, largestWhole: World.largestWhole)
@@ -48,6 +49,7 @@ private final class World: RelayOwner {
       slot: relay.upstreams.firstIndex { $0 == nil } ?? relay.upstreams.count,
       driver: driver, seed: random.next())
     backend.socket.capacity = random.pick(64...2000)
+    backend.socket.makesRecords = seed % 5 == 2
     let slot = relay.add(upstream: backend.socket)
     #expect(slot == backend.slot)
     backends.append(backend)
@@ -182,6 +184,9 @@ private final class World: RelayOwner {
     }
     if relay.waitingForUpstreams > bound {
       return "\(relay.waitingForUpstreams) bytes wait for the upstreams"
+    }
+    if client.socket.mixedRecords > 0 || backends.contains(where: { $0.socket.mixedRecords > 0 }) {
+      return "a record holds bytes of two packets"
     }
     return client.problem ?? backends.lazy.compactMap { $0.problem }.first
   }

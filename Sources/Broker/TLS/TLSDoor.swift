@@ -24,8 +24,6 @@ final class TLSDoor {
   private var credentials: TLSCredentials
   private(set) var generation = 1
   private let buffers = TLSBuffers()
-  /// Who does the records of clients, if not the broker.
-  private var kernel: KernelTLS?
   private var handshakes: [UInt64: TLSHandshake] = [:]
   private var order: [UInt64] = []
   /// Verified ones that found the broker full, or their listener of strangers.
@@ -59,7 +57,6 @@ final class TLSDoor {
 
   /// Begins to look after the files. To be called when the log is there to be written to.
   func start() {
-    if settings.usesKernel { kernel = KernelTLS.find(log: log) }
     tell()
     remind()
     reminderAlarm.start(seconds: TLSDoor.reminderSeconds)
@@ -175,7 +172,7 @@ final class TLSDoor {
     forget(handshake)
     guard let peer = handshake.peer else { return }
     broker.tally.handshakes[.verified, default: 0] &+= 1
-    broker.admit(TLSTransport(handshake.session, peer, kernel: kernel), on: handshake.listener)
+    broker.admit(TLSTransport(handshake.session, peer), on: handshake.listener)
   }
 
   func ended(_ handshake: TLSHandshake, _ why: String?) {
@@ -238,9 +235,6 @@ final class TLSDoor {
       return refusal
     }
     if old.files != settings.files { watchFiles() }
-    if old.usesKernel != settings.usesKernel {
-      kernel = settings.usesKernel ? KernelTLS.find(log: log) : nil
-    }
     return nil
   }
 

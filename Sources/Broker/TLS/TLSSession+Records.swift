@@ -90,7 +90,7 @@ extension TLSSession {
     writing?.tell(handle, reading: false)
     let end = haveLibraryRead(TLSRecordKeys.header + length)
     reading = TLSRecordKeys(of: handle, reading: true)
-    if !writesInKernel { writing = TLSRecordKeys(of: handle, reading: false) }
+    writing = TLSRecordKeys(of: handle, reading: false)
     return end
   }
 
@@ -100,7 +100,7 @@ extension TLSSession {
     trouble = "TLS: the other side sent a handshake message or an alert with nothing in it"
     isUp = false
     writing?.tell(handle, reading: false)
-    sendAlert(GNUTLS_AL_FATAL, GNUTLS_A_UNEXPECTED_MESSAGE)
+    gnutls_alert_send(handle, GNUTLS_AL_FATAL, GNUTLS_A_UNEXPECTED_MESSAGE)
     _ = flush()
     return .failed(EPROTO)
   }
@@ -121,8 +121,8 @@ extension TLSSession {
     }
   }
 
-  /// Encrypts one record from the front of the bytes; how many of them, or one of GnuTLS's errors. There is
-  /// room for two records.
+  /// Encrypts the bytes as one record, which can hold them all; how many that were, or one of GnuTLS's errors. There
+  /// is room for two records.
   func encrypt(_ bytes: UnsafeMutableRawPointer, _ count: Int) -> Int {
     guard let keys = writing else { return gnutls_record_send(handle, bytes, count) }
     let isWornOut = keys.isModern && keys.sequence >= mostRecords
@@ -133,12 +133,11 @@ extension TLSSession {
       defer { writing = TLSRecordKeys(of: handle, reading: false) }
       return gnutls_record_send(handle, bytes, count)
     }
-    let here = min(count, gnutls_record_get_max_size(handle))
     let buffer = output.open(buffers)
-    guard let size = keys.seal(bytes, here, at: buffer + output.tail) else {
+    guard let size = keys.seal(bytes, count, at: buffer + output.tail) else {
       return Int(GNUTLS_E_ENCRYPTION_FAILED)
     }
     output.tail += size
-    return here
+    return count
   }
 }

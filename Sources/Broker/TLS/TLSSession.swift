@@ -88,14 +88,6 @@ final class TLSSession {
   var mostRecords = TLSRecordKeys.mostRecords
   /// GnuTLS may have to put new keys in front of what is sent next.
   var owesKeys = false
-  /// Who does the records of a session that is handed over, of each direction or only of what is sent.
-  var kernel: KernelTLS?
-  var writesInKernel = false
-  var readsInKernel = false
-  /// The kernel refused to do what is received.
-  var isKeptFromKernel = false
-  /// Sent with the kernel's present keys, or a few less.
-  var sentRecords: UInt64 = 0
   /// Bytes GnuTLS may still take, where it is given one record and no more.
   var pullsLeft: Int?
   /// The kernel had less than was asked for, or has been asked often enough: not again in this turn.
@@ -104,8 +96,8 @@ final class TLSSession {
   var alerts = 0
   private(set) var isAtEnd = false
   private(set) var socketError: Int32 = 0
-  /// The last byte that was encrypted has not been told to have moved, because its record has not left.
-  private var holdsBack = false
+  /// Where the packets that are sent begin.
+  private var edges = PacketEdges()
   /// The handshake is done and nothing has failed: there is somebody to say goodbye to.
   var isUp = false
   /// Why the session failed, in words.
@@ -194,11 +186,7 @@ final class TLSSession {
   deinit {
     if isUp {
       writing?.tell(handle, reading: false)
-      if writesInKernel {
-        sendAlert(GNUTLS_AL_WARNING, GNUTLS_A_CLOSE_NOTIFY)
-      } else {
-        gnutls_bye(handle, GNUTLS_SHUT_WR)
-      }
+      gnutls_bye(handle, GNUTLS_SHUT_WR)
       _ = flush()
     }
     gnutls_deinit(handle)
@@ -215,8 +203,6 @@ final class TLSSession {
 
   /// GnuTLS has ciphertext to send: it is kept until there is enough for a system call.
   private func push(_ bytes: UnsafeRawPointer, _ count: Int) -> Int {
-    // Encrypted with keys that are the kernel's now, which has been told of it another way.
-    guard !writesInKernel else { return count }
     var buffer = output.open(buffers)
     if output.room < count {
       output.compact()
@@ -321,7 +307,6 @@ final class TLSSession {
 
   /// A turn's reading has ended.
   func endReading() {
-    if kernel != nil, !isKeptFromKernel { handOverReading() }
     input.settle(buffers)
     plain.settle(buffers)
   }
@@ -368,7 +353,7 @@ final class TLSSession {
     case GNUTLS_E_FATAL_ALERT_RECEIVED: trouble = "the other side sent the TLS alert '\(alert)'"
     // Only TLS 1.2 knows it; libvirt's clients never do it.
     case GNUTLS_E_REHANDSHAKE, GNUTLS_E_UNEXPECTED_PACKET:
-      sendAlert(GNUTLS_AL_FATAL, GNUTLS_A_NO_RENEGOTIATION)
+      gnutls_alert_send(handle, GNUTLS_AL_FATAL, GNUTLS_A_NO_RENEGOTIATION)
       _ = flush()
       trouble = "the other side wanted a new TLS handshake, which is not done"
     case _ where socketError != 0:
@@ -380,27 +365,20 @@ final class TLSSession {
     return .failed(EPROTO)
   }
 
-  /// Encrypts from the front of the runs and sends, as long as the kernel takes it.
+  /// Encrypts from the front of the runs, as long as the kernel takes what was encrypted before. Each packet begins
+  /// a record of its own, and many records leave in one system call.
   ///
-  /// What has been encrypted cannot be taken back, but whoever has nothing more to send would not come back
-  /// for what the kernel did not take of it. So one byte less is told, which brings them back with that
-  /// byte in front.
+  /// What is encrypted has been taken. What the kernel does not take of it waits in `output`.
   func write(_ runs: UnsafeBufferPointer<Run>) -> Outcome {
     switch flush() {
     case .moved: break
     case let outcome: return outcome
     }
-    var skip = holdsBack ? 1 : 0
-    var moved = skip
-    holdsBack = false
+    let mostContent = gnutls_record_get_max_size(handle)
+    var moved = 0
     runs: for run in runs {
       guard var place = run.base else { continue }
       var left = run.count
-      if skip > 0, left > 0 {
-        place += 1
-        left -= 1
-        skip = 0
-      }
       while left > 0 {
         // With room for two records: a change of keys goes in front of the data.
         if output.buffer != nil, output.room < 2 * TLSBuffers.record {
@@ -410,20 +388,19 @@ final class TLSSession {
           case let outcome: return outcome
           }
         }
-        let count = encrypt(place, left)
-        guard count > 0 else { return failedWriting(Int32(truncatingIfNeeded: count)) }
-        place += count
-        left -= count
-        moved += count
+        let size = edges.pass(place, left, limit: mostContent)
+        let count = encrypt(place, size)
+        guard count == size else {
+          return failedWriting(
+            count < 0 ? Int32(truncatingIfNeeded: count) : GNUTLS_E_ENCRYPTION_FAILED)
+        }
+        place += size
+        left -= size
+        moved += size
       }
     }
-    switch flush() {
-    case .moved: return .moved(moved)
-    case .blocked(let on):
-      holdsBack = true
-      return moved > 1 ? .moved(moved - 1) : .blocked(on)
-    case let outcome: return outcome
-    }
+    if case .failed(let number) = flush() { return .failed(number) }
+    return .moved(moved)
   }
 
   func failedWriting(_ status: Int32) -> Outcome {

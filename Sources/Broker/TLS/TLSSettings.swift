@@ -23,8 +23,6 @@ public struct TLSSettings: Sendable, Equatable {
   public var handshakeSeconds = 10.0
   /// Handshakes under way at the same time. One more ends the oldest of them.
   public var maxHandshakes = 256
-  /// Whether sessions are handed to the kernel, where it can do TLS.
-  public var usesKernel = false
 
   /// A certificate, with what leads from it to an authority behind it, and its key.
   public struct Pair: Sendable, Equatable {

@@ -9,18 +9,16 @@ final class TLSTransport: ClientTransport {
   var number: Int32 { session.number }
   var carriesDescriptors: Bool { false }
 
-  init(_ session: TLSSession, _ peer: TLSPeer, kernel: KernelTLS? = nil) {
+  init(_ session: TLSSession, _ peer: TLSPeer) {
     self.session = session
     self.peer = peer
     session.takeOverRecords()
-    if let kernel { session.handOver(to: kernel) }
   }
 
   var holdsBytes: Bool { session.holdsBytes }
   var trouble: String? { session.trouble }
 
   func receive(into rooms: UnsafeBufferPointer<Run>, descriptor: inout Int32) -> Outcome {
-    if session.readsInKernel { return session.readInKernel(rooms) }
     session.beginReading()
     defer { session.endReading() }
     var total = 0
@@ -36,9 +34,9 @@ final class TLSTransport: ClientTransport {
     return .moved(total)
   }
 
-  func send(_ runs: UnsafeBufferPointer<Run>) -> Outcome {
-    session.writesInKernel ? session.writeInKernel(runs) : session.write(runs)
-  }
+  func send(_ runs: UnsafeBufferPointer<Run>) -> Outcome { session.write(runs) }
+
+  var unsent: Int { session.output.count }
 
   /// Descriptors do not travel over networks; packets that announce some are refused before this.
   func send(descriptor: Int32) -> Outcome { .failed(EOPNOTSUPP) }

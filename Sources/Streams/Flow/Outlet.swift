@@ -132,6 +132,8 @@ struct Outlet: ~Copyable {
   /// The socket took less than it was offered; its readiness must be waited for.
   private(set) var isBlocked = false
   private(set) var blockedOn: Interest = .write
+  /// Bytes the transport has taken and the kernel has not (`Transport.unsent`).
+  private var held = 0
 
   init(pool: SegmentPool) { self.pool = pool }
 
@@ -142,15 +144,16 @@ struct Outlet: ~Copyable {
     lanes.removeAll { $0 === lane }
   }
 
-  /// Everything queued, in bytes.
+  /// Everything that has not left, in bytes.
   var bytes: Int {
-    var sum = 0
+    var sum = held
     for lane in lanes { sum += lane.queue.bytes }
     return sum
   }
 
   /// There is something to send, and nothing forbids it.
   var hasWork: Bool {
+    if held > 0 { return true }
     var hasWork = false
     for lane in lanes {
       if lane.isMidway { return !lane.queue.isEmpty }
@@ -167,6 +170,12 @@ struct Outlet: ~Copyable {
   mutating func flush(
     to transport: any Transport, budget: Int = .max, at now: Double = 0
   ) -> Outcome {
+    if held > 0, !isBlocked {
+      let outcome = transport.send(UnsafeBufferPointer(start: nil, count: 0))
+      if outcome == .end { return outcome }
+      if case .failed = outcome { return outcome }
+      note(outcome, transport)
+    }
     var total = 0
     while !isBlocked, total < budget, let (lane, limit) = nextTurn(at: now) {
       let outcome: Outcome
@@ -189,18 +198,29 @@ struct Outlet: ~Copyable {
         // What was sent is what counts: a turn that ends inside a packet sends the rest of it as well.
         lane.due &+= UInt64(count)
         total += count
-        if count < offered {
-          isBlocked = true
-          blockedOn = .write
-        }
-      case .blocked(let on):
-        isBlocked = true
-        blockedOn = on
+        if count < offered { block(on: .write) }
+      case .blocked: break
       case .end, .failed:
         return outcome
       }
+      note(outcome, transport)
     }
     return .moved(total)
+  }
+
+  /// What a send came to that did not end the connection.
+  private mutating func note(_ outcome: Outcome, _ transport: any Transport) {
+    held = transport.unsent
+    if case .blocked(let on) = outcome {
+      block(on: on)
+    } else if held > 0 {
+      block(on: .write)
+    }
+  }
+
+  private mutating func block(on interest: Interest) {
+    isBlocked = true
+    blockedOn = interest
   }
 
   /// The lane to send from and how many bytes of it.

@@ -45,8 +45,13 @@ public protocol Transport: AnyObject {
   /// `descriptor` (else that stays as it is): it belongs to the last byte received.
   func receive(into rooms: UnsafeBufferPointer<Run>, descriptor: inout Int32) -> Outcome
 
-  /// Sends from the front of the runs, as much as the kernel takes at once.
+  /// Takes bytes from the front of the runs, as many as the kernel or a buffer of the transport's own has room
+  /// for. With no runs it sends what waits in that buffer.
   func send(_ runs: UnsafeBufferPointer<Run>) -> Outcome
+
+  /// Bytes that `send` has taken and the kernel has not, as they travel: the socket's readiness must be awaited
+  /// for them, too.
+  var unsent: Int { get }
 
   /// Sends one zero byte with the descriptor attached. The caller still owns the descriptor.
   func send(descriptor: Int32) -> Outcome
@@ -57,5 +62,6 @@ public protocol Transport: AnyObject {
 
 extension Transport {
   public var holdsBytes: Bool { false }
+  public var unsent: Int { 0 }
   public var trouble: String? { nil }
 }

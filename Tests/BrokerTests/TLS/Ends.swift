@@ -77,11 +77,8 @@ final class Ends {
     }
   }
 
-  var transport: TLSTransport { transport(nil) }
-
-  func transport(_ kernel: KernelTLS?) -> TLSTransport {
-    TLSTransport(
-      server, TLSPeer(distinguishedName: nil, parameters: "", keyBits: 0), kernel: kernel)
+  var transport: TLSTransport {
+    TLSTransport(server, TLSPeer(distinguishedName: nil, parameters: "", keyBits: 0))
   }
 }
 
@@ -91,7 +88,7 @@ extension Ends {
     (0..<count).map { UInt8(truncatingIfNeeded: ($0 &+ seed) &* 31 ^ ($0 >> 9)) }
   }
 
-  /// Sends all of it in runs of odd sizes, as an outlet would: what was not told to have moved comes again.
+  /// Sends all of it in runs of odd sizes, as an outlet would, until the transport holds nothing of it.
   func send(_ bytes: [UInt8], over transport: TLSTransport) throws {
     var bytes = bytes
     var sent = 0
@@ -114,6 +111,12 @@ extension Ends {
         case .blocked(let on): try wait(for: on)
         default: throw Trouble(what: "sending: \(outcome)")
         }
+      }
+    }
+    while transport.unsent > 0 {
+      try wait(for: .write)
+      if case .failed(let number) = transport.send(UnsafeBufferPointer(start: nil, count: 0)) {
+        throw Trouble(what: "sending: \(errorText(number))")
       }
     }
   }

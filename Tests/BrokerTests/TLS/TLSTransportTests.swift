@@ -69,6 +69,37 @@ struct TLSTransportTests {
     #expect(ends.outcome(of: transport) == .end)
   }
 
+  @Test("every packet begins a record of its own", arguments: priorities, [4096, 1 << 20])
+  func records(priority: String, sendBuffer: Int32) throws {
+    let ends = try Ends(credentials, sendBuffer: sendBuffer)
+    let packets = (0..<600).map { index -> [UInt8] in
+      let length = [28, 31, 60, 1000, 16_384, 16_385, 70_000, 28][index % 8]
+      let word = (0..<4).map { UInt8(truncatingIfNeeded: length >> (24 - 8 * $0)) }
+      return word + Ends.bytes(length - 4, seed: index)
+    }
+    let all = packets.flatMap { $0 }
+    let client = ends.client(identity(priority)) { session in
+      // One call gives the content of one record at the most.
+      var got: [UInt8] = []
+      var next = packets[...]
+      var left = 0
+      while got.count < all.count {
+        let record = try session.receive(1 << 16)
+        guard !record.isEmpty else { throw Trouble(what: "the data ended early") }
+        got += record
+        if left == 0 { left = next.removeFirst().count }
+        guard record.count <= left else {
+          throw Trouble(what: "a record of \(record.count) bytes where a packet had \(left) left")
+        }
+        left -= record.count
+      }
+      guard got == all else { throw Trouble(what: "the bytes differ") }
+    }
+    #expect(try ends.shake() == .done)
+    try ends.send(all, over: ends.transport)
+    try client.join()
+  }
+
   @Test(
     "new keys change nothing for the data",
     arguments: [

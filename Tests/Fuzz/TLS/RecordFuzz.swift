@@ -248,15 +248,6 @@ public func fuzzRecords(_ data: UnsafeRawPointer?, _ size: Int) -> CInt {
       else { preconditionFailure("the client gets no new keys") }
       exchange.keys = keys
     case 8: exchange.resize(1 + orders.number() % 40_000)
-    case 9:
-      // What the kernel would have decrypted.
-      exchange.isHonest = false
-      let kind = orders.byte() ?? 0
-      var content = orders.bytes() + [0]
-      let end = content.withUnsafeMutableBytes { bytes in
-        bytes.baseAddress.flatMap { exchange.session.heed(kind, $0, bytes.count - 1) }
-      }
-      if end != nil { exchange.isOver = true }
     default: exchange.answer()
     }
   }

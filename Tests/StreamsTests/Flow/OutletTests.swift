@@ -178,4 +178,36 @@ struct OutletTests {
     #expect(lanePackets(exit.socket.takeBytes())?.map(\.lane) == [0, 1])
     #expect(!exit.lanes[0].isMidway)
   }
+
+  @Test("what the transport has taken and not sent is waited for, also when no lane has anything more")
+  func unsent() {
+    let pool = SegmentPool(capacity: 512, spare: 2)
+    let socket = ScriptedTransport(seed: 1)
+    socket.isSmooth = true
+    socket.makesRecords = true
+    socket.capacity = 10
+    var outlet = Outlet(pool: pool)
+    let lane = Lane(pool: pool)
+    outlet.add(lane)
+    let packet = lanePacket(0, 0, 40)
+    packet.withUnsafeBytes { lane.queue.append(copying: $0) }
+    let taking = outlet.flush(to: socket)
+    #expect(taking == .moved(40))
+    let isQueueEmpty = lane.queue.isEmpty
+    let (bytes, hasWork, isBlocked) = (outlet.bytes, outlet.hasWork, outlet.isBlocked)
+    #expect(isQueueEmpty)
+    #expect(bytes == 30 && hasWork && isBlocked)
+    var taken = socket.taken
+    while outlet.hasWork {
+      socket.taken = []
+      outlet.unblock()
+      let outcome = outlet.flush(to: socket)
+      #expect(outcome == .moved(0))
+      taken += socket.taken
+    }
+    #expect(taken == packet)
+    let left = outlet.bytes
+    #expect(left == 0)
+    outlet.remove(lane, socket)
+  }
 }

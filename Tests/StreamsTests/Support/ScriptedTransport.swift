@@ -26,6 +26,9 @@ final class ScriptedTransport: Transport {
   /// How much the peer takes before it must look at it: a socket's buffer.
   var capacity = 4096
   private(set) var sends = 0
+  /// Takes bytes into a buffer of its own, where they become records, as TLS does.
+  var makesRecords = false
+  private var records = RecordBuffer()
 
   init(seed: UInt64) { random = Seed(seed) }
 
@@ -85,6 +88,7 @@ final class ScriptedTransport: Transport {
   func send(_ runs: UnsafeBufferPointer<Run>) -> Outcome {
     sends += 1
     if isClosed { return .failed(32) }
+    if makesRecords { return sendRecords(runs) }
     if !isWritable || (!isSmooth && random.once(in: 6)) { return .blocked(.write) }
     let offered = runs.reduce(0) { $0 + $1.count }
     var left = min(offered, capacity - taken.count)
@@ -98,8 +102,31 @@ final class ScriptedTransport: Transport {
     return .moved(count)
   }
 
+  var unsent: Int { records.waiting.count }
+  /// Records that held the end of one packet and the beginning of the next.
+  var mixedRecords: Int { records.mixed }
+
+  private func sendRecords(_ runs: UnsafeBufferPointer<Run>) -> Outcome {
+    leave()
+    guard unsent == 0 else { return .blocked(.write) }
+    let moved = records.take(runs, &random)
+    leave()
+    return .moved(moved)
+  }
+
+  /// The peer takes what it has room for of the records that wait.
+  private func leave() {
+    guard isWritable, isSmooth || !random.once(in: 6) else { return }
+    var count = min(records.waiting.count, capacity - taken.count)
+    if !isSmooth, random.once(in: 2) { count = min(count, random.pick(1...200)) }
+    taken += records.waiting.prefix(count)
+    records.waiting.removeFirst(count)
+  }
+
   func send(descriptor: Int32) -> Outcome {
     if isClosed { return .failed(32) }
+    leave()
+    if unsent > 0 { return .blocked(.write) }
     if !isWritable || (!isSmooth && random.once(in: 4)) { return .blocked(.write) }
     taken.append(0)
     takenDescriptors.append(descriptor)

@@ -19,9 +19,6 @@ final class SASLTransport: Transport {
   private var input: UnsafeMutableRawBufferPointer?
   /// What was encoded and has not left; the library owns the bytes.
   private var output = UnsafeRawBufferPointer(start: nil, count: 0)
-  /// Bytes that are in `output`, or have left with it, but were not reported as sent: the last one of a block is
-  /// held back until all of the block has left, so that whoever sends it comes back.
-  private var owed = 0
   private var mostPlain = SASLService.blockBytes
   private var gathered: [UInt8] = []
 
@@ -130,27 +127,24 @@ final class SASLTransport: Transport {
     guard let layer else { return inner.send(runs) }
     if clear > 0 { return sendClear(runs) }
     if let stop = sendOutput() { return stop }
-    // What is owed has left, and is at the front of the runs again.
-    var moved = owed
-    owed = 0
+    var moved = 0
     var total = 0
     for run in runs { total += run.count }
     while moved < total {
       let count = min(mostPlain, total - moved)
       guard let block = encode(layer, runs, from: moved, count) else { return .failed(EPROTO) }
       output = block
-      if let stop = sendOutput() {
-        if case .blocked = stop {
-          owed = 1
-          moved += count - 1
-          return moved > 0 ? .moved(moved) : stop
-        }
-        return stop
-      }
       moved += count
+      switch sendOutput() {
+      case nil: continue
+      case .blocked: return .moved(moved)
+      case let stop?: return stop
+      }
     }
     return .moved(moved)
   }
+
+  var unsent: Int { output.count + inner.unsent }
 
   /// Sends what is encoded. Nil when all of it has left.
   private func sendOutput() -> Outcome? {
