@@ -179,7 +179,8 @@ struct OutletTests {
     #expect(!exit.lanes[0].isMidway)
   }
 
-  @Test("what the transport has taken and not sent is waited for, also when no lane has anything more")
+  @Test(
+    "what the transport has taken and not sent is waited for, also when no lane has anything more")
   func unsent() {
     let pool = SegmentPool(capacity: 512, spare: 2)
     let socket = ScriptedTransport(seed: 1)
