@@ -19,6 +19,8 @@ final class TLSTransport: ClientTransport {
   var holdsBytes: Bool { session.holdsBytes }
   var trouble: String? { session.trouble }
 
+  func closeSending() { session.closeSending() }
+
   func receive(into rooms: UnsafeBufferPointer<Run>, descriptor: inout Int32) -> Outcome {
     if session.readsInKernel { return session.readInKernel(rooms) }
     session.beginReading()
