@@ -4,6 +4,10 @@ extension Relay {
   /// Passes on what the client sent, as long as that may go on. True if anything moved.
   @discardableResult
   func routeFromClient() -> Bool {
+    guard !discardsClient else {
+      client.inlet.clear(client.transport)
+      return false
+    }
     var moved = false
     do throws(Violation) {
       while mayRoute {
@@ -135,7 +139,7 @@ extension Relay {
     }
     switch header.procedure {
     case Remote.connectOpen, Remote.connectClose, Remote.connectSupportsFeature,
-      Remote.authList...Remote.authPolkit, Remote.connectGetURI, Remote.connectSetIdentity:
+      Remote.authList...Remote.authPolkit, Remote.connectSetIdentity:
       return true
     default: return false
     }

@@ -142,6 +142,8 @@ public final class Relay {
   public var isOpen = false
   /// Nothing of the client is looked at but keepalive: the owner is busy with a call of its own.
   public var isHeld = false
+  /// What the client sends is read and dropped.
+  public private(set) var discardsClient = false
   /// The client asked to be told when the backend goes away.
   public internal(set) var hasCloseCallback = false
   public internal(set) var counters = Counters()
@@ -310,7 +312,8 @@ public final class Relay {
   private var isFull: Bool { (isCongested || isMetered) && !mustFinish(passingTo?.lane) }
 
   private var mayReadClient: Bool {
-    client.end == nil && client.own.queue.bytes <= marks.own
+    guard !discardsClient else { return client.end == nil }
+    return client.end == nil && client.own.queue.bytes <= marks.own
       && (mayRoute || client.inlet.waiting < marks.ahead)
   }
 
@@ -445,6 +448,15 @@ public final class Relay {
 
   func append(_ packet: [UInt8], to lane: Lane) {
     packet.withUnsafeBytes { lane.queue.append(copying: $0) }
+  }
+
+  /// From now on what the client sends is read and dropped; packets for it still go out. To be called when no
+  /// upstream is left, and not from within `answers`.
+  public func discardClient() {
+    discardsClient = true
+    isHeld = true
+    passingTo = nil
+    client.inlet.clear(client.transport)
   }
 
   /// Ends everything and lets go of every segment and descriptor.

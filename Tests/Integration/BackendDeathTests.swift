@@ -1,4 +1,4 @@
-// A backend daemon that is killed: clear errors at once, and whatever does not need it goes on.
+// A backend daemon that is killed: clear errors at once, then the end of the connections that were opened on it.
 import Foundation
 import Streams
 import Testing
@@ -9,7 +9,7 @@ struct BackendDeathTests {
   static let promise = 2.0
 
   @Test(
-    "calls in flight fail with an error that names the daemon, and a new client is told too",
+    "calls in flight fail with an error that names the daemon, then the connection ends; a new client is told too",
     arguments: Way.allCases)
   func call(way: Way) async throws {
     let lab = try await Lab.shared(.mono, for: "killing")
@@ -43,19 +43,14 @@ struct BackendDeathTests {
         #expect(reply.error?.code == .systemError && reply.error?.domain == .rpc)
         #expect(reply.error?.message?.contains("libvirtd") == true, "it names the daemon")
       }
-      // The connection lives on, as far as it can without a daemon.
-      #expect(try client.call(157).error?.message?.contains("libvirtd") == true)
-      #expect(try client.call(Remote.authList).header.status == .ok)
-      #expect(
-        try client.call(Remote.connectGetURI).decoded(GetURIResult.self)?.uri == "qemu:///system")
+      #expect(try client.awaitEnd(within: Self.promise).isEmpty, "then the connection ends")
       let late = try broker.client(way)
       try late.call(Remote.authList)
       let refusal = try late.call(
         Remote.connectOpen, ConnectOpenArguments(name: "qemu:///system", flags: 0),
         within: Self.promise)
       #expect(refusal.error?.message?.contains("libvirt-sock") == true, "it says what is not there")
-      #expect(try client.call(Remote.connectClose).header.status == .ok)
-      #expect(try client.awaitEnd().isEmpty)
+      #expect(try late.call(Remote.authList).header.status == .ok, "it was never open")
     }
     let result = try await waiting
     #expect(result.status == 1)
@@ -99,15 +94,60 @@ struct BackendDeathTests {
         #expect(end.header.status == .error && end.header.procedure == stream.procedure)
         #expect(end.error?.message?.contains("libvirtd") == true, "\(end)")
       }
-      // Nothing more comes for them, whatever the client still sends.
-      var finish = streams[0]
-      finish.status = .ok
-      try client.send(RawClient.packet(streams[0], [4]) + Packets.make(finish))
-      _ = try client.call(Remote.authList)
-      #expect(client.receiveAll(for: 0.2).allSatisfy { $0.header.status == .continue })
+      // Nothing more comes for them, and then the connection ends.
+      let rest = try client.awaitEnd(within: Self.promise)
+      #expect(rest.allSatisfy { $0.header.status == .continue })
     }
     try await broker.stop()
     try await lab.start("libvirtd")
+  }
+
+  @Test(
+    "libvirt's clients see a closed connection: isAlive() is 0, the close callback is called, virsh says so"
+  )
+  func alive() async throws {
+    let lab = try await Lab.shared(.mono, for: "killing")
+    let tls = try await TLSBroker(backends: lab.sockets)
+    let broker = tls.broker
+    let pid = try await lab.pid(of: "libvirtd")
+    let said = try await python(
+      "alive.py", ["\(pid)", broker.unixURI(), broker.tcpURI(), tls.uri])
+    #expect(said == "3 dead\n")
+    try await lab.start("libvirtd")
+    try await broker.stop()
+  }
+
+  @Test(
+    "with modular daemons the death of the opened one ends its clients' streams at others and their connections",
+    arguments: Way.allCases)
+  func opened(way: Way) async throws {
+    let lab = try await Lab.shared(.modular, for: "killing")
+    let volume = try await TestVolume(in: lab, bytes: 1 << 30)
+    let broker = try await BrokerProcess.start(in: lab)
+    let (client, other, stream) = try await blocking {
+      let client = try broker.client(way)
+      try client.open()
+      // Of another client, which opened another daemon.
+      let other = try broker.client(.unix)
+      try other.open("storage:///system")
+      #expect(try other.call(71).header.status == .ok)
+      let stream = try client.openStream(
+        Remote.storageVolDownload, pool: volume.pool, volume: volume.name)
+      return (client, other, stream)
+    }
+    try await lab.kill("virtqemud")
+    try await blocking {
+      let end = try client.receive(within: Self.promise, "the failure of the stream") {
+        $0.header.kind == .stream && $0.header.status == .error
+      }
+      #expect(end.header.serial == stream.serial)
+      #expect(end.error?.message?.contains("virtqemud") == true, "\(end)")
+      let rest = try client.awaitEnd(within: Self.promise)
+      #expect(rest.allSatisfy { $0.header.status == .continue })
+      #expect(try other.call(71).header.status == .ok)
+    }
+    try await lab.start("virtqemud")
+    try await broker.stop()
   }
 
   @Test(

@@ -20,6 +20,8 @@ private final class World: RelayOwner {
   let modular: Set<Driver>
   var deaths: Set<Driver> = []
   var mainIsGone = false
+  /// In some worlds the end of the main daemon is that of the client's connection.
+  let endsWithMain: Bool
   var ownError: [UInt32] = []
   /// In some worlds streams have a rate.
   let meters: [Meter]
@@ -28,6 +30,7 @@ private final class World: RelayOwner {
     self.seed = seed
     random = Seed(seed)
     meters = seed % 3 == 0 ? [Meter(rate: 20_000), Meter(rate: 8_000)] : []
+    endsWithMain = seed % 2 == 0
     modular = random.once(in: 2) ? [.storage, .network] : random.once(in: 2) ? [.storage] : []
     client = SimulatedClient(seed: random.next())
     client.socket.capacity = random.pick(64...2000)
@@ -81,7 +84,11 @@ private final class World: RelayOwner {
     let backend = backends.last { $0.slot == slot && isCurrent($0) }
     deaths.insert(backend?.driver ?? .hypervisor)
     if backend?.driver == .hypervisor { mainIsGone = true }
-    relay.remove(upstream: slot, telling: RemoteError(.systemError, "backend is gone", int1: 5))
+    let error = RemoteError(.systemError, "backend is gone", int1: 5)
+    relay.remove(upstream: slot, telling: error)
+    guard mainIsGone, endsWithMain, !relay.discardsClient else { return }
+    for slot in relay.upstreams.indices { relay.remove(upstream: slot, telling: error) }
+    relay.discardClient()
   }
 
   // MARK: Steps
@@ -161,6 +168,7 @@ private final class World: RelayOwner {
         relayTurn(index + 1)
       }
       if relay.clientEnd != nil { return true }
+      if relay.discardsClient, relay.waitingForClient == 0 { return true }
       if round % 8 == 0, client.isQuiet, !client.isDead, relay.waitingForClient == 0,
         backends.allSatisfy({ $0.isQuiet && ($0.socket.available == 0 || !isCurrent($0)) })
       {
@@ -200,6 +208,11 @@ private final class World: RelayOwner {
       }
     } else if client.partial > 0 {
       return "client is left with \(client.partial) bytes of a packet"
+    }
+    if relay.discardsClient, relay.clientEnd == nil {
+      guard relay.callsUnderWay.isEmpty, client.answered == relay.counters.calls else {
+        return "\(client.answered) of \(relay.counters.calls) calls were answered before the end"
+      }
     }
     for serial in client.errors where deaths.isEmpty {
       // Only a refused call with descriptors fails by itself.

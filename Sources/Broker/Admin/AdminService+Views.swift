@@ -186,7 +186,7 @@ extension ClientSession {
     case .opening: "opening"
     case .open: "open"
     case .closing: "closing"
-    case .leaving, .over: "leaving"
+    case .leaving, .lost, .over: "leaving"
     }
   }
 

@@ -32,12 +32,6 @@ extension ClientSession {
       return true
     case Remote.connectSupportsFeature: return feature(call, body)
     case Remote.connectSetIdentity: return setIdentity(call, body)
-    case Remote.connectGetURI:
-      guard phase == .open, isMainLost, let main, !main.uri.isEmpty else {
-        return refuseUnlessOpen(call)
-      }
-      relay.reply(Packets.reply(answering: call, GetURIResult(uri: main.uri)))
-      return true
     default: return refuseUnlessOpen(call)
     }
   }

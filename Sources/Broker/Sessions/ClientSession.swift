@@ -16,6 +16,9 @@ final class ClientSession: Handler {
     case closing(UInt32)
     /// The reply to CONNECT_CLOSE goes out, then the connection ends.
     case leaving
+    /// The connection to the backend that the client opened is lost. The queued packets go out, then the connection
+    /// ends.
+    case lost
     case over
   }
 
@@ -47,8 +50,8 @@ final class ClientSession: Handler {
   var upstreams: [UpstreamConnection] = []
   /// The daemon the client opened, also after it has died.
   var main: Backend?
-  /// The daemon behind the client's connection is gone and never comes back for it.
-  var isMainLost = false
+  /// This side of the connection is closed. The session ends when the client closes the other side.
+  private var isHalfClosed = false
   var liveness = Liveness()
   /// When it came, on the reactor's clock, and from where: nil for a UNIX socket.
   let cameAt: Double
@@ -148,6 +151,11 @@ final class ClientSession: Handler {
     if phase == .leaving, relay.waitingForClient == 0 {
       return finish(because: "closed by the client")
     }
+    if phase == .lost, relay.waitingForClient == 0, !isHalfClosed {
+      // Closing the socket with unread bytes of the client would discard what the client has not received.
+      isHalfClosed = true
+      transport.closeSending()
+    }
     if broker.isStopping, isIdle { return finish(because: "the broker stops") }
     let interest = relay.clientInterest
     watcher.watch(interest)
@@ -180,6 +188,8 @@ final class ClientSession: Handler {
 
   private func reason(_ end: LinkEnd) -> String {
     switch end {
+    case .closed where phase == .lost, .failed where phase == .lost:
+      "the connection to its backend is lost"
     case .closed: "closed by the client"
     case .failed(let number): transport.trouble ?? errorText(number)
     case .violation(let violation): "protocol violation: \(violation)"
@@ -318,6 +328,13 @@ final class ClientSession: Handler {
       timer.start(seconds: ClientSession.closeSeconds)
       settle()
     case .leaving: finish(because: "closed by the client, which did not read the reply")
+    case .lost:
+      // A slow client gets everything that is queued for it, as long as it reads.
+      guard !isHalfClosed, relay.sentToClient != liveness.sentBefore else {
+        return finish(because: "the connection to its backend is lost")
+      }
+      liveness.sentBefore = relay.sentToClient
+      timer.start(seconds: ClientSession.closeSeconds)
     default:
       if login.isDone, login.refusal == nil { checkLiveness() } else { loginTimeUp() }
     }
@@ -327,6 +344,8 @@ final class ClientSession: Handler {
 /// A transport over a socket, as clients come in.
 protocol ClientTransport: Transport {
   var number: Int32 { get }
+  /// Tells the peer that nothing more is sent. What the peer sends can still be received.
+  func closeSending()
 }
 
 extension PlainTransport: ClientTransport {}
@@ -352,10 +371,19 @@ extension ClientSession: RelayOwner {
     broker.log[.upstream].warning("\(name): connection to \(daemon) lost: \(words)")
     broker.tally.upstreamDeaths &+= 1
     let isMain = upstream.backend == main
-    if isMain, phase == .open { isMainLost = true }
-    lose(
-      upstream, RemoteError(.systemError, "connection to \(daemon) lost: \(words)", int1: EIO),
-      closedEvent: isMain)
+    let error = RemoteError(.systemError, "connection to \(daemon) lost: \(words)", int1: EIO)
+    lose(upstream, error, closedEvent: isMain)
+    if isMain, phase == .open { endSession(because: error) }
+  }
+
+  /// The backend that the client opened never comes back for it. A client that asks its library whether the
+  /// connection is alive must see what it would see without the broker: a closed connection.
+  private func endSession(because error: RemoteError) {
+    for upstream in upstreams { lose(upstream, error) }
+    phase = .lost
+    relay.discardClient()
+    liveness.sentBefore = relay.sentToClient
+    timer.start(seconds: ClientSession.closeSeconds)
   }
 
   func route(to driver: Driver) -> Result<Route, RemoteError> {
@@ -372,8 +400,7 @@ extension ClientSession: RelayOwner {
     }
     guard let upstream = upstreams.first(where: { $0.backend == main }) else {
       return .failure(
-        RemoteError(
-          .internalError, "client socket is closed: \(main.daemon) at \(main.path) is gone"))
+        RemoteError(.internalError, "client socket is closed"))
     }
     // Beside a modular daemon, the driver's own may yet come.
     let isFinal = main.servesAll || driver == .hypervisor || driver == .proxy

@@ -36,7 +36,7 @@ extension ClientSession {
     guard liveness.isWanted, login.isDone, login.refusal == nil else { return }
     switch phase {
     case .connected, .opening, .open: awaitSilence()
-    case .closing, .leaving, .over: break
+    case .closing, .leaving, .lost, .over: break
     }
   }
 

@@ -100,6 +100,8 @@ final class TLSSession {
   private var edges = PacketEdges()
   /// The handshake is done and nothing has failed: there is somebody to say goodbye to.
   var isUp = false
+  /// Nothing more is sent.
+  private var hasClosedSending = false
   /// Why the session failed, in words.
   var trouble: String?
   /// How the session ended, where there was something to give before.
@@ -184,11 +186,7 @@ final class TLSSession {
   }
 
   deinit {
-    if isUp {
-      writing?.tell(handle, reading: false)
-      gnutls_bye(handle, GNUTLS_SHUT_WR)
-      _ = flush()
-    }
+    sendCloseNotify()
     gnutls_deinit(handle)
     if let ownStore { gnutls_certificate_free_credentials(ownStore) }
     input.head = input.tail
@@ -197,6 +195,21 @@ final class TLSSession {
     plain.settle(buffers)
     input.settle(buffers)
     output.settle(buffers)
+  }
+
+  /// Sends close_notify and closes the sending side of the socket. Records of the peer can still be read.
+  func closeSending() {
+    guard !hasClosedSending else { return }
+    sendCloseNotify()
+    hasClosedSending = true
+    shutdown(number, Int32(SHUT_WR))
+  }
+
+  private func sendCloseNotify() {
+    guard isUp, !hasClosedSending else { return }
+    writing?.tell(handle, reading: false)
+    gnutls_bye(handle, GNUTLS_SHUT_WR)
+    _ = flush()
   }
 
   // MARK: Between GnuTLS and the socket

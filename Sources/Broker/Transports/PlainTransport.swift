@@ -18,6 +18,8 @@ final class PlainTransport: Transport {
 
   var number: Int32 { descriptor.number }
 
+  func closeSending() { shutdown(descriptor.number, Int32(SHUT_WR)) }
+
   func receive(into rooms: UnsafeBufferPointer<Run>, descriptor received: inout Int32) -> Outcome {
     if carriesDescriptors { return receiveWithDescriptors(into: rooms, &received) }
     let flags = Int32(MSG_DONTWAIT)

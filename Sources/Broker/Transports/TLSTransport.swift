@@ -18,6 +18,8 @@ final class TLSTransport: ClientTransport {
   var holdsBytes: Bool { session.holdsBytes }
   var trouble: String? { session.trouble }
 
+  func closeSending() { session.closeSending() }
+
   func receive(into rooms: UnsafeBufferPointer<Run>, descriptor: inout Int32) -> Outcome {
     session.beginReading()
     defer { session.endReading() }

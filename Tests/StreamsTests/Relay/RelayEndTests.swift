@@ -143,6 +143,40 @@ struct RelayEndTests {
     #expect(whole.toClient().map(\.header.status) == [.error])
   }
 
+  @Test(
+    "what a client sends is dropped once it is discarded, and what waits for it still arrives",
+    arguments: [0, 40, 200])
+  func discarded(sent: Int) {
+    let desk = Desk(largestWhole: 128)
+    desk.fromClient(call(1), call(2))
+    desk.client.room = 0
+    desk.fromBackend(0, reply(1), event(1))
+    // The beginning of a packet of any kind, with a descriptor, waits or is passed on already.
+    let large = call(3, 84, [UInt8](repeating: 7, count: 600))
+    desk.fromClient(Array(large.prefix(sent)))
+    desk.backendEnds()
+    desk.relay.discardClient()
+    _ = desk.toBackend()
+    let carrying = Stamp.packet(
+      PacketHeader(procedure: 84, kind: .callWithDescriptors, serial: 4), Stamp.bytes(1))
+    desk.fromClient(Array(large.dropFirst(sent)) + ping)
+    desk.fromClient(carrying + [0], descriptor: 44)
+    desk.fromClient([UInt8](repeating: 0xff, count: 100))
+    #expect(desk.relay.clientInterest.contains(.read), "it is read all the same")
+    #expect(desk.relay.clientEnd == nil, "nothing it sends is a violation any more")
+    #expect(desk.relay.unroutedFromClient == 0)
+    #expect(desk.client.discarded == [44])
+    #expect(desk.toBackend().isEmpty)
+    desk.clientReads()
+    let arrived = desk.toClient()
+    #expect(arrived.map(\.serial).prefix(3) == [1, 1, 2])
+    #expect(arrived.allSatisfy { $0.header.program != Program.keepAlive })
+    #expect(desk.pool.heldCount == 0)
+    desk.client.afterwards = .end
+    desk.relay.clientReady(.read)
+    #expect(desk.relay.clientEnd == .closed)
+  }
+
   @Test("the rest of a client's large packet is dropped when its upstream has gone")
   func restDropped() {
     let desk = Desk(backends: 2, largestWhole: 128)

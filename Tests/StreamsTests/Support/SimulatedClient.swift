@@ -23,6 +23,7 @@ final class SimulatedClient {
   private var nextSerial: UInt32 = 1
   private(set) var pingsSent = 0
   private(set) var pongs = 0
+  private(set) var answered: UInt64 = 0
   private(set) var errors: [UInt32] = []
   private(set) var streamErrors: [UInt32] = []
   private var lastEvent: [UInt32: UInt32] = [:]
@@ -143,6 +144,7 @@ final class SimulatedClient {
         problem = "reply \(header.serial) nobody waits for"
         return
       }
+      answered += 1
       if header.status == .error {
         errors.append(header.serial)
         streams[header.serial]?.isOver = true
