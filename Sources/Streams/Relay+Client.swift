@@ -24,7 +24,10 @@ extension Relay {
         try route(frame)
         moved = true
       }
-      if client.inlet.hasLostDescriptor { throw Violation("descriptor with an ordinary byte") }
+      if client.inlet.hasMisplacedDescriptor {
+        throw Violation("descriptor with an ordinary byte")
+      }
+      if !isOpen, client.inlet.holdsDescriptors { throw Relay.earlyDescriptor }
       if client.inlet.hasTooManyDescriptors {
         throw Violation("more than \(Inlet.mostDescriptors) descriptors at a time")
       }
@@ -77,10 +80,13 @@ extension Relay {
     drop(frame)
   }
 
+  private static let earlyDescriptor = Violation("descriptor before the connection is open")
+
   private func routeCall(_ frame: Frame) throws(Violation) {
     let header = frame.header
     counters.calls &+= 1
     try checkDescriptors(of: frame)
+    if !isOpen, frame.carriers > 0 { throw Relay.earlyDescriptor }
     if !isOpen || mayConcernBroker(header) {
       guard frame.part == .whole else {
         throw Violation("call \(header.procedure) with \(header.length) bytes is too large")

@@ -13,7 +13,7 @@ extension Relay {
         guard let frame = try upstream.link.inlet.next() else { break }
         try route(frame, from: upstream, slot)
       }
-      if upstream.link.inlet.hasLostDescriptor {
+      if upstream.link.inlet.hasMisplacedDescriptor {
         throw Violation("descriptor with an ordinary byte")
       }
       if upstream.link.inlet.hasTooManyDescriptors {

@@ -64,6 +64,8 @@ struct FrameScanner {
 
   /// Bytes of a packet cut through that have not gone on yet, carriers included.
   var unfinished: Int { passing == nil ? 0 : passingLeft + passingCarriers }
+  /// How many of those are carriers, at the end.
+  var unfinishedCarriers: Int { passing == nil ? 0 : passingCarriers }
 
   /// The packet at the front, or nil while it is not all there.
   /// - Parameters:

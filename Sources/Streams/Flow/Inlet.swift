@@ -30,6 +30,12 @@ struct Inlet: ~Copyable {
   private(set) var position: UInt64 = 0
   /// Descriptors received, each with the position of its carrier byte.
   private var descriptors: [(position: UInt64, descriptor: Int32)] = []
+  /// Where the packet begins in which, or in whose carriers, the last descriptor was.
+  private var placed: UInt64 = 0
+  /// A descriptor may come with a byte between two packets.
+  private let allowsStray: Bool
+  /// A descriptor came with a byte that is no carrier: in the middle of a packet, or of its header.
+  private(set) var hasMisplacedDescriptor = false
   /// How far `lookAhead` has seen, as a position.
   private var seen: UInt64 = 0
   /// The last read filled all the room it was given, so the kernel may have more.
@@ -37,8 +43,9 @@ struct Inlet: ~Copyable {
 
   init(
     pool: SegmentPool, scanner: FrameScanner = FrameScanner(),
-    largestWhole: Int = Limits.usualPacket
+    largestWhole: Int = Limits.usualPacket, allowsStray: Bool = true
   ) {
+    self.allowsStray = allowsStray
     self.pool = pool
     self.scanner = scanner
     self.largestWhole = largestWhole
@@ -83,7 +90,9 @@ struct Inlet: ~Copyable {
     wasFilled = moved == pool.runs[0].count + (places > 1 ? pool.runs[1].count : 0)
     waiting += moved
     if descriptor >= 0 {
-      descriptors.append((position &+ UInt64(waiting) &- 1, descriptor))
+      let place = position &+ UInt64(waiting) &- 1
+      descriptors.append((place, descriptor))
+      if !isCarrier(at: place) { hasMisplacedDescriptor = true }
     }
     if moved == 0 { settle() }
     return outcome
@@ -311,11 +320,32 @@ struct Inlet: ~Copyable {
     return waiting > 0 && first.position == position
   }
 
-  /// Whether a descriptor came with a byte already passed: it belongs to nothing.
-  var hasLostDescriptor: Bool {
-    guard let first = descriptors.first else { return false }
-    return first.position < position
+  /// Whether a descriptor may come with the byte at `place`, the last one received. All that decides it has
+  /// arrived by then, so a descriptor where none belongs is known at once, however long its packet would
+  /// have waited.
+  private mutating func isCarrier(at place: UInt64) -> Bool {
+    let passed = position &+ UInt64(scanner.unfinished)
+    if place < passed { return place >= passed &- UInt64(scanner.unfinishedCarriers) }
+    if placed < position { placed = passed }
+    while true {
+      if place == placed {
+        if allowsStray { placed &+= 1 }
+        return allowsStray
+      }
+      let offset = Int(placed &- position)
+      // Without a header in full there is nothing it could belong to.
+      guard let start = look(atOffset: offset),
+        let (header, carriers) = try? scanner.edges(at: start, waiting - offset)
+      else { return false }
+      let end = placed &+ UInt64(header.length)
+      if place < end { return false }
+      if place < end &+ UInt64(carriers) { return true }
+      placed = end &+ UInt64(carriers)
+    }
   }
+
+  /// Whether any descriptor waits.
+  var holdsDescriptors: Bool { !descriptors.isEmpty }
 
   /// Whether more descriptors wait than any honest peer has under way.
   var hasTooManyDescriptors: Bool { descriptors.count > Inlet.mostDescriptors }

@@ -34,7 +34,10 @@ final class Link {
     self.transport = transport
     let scanner = FrameScanner(
       announcing: announcing, carriesDescriptors: transport.carriesDescriptors)
-    inlet = Inlet(pool: pool, scanner: scanner, largestWhole: largestWhole)
+    // libvirt's servers send the descriptors of a refused call back; no client sends any by itself.
+    inlet = Inlet(
+      pool: pool, scanner: scanner, largestWhole: largestWhole,
+      allowsStray: announcing == .replyWithDescriptors)
     outlet = Outlet(pool: pool)
     own = Lane(pool: pool)
     outlet.add(own)

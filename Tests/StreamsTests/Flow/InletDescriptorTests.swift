@@ -25,7 +25,7 @@ struct InletDescriptorTests {
       let frame = try #require(try intake.next())
       #expect(intake.hasDescriptors(of: frame))
       intake.take(frame)
-      #expect(!intake.hasLostDescriptor)
+      #expect(!intake.hasMisplacedDescriptor)
       intake.queue.drop(bytes.count)
       for number in 50...52 as ClosedRange<Int32> {
         #expect(intake.queue.frontDescriptor == number)
@@ -48,17 +48,67 @@ struct InletDescriptorTests {
     #expect(intake.socket.discarded == [50, 50])
   }
 
-  @Test("a descriptor on an ordinary byte is noticed when that byte has passed")
-  func lost() throws {
-    let bytes = packet(1, 40)
-    for place in 1...39 {
-      let intake = Intake()
-      intake.read(bytes[..<place], descriptor: 50)
-      intake.read(bytes[place...])
-      #expect(!intake.hasLostDescriptor)
-      try intake.takeAll()
-      #expect(intake.hasLostDescriptor, "on byte \(place)")
+  @Test("a descriptor on a byte that carries none is noticed when it arrives", arguments: [0, 1, 2])
+  func misplaced(packetsBefore: Int) throws {
+    for bytes in [packet(9, 40), carrying(2, serial: 9)] {
+      // The first byte alone might be a stray carrier.
+      for place in 2...bytes.count {
+        // Behind two packets, the header is split between two segments.
+        let intake = Intake(segment: 128)
+        for serial in 0..<packetsBefore { intake.read(packet(UInt32(serial), 40)) }
+        intake.read(bytes[..<place], descriptor: 50)
+        #expect(intake.hasMisplacedDescriptor, "on byte \(place)")
+      }
     }
+  }
+
+  @Test("a descriptor on a byte of a packet that is cut through is noticed, one on its carrier is right")
+  func misplacedInLarge() throws {
+    let bytes = Stamp.packet(
+      PacketHeader(procedure: 3, kind: .callWithDescriptors, serial: 1),
+      Stamp.bytes(2, padding: 300))
+    for end in [201, 250, bytes.count] {
+      let intake = Intake(largestWhole: 128)
+      intake.read(bytes[..<200])
+      try intake.takeAll()
+      intake.read(bytes[200..<end], descriptor: 50)
+      #expect(intake.hasMisplacedDescriptor, "on byte \(end)")
+    }
+    let intake = Intake(largestWhole: 128)
+    intake.read(bytes[..<200])
+    try intake.takeAll()
+    intake.read(Array(bytes[200...]) + [0], descriptor: 50)
+    intake.read([0], descriptor: 51)
+    // Behind it everything counts from its end.
+    intake.read(carrying(1, serial: 2) + [0], descriptor: 52)
+    #expect(!intake.hasMisplacedDescriptor)
+    intake.read(packet(3, 40)[..<20], descriptor: 53)
+    #expect(intake.hasMisplacedDescriptor)
+  }
+
+  @Test("a descriptor between two packets is noticed where none may be stray")
+  func noStray() throws {
+    for isTaken in [false, true] {
+      let intake = Intake(allowsStray: false)
+      intake.read(carrying(1) + [0], descriptor: 50)
+      if isTaken { try intake.takeAll() }
+      #expect(!intake.hasMisplacedDescriptor)
+      intake.read([0], descriptor: 51)
+      #expect(intake.hasMisplacedDescriptor)
+    }
+  }
+
+  @Test("strays between packets that wait do not hide what comes behind them")
+  func behindStray() throws {
+    let intake = Intake()
+    intake.read(packet(1, 28))
+    intake.read([0], descriptor: 50)
+    intake.read([0], descriptor: 51)
+    intake.read(carrying(2) + [0], descriptor: 52)
+    intake.read([0], descriptor: 53)
+    #expect(!intake.hasMisplacedDescriptor)
+    intake.read(packet(3, 30), descriptor: 54)
+    #expect(intake.hasMisplacedDescriptor)
   }
 
   @Test("a carrier between packets is a stray one, and can be dropped")
@@ -124,10 +174,13 @@ struct InletDescriptorTests {
   @Test("more descriptors than anybody honest sends are too many")
   func tooMany() {
     let intake = Intake(segment: 4096)
-    let bytes = packet(1, 1000)
-    for place in 0..<Inlet.mostDescriptors { intake.read([bytes[place]], descriptor: 50) }
+    for serial in 0..<Inlet.mostDescriptors / Limits.descriptors {
+      intake.read(carrying(Limits.descriptors, serial: UInt32(serial)))
+      for _ in 0..<Limits.descriptors { intake.read([0], descriptor: 50) }
+    }
     #expect(!intake.hasTooManyDescriptors)
-    intake.read([bytes[Inlet.mostDescriptors]], descriptor: 50)
+    intake.read(carrying(1, serial: 99) + [0], descriptor: 50)
     #expect(intake.hasTooManyDescriptors)
+    #expect(!intake.hasMisplacedDescriptor)
   }
 }

@@ -8,9 +8,9 @@ final class Intake {
   var inlet: Inlet
   var queue: SegmentQueue
 
-  init(segment: Int = 256, largestWhole: Int = Limits.usualPacket) {
+  init(segment: Int = 256, largestWhole: Int = Limits.usualPacket, allowsStray: Bool = true) {
     pool = SegmentPool(capacity: segment)
-    inlet = Inlet(pool: pool, largestWhole: largestWhole)
+    inlet = Inlet(pool: pool, largestWhole: largestWhole, allowsStray: allowsStray)
     queue = SegmentQueue(pool: pool)
   }
 
@@ -37,7 +37,7 @@ final class Intake {
   var wasFilled: Bool { inlet.wasFilled }
   var frontIsCarrier: Bool { inlet.frontIsCarrier }
   var frontWasSeen: Bool { inlet.frontWasSeen }
-  var hasLostDescriptor: Bool { inlet.hasLostDescriptor }
+  var hasMisplacedDescriptor: Bool { inlet.hasMisplacedDescriptor }
   var hasTooManyDescriptors: Bool { inlet.hasTooManyDescriptors }
 
   func next() throws(Violation) -> Frame? { try inlet.next() }

@@ -38,13 +38,47 @@ struct RelayDescriptorTests {
     #expect(stray.violation == "descriptor outside a packet that announces one")
     let ordinary = Desk()
     ordinary.fromClient(Array(call(1).prefix(5)), descriptor: 50)
-    #expect(ordinary.violation == nil, "its packet is not there yet")
-    ordinary.fromClient(Array(call(1).dropFirst(5)))
-    #expect(ordinary.violation == "descriptor with an ordinary byte")
+    #expect(ordinary.violation == "descriptor with an ordinary byte", "before its packet is there")
+  }
+
+  @Test("while a client's calls are held back, a wrong descriptor still ends its connection at once")
+  func wrongWhileHeld() {
+    for wrong in [[0], Array(call(9).prefix(20)), call(9)] {
+      let desk = Desk()
+      desk.relay.isHeld = true
+      desk.fromClient(carrying(1, 1), [0], descriptor: 50)
+      #expect(desk.violation == nil, "this one is right, and waits")
+      desk.fromClient(wrong, descriptor: 51)
+      #expect(desk.violation == "descriptor with an ordinary byte")
+    }
     let heaped = Desk()
-    heaped.fromClient(Stamp.bytes(2000))
-    for _ in 0..<300 where heaped.relay.clientEnd == nil { heaped.fromClient([0], descriptor: 50) }
+    heaped.relay.isHeld = true
+    for serial in 0..<9 where heaped.relay.clientEnd == nil {
+      heaped.fromClient(carrying(UInt32(serial), 32))
+      for _ in 0..<32 where heaped.relay.clientEnd == nil {
+        heaped.fromClient([0], descriptor: 50)
+      }
+    }
     #expect(heaped.violation == "more than 256 descriptors at a time")
+  }
+
+  @Test("before the connection is open no descriptor is taken, whatever announces it")
+  func early() {
+    let words = "descriptor before the connection is open"
+    let announced = Desk(isOpen: false)
+    announced.fromClient(carrying(1, 1), [0], descriptor: 50)
+    #expect(announced.violation == words)
+    let partly = Desk(isOpen: false)
+    partly.fromClient(carrying(1, 2), [0], descriptor: 50)
+    #expect(partly.violation == words)
+    let held = Desk(isOpen: false)
+    held.relay.isHeld = true
+    held.fromClient(carrying(1, 1), [0], descriptor: 50)
+    #expect(held.violation == words)
+    let none = Desk(isOpen: false)
+    none.isAnswered = { _ in true }
+    none.fromClient(carrying(1, 0))
+    #expect(none.violation == nil, "one that announces none is a call like any other")
   }
 
   @Test("no descriptor goes over a connection that cannot carry it", arguments: [20, 600])
