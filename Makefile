@@ -7,7 +7,7 @@
 #   make test-ktls TLS in a guest whose kernel has it, for a few minutes; KERNEL=PACKAGE.deb says which kernel
 #   make lint      the formatter's opinion
 #   make install   into DESTDIR and prefix (/usr/local)
-#   make deb       a Debian package of the same: .build/deb/virtbroker_VERSION_ARCH.deb
+#   make deb       Debian packages of the same: .build/deb/virtbroker_VERSION_ARCH.deb, and virtbroker-bench
 
 SHELL := /bin/bash
 prefix ?= /usr/local
@@ -40,11 +40,12 @@ lint: setup
 
 # The last line printed is the test run's own summary, so the cheaper checks come first. While faults are
 # injected the processors wait a third of the time, which the builds with sanitizers make use of.
-# The package is made of the release build.
+# The package is made of the release build, and tried in a Debian that is made once.
 test: setup-tests lint build
 	scripts/messages check
 	scripts/fuzz check
 	swift build --build-tests $(TEST_FLAGS)
+	@Tests/Integration/package/debian >/dev/null || [ $$? = 77 ]
 	swift build --build-tests --package-path bench
 	swift test --skip-build --package-path bench
 	scripts/beside scripts/sanitize \
