@@ -6,7 +6,7 @@
 #   make bench     measures the broker beside other relays, in under 10 minutes; writes bench/results/
 #   make lint      the formatter's opinion
 #   make install   into DESTDIR and prefix (/usr/local)
-#   make deb       a Debian package of the same: .build/deb/virtbroker_VERSION_ARCH.deb
+#   make deb       Debian packages of the same: .build/deb/virtbroker_VERSION_ARCH.deb, and virtbroker-bench
 
 SHELL := /bin/bash
 prefix ?= /usr/local
@@ -39,11 +39,12 @@ lint: setup
 
 # The last line printed is the test run's own summary, so the cheaper checks come first. While faults are
 # injected the processors wait a third of the time, which the builds with sanitizers make use of.
-# The package is made of the release build.
+# The package is made of the release build, and tried in a Debian that is made once.
 test: setup-tests lint build
 	scripts/messages check
 	scripts/fuzz check
 	swift build --build-tests $(TEST_FLAGS)
+	@Tests/Integration/package/debian >/dev/null || [ $$? = 77 ]
 	swift build --build-tests --package-path bench
 	swift test --skip-build --package-path bench
 	scripts/beside scripts/sanitize \

@@ -7,14 +7,78 @@ struct PackageTests {
   @Test("it installs, serves virsh, upgrades, and leaves nothing behind")
   func life() async throws {
     let lab = try await Lab.shared(.mono)
-    var build = Command("\(Package.project)/scripts/deb", try Scratch.directory("deb"))
-    // `make test` builds the broker only; where virtbench has been built too, it is checked as well.
-    if !Package.isBuilt("bench/.build/release/steps") { build.environment["WITHOUT_BENCH"] = "1" }
-    let package = try await build.output().trimmingCharacters(in: .whitespacesAndNewlines)
-    let check = try await Command("\(Lab.folder)/package/check", package, lab.directory).run()
+    let packages = try await Package.made.value
+    if !Package.hasBench { print("SKIPPED: virtbench's package: make build-bench") }
+    let check = try await Command(
+      "\(Lab.folder)/package/check", [packages[0], lab.directory] + packages.dropFirst()
+    ).run()
     if check.status == 77 { return print("SKIPPED: the package is not installed: \(check.output)") }
     #expect(check.status == 0, "\(check.output)\(check.errors)")
     #expect(check.output.contains("ok: removed and purged; nothing is left"))
+    #expect(check.output.contains("ok: virtbench is in a package of its own") == Package.hasBench)
+  }
+
+  @Test("with a real systemd it shares a host with libvirtd, in both orders of installation and after reboots")
+  func boot() async throws {
+    var make = Command("\(Lab.folder)/package/debian")
+    make.limit = .seconds(900)  // It loads and unpacks 200 MB where `make test` has not done so.
+    let debian = try await make.run()
+    if debian.status == 77 { return print(debian.errors) }
+    #expect(debian.status == 0, "\(debian.errors)")
+    let root = debian.output.trimmingCharacters(in: .whitespacesAndNewlines)
+    var story = Command("\(Lab.folder)/package/boot", try await Package.made.value[0], root)
+    story.limit = .seconds(600)
+    let boot = try await story.run()
+    if boot.status == 77 { return print("SKIPPED: no host is booted: \(boot.output)") }
+    #expect(boot.status == 0, "\(boot.output)\(boot.errors)")
+    #expect(boot.output.contains("ok: libvirtd.socket takes its names when it starts"))
+  }
+
+  @Test("virtbench and its parts are in the package virtbroker-bench, and nothing is in both")
+  func bench() async throws {
+    // Stand-ins: the test build has virtbench, but with Swift's libraries beside it.
+    let built = try Scratch.directory("built-bench")
+    for name in ["virtbench", "limit-relay", "steps"] {
+      try FileManager.default.copyItem(atPath: "/usr/bin/true", toPath: "\(built)/\(name)")
+    }
+    let packages = try await Package.make(withBench: true, builtIn: built)
+    try #require(packages.count == 2)
+    var files: [Set<String>] = []
+    for package in packages {
+      let list = try await Command("sh", "-c", "dpkg-deb --fsys-tarfile \"$0\" | tar -t", package)
+        .output()
+      files.append(Set(list.split(separator: "\n").map(String.init).filter { !$0.hasSuffix("/") }))
+    }
+    #expect(files[0].isDisjoint(with: files[1]))
+    #expect(!files[0].contains { $0.contains("virtbench") || $0.contains("/lib/virtbroker/") })
+    let lib = "./usr/lib/virtbroker"
+    #expect(
+      files[1].isSuperset(of: [
+        "./usr/bin/virtbench", "\(lib)/virtbench", "\(lib)/limit-relay", "\(lib)/steps",
+        "./usr/share/man/man1/virtbench.1.gz",
+      ]))
+    let depends = try await Command("dpkg-deb", "--field", packages[0], "Depends", "Recommends")
+    .output()
+    #expect(!depends.contains("libvirt-daemon"), "\(depends)")
+  }
+
+  @Test("the service beside libvirtd runs as the other one does, and every socket says what it is for")
+  func units() throws {
+    func unit(_ name: String) throws -> String {
+      try String(contentsOfFile: "\(Package.project)/etc/systemd/\(name)", encoding: .utf8)
+    }
+    func section(_ text: String) -> Substring? {
+      text.firstRange(of: "[Service]").flatMap { start in
+        text.firstRange(of: "[Install]").map { text[start.lowerBound..<$0.lowerBound] }
+      }
+    }
+    let service = try section(unit("virtbrokerd.service"))
+    #expect(service != nil)
+    #expect(try section(unit("virtbrokerd-beside.service")) == service)
+    for kind in ["", "-ro", "-admin", "-tcp", "-tls"] {
+      let beside = try unit("virtbrokerd-beside\(kind).socket")
+      #expect(beside.contains("\nFileDescriptorName=virtbrokerd\(kind).socket\n"), "\(kind)")
+    }
   }
 
   @Test("make install has a prefix and a DESTDIR, and keeps a configuration that was changed")
@@ -44,6 +108,21 @@ enum Package {
 
   static func isBuilt(_ path: String) -> Bool {
     FileManager.default.isExecutableFile(atPath: "\(project)/\(path)")
+  }
+
+  /// Whether the programs of virtbench's package are there, which `make test` does not build.
+  static let hasBench = isBuilt("bench/.build/release/steps")
+
+  /// The packages of what is built, made once.
+  static let made = Task { try await make(withBench: hasBench) }
+
+  /// Makes the packages and returns their paths, the broker's first.
+  static func make(withBench: Bool, builtIn bench: String? = nil) async throws -> [String] {
+    var build = Command("\(project)/scripts/deb", try Scratch.directory("deb"))
+    build.limit = .seconds(600)  // The compression of virtbench takes a while on a busy machine.
+    if !withBench { build.environment["WITHOUT_BENCH"] = "1" }
+    if let bench { build.environment["BUILT_BENCH"] = bench }
+    return try await build.output().split(separator: "\n").map(String.init)
   }
 
   static let isPossible = ConditionTrait.enabled(
