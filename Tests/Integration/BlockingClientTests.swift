@@ -80,6 +80,15 @@ struct BlockingClientTests {
     try await tls.broker.stop()
   }
 
+  @Test("keys come back at once to a console in an event loop over TLS")
+  func console() async throws {
+    let lab = try await Lab.shared(.mono)
+    let tls = try await TLSBroker(backends: lab.sockets)
+    try await lab.guest("typist-tls")
+    try await python("console_events.py", [tls.uri, "typist-tls", "200"])
+    try await tls.broker.stop()
+  }
+
   @Test("virsh downloads 8 MiB over TLS as fast as over TCP, twenty times")
   func virsh() async throws {
     let lab = try await Lab.shared(.mono, for: "blocking any")

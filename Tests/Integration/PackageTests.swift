@@ -10,7 +10,7 @@ struct PackageTests {
     let packages = try await Package.made.value
     if !Package.hasBench { print("SKIPPED: virtbench's package: make build-bench") }
     let check = try await Command(
-      "\(Lab.folder)/package/check", [packages[0], lab.directory] + packages.dropFirst()
+      ["\(Lab.folder)/package/check", packages[0], lab.directory] + packages.dropFirst()
     ).run()
     if check.status == 77 { return print("SKIPPED: the package is not installed: \(check.output)") }
     #expect(check.status == 0, "\(check.output)\(check.errors)")
