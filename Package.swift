@@ -40,7 +40,7 @@ let package = Package(
       swiftSettings: settings),
     .executableTarget(
       name: "virtbrokerd",
-      dependencies: ["Broker", "CGetopt"], path: "Sources/Daemon", exclude: ["Tool"],
+      dependencies: ["Broker", "Streams", "CGetopt"], path: "Sources/Daemon", exclude: ["Tool"],
       swiftSettings: settings),
     // What an administrator looks at a running broker with.
     .executableTarget(

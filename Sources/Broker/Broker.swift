@@ -134,7 +134,7 @@ public final class Broker {
   public func stop() {
     guard !isStopping else { return reactor.stop() }
     isStopping = true
-    log.info("stopping: \(sessions.count) clients connected")
+    log.info("stopping: \(counted(sessions.count, "client")) connected")
     stopBegins?()
     door?.close()
     admin?.close()
@@ -327,7 +327,8 @@ public final class Broker {
 
   private func stopTimeUp() {
     log.warning(
-      "\(sessions.count) clients still had work under way after \(settings.stopSeconds) s")
+      "\(counted(sessions.count, "client")) still had work under way after \(settings.stopSeconds) s"
+    )
     reactor.stop()
   }
 }

@@ -7,7 +7,7 @@ extension Broker {
     var lines = [
       "state: \(sessions.count) of \(settings.limits.maxClients) clients"
         + (isStopping ? ", stopping" : "")
-        + (door.map { ", \($0.status.handshakes) TLS handshakes" } ?? "")
+        + (door.map { ", \(counted($0.status.handshakes, "TLS handshake"))" } ?? "")
     ]
     for listener in listeners {
       lines.append(
@@ -26,9 +26,11 @@ extension ClientSession {
     if isReadOnly { words.append("read-only") }
     if !login.isDone { words.append("not authenticated") }
     if relay.isClientPaused { words.append("not read") }
-    if liveness.unanswered > 0 { words.append("\(liveness.unanswered) PINGs unanswered") }
-    words.append("\(relay.waitingForClient) bytes wait for it")
-    words.append("\(relay.unroutedFromClient) bytes from it wait")
+    if liveness.unanswered > 0 {
+      words.append("\(counted(liveness.unanswered, "PING")) unanswered")
+    }
+    words.append("\(counted(relay.waitingForClient, "byte")) queued for it")
+    words.append("\(counted(relay.unroutedFromClient, "byte")) from it not passed on yet")
     let who = identity.parameters.map { "\($0.field)=\($0.value.text)" }.joined(separator: " ")
     var lines = ["state: \(name): " + words.joined(separator: ", ")]
     if !who.isEmpty { lines.append("state: \(name): is \(who)") }
@@ -36,7 +38,7 @@ extension ClientSession {
       lines.append(
         "state: \(name): \(upstream.backend.daemon) at \(upstream.backend.path), "
           + "'\(upstream.backend.uri)': \(upstream.stepName), "
-          + "\(relay.waitingForUpstream(upstream.slot)) bytes wait for it"
+          + "\(counted(relay.waitingForUpstream(upstream.slot), "byte")) queued for it"
           + (relay.isUpstreamPaused(upstream.slot) ? ", not read" : ""))
     }
     for call in relay.callsUnderWay.sorted(by: { $0.serial < $1.serial }) {
@@ -54,7 +56,8 @@ extension ClientSession {
     text += call.isAnswered ? "answered" : "its reply is awaited"
     text += ", begun \(Int(max(0, broker.reactor.now - call.startedAt))) s ago"
     if let stream = call.stream {
-      text += ", stream \(stream.phase), \(call.bytesUp) bytes up, \(call.bytesDown) bytes down"
+      text +=
+        ", stream \(stream.phase), \(counted(call.bytesUp, "byte")) up, \(counted(call.bytesDown, "byte")) down"
     }
     return text
   }

@@ -1,6 +1,7 @@
 // Sockets that a service manager has bound and handed over, and what each of them is for.
 import Broker
 @preconcurrency import Glibc
+import Streams
 
 /// What the daemon was started with. There where sockets are handed over at all, the daemon makes none itself:
 /// a service without a socket is not offered.
@@ -58,7 +59,7 @@ struct Activation: Equatable, Sendable {
     guard count > 0 else { return nil }
     guard environment["LISTEN_FDNAMES"] != nil, names.count == count else {
       log.error(
-        "LISTEN_FDNAMES: expected \(count) names, found "
+        "LISTEN_FDNAMES: expected \(counted(count, "name")), found "
           + "'\(environment["LISTEN_FDNAMES"] ?? "nothing")'; the sockets are ignored")
       return nil
     }

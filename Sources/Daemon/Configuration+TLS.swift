@@ -1,6 +1,7 @@
 // The configuration's TLS part: which files, libvirt's places for them, and what contradicts itself.
 import Broker
 @preconcurrency import Glibc
+import Streams
 
 /// The TLS keys, as the file has them.
 struct TLSConfiguration: Equatable, Sendable {
@@ -94,7 +95,7 @@ extension Configuration {
       found.append(
         (
           "cert_file",
-          "\(certificates.count) certificates and \(keys.count) keys: each certificate needs its own key"
+          "\(counted(certificates.count, "certificate")) and \(counted(keys.count, "key")): each certificate needs its own key"
         ))
     }
     return found

@@ -1,6 +1,7 @@
 // `virtbrokerd --check-tls`: what is wrong with the certificates, and what to do about it.
 import Broker
 @preconcurrency import Glibc
+import Streams
 
 extension Daemon {
   /// Says what there is to say on standard output. The exit status: 0 all is well, perhaps with warnings;
@@ -33,7 +34,8 @@ extension Daemon {
     let warnings = findings.count { $0.mark == .warning }
     print(
       faults == 0
-        ? "TLS can be served, \(warnings) warnings" : "\(faults) faults, \(warnings) warnings")
+        ? "TLS can be served, \(counted(warnings, "warning"))"
+        : "\(counted(faults, "fault")), \(counted(warnings, "warning"))")
     return faults == 0 ? 0 : 1
   }
 

@@ -1,6 +1,7 @@
 // What systemd is told while the daemon runs: datagrams to the socket it has named.
 import Broker
 @preconcurrency import Glibc
+import Streams
 
 /// The service manager that has started this process and wants to hear of it. Never waited for.
 final class ServiceManager {
@@ -83,7 +84,7 @@ final class ServiceManager {
   }
 
   private static func status(_ broker: Broker) -> String {
-    "STATUS=\(broker.clientCount) client\(broker.clientCount == 1 ? "" : "s") connected"
+    "STATUS=\(counted(broker.clientCount, "client")) connected"
   }
 
   private func tell(_ lines: String...) {

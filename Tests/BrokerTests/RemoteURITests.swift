@@ -10,6 +10,13 @@ struct RemoteURITests {
     try #require(try RemoteURI.parse(text).get(), "\(text) names no other host")
   }
 
+  /// `name` behind as many other hosts.
+  private func behind(_ hosts: Int, _ name: String) -> String {
+    (0..<hosts).reduce(name) { inner, number in
+      "qemu+tcp://h\(number)/system?name=" + URIParameters.encoded(inner)
+    }
+  }
+
   @Test(
     "what is opened there is what libvirt's client would open",
     arguments: [
@@ -20,14 +27,84 @@ struct RemoteURITests {
       ("qemu+libssh://hostb/system", "ssh", "hostb", nil, "qemu:///system"),
       ("remote+tcp://hostb/", "tcp", "hostb", nil, ""),
       ("qemu+tcp://hostb/?name=xen%3a%2f%2f%2fsystem", "tcp", "hostb", nil, "xen:///system"),
-      ("qemu+ext://hostb/system;x?c=d;e=f", "ext", "hostb", nil, "qemu:///system;x?c=d&e=f"),
+      ("qemu+tcp://hostb/?name=", "tcp", "hostb", nil, ""),
+      ("remote+tcp://hostb/?name=lxc%3a%2f%2f%2f", "tcp", "hostb", nil, "lxc:///"),
+      ("qemu+ext://hostb/system?c=d;e=f&=x", "ext", "hostb", nil, "qemu:///system?c=d&e=f"),
+      ("test+ssh://hostb/default", "ssh", "hostb", nil, "test:///default"),
+      ("xen+ssh://hostb", "ssh", "hostb", nil, "xen:///system"),
+      (
+        "qemu+tcp://b/?name=qemu%2blibssh2%3a%2f%2fo%2540o%40C%3a22%2fsystem%3fa%3db%23f", "tcp",
+        "b", nil, "qemu+ssh://o%40o@c:22/system?a=b"
+      ),
+      (
+        "qemu+tcp://b/?name=qemu%3a%2f%2f%5B%3a%3a1%5D%2fx%3fname%3dtest%253a%252f%252f%252fdefault",
+        "tcp", "b", nil, "qemu+tls://[::1]/?name=test%3a%2f%2f%2fdefault"
+      ),
     ] as [(String, String, String, UInt16?, String)])
   func name(text: String, transport: String, host: String, port: UInt16?, name: String) throws {
     let uri = try parsed(text)
     #expect(uri.transport.rawValue == transport)
     #expect(uri.host == host)
     #expect(uri.port == port)
-    #expect(uri.name == name)
+    #expect(uri.name(through: []) == name)
+  }
+
+  @Test(
+    "what another host opens is checked like what is opened here, however deep it is",
+    arguments: [
+      "qemu+ext://x/system?command=/c", "qemu+ext://x/system", "qemu+ext:///system",
+      "remote+ext://x/", "qemu+unix://x/system", "qemu+foo://x/system", "QEMU+EXT://x/system",
+      "qemu+ssh://x/system?command=/c", "qemu+ssh://x/system?%63ommand=/c",
+      "qemu+ssh://x/system?a=b;COMMAND=/c&d=e", "qemu+ssh://x/system?command%00y=/c",
+      "qemu+ssh://x/system?netcat=/c", "qemu+ssh://x/system?a=b%00",
+      "qemu+tls://x/system?pkipath=/c",
+      "qemu+ssh://-oProxyCommand=c/system", "qemu+ssh://-oProxyCommand=c@x/system",
+      "qemu+ssh://$(c)@x/system", "qemu+ssh://x:0/system", "qemu+tcp:///system", "qemu+tcp://x/y",
+      "qemu+tcp://x//system", "qemu+tcp://x/system/", "qemu+tcp://x/../system",
+      "qemu+tcp://x/embed?root=/c", "test+tcp://x/etc/passwd", "test:///etc/passwd",
+      "test:/etc/passwd",
+      "qemu:///embed?root=/c", "qemu:///system?socket=/c", "qemu:///system?root=/c",
+      "esx://x/", "vpx://x/y", "hyperv://x/", "proxy:///system", "../../c:///system",
+      "-oProxyCommand=c",
+      "alias", "qemu:///system\n", "qemu:///system\u{0}", "qemu:///system?\u{301}command=/c",
+      "qemu://x/system?virtbroker_via=1", "\u{feff}qemu:///system", "qemu:///system`c`",
+      "qemu:///system\"c", "qemu:///system|c", "qemu:///system\\c", "qemu:///sys%74em",
+    ])
+  func nested(name: String) throws {
+    for depth in 1...4 {
+      guard case .failure(let error) = RemoteURI.parse(behind(depth, name)) else {
+        Issue.record("\(name) was accepted behind \(depth) hosts")
+        continue
+      }
+      #expect((error.message ?? "").utf8.allSatisfy { (0x20...0x7e).contains($0) })
+      #expect((error.message ?? "").utf8.count < 600)
+    }
+  }
+
+  @Test("a row of other hosts has an end")
+  func rows() throws {
+    let row = behind(RemoteURI.mostHosts, "qemu:///system")
+    let uri = try parsed(row)
+    #expect(try parsed(uri.name(through: [0x4000_0001])).marks == [0x4000_0001])
+    guard case .failure = RemoteURI.parse(behind(RemoteURI.mostHosts + 1, "qemu:///system")) else {
+      Issue.record("a row of \(RemoteURI.mostHosts + 1) hosts was accepted")
+      return
+    }
+  }
+
+  @Test("what one broker sends to the next is read there as it was meant")
+  func rewritten() throws {
+    for name in [
+      "qemu+ssh://u@[fe80::1]:22/session", "remote+tcp://x/", "remote://x", "xen+tls://x",
+      "qemu://x/system?a=%26b;c=d#f", "qemu+tcp://x/?name=", "qemu+tcp://x/odd?name=lxc:///",
+      "qemu+tcp://x?name=" + URIParameters.encoded("qemu+tls://y/session?name=test:///default"),
+    ] {
+      let sent = try parsed(behind(1, name)).name(through: [0x4000_0001])
+      let received = try parsed(sent)
+      #expect(received.marks == [0x4000_0001], "\(sent)")
+      #expect(received.name(through: []) == (try parsed(name)).name(through: []), "\(sent)")
+      #expect(received.isSession == (try parsed(name)).isSession, "\(sent)")
+    }
   }
 
   @Test(

@@ -56,6 +56,22 @@ struct SocketDirectoryTests {
     )
   }
 
+  @Test(
+    "a driver of libvirt's library is found in a monolithic daemon alone, and the error says so")
+  func libraryDrivers() throws {
+    scratch.touch("virtqemud-sock")
+    guard case .failure(let error) = directory().backend(for: "test:///default", readOnly: false)
+    else {
+      Issue.record("virtqemud has no test driver")
+      return
+    }
+    #expect(error.code == .noConnect)
+    #expect(
+      error.message
+        == "no connection driver available for test:///default: only a monolithic libvirtd has this driver"
+    )
+  }
+
   @Test("an empty URI is probed in libvirt's order, and left to a monolithic daemon at last")
   func probing() throws {
     guard case .failure(let error) = directory().backend(for: nil, readOnly: false) else {

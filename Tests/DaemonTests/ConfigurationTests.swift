@@ -99,7 +99,7 @@ struct ConfigurationTests {
       (
         "listen_tls = 1\nca_file = \"/x\"\nkey_file = \"/k\"\ncert_file = [ \"/a\", \"/b\" ]",
         .configuration,
-        "conf:4: cert_file: 2 certificates and 1 keys: each certificate needs its own key"
+        "conf:4: cert_file: 2 certificates and 1 key: each certificate needs its own key"
       ),
       (
         "auth_tcp = \"polkit\"", .configuration,

@@ -41,7 +41,7 @@ struct ReloadingTests {
       says(scratch, "these take effect when virtbrokerd is started again: listen_tcp, auth_tls\n"))
     // Who is there stays; one more of the same identity is one too many from now on.
     let second = try UnixSocket(connectedTo: "\(scratch.path)/libvirt-sock")
-    #expect(says(scratch, "is turned away: there are 1 connections of uid"))
+    #expect(says(scratch, "is turned away: there is 1 connection of uid"))
     #expect(!scratch.read("log").contains("client 1 (UNIX, pid \(getpid()), uid 0) disconnected"))
     // What could not change is said to differ as long as it does.
     program.signal(SIGHUP)
@@ -131,7 +131,7 @@ struct ReloadingTests {
       log.contains("state: \(scratch.path)/libvirt-sock: accepting, 0 not authenticated (none)\n"))
     #expect(
       log.contains(
-        "state: \(name): opening, 0 bytes wait for it, 0 bytes from it wait\n"))
+        "state: \(name): opening, 0 bytes queued for it, 0 bytes from it not passed on yet\n"))
     #expect(log.contains("state: \(name): is "))
     #expect(log.contains("unix-user-id=0"))
     #expect(log.contains("'qemu:///system': asking how to log in, "))

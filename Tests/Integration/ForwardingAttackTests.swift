@@ -32,7 +32,6 @@ struct ForwardingAttackTests {
       ("qemu+ssh://a%0ab@site/system", "user name that cannot be used"),
       ("qemu+ssh://a%20b@site/system", "user name that cannot be used"),
       ("qemu+ssh://$(CANARY)@site/system", "user name that cannot be used"),
-      ("qemu+ssh://`CANARY`@site/system", "user name that cannot be used"),
       ("qemu+ssh://root:password@site/system", "user name that cannot be used"),
       ("qemu+ssh://si%0ate/system", "host that cannot be used"),
       ("qemu+ssh://$(CANARY)/system", "host that cannot be used"),
@@ -51,8 +50,8 @@ struct ForwardingAttackTests {
       ("qemu+tls://joe@site/system", "no use for the user 'joe'"),
       ("qemu+unix://site/system", "needs the parameter 'socket'"),
       ("qemu+ext://bare/system", "needs the parameter 'command'"),
-      ("qemu+ssh://site/system?name=%2doProxyCommand", "parameter 'name'"),
-      ("qemu+ssh://site/system?name=-x:///", "parameter 'name'"),
+      ("qemu+ssh://site/system?name=qemu:///system%60CANARY%60", "parameter 'name'"),
+      ("qemu+ssh://site/system?name=qemu:///system%3f%22", "parameter 'name'"),
       ("qemu+ssh://site/system?name=qemu:///system%0aCANARY", "parameter 'name'"),
       ("qemu+ssh://site/system?name=qemu:///a&name=qemu:///b", "second parameter 'name'"),
       ("qemu+ssh://site/system?virtbroker_via=0000000a", "parameter 'virtbroker_via'"),
@@ -133,8 +132,8 @@ struct ForwardingAttackTests {
     let near = try await Bastion.start(
       allowed: ["site"], rules: ["site command=\(directory)/ssh"])
     let names = [
-      "qemu:///system?a='$(touch\(directory)/canary)'", "qemu:///;touch$IFS\(directory)/canary",
-      "qemu:///system?a=\"`touch\(directory)/canary`\"", "qemu:///a'b\\'c|d>e&f(g)h*i~j#",
+      "qemu:///system?a='$(touch\(directory)/canary)'", "qemu:///system?a=!*$IFS~(b)'",
+      "qemu:///session?a=''&b=?'$(touch\(directory)/canary)'//",
     ]
     for name in names {
       let client = try near.client()

@@ -165,6 +165,26 @@ struct PKITests {
     #expect(try FileManager.default.contentsOfDirectory(atPath: pki.root).isEmpty)
   }
 
+  @Test("a user's places are not for root, whose programs do not look there")
+  func users() async throws {
+    let home = try Scratch.directory("home")
+    let script = "\(Package.project)/scripts/virtbroker-pki"
+    let root = try await Command("env", "HOME=\(home)", script, "authority", "--user").run()
+    #expect(root.status == 2)
+    #expect(root.errors.contains("--user is for other users than root"), "\(root.errors)")
+    #expect(try FileManager.default.contentsOfDirectory(atPath: home).isEmpty)
+    chmod((home as NSString).deletingLastPathComponent, 0o755)
+    chown(home, 65534, 65534)
+    let copy = home + "/virtbroker-pki"
+    try FileManager.default.copyItem(atPath: script, toPath: copy)
+    let other = try await Command(
+      "setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "env", "HOME=\(home)", "bash",
+      copy, "authority", "--user"
+    ).run()
+    #expect(other.status == 0, "\(other.errors)")
+    #expect(FileManager.default.fileExists(atPath: home + "/.pki/libvirt/cacert.pem"))
+  }
+
   @Test("without certtool it says which package has it")
   func noTool() async throws {
     let bin = try Scratch.directory("bin")

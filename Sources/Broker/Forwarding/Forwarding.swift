@@ -42,11 +42,32 @@ final class Forwarding {
     }
   }
 
+  /// Why a client may not go to a host: this one, or one that another host is to open for it.
+  private func objection(to uri: RemoteURI) -> RemoteError? {
+    guard settings.allowed.contains(where: { $0.allows(uri) }) else {
+      return RemoteError(
+        .configurationUnsupported,
+        "opening '\(Forwarding.place(uri))' is not allowed here (upstream_allowed_hosts)")
+    }
+    if let user = uri.user {
+      guard uri.transport == .ssh else {
+        return RemoteError(
+          .configurationUnsupported,
+          "transport '\(uri.transport.rawValue)' has no use for the user '\(user)'")
+      }
+      if let fixed = values(for: uri)["user"], fixed != user {
+        return RemoteError(
+          .configurationUnsupported,
+          "user '\(user)' is not the one upstream_settings has for '\(uri.host)'")
+      }
+    }
+    guard case .remote(let next) = uri.target else { return nil }
+    return objection(to: next)
+  }
+
   private func destination(of uri: RemoteURI, readOnly: Bool) -> Result<Destination, RemoteError> {
     let place = Forwarding.place(uri)
-    guard settings.allowed.contains(where: { $0.allows(uri) }) else {
-      return refusal("opening '\(place)' is not allowed here (upstream_allowed_hosts)")
-    }
+    if let error = objection(to: uri) { return .failure(error) }
     guard !uri.marks.contains(mark) else {
       return refusal("opening '\(place)' has led back to the broker it came from")
     }
@@ -54,15 +75,6 @@ final class Forwarding {
       return refusal("opening '\(place)' leads through more than \(uri.marks.count) brokers")
     }
     let values = values(for: uri)
-    if let user = uri.user {
-      guard uri.transport == .ssh else {
-        return refusal("transport '\(uri.transport.rawValue)' has no use for the user '\(user)'")
-      }
-      if let fixed = values["user"], fixed != user {
-        return refusal(
-          "user '\(user)' is not the one upstream_settings has for '\(uri.host)'")
-      }
-    }
     let way: Destination.Way
     switch uri.transport {
     case .tcp: way = .network(nil)
@@ -111,7 +123,7 @@ final class Forwarding {
     var command = SSHCommand(
       user: values["user"] ?? uri.user, host: uri.host, port: uri.port,
       socket: values["socket"] ?? "/var/run/libvirt/libvirt-sock\(readOnly ? "-ro" : "")",
-      uri: uri.name, isReadOnly: readOnly)
+      uri: uri.name(through: []), isReadOnly: readOnly)
     if let program = values["command"] { command.program = program }
     command.keyFile = values["keyfile"]
     command.knownHosts = values["known_hosts"]

@@ -27,24 +27,49 @@ enum RemoteTransport: String, Sendable, CaseIterable {
 /// `scheme+transport://user@host:port/path?query`, every part of it harmless by itself: none begins like an option
 /// or holds what a shell, a file's path or a log line could stumble over.
 struct RemoteURI: Equatable {
+  /// What the other host opens for the client.
+  enum Target: Equatable {
+    /// The daemon there chooses.
+    case any
+    /// One of the daemons of that host.
+    case local(ConnectURI)
+    /// A further host, as seen from that one.
+    indirect case remote(RemoteURI)
+  }
+
   var scheme: String
   var transport: RemoteTransport
   var user: String?
   /// In lower case, an IPv6 address without its brackets.
   var host: String
   var port: UInt16?
-  /// What the daemon there is asked to open; empty: it chooses.
-  var name: String
+  var path = ""
+  /// The parameter `name` says what is opened, not the path.
+  var isNamed = false
+  var target = Target.any
   /// The brokers this has come through, by their marks.
   var marks: [Int32] = []
-  var isSession: Bool
+
+  var isSession: Bool {
+    if case .local(let uri) = target { return uri.isSession }
+    return path == "/session"
+  }
 
   /// The parameter by which one broker tells the next which others the client has come through.
   static let marksParameter = "virtbroker_via"
 
+  /// How other hosts may be reached from another host. What is resolved there with that host's privileges must not be
+  /// a client's choice: a command (`ext`), or a socket of that host, on which the client would be that host's root.
+  private static let furtherTransports: Set<RemoteTransport> = [.tcp, .tls, .ssh]
+
   /// Nil: a local daemon's URI, or nothing that could be a URI at all.
-  static func parse(_ text: String) -> Result<RemoteURI?, RemoteError> {
-    guard isPrintable(text), let colon = text.firstIndex(of: ":") else { return .success(nil) }
+  static func parse(_ text: String) -> Result<RemoteURI?, RemoteError> { parse(text, depth: 0) }
+
+  /// - Parameter depth: how many other hosts come before this one.
+  private static func parse(_ text: String, depth: Int) -> Result<RemoteURI?, RemoteError> {
+    guard ConnectURI.isWellFormed(text), let colon = text.firstIndex(of: ":") else {
+      return .success(nil)
+    }
     let front = text[..<colon].split(
       separator: "+", maxSplits: 1, omittingEmptySubsequences: false)
     let scheme = String(front[0])
@@ -54,16 +79,20 @@ struct RemoteURI: Equatable {
     let word = front.count == 2 ? front[1] : authority.isEmpty ? "unix" : "tls"
     guard let transport = RemoteTransport(word: word) else { return .success(nil) }
     guard !authority.isEmpty || transport != .unix else { return .success(nil) }
-    guard scheme == "remote" || ConnectURI.schemes.contains(scheme) else { return .success(nil) }
-    var uri = RemoteURI(scheme: scheme, transport: transport, host: "", name: "", isSession: false)
-    var reader = Reader(text: text)
-    let error = reader.read(authority: authority, behind: place.dropFirst(authority.count), &uri)
-    return error.map { .failure($0) } ?? .success(uri)
-  }
-
-  /// libvirt takes a URI apart by bytes, Swift by characters: no URI has other bytes than these.
-  static func isPrintable(_ text: String) -> Bool {
-    text.utf8.allSatisfy { (0x21...0x7e).contains($0) }
+    guard scheme == "remote" || ConnectURI.paths[scheme] != nil else { return .success(nil) }
+    let reader = Reader(text: text, depth: depth)
+    guard depth < mostHosts else {
+      return .failure(reader.refusal("more than \(mostHosts) hosts in a row, the next of them"))
+    }
+    guard depth == 0 || furtherTransports.contains(transport) else {
+      return .failure(
+        reader.refusal(
+          "transport '\(word)' behind another host, where tcp, tls and ssh are possible,")
+      )
+    }
+    let uri = RemoteURI(scheme: scheme, transport: transport, host: "")
+    return reader.read(authority: authority, behind: place.dropFirst(authority.count), uri)
+      .map { $0 }
   }
 
   /// Names of users: no option, no token of ssh's, nothing a shell knows.
@@ -97,56 +126,76 @@ struct RemoteURI: Equatable {
   /// The parts behind the scheme.
   private struct Reader {
     let text: String
+    let depth: Int
 
     func refusal(_ why: String) -> RemoteError {
-      RemoteError(.configurationUnsupported, "\(why) in URI '\(text)'")
+      RemoteError(.configurationUnsupported, "\(why) in URI '\(ConnectURI.shown(text))'")
     }
 
-    mutating func read(
-      authority: Substring, behind rest: Substring, _ uri: inout RemoteURI
-    ) -> RemoteError? {
-      let path = rest.prefix { $0 != "?" && $0 != "#" }
+    func read(
+      authority: Substring, behind rest: Substring, _ uri: RemoteURI
+    ) -> Result<RemoteURI, RemoteError> {
+      var uri = uri
+      let rest = rest.prefix { $0 != "#" }
+      uri.path = String(rest.prefix { $0 != "?" })
+      guard let parameters = URIParameters.parse(rest.dropFirst(uri.path.utf8.count + 1)) else {
+        return .failure(ConnectURI.unparsable(text))
+      }
       var kept: [Substring] = []
-      var given: String?
-      if rest.dropFirst(path.count).first == "?" {
-        let query = rest.dropFirst(path.count + 1).prefix { $0 != "#" }
-        for parameter in query.split(whereSeparator: { $0 == "&" || $0 == ";" }) {
-          let key = ConnectURI.decoded(parameter.prefix { $0 != "=" }).lowercased()
-          let value = ConnectURI.decoded(parameter.drop { $0 != "=" }.dropFirst())
-          switch key {
-          case "name":
-            guard given == nil else { return refusal("second parameter 'name'") }
-            given = value
-          case RemoteURI.marksParameter:
-            guard uri.marks.isEmpty, let marks = RemoteURI.marks(value) else {
-              return refusal("wrong parameter '\(key)'")
-            }
-            uri.marks = marks
-          case _ where ConnectURI.clientParameters.contains(key):
-            return RemoteError(
-              .configurationUnsupported,
-              "parameter '\(key)' in URI '\(text)': what is used on the broker's host to reach another "
-                + "one comes from the broker's upstream_settings, never from a client")
-          default: kept.append(parameter)
+      var name: String?
+      for parameter in parameters {
+        switch parameter.key {
+        case "name":
+          guard name == nil else { return .failure(refusal("second parameter 'name'")) }
+          name = parameter.value
+        case RemoteURI.marksParameter:
+          guard uri.marks.isEmpty, let marks = RemoteURI.marks(parameter.value) else {
+            return .failure(refusal("wrong parameter '\(parameter.key)'"))
           }
+          uri.marks = marks
+        case let key where ConnectURI.clientParameters.contains(key):
+          return .failure(
+            RemoteError(
+              .configurationUnsupported,
+              "parameter '\(key)' in URI '\(ConnectURI.shown(text))': what is used on the broker's host to "
+                + "reach another one comes from the broker's upstream_settings, never from a client"
+            ))
+        default: kept.append(parameter.text)
         }
       }
-      if let error = readPlace(authority, &uri) { return error }
-      uri.isSession = path == "/session"
-      if let given {
-        guard isName(given) else { return refusal("wrong value of the parameter 'name'") }
-        uri.name = given
-      } else if uri.scheme != "remote" {
-        uri.name =
-          "\(uri.scheme)://\(path)" + (kept.isEmpty ? "" : "?" + kept.joined(separator: "&"))
+      if let error = readPlace(authority, &uri) { return .failure(error) }
+      uri.isNamed = name != nil
+      let query = kept.isEmpty ? "" : "?" + kept.joined(separator: "&")
+      return target(name, uri, query).map { target in
+        uri.target = target
+        return uri
       }
-      return nil
+    }
+
+    /// What the other host is to open. It goes to a daemon there, or through a shell and to a command, so it is checked
+    /// as strictly as what is opened here.
+    private func target(
+      _ name: String?, _ uri: RemoteURI, _ query: String
+    ) -> Result<Target, RemoteError> {
+      let isRemote = uri.scheme == "remote"
+      guard let name else {
+        return isRemote
+          ? .success(.any)
+          : ConnectURI.parse("\(uri.scheme)://\(uri.path)\(query)").map { .local($0) }
+      }
+      guard !name.isEmpty else { return .success(.any) }
+      guard ConnectURI.isWellFormed(name) else {
+        return .failure(refusal("wrong value of the parameter 'name'"))
+      }
+      return RemoteURI.parse(name, depth: depth + 1).flatMap { next in
+        next.map { .success(.remote($0)) } ?? ConnectURI.parse(name).map { .local($0) }
+      }
     }
 
     private func readPlace(_ authority: Substring, _ uri: inout RemoteURI) -> RemoteError? {
       var place = authority
       if let at = place.lastIndex(of: "@") {
-        let user = ConnectURI.decoded(place[..<at])
+        let user = String(decoding: URIParameters.decoded(place[..<at]), as: UTF8.self)
         guard RemoteURI.isUser(user) else { return refusal("user name that cannot be used") }
         uri.user = user
         place = place[place.index(after: at)...]
@@ -180,14 +229,6 @@ struct RemoteURI: Equatable {
       }
       return nil
     }
-
-    /// What another host is to open: it may go through a shell there, and be a command's argument.
-    private func isName(_ name: String) -> Bool {
-      guard !name.isEmpty else { return true }
-      guard RemoteURI.isPrintable(name), let colon = name.firstIndex(of: ":") else { return false }
-      let first = name.unicodeScalars.first
-      return RemoteURI.consists(name[..<colon], of: "+") && first?.properties.isAlphabetic == true
-    }
   }
 
   // MARK: Marks
@@ -206,13 +247,44 @@ struct RemoteURI: Equatable {
     return marks.compactMap { $0 }
   }
 
-  /// What goes on to the next broker, if there is one: with the marks of those before it.
+  // MARK: Text
+
+  /// The longest row of other hosts that a URI can name.
+  static let mostHosts = 8
+
+  /// What the other host is asked to open. If that is a further host, a broker there learns the marks of those before.
+  ///
+  /// It is put together from its checked parts: the other host takes no character apart that was not taken apart here.
   func name(through marks: [Int32]) -> String {
-    guard case .success(.some) = RemoteURI.parse(name) else { return name }
-    let fragment = name.firstIndex(of: "#") ?? name.endIndex
-    let front = name[..<fragment]
-    let words = marks.map { String($0, radix: 16) }.joined(separator: ",")
-    return "\(front)\(front.contains("?") ? "&" : "?")\(RemoteURI.marksParameter)=\(words)"
+    switch target {
+    case .any: ""
+    case .local(let uri): uri.text
+    case .remote(let next): next.text(through: marks)
+    }
+  }
+
+  private func text(through marks: [Int32]) -> String {
+    var text = "\(scheme)+\(transport.rawValue)://"
+    if let user { text += URIParameters.encoded(user) + "@" }
+    text += host.contains(":") ? "[\(host)]" : host
+    if let port { text += ":\(port)" }
+    var parameters: [String] = []
+    switch target {
+    case .local(let uri) where !isNamed:
+      // Its path, and the parameters that are its own.
+      let parts = uri.text.split(separator: "?", maxSplits: 1)
+      text += path
+      if parts.count == 2 { parameters.append(String(parts[1])) }
+    case .any where !isNamed: text += "/"
+    case .any, .local, .remote:
+      text += "/"
+      parameters.append("name=\(URIParameters.encoded(name(through: [])))")
+    }
+    if !marks.isEmpty {
+      let words = marks.map { String($0, radix: 16) }.joined(separator: ",")
+      parameters.append("\(RemoteURI.marksParameter)=\(words)")
+    }
+    return parameters.isEmpty ? text : text + "?" + parameters.joined(separator: "&")
   }
 }
 

@@ -1,91 +1,129 @@
-// The URI a client opens: what of it the broker accepts, and what it means.
+// The URI a client opens: which ones the broker accepts, and what they mean.
 import Streams
 
 /// A checked connection URI: `scheme:///path?query`, without anything that names a host, a command or a
-/// file here. A client must never choose what is resolved with the broker's privileges.
+/// file here. A client must never choose what is resolved with the broker's or a daemon's privileges.
 struct ConnectURI: Equatable {
   var scheme: String
-  /// As it goes to the backend, which checks path and query itself.
+  /// As it goes to the backend.
   var text: String
   /// A per-user daemon is meant.
   var isSession: Bool
 
-  /// libvirt's drivers. Other daemons have sockets of such names as well (virtlogd, virtlockd, virtproxyd),
-  /// and none of them is for a client to open.
-  static let schemes: Set<String> = [
-    "qemu", "xen", "lxc", "vbox", "bhyve", "vz", "ch", "network", "storage", "nodedev", "interface",
-    "nwfilter", "secret", "test", "openvz", "vmwareplayer", "vmwarews", "vmwarefusion", "parallels",
-    "esx", "gsx", "vpx", "hyperv",
+  /// libvirt's drivers, and the paths that each of them opens; the first is the one an error suggests. Other paths have
+  /// a meaning of their own to libvirt: `test:///FILE` reads that file, `/embed` starts a driver in another directory.
+  /// The drivers for ESX and Hyper-V are missing because they connect to the host in the URI: they belong to the client.
+  /// Other daemons have sockets of such names as well (virtlogd, virtlockd, virtproxyd); clients open none of them.
+  static let paths: [String: [String]] = {
+    var paths: [String: [String]] = [
+      "xen": ["/system", "/", ""], "lxc": ["/system", "/", ""], "test": ["/default"],
+      "openvz": ["/system"],
+    ]
+    for scheme in ["vmwareplayer", "vmwarews", "vmwarefusion"] { paths[scheme] = ["/session"] }
+    for scheme in [
+      "qemu", "vbox", "bhyve", "vz", "parallels", "ch", "network", "storage", "nodedev",
+      "interface", "nwfilter", "secret",
+    ] {
+      paths[scheme] = ["/system", "/session"]
+    }
+    return paths
+  }()
+
+  /// Drivers that are part of libvirt's library. Only a monolithic libvirtd has them: modular daemons have one driver
+  /// each and refuse every other.
+  static let libraryDrivers: Set<String> = [
+    "test", "openvz", "vmwareplayer", "vmwarews", "vmwarefusion",
   ]
 
-  /// URI parameters libvirt's client resolves on its own host: sockets, commands, keys, checks to skip.
+  /// URI parameters that libvirt resolves on the host where they are read: sockets, commands, keys, checks to skip, the
+  /// directory of an embedded driver.
   static let clientParameters: Set<String> = [
     "name", "socket", "mode", "proxy", "command", "netcat", "auth", "authfile", "keyfile",
     "sshauth",
     "known_hosts", "known_hosts_verify", "no_verify", "no_sanity", "no_tty", "pkipath",
-    "tls_priority",
+    "tls_priority", "root",
   ]
 
-  init(scheme: String, path: String) {
-    self.scheme = scheme
-    text = "\(scheme)://\(path)"
-    isSession = path == "/session"
-  }
+  /// The longest URI that is taken apart. Hosts in a row, each in the parameter `name` of the one before it, need most.
+  static let longest = 8192
 
   /// Checks what a client sent.
   static func parse(_ name: String) -> Result<ConnectURI, RemoteError> {
-    // libvirt takes a URI apart by bytes, Swift by characters, into which a combining mark can draw a `&`.
-    // No URI has other bytes than these: libvirt's own parser refuses them as well.
-    guard name.utf8.allSatisfy({ (0x21...0x7e).contains($0) }) else {
-      return .failure(RemoteError(.internalError, "Unable to parse URI \(name)"))
-    }
+    guard isWellFormed(name) else { return .failure(unparsable(name)) }
     if name == "xen" || name == "xen://" {
-      return .success(ConnectURI(scheme: "xen", path: "/system"))
+      return .success(ConnectURI(scheme: "xen", text: "xen:///system", isSession: false))
     }
     guard let colon = name.firstIndex(of: ":") else {
-      return .failure(RemoteError(.noConnect, name))
+      return .failure(RemoteError(.noConnect, shown(name)))
     }
     let parts = name[..<colon].split(separator: "+", maxSplits: 1, omittingEmptySubsequences: false)
     let scheme = String(parts[0])
     // The scheme becomes part of a socket's path, so nothing but letters and digits may be in it.
     guard !scheme.isEmpty, scheme.utf8.allSatisfy({ isLetterOrDigit($0) }) else {
-      return .failure(RemoteError(.internalError, "Unable to parse URI \(name)"))
+      return .failure(unparsable(name))
     }
     if parts.count == 2, parts[1] != "unix" {
       return .failure(
-        refusal("transport '\(parts[1])' in URI '\(name)': no such transport is served here"))
+        refusal("transport '\(parts[1])' in URI '\(shown(name))': no such transport is served here")
+      )
     }
-    guard schemes.contains(scheme) else { return .failure(RemoteError(.noConnect, name)) }
-    var rest = name[name.index(after: colon)...]
-    if rest.hasPrefix("//") {
-      rest = rest.dropFirst(2)
-      guard rest.isEmpty || rest.hasPrefix("/") || rest.hasPrefix("?") else {
+    guard let paths = paths[scheme] else { return .failure(RemoteError(.noConnect, shown(name))) }
+    // No daemon has a use for a fragment.
+    let rest = name[name.index(after: colon)...].prefix { $0 != "#" }
+    var path = rest.prefix { $0 != "?" }
+    if path.hasPrefix("//") {
+      path = path.dropFirst(2)
+      guard path.isEmpty || path.hasPrefix("/") else {
         return .failure(
-          refusal("server part in URI '\(name)', which is a local daemon's"))
+          refusal("server part in URI '\(shown(name))', which is a local daemon's"))
       }
     }
-    let path = rest.prefix { $0 != "?" && $0 != "#" }
-    if let query = rest.firstIndex(of: "?") {
-      let parameters = rest[rest.index(after: query)...].prefix { $0 != "#" }
-      for parameter in parameters.split(whereSeparator: { $0 == "&" || $0 == ";" }) {
-        let key = decoded(parameter.prefix { $0 != "=" }).lowercased()
-        if clientParameters.contains(key) {
-          return .failure(
-            refusal("parameter '\(key)' in URI '\(name)': it is for the client's own host"))
-        }
+    switch URIParameters.parse(rest.drop { $0 != "?" }.dropFirst()) {
+    case nil: return .failure(unparsable(name))
+    case let parameters?:
+      if let key = parameters.first(where: { clientParameters.contains($0.key) })?.key {
+        return .failure(
+          refusal("parameter '\(key)' in URI '\(shown(name))': it is for the client's own host"))
       }
     }
-    var uri = ConnectURI(scheme: scheme, path: String(path))
-    let afterColon = name.index(after: colon)
-    uri.text = scheme + ":" + name[afterColon...]
-    return .success(uri)
+    guard paths.contains(String(path)) else {
+      return .failure(unexpected(path: String(path), scheme: scheme, suggestion: paths[0]))
+    }
+    return .success(
+      ConnectURI(scheme: scheme, text: "\(scheme):\(rest)", isSession: path == "/session"))
+  }
+
+  /// libvirt's words for a path that a driver does not have. Its test driver says something else only without a path.
+  private static func unexpected(path: String, scheme: String, suggestion: String) -> RemoteError {
+    if scheme == "test", path.isEmpty || path == "/" {
+      return RemoteError(
+        .invalidArgument, domain: .none, "testOpen: supply a path or use test:///default")
+    }
+    return RemoteError(
+      scheme == "test" ? .invalidArgument : .internalError, domain: .none,
+      "unexpected \(scheme) URI path '\(shown(path))', try \(scheme)://\(suggestion)")
+  }
+
+  static func unparsable(_ name: String) -> RemoteError {
+    RemoteError(.internalError, "Unable to parse URI \(shown(name))")
   }
 
   private static func refusal(_ detail: String) -> RemoteError {
     RemoteError(.configurationUnsupported, detail)
   }
 
-  private static func isLetterOrDigit(_ byte: UInt8) -> Bool {
+  // MARK: Characters
+
+  /// Only characters that RFC 3986 has, as libvirt's own parser demands. libvirt takes a URI apart by bytes, Swift by
+  /// characters, into which a combining mark can draw a `&`: of these bytes each is a character.
+  static func isWellFormed(_ text: String) -> Bool {
+    text.utf8.count <= longest
+      && text.utf8.allSatisfy { isLetterOrDigit($0) || punctuation.contains($0) }
+  }
+
+  private static let punctuation = Set("-._~:/?#[]@!$&'()*+,;=%".utf8)
+
+  static func isLetterOrDigit(_ byte: UInt8) -> Bool {
     switch byte {
     case UInt8(ascii: "a")...UInt8(ascii: "z"), UInt8(ascii: "A")...UInt8(ascii: "Z"),
       UInt8(ascii: "0")...UInt8(ascii: "9"):
@@ -94,21 +132,20 @@ struct ConnectURI: Equatable {
     }
   }
 
-  /// A parameter's name with its %XX undone, so that none hides.
-  static func decoded(_ text: Substring) -> String {
-    var bytes: [UInt8] = []
-    var rest = Array(text.utf8)[...]
-    while let byte = rest.popFirst() {
-      let digits = rest.prefix(2)
-      if byte == UInt8(ascii: "%"), digits.count == 2,
-        let value = UInt8(String(decoding: digits, as: UTF8.self), radix: 16)
-      {
-        bytes.append(value)
-        rest = rest.dropFirst(2)
+  /// How much of a client's text an error or a log line repeats.
+  private static let shownBytes = 200
+
+  /// A client's text for an error or the log: its beginning, with %XX for what is no printable character of ASCII.
+  static func shown(_ text: String) -> String {
+    var shown = ""
+    for byte in text.utf8.prefix(shownBytes) {
+      if (0x20...0x7e).contains(byte) {
+        shown.unicodeScalars.append(UnicodeScalar(byte))
       } else {
-        bytes.append(byte)
+        let digits = String(byte, radix: 16, uppercase: true)
+        shown += digits.utf8.count == 1 ? "%0" + digits : "%" + digits
       }
     }
-    return String(decoding: bytes, as: UTF8.self)
+    return text.utf8.count > shownBytes ? shown + "..." : shown
   }
 }

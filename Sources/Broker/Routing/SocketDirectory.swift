@@ -89,8 +89,13 @@ struct SocketDirectory {
             servesAll: !SocketDirectory.schemesWithoutOwnDrivers.contains(uri.scheme),
             isSession: uri.isSession, program: program))
       }
-      return whole(uri: uri.text, readOnly: readOnly, session: uri.isSession)
-        .map { .success($0) } ?? .failure(unreachable(modular, ENOENT))
+      if let whole = whole(uri: uri.text, readOnly: readOnly, session: uri.isSession) {
+        return .success(whole)
+      }
+      return .failure(
+        ConnectURI.libraryDrivers.contains(uri.scheme)
+          ? RemoteError(.noConnect, "\(uri.text): only a monolithic libvirtd has this driver")
+          : unreachable(modular, ENOENT))
     }
   }
 

@@ -138,7 +138,7 @@ extension ClientSession {
       return true
     case .failure(let error):
       broker.log[.upstream].warning(
-        "\(name): cannot open '\((arguments.name ?? "").prefix(200))': "
+        "\(name): cannot open '\(ConnectURI.shown(arguments.name ?? ""))': "
           + "\(error.message ?? "no reason given")")
       return refuse(call, error)
     }

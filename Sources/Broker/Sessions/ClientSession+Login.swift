@@ -18,7 +18,8 @@ extension ClientSession {
       if most > 0, broker.addresses[address] > most {
         return turnAway(
           .address,
-          "there are \(most) connections from \(address), which is max_clients_per_address")
+          "\(most == 1 ? "there is" : "there are") \(counted(most, "connection")) from \(address), which is max_clients_per_address"
+        )
       }
     }
     if identity.distinguishedName != nil, login.method != .sasl, !countSubject() { return }
@@ -52,7 +53,9 @@ extension ClientSession {
     let most = broker.settings.limits.maxClientsPerIdentity
     guard most > 0, broker.subjects[subject] > most else { return true }
     turnAway(
-      .identity, "there are \(most) connections of \(subject), which is max_clients_per_identity")
+      .identity,
+      "\(most == 1 ? "there is" : "there are") \(counted(most, "connection")) of \(subject), which is max_clients_per_identity"
+    )
     return false
   }
 
@@ -162,7 +165,7 @@ extension ClientSession {
     login.failures += 1
     replyFailed(call)
     if login.failures >= Login.mostFailures {
-      broker.log[.sasl].warning("\(name): SASL: it has failed \(login.failures) times")
+      broker.log[.sasl].warning("\(name): SASL: it has failed \(counted(login.failures, "time"))")
       leave()
     }
   }

@@ -1,6 +1,7 @@
 // Looks at everything TLS needs and says what to do about what is wrong.
 import CGnuTLS
 import Glibc
+import Streams
 
 /// The examination behind `--check-tls`.
 public enum TLSDoctor {
@@ -111,7 +112,7 @@ public enum TLSDoctor {
             "tls_allowed_dn_list: '\(name)' has a space behind a comma; names are compared without: "
               + "O=Acme,CN=client"))
       }
-      findings.append(.fine("tls_allowed_dn_list has \(names.count) entries"))
+      findings.append(.fine("tls_allowed_dn_list has \(counted(names.count, "name"))"))
     }
     if settings.revocationFile == nil {
       findings.append(.fine("no revocation list is used"))

@@ -263,7 +263,7 @@ final class TLSDoor {
     let when =
       days < 0
       ? "has expired on \(dateText(summary.expiration))"
-      : "expires in \(days) day\(days == 1 ? "" : "s"), on \(dateText(summary.expiration))"
+      : "expires in \(counted(days, "day")), on \(dateText(summary.expiration))"
     let what =
       summary.kind == .revocationList
       ? "the revocation list" : "the \(summary.kind.rawValue) certificate '\(summary.name)'"
