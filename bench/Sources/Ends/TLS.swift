@@ -1,6 +1,17 @@
 // TLS as a libvirt client speaks it: the one file here that knows GnuTLS.
 import CGnuTLS
 import Glibc
+import Streams
+
+/// What `virtbench --version` prints.
+public enum EndsVersion {
+  /// The project's version.
+  public static let text = ProjectVersion.text
+  /// The library it runs with.
+  public static var gnuTLS: String {
+    gnutls_check_version(nil).map { String(cString: $0) } ?? "unknown"
+  }
+}
 
 /// Whom a client trusts and who it is. Loaded once and shared by all connections.
 public final class TLSCredentials: @unchecked Sendable, Equatable {

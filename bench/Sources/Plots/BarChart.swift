@@ -10,30 +10,50 @@ public struct BarChart: Sendable {
       (self.name, self.color, self.bars) = (name, color, bars)
     }
   }
-  public var title, unit: String
+  /// The subtitle says which way is better and what bars and whiskers are.
+  public var title, subtitle, unit: String
+  /// For figures that lie powers of ten apart. Bars then stand on the lowest figure of the axis, not on zero.
+  public var isLogarithmic: Bool
   public var groups: [String]
   public var series: [Series]
 
-  public init(title: String, unit: String, groups: [String], series: [Series]) {
-    (self.title, self.unit, self.groups, self.series) = (title, unit, groups, series)
+  public init(
+    title: String, subtitle: String, unit: String, isLogarithmic: Bool = false, groups: [String],
+    series: [Series]
+  ) {
+    (self.title, self.subtitle, self.unit) = (title, subtitle, unit)
+    (self.isLogarithmic, self.groups, self.series) = (isLogarithmic, groups, series)
+  }
+
+  /// A logarithm needs more than nothing.
+  private func isDrawable(_ bar: Reach) -> Bool {
+    bar.isDrawable && (!isLogarithmic || bar.low > 0 && bar.value > 0)
+  }
+
+  private func axis(_ bars: [Reach], _ frame: Box) -> Scale {
+    if isLogarithmic {
+      return Scale(
+        logarithmic: bars.flatMap { [$0.low, $0.value, $0.high] }, isBinary: false,
+        from: frame.bottom, to: frame.top)
+    }
+    let most = bars.map { max($0.value, $0.high) }.max() ?? 1
+    return Scale(upTo: most * 1.04, from: frame.bottom, to: frame.top)
   }
 
   public var svg: String {
-    let shown = series.filter { $0.bars.contains { $0?.isDrawable == true } }
+    let shown = series.filter { $0.bars.contains { $0.map(isDrawable) == true } }
     let legend = Legend(shown.map { ($0.name, $0.color) }, width: Surroundings.width - 112)
     let frame = Surroundings.frame(legend: legend, height: 250)
-    let most = shown.flatMap(\.bars).compactMap { $0 }.filter(\.isDrawable)
-      .map { max($0.value, $0.high) }.max()
-    let y = Scale(upTo: (most ?? 1) * 1.04, from: frame.bottom, to: frame.top)
+    let y = axis(shown.flatMap(\.bars).compactMap { $0 }.filter(isDrawable), frame)
     var canvas = Canvas(width: Surroundings.width, height: frame.bottom + 40, title: title)
     Surroundings.draw(
-      on: &canvas, title: title, unit: unit, legend: legend, frame: frame, y: y)
+      on: &canvas, title: title, subtitle: subtitle, unit: unit, legend: legend, frame: frame, y: y)
 
     let room = frame.width / Double(max(1, groups.count))
     for (index, group) in groups.enumerated() {
       let left = frame.left + room * Double(index)
       let bars = shown.compactMap { series -> (Series, Reach)? in
-        guard index < series.bars.count, let bar = series.bars[index], bar.isDrawable else {
+        guard index < series.bars.count, let bar = series.bars[index], isDrawable(bar) else {
           return nil
         }
         return (series, bar)

@@ -9,15 +9,15 @@ public struct Reach: Sendable, Equatable {
   var isDrawable: Bool { value.isFinite && low.isFinite && high.isFinite && value >= 0 }
 }
 
-/// Colours that people with any kind of colour vision tell apart (Okabe and Ito's, and three more),
-/// on white as on black.
+/// Colours on white as on black. People with any kind of colour vision tell the first ten apart (Okabe and Ito's, and
+/// three more).
 public enum Palette {
   public static func color(_ index: Int) -> String {
     colors[((index % colors.count) + colors.count) % colors.count]
   }
-  private static let colors = [
+  static let colors = [
     "#8a8a8a", "#d55e00", "#0072b2", "#009e73", "#e69f00", "#56b4e9", "#cc79a7", "#8c6d31",
-    "#7b5cc4", "#b3b300",
+    "#7b5cc4", "#b3b300", "#4d4d4d", "#a3320b", "#00a3a3", "#ff9da7", "#6b8e23", "#b07aa1",
   ]
 }
 
@@ -64,13 +64,16 @@ struct Legend {
 enum Surroundings {
   static let width = 860.0
   static let margin = (left: 92.0, right: 20.0)
+  private static let legendTop = 56.0
 
-  /// Title, legend, frame and the y axis; where the figures go.
+  /// Title, subtitle, legend, frame and the y axis; where the figures go.
   static func draw(
-    on canvas: inout Canvas, title: String, unit: String, legend: Legend, frame: Box, y: Scale
+    on canvas: inout Canvas, title: String, subtitle: String, unit: String, legend: Legend,
+    frame: Box, y: Scale
   ) {
     canvas.text(title, margin.left, 26, style: "title")
-    legend.draw(on: &canvas, left: margin.left, top: 38)
+    canvas.text(subtitle, margin.left, 44)
+    legend.draw(on: &canvas, left: margin.left, top: legendTop)
     for tick in y.ticks {
       let place = y.place(tick)
       canvas.line(frame.left, place, frame.right, place, ["class": "grid"])
@@ -82,7 +85,8 @@ enum Surroundings {
 
   static func frame(legend: Legend, height: Double) -> Box {
     Box(
-      left: margin.left, top: 38 + legend.height + 12, width: width - margin.left - margin.right,
+      left: margin.left, top: legendTop + legend.height + 12,
+      width: width - margin.left - margin.right,
       height: height)
   }
 }

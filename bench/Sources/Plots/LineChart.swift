@@ -14,13 +14,16 @@ public struct LineChart: Sendable {
         .sorted { $0.x < $1.x }
     }
   }
-  public var title, xUnit, yUnit: String
+  /// The subtitle says which way is better and what points and lines are.
+  public var title, subtitle, xUnit, yUnit: String
   /// Whether the x axis is a number of bytes, with powers of two as its marks.
   public var isInBytes: Bool
   public var series: [Series]
 
-  public init(title: String, xUnit: String, isInBytes: Bool, yUnit: String, series: [Series]) {
-    (self.title, self.xUnit, self.yUnit) = (title, xUnit, yUnit)
+  public init(
+    title: String, subtitle: String, xUnit: String, isInBytes: Bool, yUnit: String, series: [Series]
+  ) {
+    (self.title, self.subtitle, self.xUnit, self.yUnit) = (title, subtitle, xUnit, yUnit)
     (self.isInBytes, self.series) = (isInBytes, series)
   }
 
@@ -37,7 +40,8 @@ public struct LineChart: Sendable {
       from: frame.bottom, to: frame.top)
     var canvas = Canvas(width: Surroundings.width, height: frame.bottom + 58, title: title)
     Surroundings.draw(
-      on: &canvas, title: title, unit: yUnit, legend: legend, frame: frame, y: y)
+      on: &canvas, title: title, subtitle: subtitle, unit: yUnit, legend: legend, frame: frame, y: y
+    )
     for tick in x.ticks {
       let place = x.place(tick)
       canvas.line(place, frame.top, place, frame.bottom, ["class": "grid"])

@@ -41,7 +41,11 @@ struct CompareCommand: ParsableCommand {
   @Option(help: "How often everything is measured.")
   var rounds = 7
 
-  @Option(help: "Begin no round that would end later than so many minutes after the start.")
+  @Option(
+    help: """
+      Begin no round that would end later than so many minutes after the start. The first is measured in any \
+      case; a warning says when there was no time for two.
+      """)
   var minutes: Double?
 
   @Option(help: "MiB per stream measurement.")

@@ -26,6 +26,15 @@ struct Comparison {
         results.shortened =
           "The time allowed was enough for \(round - 1) of \(rounds) rounds."
         note("no time for round \(round)")
+        if round == 2 {
+          // Whole minutes, upwards: what is advised has to be enough.
+          let minutes = Int(((elapsed + estimate) / 60).rounded(.up))
+          let warning =
+            "--minutes \(Self.minutes(budget)) is too short for two rounds, which take about "
+            + "\(minutes) min: each figure is that of a single run and says nothing of how far runs differ"
+          results.shortened? += " WARNING: \(warning)."
+          note("WARNING: \(warning)")
+        }
         return
       }
       var title: String?
@@ -103,6 +112,9 @@ struct Comparison {
       return mixed ^ mixed >> 31
     }
   }
+
+  /// As the option had it.
+  private static func minutes(_ seconds: Double) -> String { String(format: "%g", seconds / 60) }
 
   /// Seconds as people say them.
   static func text(_ seconds: Double) -> String {

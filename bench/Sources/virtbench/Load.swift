@@ -13,26 +13,43 @@ struct Metric: Hashable, Codable, Sendable {
   var places: Int
   /// Whether it gets a plot.
   var isPlotted = true
+  /// What a plot is called whose reader does not know the tables.
+  var plotTitle = ""
+  /// Figures of different peers lie powers of ten apart.
+  var isLogarithmic = false
 
   /// The column's heading, with an arrow to where it is better.
   var heading: String { "\(name), \(unit) \(better == .higher ? "↑" : "↓")" }
 
-  static let throughput = Metric(name: "throughput", unit: "GiB/s", better: .higher, places: 2)
-  static let relayCPU = Metric(name: "relay's CPU", unit: "s/GiB", better: .lower, places: 3)
+  static let throughput = Metric(
+    name: "throughput", unit: "GiB/s", better: .higher, places: 2,
+    plotTitle: "Throughput")
+  static let relayCPU = Metric(
+    name: "relay's CPU", unit: "s/GiB", better: .lower, places: 3,
+    plotTitle: "Processor time of the relay for each GiB")
   static let daemonCPU = Metric(
     name: "libvirtd's CPU", unit: "s/GiB", better: .lower, places: 3, isPlotted: false)
-  static let rate = Metric(name: "rate", unit: "calls/s", better: .higher, places: 0)
-  static let p50 = Metric(name: "p50", unit: "µs", better: .lower, places: 1)
+  static let rate = Metric(
+    name: "rate", unit: "calls/s", better: .higher, places: 0, plotTitle: "Calls answered a second")
+  static let p50 = Metric(
+    name: "p50", unit: "µs", better: .lower, places: 1, plotTitle: "Time of a call: half are faster"
+  )
   static let p99 = Metric(name: "p99", unit: "µs", better: .lower, places: 1, isPlotted: false)
-  static let echoP50 = Metric(name: "echo p50", unit: "µs", better: .lower, places: 0)
-  static let echoP99 = Metric(name: "echo p99", unit: "µs", better: .lower, places: 0)
+  static let echoP50 = Metric(
+    name: "echo p50", unit: "ms", better: .lower, places: 3,
+    plotTitle: "Time until a keystroke is echoed: half are faster", isLogarithmic: true)
+  static let echoP99 = Metric(
+    name: "echo p99", unit: "ms", better: .lower, places: 3,
+    plotTitle: "Time until a keystroke is echoed: 99 of 100 are faster", isLogarithmic: true)
   static let openings = Metric(
     name: "opening rate", unit: "1/s", better: .higher, places: 0, isPlotted: false)
   static let idleMemory = Metric(
     name: "memory per idle one", unit: "KiB", better: .lower, places: 1, isPlotted: false)
   static let callsBeside = Metric(
     name: "calls beside them", unit: "× without", better: .higher, places: 2, isPlotted: false)
-  static let callCPU = Metric(name: "relay's CPU", unit: "µs/call", better: .lower, places: 2)
+  static let callCPU = Metric(
+    name: "relay's CPU", unit: "µs/call", better: .lower, places: 2,
+    plotTitle: "Processor time of the relay for each call")
 }
 
 /// What a peer stands in front of.
@@ -70,6 +87,8 @@ protocol Load: Sendable {
   var title: String { get }
   /// What plots call it, short.
   var label: String { get }
+  /// With a `position`: what a plot over all sizes is called behind the metric's title.
+  var family: String { get }
   /// What it gives, the figure that matters most first.
   var metrics: [Metric] { get }
   var backend: Backend { get }
@@ -82,6 +101,7 @@ protocol Load: Sendable {
 
 extension Load {
   var label: String { name }
+  var family: String { name }
   var backend: Backend { .synthetic }
   var position: Position? { nil }
   var patience: Double { 60 }
@@ -172,9 +192,10 @@ struct SizeLoad: Load {
   var name: String { "\(kind.rawValue)-sizes" }
   var title: String { "\(kind.rawValue), \(message) bytes per message" }
   var label: String { String(message) }
+  var family: String { "of a \(kind.rawValue) by the size of its packets" }
   var metrics: [Metric] { [.throughput] }
   var position: Position? {
-    Position(size: Double(message), unit: "bytes per message", isInBytes: true)
+    Position(size: Double(message), unit: "bytes of payload in a packet", isInBytes: true)
   }
 
   func measure(_ subject: Subject) throws -> [Metric: Double] {
@@ -198,9 +219,9 @@ struct ConsoleLoad: Load {
   }
   var label: String {
     switch beside {
-    case nil: "idle"
-    case .connection: "beside another"
-    case .same: "on a busy one"
+    case nil: "nothing else"
+    case .connection: "bulk data on another connection"
+    case .same: "bulk data on the same connection"
     }
   }
   var metrics: [Metric] { [.echoP50, .echoP99] }
@@ -208,7 +229,7 @@ struct ConsoleLoad: Load {
   func measure(_ subject: Subject) throws -> [Metric: Double] {
     let figure = try ConsoleRun(perSecond: 100, seconds: seconds, beside: beside).measure(
       subject.place)
-    return [.echoP50: figure.echo.p50, .echoP99: figure.echo.p99]
+    return [.echoP50: figure.echo.p50 / 1000, .echoP99: figure.echo.p99 / 1000]
   }
 }
 

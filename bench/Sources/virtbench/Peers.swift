@@ -249,7 +249,7 @@ enum Peer: String, CaseIterable {
           mkdir -p "/$name"
           mount --bind "$1/$name" "/$name"
         done
-        exec "$2" --config "$1/configuration" --listen --pid-file /run/virtproxyd.pid
+        exec "$2" --config "$1/configuration" --pid-file /run/virtproxyd.pid
         """
       return [
         try Self.installed("unshare"), "--mount", "--propagation", "private", "/bin/sh", "-c",

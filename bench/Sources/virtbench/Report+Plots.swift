@@ -20,14 +20,15 @@ extension Report {
             && results.peers.contains { results.spread(of: metric, kind, $0.name) != nil }
         }
         guard !groups.isEmpty else { return nil }
-        let series = results.peers.enumerated().map { index, peer in
+        let series = results.peers.map { peer in
           BarChart.Series(
-            peer.name, color: Palette.color(index),
+            peer.name, color: color(of: peer.name),
             bars: groups.map { results.spread(of: metric, $0, peer.name).map(Reach.init) })
         }
-        let title = "\(heading(metric)), \(backend.words) (median, least and most)"
+        let title = "\(metric.plotTitle), \(backend.words)"
         let chart = BarChart(
-          title: title, unit: metric.unit, groups: groups.map(\.label), series: series)
+          title: title, subtitle: subtitle(metric, "bars"), unit: metric.unit,
+          isLogarithmic: metric.isLogarithmic, groups: groups.map(\.label), series: series)
         return Plot(
           file: "\(stem)-\(Self.slug(metric))-\(backend.rawValue).svg", title: title,
           svg: chart.svg)
@@ -43,9 +44,9 @@ extension Report {
     }.flatMap { name in
       let kinds = families.filter { $0.name == name }
       return metrics(of: kinds).compactMap { metric -> Plot? in
-        let series = results.peers.enumerated().map { index, peer in
+        let series = results.peers.map { peer in
           LineChart.Series(
-            peer.name, color: Palette.color(index),
+            peer.name, color: color(of: peer.name),
             points: kinds.compactMap { kind in
               guard let position = kind.position,
                 let spread = results.spread(of: metric, kind, peer.name)
@@ -55,9 +56,10 @@ extension Report {
         }
         guard series.contains(where: { !$0.points.isEmpty }), let axis = kinds.first?.position
         else { return nil }
-        let title = "\(name): \(heading(metric)) (median, least and most)"
+        let title = "\(metric.plotTitle) \(kinds.first?.family ?? name)"
         let chart = LineChart(
-          title: title, xUnit: axis.unit, isInBytes: axis.isInBytes, yUnit: metric.unit,
+          title: title, subtitle: subtitle(metric, "points"), xUnit: axis.unit,
+          isInBytes: axis.isInBytes, yUnit: metric.unit,
           series: series)
         return Plot(
           file: "\(stem)-\(name)-\(Self.slug(metric)).svg", title: title, svg: chart.svg)
@@ -71,8 +73,17 @@ extension Report {
     }
   }
 
-  private func heading(_ metric: Metric) -> String {
-    "\(metric.name.prefix(1).uppercased())\(metric.name.dropFirst()) in \(metric.unit)"
+  /// The same in every plot of every report: peers that compare knows have their own, others follow in their order.
+  func color(of peer: String) -> String {
+    let known = Peer.allCases.map(\.rawValue)
+    let others = results.peers.map(\.name).filter { !known.contains($0) }
+    return Palette.color(
+      known.firstIndex(of: peer) ?? known.count + (others.firstIndex(of: peer) ?? others.count))
+  }
+
+  private func subtitle(_ metric: Metric, _ marks: String) -> String {
+    "\(metric.better.rawValue) is better; \(marks): median of the rounds, lines: least and most"
+      + (metric.isLogarithmic ? "; logarithmic axis" : "")
   }
 
   /// Part of a file's name.
@@ -88,8 +99,8 @@ extension Backend {
   var words: String {
     switch self {
     case .synthetic: "synthetic daemon"
-    case .tls: "synthetic daemon, TLS"
-    case .libvirtd: "real libvirtd, virsh"
+    case .tls: "synthetic daemon, clients over TLS"
+    case .libvirtd: "virsh and a real libvirtd"
     }
   }
 }

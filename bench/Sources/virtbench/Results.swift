@@ -4,14 +4,14 @@ import Gauges
 
 /// What is kept of a measurement when it has run.
 struct Kind: Codable, Equatable, Sendable {
-  var name, title, label: String
+  var name, title, label, family: String
   var metrics: [Metric]
   var backend: Backend
   var position: Position?
 
   init(_ measurement: any Load) {
     (name, title) = (measurement.name, measurement.title)
-    (label, metrics) = (measurement.label, measurement.metrics)
+    (label, family, metrics) = (measurement.label, measurement.family, measurement.metrics)
     (backend, position) = (measurement.backend, measurement.position)
   }
 }

@@ -11,6 +11,7 @@ struct Virtbench: ParsableCommand {
       Every client command works with any libvirt daemon or relay. virtbench endpoint is a daemon \
       that costs next to nothing, to put behind a relay.
       """,
+    version: "virtbench (virtbroker) \(EndsVersion.text)\nGnuTLS \(EndsVersion.gnuTLS)",
     subcommands: [
       EndpointCommand.self, StreamCommand.self, CallsCommand.self, ConsoleCommand.self,
       ConnectionsCommand.self, SoakCommand.self, CompareCommand.self, StepsCommand.self,

@@ -8,9 +8,10 @@ import Testing
 struct PlotsTests {
   private let awkward = "a<b> & \"c\" \u{1}\u{ffff}'d'"
 
-  private func bars(_ values: [[Reach?]]) -> BarChart {
+  private func bars(_ values: [[Reach?]], isLogarithmic: Bool = false) -> BarChart {
     BarChart(
-      title: "throughput", unit: "GiB/s",
+      title: "throughput", subtitle: "higher is better", unit: "GiB/s",
+      isLogarithmic: isLogarithmic,
       groups: values.first.map { $0.indices.map { "g\($0)" } } ?? [],
       series: values.enumerated().map {
         BarChart.Series("peer\($0)", color: Palette.color($0), bars: $1)
@@ -19,7 +20,8 @@ struct PlotsTests {
 
   private func lines(_ points: [[(Double, Double)]]) -> LineChart {
     LineChart(
-      title: "per size", xUnit: "bytes per message", isInBytes: true, yUnit: "GiB/s",
+      title: "per size", subtitle: "lower is better", xUnit: "bytes per message", isInBytes: true,
+      yUnit: "GiB/s",
       series: points.enumerated().map {
         LineChart.Series(
           "peer\($0)", color: Palette.color($0),
@@ -79,6 +81,22 @@ struct PlotsTests {
     }
   }
 
+  @Test(
+    "equal factors are equal heights on a logarithmic axis, and what is not above zero is left out")
+  func logarithmicBars() throws {
+    let values = [0.1, 10, 1000].map { [Reach?.some(Reach($0, low: $0 / 1.5, high: $0 * 1.5))] }
+    let elements = try #require(Elements(bars(values, isLogarithmic: true).svg))
+    try expectInside(elements)
+    let heights = elements.of("bar").map { $0.number("height") }
+    #expect(heights.count == 3 && heights[0] > 5)
+    #expect(abs((heights[1] - heights[0]) - (heights[2] - heights[1])) < 0.05)
+    let nothing = values + [[Reach(0, low: 0, high: 1)], [Reach(1, low: 0, high: 1)]]
+    #expect(try #require(Elements(bars(nothing, isLogarithmic: true).svg)).of("bar").count == 3)
+  }
+
+  @Test("no two of the colours are alike")
+  func colors() { #expect(Set(Palette.colors).count == 16 && Palette.colors.count == 16) }
+
   @Test("points lie inside the frame, and larger figures lie higher and further right")
   func pointsInside() throws {
     let sizes = (6...20).map { exp2(Double($0)) }
@@ -100,12 +118,17 @@ struct PlotsTests {
     let bar = try #require(
       Elements(bars([[Reach(1, low: 0.5, high: 2)], [Reach(3, low: 3, high: 3)]]).svg))
     let texts = bar.all.filter { $0.name == "text" }.map(\.text)
-    for word in ["throughput", "GiB/s", "g0", "peer0", "peer1", "0", "1", "2", "3"] {
+    for word in [
+      "throughput", "higher is better", "GiB/s", "g0", "peer0", "peer1", "0", "1", "2", "3",
+    ] {
       #expect(texts.contains(word), "\(word) is not in \(texts)")
     }
     let line = try #require(Elements(lines([[(64, 0.01), (1024, 0.1), (1_048_576, 3)]]).svg))
     let others = line.all.filter { $0.name == "text" }.map(\.text)
-    for word in ["per size", "bytes per message", "GiB/s", "peer0", "64 B", "1 KiB", "1 MiB"] {
+    for word in [
+      "per size", "lower is better", "bytes per message", "GiB/s", "peer0", "64 B", "1 KiB",
+      "1 MiB",
+    ] {
       #expect(others.contains(word), "\(word) is not in \(others)")
     }
   }
@@ -113,7 +136,7 @@ struct PlotsTests {
   @Test("whatever names are given, the document stays well-formed and says them")
   func escapes() throws {
     let chart = BarChart(
-      title: awkward, unit: awkward, groups: [awkward],
+      title: awkward, subtitle: awkward, unit: awkward, groups: [awkward],
       series: [.init(awkward, color: Palette.color(3), bars: [Reach(1, low: 1, high: 1)])])
     let elements = try #require(Elements(chart.svg))
     #expect(elements.all.filter { $0.text == "a<b> & \"c\" 'd'" }.count >= 4)

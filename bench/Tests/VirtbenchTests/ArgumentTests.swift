@@ -1,6 +1,7 @@
 // What compare can be told, and what it refuses to be told.
 import ArgumentParser
 import Ends
+import Foundation
 import Testing
 
 @testable import virtbench
@@ -94,5 +95,17 @@ struct ArgumentTests {
     #expect(Machine.pick("socat version 1.7.4.4 on 06 Nov 2022") == "1.7.4.4")
     #expect(Machine.pick("libvirtd (libvirt) 9.0.0") == "9.0.0")
     #expect(Machine.pick("unknown") == "unknown")
+  }
+}
+
+@Suite("The version of virtbench")
+struct VersionTests {
+  @Test("--version names the program, the project's version and GnuTLS's")
+  func version() throws {
+    let program = URL(fileURLWithPath: "/proc/self/exe").resolvingSymlinksInPath()
+      .deletingLastPathComponent().appendingPathComponent("virtbench").path
+    let lines = try Program.run(program, ["--version"]).split(separator: "\n")
+    #expect(lines.first == "virtbench (virtbroker) \(EndsVersion.text)")
+    #expect(lines.last?.firstMatch(of: /^GnuTLS [0-9]+\.[0-9]+/) != nil)
   }
 }

@@ -129,13 +129,23 @@ struct CompareTests {
     let endpoint = try Endpoint(path: scratch.path("sock"))
     try detach { endpoint.run() }
     defer { endpoint.stop() }
-    // In its place a relay that is told the same and looks in the same places.
+    // In its place a relay that is told the same and looks in the same places. It has virtproxyd's options and no
+    // others: virtproxyd(8) has no --listen, because listen_tcp alone opens the port.
     let stand = scratch.path("stand-in")
     try """
     #!/bin/sh
-    [ "$1" = --config ] && [ "$3" = --listen ] || exit 2
-    port=$(sed -n 's/^tcp_port = "\\(.*\\)"/\\1/p' "$2")
-    grep -qx 'auth_tcp = "none"' "$2" || exit 3
+    printf '%s\\n' "$@" > "\(scratch.path("arguments"))"
+    while [ $# -gt 0 ]; do
+      case $1 in
+        -f | --config) file=$2; shift ;;
+        -p | --pid-file | -t | --timeout) shift ;;
+        -v | --verbose | -d | --daemon | -h | --help | -V | --version) ;;
+        *) echo "unrecognized option '$1'" >&2; exit 2 ;;
+      esac
+      shift
+    done
+    port=$(sed -n 's/^tcp_port = "\\(.*\\)"/\\1/p' "$file")
+    grep -qx 'auth_tcp = "none"' "$file" && grep -qx 'listen_tcp = 1' "$file" || exit 3
     touch /var/lib/libvirt/mark /etc/libvirt/mark
     [ -S /run/libvirt/virtstoraged-sock ] || exit 4
     exec socat "TCP-LISTEN:$port,bind=127.0.0.1,fork" UNIX-CONNECT:/run/libvirt/virtqemud-sock
@@ -150,6 +160,12 @@ struct CompareTests {
     let figures = try StreamLoad(name: "download", kind: .download, bytes: 1 << 20, streams: 1)
       .measure(subject)
     #expect((figures[.throughput] ?? 0) > 0)
+    let arguments = try String(contentsOfFile: scratch.path("arguments"), encoding: .utf8)
+    #expect(
+      arguments.split(separator: "\n") == [
+        "--config", "\(scratch.path("virtproxyd/configuration"))", "--pid-file",
+        "/run/virtproxyd.pid",
+      ])
     for place in ["var/lib/libvirt/mark", "etc/libvirt/mark"] {
       #expect(FileManager.default.fileExists(atPath: scratch.path("virtproxyd/\(place)")))
       #expect(

@@ -105,10 +105,23 @@ struct ComparisonTests {
     #expect(results.shortened?.contains("of 100 rounds") == true)
   }
 
-  @Test("the first round is measured however little time there is")
+  @Test("the first round is measured however little time there is, and a warning names the option")
   func noTime() {
-    let (results, _) = compare([NotedLoad(name: "x", notes: .init())], rounds: 5, budget: 1e-9)
+    let (results, said) = compare([NotedLoad(name: "x", notes: .init())], rounds: 5, budget: 6e-9)
     #expect(results.rounds == 1)
+    let warning = "WARNING: --minutes 1e-10 is too short for two rounds, which take about 1 min"
+    #expect(said.contains { $0.hasPrefix(warning) }, "\(said)")
+    #expect(results.shortened?.contains(warning) == true)
+  }
+
+  @Test("two rounds in the time allowed, or one that was asked for, are no reason for a warning")
+  func enoughTime() {
+    let load = NotedLoad(name: "x", notes: .init())
+    let (two, said) = compare([load], rounds: 2, budget: 1000)
+    #expect(two.rounds == 2 && two.shortened == nil)
+    #expect(!said.contains { $0.contains("WARNING") })
+    let (one, more) = compare([load], rounds: 1, budget: 1e-9)
+    #expect(one.rounds == 1 && one.shortened == nil && !more.contains { $0.contains("WARNING") })
   }
 
   @Test("what is left is told from what was: the same, else its like, else anything")

@@ -153,6 +153,50 @@ struct ReportTests {
     #expect(found == Set(named + ["2027-01-15-trial.md", "2027-01-15-trial.json"]))
   }
 
+  @Test("a peer has the same colour in every plot, whichever other peers there are")
+  func colors() throws {
+    let all = report(results())
+    var fewer = results()
+    fewer.peers.removeAll { $0.name == "direct" }
+    fewer.runs.removeAll { $0.peer == "direct" }
+    fewer.peers.insert(.init(name: "mine", explanation: ""), at: 0)
+    let some = report(fewer)
+    for peer in ["virtbrokerd", "limit", "virtproxyd"] {
+      #expect(all.color(of: peer) == some.color(of: peer))
+    }
+    let names = Peer.allCases.map(\.rawValue) + ["mine"]
+    #expect(Set(names.map { some.color(of: $0) }).count == names.count)
+    for plot in some.plots {
+      let key = "class=\"key\" fill=\"\(all.color(of: "virtbrokerd"))\""
+      #expect(plot.svg.contains(key), "\(plot.title)")
+    }
+  }
+
+  @Test("a plot says in words what it shows, and which way is better")
+  func titles() throws {
+    var results = results()
+    let kind = Kind(ConsoleLoad(beside: .same, seconds: 1))
+    results.kinds.append(kind)
+    for (peer, delay) in [("virtbrokerd", 5.6), ("limit", 2378)] {
+      results.runs.append(
+        SingleRun(
+          round: 1, measurement: kind.title, peer: peer, start: 0, seconds: 1,
+          figures: ["echo p50": delay, "echo p99": delay * 2]))
+    }
+    let plots = report(results).plots
+    let stream = try #require(plots.first)
+    #expect(stream.title == "Throughput, synthetic daemon")
+    #expect(stream.svg.contains(">higher is better; bars: median of the rounds"))
+    let echo = try #require(plots.first { $0.file.contains("echo-p50-ms") })
+    #expect(echo.title == "Time until a keystroke is echoed: half are faster, synthetic daemon")
+    #expect(echo.svg.contains(">lower is better; ") && echo.svg.contains("logarithmic axis"))
+    #expect(echo.svg.contains(">ms<") && echo.svg.contains(">1,000<"))
+    // Each metric that has a plot has a title for it.
+    for load in Loads.all(Amounts(streamBytes: 1, callSeconds: 1, clientBytes: 1)) {
+      for metric in load.metrics where metric.isPlotted { #expect(!metric.plotTitle.isEmpty) }
+    }
+  }
+
   @Test("units become part of file names without signs that trouble a shell")
   func slugs() {
     #expect(Report.slug(.p50) == "p50-us")
