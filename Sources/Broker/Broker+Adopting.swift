@@ -38,9 +38,7 @@ extension Broker {
       session.keepAliveChanged()
       session.settle()
     }
-    // One more may come in there now, or one less.
-    for listener in listeners where !hasRoom(at: listener) { listener.isAccepting = false }
-    placeIsFree()
+    limitsChanged()
     guard let door, let tls = new.tls, !isStopping else { return true }
     guard door.adopt(tls, because: reason) == nil else { return false }
     settings.tls = tls

@@ -12,6 +12,8 @@ public struct BrokerFailure: Error, Equatable, CustomStringConvertible {
 public final class Broker {
   /// After running out of descriptors, accepting is tried again when a client leaves or after this time.
   private static let acceptPauseSeconds = 5.0
+  /// The same after a connection was dropped for that: it is closed by then.
+  private static let shedPauseSeconds = 0.1
 
   /// As far as they can change while clients are connected, `adopt` changes them.
   var settings: BrokerSettings
@@ -19,6 +21,8 @@ public final class Broker {
   let reactor: Reactor
   let pool = SegmentPool()
   private(set) lazy var spareMemory = SpareMemory(of: pool, on: reactor)
+  /// What clients make the broker hold.
+  var memory: MemoryBudget
   let directory: SocketDirectory
   var marks: Marks
   let names: NameDirectory
@@ -36,6 +40,17 @@ public final class Broker {
   private lazy var lagWatch = LagWatch(self)
   private(set) var listeners: [Listener] = []
   private(set) var sessions: [UInt64: ClientSession] = [:]
+  /// Who gets a place: connections are known there by their client's number.
+  var admission: Admission
+  /// Connections that wait for a place, and those over TLS that are being told that they have one.
+  var newcomers: [UInt64: any Newcomer] = [:]
+  private(set) lazy var admissionAlarm = Alarm(on: reactor) { [unowned self] in lookForPlaces() }
+  var displacedLoggedAt = -Double.infinity
+  /// Closes what could keep the loop waiting.
+  let closer: Closer
+  /// Looks whether clients that are not read are still there.
+  private(set) lazy var hangUpAlarm = Alarm(on: reactor) { [unowned self] in lookForHangUps() }
+  var isHangUpLookDue = false
   private var lastClient: UInt64 = 0
   /// Where clients come in over TLS; nil: nowhere.
   private(set) var door: TLSDoor?
@@ -77,6 +92,13 @@ public final class Broker {
         $0.unixPath
       })
     marks = Marks(settings.limits)
+    memory = MemoryBudget(total: Broker.memory(settings.limits))
+    let limit = descriptorLimit()
+    closer = Closer(quota: Quota(total: max(512, limit / 8), share: max(512, limit / 32)))
+    admission = Admission(
+      gates: 0, mostClients: settings.limits.maxClients,
+      mostUnauthenticated: settings.limits.maxAnonymousClients,
+      mostWaiting: Broker.mostWaiting(settings.limits))
     names = NameDirectory(
       on: reactor, log: log[.names], waitSeconds: min(5, settings.openSeconds / 2))
     let methods = Set(settings.listeners.map(\.authentication))
@@ -95,6 +117,11 @@ public final class Broker {
         listener, broker: self, backlog: settings.limits.maxQueuedClients)
     }
     guard !listeners.isEmpty else { throw BrokerFailure("nothing to listen on is configured") }
+    for (gate, listener) in listeners.enumerated() { listener.gate = gate }
+    admission = Admission(
+      gates: listeners.count, mostClients: settings.limits.maxClients,
+      mostUnauthenticated: settings.limits.maxAnonymousClients,
+      mostWaiting: Broker.mostWaiting(settings.limits))
     if let address = settings.metrics {
       metricsServers = try MetricsServer.open(address, broker: self)
     }
@@ -119,6 +146,7 @@ public final class Broker {
     occupancyChanged()
     reactor.run()
     door?.close()
+    newcomers = [:]
     for session in sessions.values { session.finish(because: "the broker stops") }
     if !metricsServers.isEmpty { lagWatch.stop() }
     metricsServers = []
@@ -128,6 +156,7 @@ public final class Broker {
     signals = []
     audit?.close()
     reactor.releaseDeparted()
+    closer.end()
   }
 
   /// Stops accepting, lets replies in flight out for `stopSeconds`, then makes `run` return.
@@ -137,6 +166,7 @@ public final class Broker {
     log.info("stopping: \(counted(sessions.count, "client")) connected")
     stopBegins?()
     door?.close()
+    newcomers = [:]
     admin?.close()
     listeners = []
     stopAlarm.start(seconds: settings.stopSeconds)
@@ -180,8 +210,7 @@ public final class Broker {
     settings.limits.maxClients = maxClients
     settings.limits.maxAnonymousClients = maxAnonymousClients
     log.info("max_clients is now \(maxClients), max_anonymous_clients \(maxAnonymousClients)")
-    for listener in listeners where !hasRoom(at: listener) { listener.isAccepting = false }
-    placeIsFree()
+    limitsChanged()
   }
 
   /// The time without clients after which the broker ends, from now on; 0: it does not.
@@ -203,42 +232,50 @@ public final class Broker {
   func session(_ id: UInt64) -> ClientSession? { sessions[id] }
   /// Clients that have to prove who they are and have not yet.
   var strangerCount: Int { listeners.reduce(0) { $0 + $1.strangers } }
+  /// Of one listener.
+  func unauthenticated(at listener: Listener) -> Int {
+    admission.unauthenticated(at: listener.gate)
+  }
 
   func accepted(_ descriptor: consuming Descriptor, on listener: Listener) {
     if listener.settings.isAdmin, let admin { return admin.accepted(descriptor) }
-    if listener.settings.isTLS, let door { return door.greet(descriptor, on: listener) }
     let isUNIX = listener.settings.isUNIX
+    let origin = Origin(of: descriptor.number, isUNIX: isUNIX)
+    if listener.settings.isTLS, let door {
+      return door.greet(descriptor, from: origin, on: listener)
+    }
     if !isUNIX { ClientSession.tune(descriptor.number) }
-    admit(PlainTransport(descriptor, carriesDescriptors: isUNIX), on: listener)
+    let transport = PlainTransport(
+      descriptor, carriesDescriptors: isUNIX,
+      foreign: isUNIX ? ForeignDescriptors(closer: closer, origin: origin) : nil)
+    arrived(WaitingConnection(transport, from: origin, on: listener, broker: self))
   }
 
-  /// One more may come in there, besides those that are about to.
-  func hasRoom(at listener: Listener) -> Bool {
-    !isFull && !isFullOfStrangers(listener) && !isStopping
-  }
-
-  private var isFull: Bool {
-    sessions.count + (door?.entering ?? 0) >= settings.limits.maxClients
-  }
-
-  /// A connection that is ready for packets becomes a client.
-  func admit(_ transport: any ClientTransport, on listener: Listener) {
+  func nextClientID() -> UInt64 {
     lastClient += 1
-    let session = ClientSession(transport, on: listener, id: lastClient, broker: self)
-    sessions[lastClient] = session
+    return lastClient
+  }
+
+  /// A connection that has a place and is ready for packets becomes a client.
+  func admit(
+    _ transport: any ClientTransport, from origin: Origin, on listener: Listener, id: UInt64
+  ) {
+    let session = ClientSession(transport, from: origin, on: listener, id: id, broker: self)
+    sessions[id] = session
     log[.client].info("\(session.name) connected to \(listener.name)")
     clientsChanged?()
     occupancyChanged()
     session.begin()
-    if isFull {
+    if admission.isFull {
       // At the limit each one that leaves lets one in: said once in a while is enough.
       let isNews = reactor.now - limitLoggedAt > 60
       if isNews { limitLoggedAt = reactor.now }
-      pauseAccepting(
-        "max_clients (\(settings.limits.maxClients)) is reached by \(session.name)",
-        at: isNews ? .warning : .debug)
+      log.line(
+        isNews ? .warning : .debug,
+        "max_clients (\(settings.limits.maxClients)) is reached by \(session.name): further clients "
+          + "wait until one leaves")
     }
-    if listener.isAccepting, isFullOfStrangers(listener) {
+    if listener.settings.authentication != .none, admission.isFull(gate: listener.gate) {
       let isNews = reactor.now - listener.strangersLoggedAt > 60
       if isNews { listener.strangersLoggedAt = reactor.now }
       log.line(
@@ -246,29 +283,7 @@ public final class Broker {
         "max_anonymous_clients (\(settings.limits.maxAnonymousClients)) is reached by "
           + "\(session.name): further clients of \(listener.name) wait until one authenticates or "
           + "leaves")
-      listener.isAccepting = false
     }
-  }
-
-  /// Each listener by itself: strangers at one do not shut out who comes in by another.
-  private func isFullOfStrangers(_ listener: Listener) -> Bool {
-    let most = settings.limits.maxAnonymousClients
-    guard most > 0, listener.settings.authentication != .none else { return false }
-    return listener.strangers + listener.entering >= most
-  }
-
-  /// A client that had to has proved who it is, or has left without.
-  func strangerGone(of listener: Listener?) {
-    guard let listener else { return }
-    listener.strangers -= 1
-    placeIsFree()
-  }
-
-  /// Whoever has waited longest comes in first: those who are verified already, then the backlogs.
-  func placeIsFree() {
-    guard !isStopping else { return }
-    door?.letWaitingIn()
-    resumeAccepting()
   }
 
   func departed(_ session: ClientSession, because reason: String, _ level: BrokerLog.Level) {
@@ -282,7 +297,8 @@ public final class Broker {
       return
     }
     if let subject = session.identity.subject, subjects[subject] == 0 { rateLimits.forget(subject) }
-    placeIsFree()
+    perform(admission.gone(session.id, now: reactor.now))
+    resumeAccepting()
     occupancyChanged()
     spareMemory.clientLeft()
   }
@@ -303,7 +319,10 @@ public final class Broker {
   func cannotAccept(on listener: Listener, _ number: Int32) {
     pauseAccepting("cannot accept on \(listener.name): \(errorText(number))", at: .warning)
     admin?.pauseAccepting()
-    acceptAlarm.start(seconds: Broker.acceptPauseSeconds)
+    // One that waits or has not logged in makes room, so that root is not kept out by these.
+    let shed = admission.shed()
+    acceptAlarm.start(seconds: shed == nil ? Broker.acceptPauseSeconds : Broker.shedPauseSeconds)
+    if let shed { perform([shed]) }
   }
 
   private func pauseAccepting(_ reason: String, at level: BrokerLog.Level) {
@@ -311,12 +330,10 @@ public final class Broker {
     for listener in listeners { listener.isAccepting = false }
   }
 
-  private func resumeAccepting() {
+  func resumeAccepting() {
+    guard !isStopping else { return }
     admin?.limitChanged()
-    for listener in listeners
-    where !listener.isAccepting && hasRoom(at: listener) && door?.isAwaited(at: listener) != true {
-      listener.isAccepting = true
-    }
+    for listener in listeners where !listener.isAccepting { listener.isAccepting = true }
   }
 
   private func idleTimeUp() {

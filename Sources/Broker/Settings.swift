@@ -123,6 +123,9 @@ public struct LimitSettings: Sendable, Equatable {
   /// Bytes that may wait for a client, or for one of its upstreams, before their source is paused.
   /// What one read adds, and the rest of the packet it ends in, can come on top.
   public var bufferBytes = 512 * 1024
+  /// Bytes that all clients together may make the broker hold, in the whole segments that they occupy; 0: an
+  /// eighth of the machine's memory.
+  public var totalBufferBytes = 0
   /// With less than this, each turn would move too little to be worth its system calls.
   public static let leastBufferBytes = 64 * 1024
   public init() {}

@@ -6,7 +6,8 @@ extension ConfigurationKey {
 
   private static let live: Set<String> = [
     "max_clients", "max_queued_clients", "max_anonymous_clients", "max_client_requests",
-    "max_clients_per_identity", "max_clients_per_address", "max_client_buffer", "auth_timeout",
+    "max_clients_per_identity", "max_clients_per_address", "max_client_buffer", "max_total_buffer",
+    "auth_timeout",
     "open_timeout", "keepalive_interval", "keepalive_count", "sasl_allowed_username_list",
     "tcp_min_ssf",
     "log_level", "log_filters", "log_outputs", "key_file", "cert_file", "ca_file", "crl_file",

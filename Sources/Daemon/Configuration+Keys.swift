@@ -82,6 +82,7 @@ struct ConfigurationKey: Sendable {
     number("open_timeout", \.openTimeout, 1...86_400),
     number("slow_call_seconds", \.slowCallSeconds, 0...86_400),
     number("max_client_buffer", \.maxClientBuffer, LimitSettings.leastBufferBytes...1 << 30),
+    number("max_total_buffer", \.maxTotalBuffer, 0...1 << 40),
   ]
 
   private static let keepAlive: [ConfigurationKey] = [

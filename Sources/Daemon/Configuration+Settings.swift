@@ -57,6 +57,7 @@ extension Configuration {
     settings.sasl.allowedUsers = saslUsers
     settings.sasl.leastTCPStrength = tcpMinSSF
     settings.limits.bufferBytes = maxClientBuffer
+    settings.limits.totalBufferBytes = maxTotalBuffer
     settings.keepAlive.intervalSeconds = keepAliveInterval
     settings.keepAlive.count = keepAliveCount
     settings.rates = rates

@@ -39,6 +39,7 @@ struct Configuration: Equatable, Sendable {
   var openTimeout = 30
   var slowCallSeconds = 60
   var maxClientBuffer = LimitSettings().bufferBytes
+  var maxTotalBuffer = LimitSettings().totalBufferBytes
 
   var keepAliveInterval = 5
   var keepAliveCount = 5

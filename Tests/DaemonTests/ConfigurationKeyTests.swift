@@ -98,6 +98,9 @@ struct ConfigurationKeyTests {
     Row(
       "max_client_buffer", ["65536", "1073741824"], ["65535", "1073741825", "\"65536\""],
       "a number from 65536 to 1073741824"),
+    Row(
+      "max_total_buffer", ["0", "1099511627776"], ["-1", "1099511627777", "\"1G\""],
+      "a number from 0 to 1099511627776"),
     rate("max_console_rate"), rate("max_upload_rate"), rate("max_download_rate"),
     rate("max_migration_rate"),
     Row(

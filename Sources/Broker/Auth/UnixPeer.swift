@@ -11,18 +11,25 @@ struct UnixPeer: Sendable {
   let selinuxContext: String?
 
   init?(of descriptor: Int32) {
+    guard let (pid, uid, gid) = UnixPeer.credentials(of: descriptor) else { return nil }
+    self.pid = pid
+    self.uid = uid
+    self.gid = gid
+    startTime = UnixPeer.startTime(of: pid)
+    selinuxContext = UnixPeer.context(of: descriptor)
+  }
+
+  /// Whose process it is, and no more.
+  static func user(of descriptor: Int32) -> uid_t? { credentials(of: descriptor)?.uid }
+
+  private static func credentials(of descriptor: Int32) -> (pid: pid_t, uid: uid_t, gid: gid_t)? {
     // The kernel's `struct ucred`, which the C library shows only to those who ask for its extensions.
     var credentials: (pid: pid_t, uid: uid_t, gid: gid_t) = (0, 0, 0)
     var length = socklen_t(MemoryLayout.size(ofValue: credentials))
     guard getsockopt(descriptor, SOL_SOCKET, SO_PEERCRED, &credentials, &length) == 0 else {
       return nil
     }
-    let (pid, uid, gid) = credentials
-    self.pid = pid
-    self.uid = uid
-    self.gid = gid
-    startTime = UnixPeer.startTime(of: pid)
-    selinuxContext = UnixPeer.context(of: descriptor)
+    return credentials
   }
 
   /// Field 22 of /proc/PID/stat. The command in field 2 may hold anything, so count from its end.

@@ -175,23 +175,15 @@ final class Approach: Handler {
       return connectNext()
     }
     timer.stop()
+    // That has the kernel notice a host that vanishes: the broker asks no daemon for life, whose answers a paused
+    // reader could not see.
     ClientSession.tune(attempt.number)
-    Approach.keepAlive(attempt.number)
     guard let tls else {
       let descriptor = attempt.take()
       self.attempt = nil
       return finish(.success(PlainTransport(descriptor, carriesDescriptors: false)))
     }
     begin(tls, attempt)
-  }
-
-  /// A host that vanishes is noticed by the kernel: the broker asks no daemon for life, whose answers a paused
-  /// reader could not see.
-  private static func keepAlive(_ descriptor: Int32) {
-    setOption(descriptor, SOL_SOCKET, SO_KEEPALIVE, 1)
-    setOption(descriptor, Int32(IPPROTO_TCP), TCP_KEEPIDLE, 30)
-    setOption(descriptor, Int32(IPPROTO_TCP), TCP_KEEPINTVL, 10)
-    setOption(descriptor, Int32(IPPROTO_TCP), TCP_KEEPCNT, 3)
   }
 
   // MARK: TLS

@@ -36,9 +36,26 @@ final class HelperProcess: Handler {
 
   deinit { watcher.watch([]) }
 
-  /// Starts it. `name` is how the log calls it.
+  /// Starts it, unless too many run for clients of that origin. `name` is how the log calls it.
   static func start(
-    _ arguments: [String], name: String, broker: Broker
+    _ arguments: [String], name: String, for origin: Origin, broker: Broker
+  ) -> Result<HelperProcess, RemoteError> {
+    guard broker.children.helpers.tryReserve(for: origin) else {
+      broker.log[.upstream].warning(
+        "\(name): too many programs run: \(broker.children.helpers.used(by: origin)) of "
+          + "\(broker.children.helpers.used) for \(origin)")
+      return .failure(
+        RemoteError(
+          .operationFailed, "too many connections to other hosts are open: '\(name)' needs one more"
+        ))
+    }
+    let result = start(arguments, name: name, countedFor: origin, broker: broker)
+    if case .failure = result { broker.children.helpers.release(for: origin) }
+    return result
+  }
+
+  private static func start(
+    _ arguments: [String], name: String, countedFor origin: Origin, broker: Broker
   ) -> Result<HelperProcess, RemoteError> {
     let program = arguments.first ?? ""
     func failure(_ number: Int32) -> Result<HelperProcess, RemoteError> {
@@ -65,7 +82,10 @@ final class HelperProcess: Handler {
     switch spawned {
     case .failure(let trouble): return failure(trouble.number)
     case .success(let pid):
-      broker.children.add(pid, name: "\(name) (\(program), process \(pid))")
+      let children = broker.children
+      children.add(pid, name: "\(name) (\(program), process \(pid))") { [unowned children] _ in
+        children.helpers.release(for: origin)
+      }
       return .success(
         HelperProcess(pid, name: name, socket: ours, errors: reader, broker: broker))
     }
@@ -129,6 +149,8 @@ final class Children {
 
   private let reactor: Reactor
   private let log: BrokerLog
+  /// Programs of clients' connections that run.
+  var helpers = Quota(total: 256, share: 64)
   private var children: [pid_t: Child] = [:]
   private var watcher: SignalWatcher?
   private lazy var alarm = Alarm(on: reactor) { [unowned self] in graceOver() }

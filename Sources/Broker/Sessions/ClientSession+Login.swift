@@ -31,7 +31,6 @@ extension ClientSession {
       if login.method != .sasl, !countSubject() { return }
     }
     guard !login.isDone else { return }
-    login.listener?.strangers += 1
     let seconds = broker.settings.loginSeconds
     if seconds > 0 { timer.start(seconds: seconds) }
   }
@@ -64,7 +63,6 @@ extension ClientSession {
     broker.log[.client].warning("\(name) is turned away: \(reason)")
     recordRefused(why, reason)
     uncount()
-    if !login.isDone { login.listener?.strangers += 1 }
     login.refusal = RemoteError(.operationFailed, "too many connections: \(reason)")
     timer.start(seconds: ClientSession.refusalSeconds)
   }
@@ -91,7 +89,6 @@ extension ClientSession {
 
   func endLogin() {
     uncount()
-    if !login.isDone { broker.strangerGone(of: login.listener) }
     login.isDone = true
     if let check = login.check { broker.polkit?.cancel(check) }
     login.check = nil
@@ -113,7 +110,7 @@ extension ClientSession {
     login.isDone = true
     recordLoggedIn()
     timer.stop()
-    broker.strangerGone(of: login.listener)
+    broker.authenticated(self)
   }
 
   // MARK: Calls

@@ -28,6 +28,8 @@ final class ClientSession: Handler {
   /// How the log calls it.
   let name: String
   let isReadOnlyListener: Bool
+  /// What the client counts for in the budgets that all share.
+  let origin: Origin
   /// In seconds since 1970.
   let connectedAt = Int64(time(nil))
   /// The same on the reactor's clock.
@@ -43,6 +45,10 @@ final class ClientSession: Handler {
   let transport: any ClientTransport
   private var watcher: DescriptorWatcher
   let timer: TimerWatcher
+  /// Counts the segments that hold what came from the client or waits for it.
+  let pool: SegmentPool
+  /// Bytes of these as they were counted last.
+  var heldBytes = 0
   private var madeRelay: Relay?
   var phase = Phase.connected
   /// Read-only by its listener or by the flag it opened with.
@@ -65,9 +71,12 @@ final class ClientSession: Handler {
   var mostHeldByKernel: Int32 = 0
 
   init(
-    _ transport: any ClientTransport, on listener: Listener, id: UInt64, broker: Broker
+    _ transport: any ClientTransport, from origin: Origin, on listener: Listener, id: UInt64,
+    broker: Broker
   ) {
     self.broker = broker
+    self.origin = origin
+    pool = SegmentPool(sharing: broker.pool)
     audit = broker.audit
     self.id = id
     beganAt = broker.reactor.now
@@ -96,15 +105,24 @@ final class ClientSession: Handler {
     watcher.belong(to: self)
     timer.belong(to: self)
     madeRelay = Relay(
-      client: login.layer(over: transport), owner: self, pool: broker.pool,
+      client: login.layer(over: transport), owner: self, pool: pool,
       maxRequests: broker.settings.limits.maxClientRequests, marks: broker.marks)
     watcher.watch(relay.clientInterest)
   }
 
   deinit { watcher.watch([]) }
 
+  /// Closes the descriptors that the client passes, and those its daemons pass back.
+  var foreign: ForeignDescriptors { ForeignDescriptors(closer: broker.closer, origin: origin) }
+
   /// Sets what every connection over a network wants.
   static func tune(_ descriptor: Int32) {
+    // A host that vanishes is noticed by the kernel within a minute, also where the peer speaks no keepalive or
+    // could not be heard because it is not read.
+    setOption(descriptor, SOL_SOCKET, SO_KEEPALIVE, 1)
+    setOption(descriptor, Int32(IPPROTO_TCP), TCP_KEEPIDLE, 30)
+    setOption(descriptor, Int32(IPPROTO_TCP), TCP_KEEPINTVL, 10)
+    setOption(descriptor, Int32(IPPROTO_TCP), TCP_KEEPCNT, 3)
     setOption(descriptor, Int32(IPPROTO_TCP), TCP_NODELAY, 1)
     // What waits in the kernel delays whatever comes behind it, a console's echo for one.
     setOption(descriptor, Int32(IPPROTO_TCP), TCP_NOTSENT_LOWAT, 128 * 1024)
@@ -159,11 +177,16 @@ final class ClientSession: Handler {
     if broker.isStopping, isIdle { return finish(because: "the broker stops") }
     let interest = relay.clientInterest
     watcher.watch(interest)
-    // What has been read and decrypted already is announced by no descriptor.
-    if interest.contains(.read), transport.holdsBytes { broker.reactor.goOn(self) }
+    if !interest.contains(.read) {
+      if !broker.isHangUpLookDue { broker.startHangUpLooks() }
+    } else if transport.holdsBytes {
+      // What has been read and decrypted already is announced by no descriptor.
+      broker.reactor.goOn(self)
+    }
     for upstream in upstreams { upstream.watch() }
     if !broker.isSweepDue, relay.awaitedCount > 0 { broker.startSweeps() }
     watchRates()
+    countMemory()
   }
 
   private func watchRates() {
@@ -177,6 +200,9 @@ final class ClientSession: Handler {
     }
     if mostHeldByKernel > 0, !relay.hasMeteredStreams { widen() }
   }
+
+  /// Its socket is not watched for anything to read, so the loop does not notice that the client is gone.
+  var isNotRead: Bool { phase != .over && !watcher.interest.contains(.read) }
 
   /// Nothing is under way: no call awaits its reply, nothing waits to be sent.
   var isIdle: Bool {
@@ -219,6 +245,7 @@ final class ClientSession: Handler {
     upstreams = []
     relay.now = broker.reactor.now
     relay.clear()
+    countMemory()
     recordClosed(reason)
     endLogin()
     broker.departed(self, because: reason, level)

@@ -60,9 +60,9 @@ final class UpstreamConnection: Handler {
     case .socket(let path): return make(backend, at: path, for: session)
     case .network: return .success(UpstreamConnection(backend, session))
     case .command(let arguments):
-      return HelperProcess.start(arguments, name: backend.path, broker: session.broker).map {
-        UpstreamConnection(backend, session, through: $0)
-      }
+      return HelperProcess.start(
+        arguments, name: backend.path, for: session.origin, broker: session.broker
+      ).map { UpstreamConnection(backend, session, through: $0) }
     }
   }
 
@@ -80,7 +80,8 @@ final class UpstreamConnection: Handler {
           int1: errno))
     }
     let upstream = UpstreamConnection(backend, session, at: address)
-    upstream.use(PlainTransport(descriptor, carriesDescriptors: true))
+    upstream.use(
+      PlainTransport(descriptor, carriesDescriptors: true, foreign: session.foreign))
     return .success(upstream)
   }
 

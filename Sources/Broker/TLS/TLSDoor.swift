@@ -28,8 +28,6 @@ final class TLSDoor {
   private var order: [UInt64] = []
   /// Verified ones that found the broker full, or their listener of strangers.
   private var waiting: [TLSHandshake] = []
-  /// Those that are just being told, on all listeners.
-  private(set) var entering = 0
   private var lastID: UInt64 = 0
   private var limitLoggedAt = -Double.infinity
   private var turn: UInt64 = 0
@@ -79,7 +77,7 @@ final class TLSDoor {
   // MARK: Coming in
 
   /// A connection has been accepted.
-  func greet(_ descriptor: consuming Descriptor, on listener: Listener) {
+  func greet(_ descriptor: consuming Descriptor, from origin: Origin, on listener: Listener) {
     ClientSession.tune(descriptor.number)
     let session: TLSSession
     do throws(TLSTrouble) {
@@ -89,7 +87,7 @@ final class TLSDoor {
     }
     if handshakes.count >= settings.maxHandshakes { makeRoom() }
     lastID += 1
-    let handshake = TLSHandshake(session, id: lastID, on: listener, door: self)
+    let handshake = TLSHandshake(session, id: lastID, from: origin, on: listener, door: self)
     handshakes[lastID] = handshake
     order.append(lastID)
     if order.count > 2 * settings.maxHandshakes + 64 { order.removeAll { handshakes[$0] == nil } }
@@ -106,14 +104,22 @@ final class TLSDoor {
     return true
   }
 
-  /// The oldest has had the most time: whoever floods the door with handshakes he does not go on with
-  /// only drives out his own.
+  /// The oldest one of the address with the most: an address that floods the door with handshakes only drives
+  /// out its own.
   private func makeRoom() {
-    guard let oldest = order.first(where: { handshakes[$0] != nil }) else { return }
+    var counts: [Origin: Int] = [:]
+    for handshake in handshakes.values { counts[handshake.origin, default: 0] += 1 }
+    let most = counts.values.max()
+    guard
+      let oldest = order.first(where: { id in
+        handshakes[id].map { counts[$0.origin] == most } ?? false
+      })
+    else { return }
     if reactor.now - limitLoggedAt > 60 {
       limitLoggedAt = reactor.now
       log.warning(
-        "tls_max_handshakes (\(settings.maxHandshakes)) is reached: the oldest handshakes end")
+        "tls_max_handshakes (\(settings.maxHandshakes)) is reached: the oldest handshakes of the "
+          + "busiest address end")
     }
     handshakes[oldest]?.end("another handshake needed its place (tls_max_handshakes)")
   }
@@ -146,33 +152,24 @@ final class TLSDoor {
     // In this order: the reference given up may be the last one.
     waiting.append(handshake)
     handshakes[handshake.id] = nil
-    letWaitingIn()
-    // Who has not come yet waits in the listener's backlog, so that no more wait here than can be verified
-    // at a time.
-    if isAwaited(at: handshake.listener) { handshake.listener.isAccepting = false }
+    broker.arrived(handshake)
   }
 
-  /// Verified clients of that listener wait for a place.
-  func isAwaited(at listener: Listener) -> Bool { waiting.contains { $0.listener === listener } }
-
-  /// Whoever waits comes in while there is room, the first first.
-  func letWaitingIn() {
-    while let place = waiting.firstIndex(where: { broker.hasRoom(at: $0.listener) }) {
-      let next = waiting[place]
-      handshakes[next.id] = next
-      waiting.remove(at: place)
-      entering += 1
-      next.listener.entering += 1
-      next.letIn()
-    }
+  /// It has a place, and is about to be told.
+  func admitted(_ handshake: TLSHandshake) {
+    handshakes[handshake.id] = handshake
+    waiting.removeAll { $0 === handshake }
   }
 
   /// The client has been told; from here on it is one.
   func letIn(_ handshake: TLSHandshake) {
     forget(handshake)
-    guard let peer = handshake.peer else { return }
+    guard let peer = handshake.peer, let id = handshake.clientID else { return }
+    broker.newcomers[id] = nil
     broker.tally.handshakes[.verified, default: 0] &+= 1
-    broker.admit(TLSTransport(handshake.session, peer), on: handshake.listener)
+    broker.admit(
+      TLSTransport(handshake.session, peer), from: handshake.origin,
+      on: handshake.listener, id: id)
   }
 
   func ended(_ handshake: TLSHandshake, _ why: String?) {
@@ -181,16 +178,11 @@ final class TLSDoor {
       broker.tally.handshakes[.failed, default: 0] &+= 1
     }
     forget(handshake)
-    // Its place may have been kept for it.
-    broker.placeIsFree()
+    broker.newcomerGone(handshake)
   }
 
   private func forget(_ handshake: TLSHandshake) {
     reactor.depart(handshake)
-    if handshake.isEntering {
-      entering -= 1
-      handshake.listener.entering -= 1
-    }
     handshakes[handshake.id] = nil
     waiting.removeAll { $0 === handshake }
     if handshakes.isEmpty { order.removeAll(keepingCapacity: true) }

@@ -4,7 +4,7 @@ import Streams
 
 /// A handshake under way. It is no client yet: it counts against no limit but that of handshakes, and
 /// belongs to the door alone.
-final class TLSHandshake: Handler {
+final class TLSHandshake: Handler, Newcomer {
   private enum Phase {
     case shaking
     /// The client is verified; the byte that tells it so is on its way.
@@ -19,17 +19,21 @@ final class TLSHandshake: Handler {
   /// The peer's address.
   let name: String
   let listener: Listener
+  let origin: Origin
   let session: TLSSession
   private var watcher: DescriptorWatcher
   private let timer: TimerWatcher
   private var phase = Phase.shaking
   private(set) var peer: TLSPeer?
-  /// There was room for it.
-  private(set) var isEntering = false
+  /// The number of the client it becomes, once it is verified.
+  var clientID: UInt64?
 
-  init(_ session: TLSSession, id: UInt64, on listener: Listener, door: TLSDoor) {
+  init(
+    _ session: TLSSession, id: UInt64, from origin: Origin, on listener: Listener, door: TLSDoor
+  ) {
     self.door = door
     self.id = id
+    self.origin = origin
     self.listener = listener
     self.session = session
     name = Address.peer(of: session.number)?.text ?? "unknown address"
@@ -70,10 +74,10 @@ final class TLSHandshake: Handler {
 
   /// There is room: the client is told that it may come in, with the one byte that libvirt's clients
   /// wait for.
-  func letIn() {
+  func admitted() {
+    door.admitted(self)
     timer.start(seconds: door.settings.handshakeSeconds)
     phase = .confirming
-    isEntering = true
     guard session.say(1) else { return end("the confirmation could not be encrypted") }
     confirm()
   }
@@ -110,6 +114,10 @@ final class TLSHandshake: Handler {
     leave()
     door.ended(self, why)
   }
+
+  func dropped(_ why: String) { end(why) }
+  func hungUp() { end("it left before there was room for it") }
+  var number: Int32 { session.number }
 
   private func leave() {
     phase = .over

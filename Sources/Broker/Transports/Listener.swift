@@ -14,10 +14,10 @@ final class Listener: Handler {
   let settings: ListenerSettings
   /// How the log calls it: a path or an address with its port.
   let name: String
+  /// Its number, by which admission knows it. The admin socket has none.
+  var gate = 0
   /// Clients of it that have not proved yet who they are, where they have to.
-  var strangers = 0
-  /// Clients that are being told that they may come in, and count from then on.
-  var entering = 0
+  var strangers: Int { broker.unauthenticated(at: self) }
   /// When it was last said that there are too many of them, on the reactor's clock.
   var strangersLoggedAt = -Double.infinity
 
@@ -164,6 +164,10 @@ final class Listener: Handler {
 
   override func ready(_ ready: Interest) {
     for _ in 0..<Listener.acceptsPerTurn where isAccepting {
+      // A client more is one more to close, sooner or later.
+      guard broker.closer.waitingCount < Closer.mostWaiting else {
+        return broker.cannotAccept(on: self, EMFILE)
+      }
       // Every later call on it says itself that it must not wait.
       let accepted = Descriptor(accept(descriptor.number, nil, nil))
       guard accepted.number >= 0 else {
@@ -175,8 +179,20 @@ final class Listener: Handler {
       }
       // No program the broker ever starts is to inherit a client.
       _ = fcntl(accepted.number, F_SETFD, FD_CLOEXEC)
+      let isLast = Listener.isReserved(accepted.number)
       broker.accepted(accepted, on: self)
+      if isLast { return broker.cannotAccept(on: self, EMFILE) }
     }
+  }
+
+  /// Numbers kept for what comes over connections that there are: one message can bring 253 descriptors, and
+  /// those that find no number are closed by the kernel on this thread, for as long as that takes.
+  private static let reserve = 256
+
+  private static func isReserved(_ number: Int32) -> Bool {
+    // With so few that there is nothing to spare, clients come first.
+    guard number >= reserve else { return false }
+    return Int(number) >= descriptorLimit() - reserve && descriptorLimit() >= 4 * reserve
   }
 }
 

@@ -4,19 +4,29 @@ import Streams
 
 /// Bytes straight from and to the kernel. Never blocks.
 final class PlainTransport: Transport {
-  private let descriptor: Descriptor
+  let number: Int32
   let carriesDescriptors: Bool
+  private let foreign: ForeignDescriptors?
 
-  /// Room for the control message of the most descriptors one packet may have: a larger one is cut off
-  /// by the kernel and refused here.
-  private static let controlBytes = 16 + 4 * Limits.descriptors
+  /// Room for the control message of as many descriptors as the kernel passes with one (SCM_MAX_FD): it closes
+  /// what it cuts off, and would do so on this thread.
+  private static let controlBytes = 16 + 4 * 253 + 4
 
-  init(_ descriptor: consuming Descriptor, carriesDescriptors: Bool) {
-    self.descriptor = descriptor
+  /// - Parameter foreign: closes what came over the socket, and the socket itself, beside the loop; nil: they
+  ///   are closed on the spot.
+  init(
+    _ descriptor: consuming Descriptor, carriesDescriptors: Bool,
+    foreign: ForeignDescriptors? = nil
+  ) {
+    number = descriptor.release()
     self.carriesDescriptors = carriesDescriptors
+    self.foreign = foreign
   }
 
-  var number: Int32 { descriptor.number }
+  deinit {
+    guard number >= 0 else { return }
+    if let foreign { foreign.close(number, isCounted: false) } else { close(number) }
+  }
 
   func closeSending() { shutdown(descriptor.number, Int32(SHUT_WR)) }
 
@@ -26,13 +36,13 @@ final class PlainTransport: Transport {
     if rooms.count == 1 {
       // One room is the usual case, and `recv` is cheaper than gathering.
       return PlainTransport.outcome(
-        recv(descriptor.number, rooms[0].base, rooms[0].count, flags), .read)
+        recv(number, rooms[0].base, rooms[0].count, flags), .read)
     }
     var message = msghdr()
     message.msg_iov = UnsafeMutableRawPointer(mutating: rooms.baseAddress)?
       .assumingMemoryBound(to: iovec.self)
     message.msg_iovlen = rooms.count
-    return PlainTransport.outcome(recvmsg(descriptor.number, &message, flags), .read)
+    return PlainTransport.outcome(recvmsg(number, &message, flags), .read)
   }
 
   /// A plain read across a carrier byte would destroy its descriptor. The kernel ends a read behind such
@@ -51,7 +61,7 @@ final class PlainTransport: Transport {
       message.msg_control = control.baseAddress
       message.msg_controllen = control.count
       let flags = Int32(MSG_DONTWAIT | MSG_CMSG_CLOEXEC)
-      let count = recvmsg(descriptor.number, &message, flags)
+      let count = recvmsg(number, &message, flags)
       let isCut = message.msg_flags & Int32(MSG_CTRUNC) != 0
       guard count > 0, message.msg_controllen > 0 || isCut else {
         return PlainTransport.outcome(count, .read)
@@ -60,8 +70,12 @@ final class PlainTransport: Transport {
       guard all.count == 1, !isCut else {
         // libvirt sends exactly one with a byte and refuses anything else. Where none is left of what
         // was cut off, this process may not have any more.
-        for number in all { close(number) }
+        for descriptor in all { discard(descriptor, isCounted: false) }
         return .failed(all.isEmpty ? EMFILE : EPROTO)
+      }
+      guard foreign?.tryReserve() != false else {
+        discard(all[0], isCounted: false)
+        return .failed(EMFILE)
       }
       found = all[0]
       return .moved(count)
@@ -96,13 +110,13 @@ final class PlainTransport: Transport {
     let flags = Int32(MSG_DONTWAIT | MSG_NOSIGNAL)
     if runs.count == 1 {
       return PlainTransport.outcome(
-        Glibc.send(descriptor.number, runs[0].base, runs[0].count, flags), .write)
+        Glibc.send(number, runs[0].base, runs[0].count, flags), .write)
     }
     var message = msghdr()
     message.msg_iov = UnsafeMutableRawPointer(mutating: runs.baseAddress)?
       .assumingMemoryBound(to: iovec.self)
     message.msg_iovlen = runs.count
-    return PlainTransport.outcome(sendmsg(descriptor.number, &message, flags), .write)
+    return PlainTransport.outcome(sendmsg(number, &message, flags), .write)
   }
 
   func send(descriptor passed: Int32) -> Outcome {
@@ -124,13 +138,22 @@ final class PlainTransport: Transport {
           message.msg_control = control.baseAddress
           message.msg_controllen = control.count
           let flags = Int32(MSG_DONTWAIT | MSG_NOSIGNAL)
-          return PlainTransport.outcome(sendmsg(self.descriptor.number, &message, flags), .write)
+          return PlainTransport.outcome(sendmsg(number, &message, flags), .write)
         }
       }
     }
   }
 
-  func discard(descriptor: Int32) { if descriptor >= 0 { close(descriptor) } }
+  func discard(descriptor: Int32) { discard(descriptor, isCounted: true) }
+
+  private func discard(_ descriptor: Int32, isCounted: Bool) {
+    guard descriptor >= 0 else { return }
+    if let foreign {
+      foreign.close(descriptor, isCounted: isCounted)
+    } else {
+      close(descriptor)
+    }
+  }
 
   private static func outcome(_ count: Int, _ wanted: Interest) -> Outcome {
     if count > 0 { return .moved(count) }

@@ -56,6 +56,8 @@ public final class SegmentPool {
   public let capacity: Int
   private let most: Int
   private var spare: [Segment] = []
+  /// Where this one has its segments from.
+  private let parent: SegmentPool?
   /// Segments that somebody holds now.
   public private(set) var heldCount = 0
   /// Where runs are gathered for one send; one loop needs just one such place.
@@ -69,13 +71,23 @@ public final class SegmentPool {
       capacity >= 2 * Segment.headroom, "a segment holds at least a header and its headroom")
     self.capacity = capacity
     self.most = most
+    parent = nil
     spare.reserveCapacity(most)
     runs = .allocate(capacity: 64)
+  }
+
+  /// A pool that counts the segments of its own holders, and has them from another one.
+  public init(sharing parent: SegmentPool) {
+    capacity = parent.capacity
+    most = 0
+    runs = parent.runs
+    self.parent = parent
   }
 
   /// An empty segment, held once.
   func take() -> Segment {
     heldCount += 1
+    if let parent { return parent.take() }
     if let segment = spare.popLast() {
       segment.record.pointee.start = Segment.headroom
       segment.record.pointee.end = Segment.headroom
@@ -95,8 +107,12 @@ public final class SegmentPool {
     let holders = segment.record.pointee.holders - 1
     assert(holders >= 0, "a segment is released as often as it was held")
     segment.record.pointee.holders = holders
-    guard holders == 0 else { return }
+    if holders == 0 { takeBack(segment) }
+  }
+
+  private func takeBack(_ segment: Segment) {
     heldCount -= 1
+    if let parent { return parent.takeBack(segment) }
     if spare.count < most { spare.append(segment) } else { free(segment) }
   }
 
@@ -116,6 +132,7 @@ public final class SegmentPool {
   }
 
   deinit {
+    guard parent == nil else { return }
     for segment in spare { free(segment) }
     runs.deallocate()
   }

@@ -48,7 +48,8 @@ struct InletDescriptorTests {
     #expect(intake.socket.discarded == [50, 50])
   }
 
-  @Test("a descriptor on a byte that carries none is noticed when it arrives", arguments: [0, 1, 2])
+  @Test(
+    "a descriptor on a byte that carries none is noticed when it arrives", arguments: [0, 1, 2])
   func misplaced(packetsBefore: Int) throws {
     for bytes in [packet(9, 40), carrying(2, serial: 9)] {
       // The first byte alone might be a stray carrier.
@@ -62,7 +63,9 @@ struct InletDescriptorTests {
     }
   }
 
-  @Test("a descriptor on a byte of a packet that is cut through is noticed, one on its carrier is right")
+  @Test(
+    "a descriptor on a byte of a packet that is cut through is noticed, one on its carrier is right"
+  )
   func misplacedInLarge() throws {
     let bytes = Stamp.packet(
       PacketHeader(procedure: 3, kind: .callWithDescriptors, serial: 1),

@@ -1,0 +1,138 @@
+// Carrying out what admission decides: connections come in, wait, or make room for others.
+import Glibc
+import Streams
+
+/// A connection that is accepted and not a client yet.
+protocol Newcomer: AnyObject {
+  var listener: Listener { get }
+  var origin: Origin { get }
+  /// The number of the client it becomes.
+  var clientID: UInt64? { get set }
+  var number: Int32 { get }
+  /// It has a place.
+  func admitted()
+  /// It has to go, for this reason.
+  func dropped(_ why: String)
+  /// The peer has closed the connection.
+  func hungUp()
+}
+
+/// A connection without TLS from when it is accepted until it has a place. Nothing is read from it.
+final class WaitingConnection: Newcomer {
+  private unowned let broker: Broker
+  let listener: Listener
+  var clientID: UInt64?
+  let origin: Origin
+  private let transport: PlainTransport
+  var number: Int32 { transport.number }
+
+  init(_ transport: PlainTransport, from origin: Origin, on listener: Listener, broker: Broker) {
+    self.transport = transport
+    self.origin = origin
+    self.listener = listener
+    self.broker = broker
+  }
+
+  func admitted() {
+    guard let clientID else { return }
+    broker.newcomers[clientID] = nil
+    broker.admit(transport, from: origin, on: listener, id: clientID)
+  }
+
+  func dropped(_ why: String) { end(why) }
+  func hungUp() { end("it left before there was room for it") }
+
+  private func end(_ why: String) {
+    broker.log[.client].debug("a connection to \(listener.name) from \(origin) ends: \(why)")
+    broker.newcomerGone(self)
+  }
+}
+
+extension Origin {
+  /// Of a connection that has been accepted.
+  init(of descriptor: Int32, isUNIX: Bool) {
+    if isUNIX {
+      self = UnixPeer.user(of: descriptor).map { .user($0) } ?? .unknown
+    } else {
+      self = Address.peer(of: descriptor)?.host.map { Origin(host: $0) } ?? .unknown
+    }
+  }
+}
+
+extension Broker {
+  /// Connections that may wait for a place: as many as would in the backlog of a listener, as far as there are
+  /// descriptors for them.
+  static func mostWaiting(_ limits: LimitSettings) -> Int {
+    min(max(30, limits.maxQueuedClients), descriptorLimit() / 8)
+  }
+
+  /// A connection asks for a place.
+  func arrived(_ newcomer: any Newcomer) {
+    let id = nextClientID()
+    newcomer.clientID = id
+    newcomers[id] = newcomer
+    let listener = newcomer.listener
+    perform(
+      admission.arrived(
+        id, from: newcomer.origin, at: listener.gate,
+        mustLogIn: listener.settings.authentication != .none,
+        now: reactor.now))
+    if admission.waitingCount > 0, !isHangUpLookDue { startHangUpLooks() }
+  }
+
+  /// It is over before it became a client.
+  func newcomerGone(_ newcomer: any Newcomer) {
+    guard let id = newcomer.clientID, newcomers.removeValue(forKey: id) != nil else { return }
+    guard !isStopping else { return }
+    perform(admission.gone(id, now: reactor.now))
+  }
+
+  /// A client that had to has proved who it is.
+  func authenticated(_ session: ClientSession) {
+    perform(admission.authenticated(session.id, now: reactor.now))
+  }
+
+  /// More connections may have a place, or fewer. A client that is there already stays.
+  func limitsChanged() {
+    admission.mostClients = settings.limits.maxClients
+    admission.mostUnauthenticated = settings.limits.maxAnonymousClients
+    admission.mostWaiting = Broker.mostWaiting(settings.limits)
+    memoryLimitChanged()
+    lookForPlaces()
+  }
+
+  func lookForPlaces() {
+    guard !isStopping else { return }
+    perform(admission.fill(at: reactor.now))
+  }
+
+  func perform(_ actions: [Admission.Action]) {
+    for action in actions where !isStopping {
+      switch action {
+      case .admit(let id): newcomers[id]?.admitted()
+      case .drop(let id): drop(id)
+      }
+    }
+    if let time = admission.nextLook {
+      admissionAlarm.start(seconds: max(0.01, time - reactor.now))
+    }
+  }
+
+  private func drop(_ id: UInt64) {
+    let why = "another client needed its place (max_anonymous_clients)"
+    let newcomer = newcomers[id]
+    if reactor.now - displacedLoggedAt > 60,
+      let who = newcomer?.origin ?? sessions[id]?.origin
+    {
+      displacedLoggedAt = reactor.now
+      log.warning(
+        "\(who) has the most connections that have not authenticated: the oldest of them end, "
+          + "so that others can connect (max_anonymous_clients)")
+    }
+    if let newcomer {
+      newcomer.dropped(why)
+    } else {
+      sessions[id]?.finish(because: why)
+    }
+  }
+}

@@ -1,0 +1,41 @@
+// What clients make the broker hold, counted by origin and kept within its budget.
+import Glibc
+import Streams
+
+extension Broker {
+  /// What all clients may hold where nothing is configured: an eighth of the machine's memory.
+  static var usualTotalBuffer: Int {
+    let bytes = sysconf(Int32(_SC_PHYS_PAGES)).multipliedReportingOverflow(
+      by: sysconf(Int32(_SC_PAGESIZE)))
+    return max(256 << 20, bytes.overflow ? 0 : bytes.partialValue / 8)
+  }
+
+  static func memory(_ limits: LimitSettings) -> Int {
+    limits.totalBufferBytes > 0 ? limits.totalBufferBytes : usualTotalBuffer
+  }
+
+  func memoryLimitChanged() {
+    memory.total = Broker.memory(settings.limits)
+    memory.share = memory.total / 2
+  }
+
+  /// Ends the client that holds most of what this origin does.
+  fileprivate func relieve(_ origin: Origin) {
+    let largest = sessions.values.filter { $0.origin == origin }.max { $0.heldBytes < $1.heldBytes }
+    largest?.finish(
+      because:
+        "clients of \(origin) hold \(memory.used(by: origin)) bytes in the broker, and it holds "
+        + "the most of them (max_total_buffer)", .warning)
+  }
+}
+
+extension ClientSession {
+  /// Counts what the client makes the broker hold by now. Costs a comparison where that is what it was.
+  func countMemory() {
+    let held = pool.heldCount * pool.capacity
+    guard held != heldBytes else { return }
+    let grown = held - heldBytes
+    heldBytes = held
+    if let origin = broker.memory.changed(origin, by: grown) { broker.relieve(origin) }
+  }
+}

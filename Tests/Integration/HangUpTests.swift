@@ -1,0 +1,108 @@
+// Clients that go away while the broker does not read them.
+import Foundation
+import Streams
+import Testing
+
+@Suite("A client that goes away while it is not read", .inTurn)
+struct HangUpTests {
+  private static let gone = "closed by the client, while it was not read"
+
+  /// The daemon's end of the connection, once the daemon reads nothing any more.
+  private func stuck(_ backend: ScriptedBackend, _ number: Int) throws -> Line {
+    let line = try backend.line(number)
+    line.isPausing = true
+    return line
+  }
+
+  @Test("is noticed, and takes its daemon's connection with it", arguments: Way.allCases)
+  func plain(way: Way) async throws {
+    let scene = try await Scene { _, _ in false }
+    let (broker, backend) = (scene.broker, scene.backend)
+    try await blocking {
+      let other = try broker.client()
+      try other.open()
+      let before = settledDescriptorCount(of: broker.pid)
+      var client: RawClient? = try broker.client(way)
+      try client?.open()
+      guard
+        let stream = try client?.openStream(Remote.storageVolUpload, pool: "p", volume: "v")
+      else { return }
+      let line = try stuck(backend, 1)
+      let packet = RawClient.packet(stream, [UInt8](repeating: 7, count: 256 << 10))
+      // The broker has stopped reading when the kernel takes nothing for a while.
+      var rest = packet[...]
+      var refusals = 0
+      while refusals < 10, let client {
+        let sent = try client.sendSome(rest)
+        refusals = sent == 0 ? refusals + 1 : 0
+        rest = rest.dropFirst(sent)
+        if rest.isEmpty { rest = packet[...] }
+        if sent == 0 { usleep(50_000) }
+      }
+      client = nil
+      #expect(eventually { broker.log.contains(Self.gone) }, "\(broker.log)")
+      #expect(eventually { descriptorCount(of: broker.pid) <= before })
+      #expect(try other.call(59).header.status == .ok)
+      line.isPausing = false
+      try line.awaitEnd()
+    }
+    try await scene.end()
+  }
+
+  @Test("is noticed over TLS")
+  func tls() async throws {
+    let sockets = try Scratch.directory("s")
+    let backend = try ScriptedBackend(in: sockets) { _, _ in false }
+    let tls = try await TLSBroker(backends: sockets)
+    try await blocking {
+      let other = try tls.broker.client()
+      try other.open()
+      let before = settledDescriptorCount(of: tls.broker.pid)
+      let (socket, session) = try tls.client(tls.certificates.identity())
+      let open = ConnectOpenArguments(name: "qemu:///system", flags: 0)
+      _ = try session.exchange(Packets.make(socket.header(Remote.authList)))
+      _ = try session.exchange(Packets.make(socket.header(Remote.connectOpen), open))
+      var header = socket.header(Remote.storageVolUpload)
+      let arguments = VolumeTransferArguments(
+        pool: "p", name: "v", key: "v", offset: 0, length: 0, flags: 0)
+      #expect(try session.exchange(Packets.make(header, arguments)).header.status == .ok)
+      header.kind = .stream
+      header.status = .continue
+      let line = try stuck(backend, 1)
+      let packet = RawClient.packet(header, [UInt8](repeating: 7, count: 256 << 10))
+      let ended = DispatchSemaphore(value: 0)
+      Thread {
+        while (try? session.send(packet)) != nil {}
+        ended.signal()
+      }.start()
+      #expect(
+        eventually {
+          let received = line.receivedBytes
+          usleep(500_000)
+          return line.receivedBytes == received
+        })
+      socket.vanish()
+      #expect(ended.wait(timeout: .now() + 20) == .success)
+      #expect(tls.logged(Self.gone), "\(tls.broker.log)")
+      #expect(eventually { descriptorCount(of: tls.broker.pid) <= before })
+      line.isPausing = false
+      try line.awaitEnd()
+    }
+    try await tls.broker.stop()
+    withExtendedLifetime(backend) {}
+  }
+
+  @Test("is asked for by the kernel when it came over a network and its host vanishes")
+  func keepAlive() async throws {
+    let scene = try await Scene { _, _ in false }
+    let broker = scene.broker
+    let client = try broker.client(.tcp)
+    try client.open()
+    let shown = try await Command(
+      "ss", "-tnoH", "state", "established", "sport", "=", ":\(broker.port)"
+    ).output()
+    #expect(shown.contains("timer:(keepalive"), "\(shown)")
+    withExtendedLifetime(client) {}
+    try await scene.end()
+  }
+}

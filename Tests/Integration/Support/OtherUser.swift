@@ -1,0 +1,39 @@
+// Connections of another user of the machine, or of another address.
+import Foundation
+import Testing
+
+/// A process with connections to a broker that it keeps until it is ended.
+final class OtherUser: Sendable {
+  private let child: Child
+  private let input: Int32
+
+  /// Opens `count` connections as user `number` to `place`, as `connections.py` names it, and returns when all
+  /// are open.
+  init(_ number: Int, _ place: String, count: Int, asks: Bool = false) throws {
+    var answers: [Int32] = [-1, -1]
+    var inputs: [Int32] = [-1, -1]
+    guard pipe(&answers) == 0, pipe(&inputs) == 0 else { throw Trouble("pipe: \(errnoText())") }
+    for end in answers + inputs { _ = fcntl(end, F_SETFD, FD_CLOEXEC) }
+    input = inputs[1]
+    child = try Child(
+      [
+        "setpriv", "--reuid", "\(number)", "--regid", "\(number)", "--clear-groups",
+        "/usr/bin/python3", "-c",
+        try String(contentsOfFile: "\(Lab.folder)/python/connections.py", encoding: .utf8),
+        place, "\(count)",
+      ] + (asks ? ["ask"] : []), input: inputs[0], output: answers[1])
+    close(inputs[0])
+    close(answers[1])
+    defer { close(answers[0]) }
+    var item = pollfd(fd: answers[0], events: Int16(POLLIN), revents: 0)
+    var line = [UInt8](repeating: 0, count: 16)
+    guard poll(&item, 1, 30_000) == 1, read(answers[0], &line, line.count) > 0 else {
+      throw Trouble("user \(number) cannot open \(count) connections to \(place)")
+    }
+  }
+
+  deinit {
+    close(input)
+    child.end()
+  }
+}
