@@ -61,6 +61,7 @@ public final class Broker {
   public var clientsChanged: (() -> Void)?
   public var stopBegins: (() -> Void)?
   private(set) lazy var forwarding = Forwarding(settings.upstreams, broker: self)
+  private(set) lazy var handshakes = HandshakePool(on: reactor)
   private(set) lazy var starter = DaemonStarter(broker: self)
   /// Programs that connections go through, and users' daemons.
   private(set) lazy var children = Children(on: reactor, log: log[.upstream])
@@ -154,6 +155,7 @@ public final class Broker {
     admin?.end()
     listeners = []
     signals = []
+    handshakes.finish()
     audit?.close()
     reactor.releaseDeparted()
     closer.end()

@@ -9,7 +9,7 @@ public struct MakerTrouble: Error, CustomStringConvertible {
 /// What a certificate is to say. Anything can be left out or wrong.
 public struct CertificateWish: Sendable {
   public enum Constraints: Sendable { case none, leaf, authority }
-  public enum Key: Sendable { case ecdsa, rsa, ed25519 }
+  public enum Key: Sendable { case ecdsa, rsa, rsa4096, ed25519 }
 
   /// An RFC 4514 string.
   public var name: String
@@ -86,6 +86,7 @@ public final class MadeCertificate: @unchecked Sendable {
       // GNUTLS_CURVE_TO_BITS is a macro with an argument: the curve with the highest bit set.
       case .ecdsa: (GNUTLS_PK_ECDSA, 1 << 31 | GNUTLS_ECC_CURVE_SECP256R1.rawValue)
       case .rsa: (GNUTLS_PK_RSA, 2048)
+      case .rsa4096: (GNUTLS_PK_RSA, 4096)
       case .ed25519: (GNUTLS_PK_EDDSA_ED25519, 1 << 31 | GNUTLS_ECC_CURVE_ED25519.rawValue)
       }
     try check(gnutls_x509_privkey_generate(key, algorithm, bits, 0), "generating a key")

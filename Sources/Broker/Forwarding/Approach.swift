@@ -27,6 +27,8 @@ final class Approach: Handler {
   private var addresses: ArraySlice<Address> = []
   private var attempt: Attempt?
   private var session: TLSSession?
+  /// A step of the handshake under way: until it is done the session belongs to a thread of the pool.
+  private var step: Workshop.Job?
   /// What was wrong with the last address.
   private var trouble = RemoteError(.systemError, "no address")
 
@@ -86,6 +88,8 @@ final class Approach: Handler {
     timer.stop()
     if let (workshop, job) = job { workshop.cancel(job) }
     job = nil
+    if let step { broker.handshakes.cancel(step) }
+    step = nil
     attempt = nil
     session = nil
   }
@@ -193,7 +197,7 @@ final class Approach: Handler {
       let credentials = try broker.forwarding.credentials(tls.settings)
       do throws(TLSTrouble) {
         session = try TLSSession(
-          connecting: attempt.take(), with: credentials, buffers: broker.forwarding.buffers)
+          connecting: attempt.take(), with: credentials, buffers: broker.handshakes.buffers)
       } catch {
         return fail("no TLS session with '\(destination.place)': \(error)")
       }
@@ -208,12 +212,22 @@ final class Approach: Handler {
   }
 
   private func shake() {
-    guard let session else { return }
-    switch session.handshake() {
+    guard let session, step == nil else { return }
+    attempt?.watch([])
+    let host = destination.host
+    step = broker.handshakes.step(
+      session, verify: { $0.verifyServer(host: host, at: TLSDoor.now) },
+      tell: { [weak self] in self?.shaken($0) })
+  }
+
+  private func shaken(_ outcome: HandshakePool.Outcome) {
+    step = nil
+    guard phase == .shaking, let session else { return }
+    switch outcome {
     case .blocked(let on): attempt?.watch(on)
     case .failed(let why): fail("the TLS handshake with '\(destination.place)' failed: \(why)")
-    case .done:
-      let verdict = session.verifyServer(host: destination.host, at: TLSDoor.now)
+    case .done(let verdict):
+      session.buffers = broker.forwarding.buffers
       let warnings = verdict.sentence(.warning)
       if !warnings.isEmpty { broker.log[.upstream].warning("'\(destination.place)': \(warnings)") }
       if verdict.isRefused {

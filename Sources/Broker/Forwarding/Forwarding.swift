@@ -183,8 +183,9 @@ final class Forwarding {
     if let known = loaded.first(where: { $0.settings == settings && $0.looks == looks }) {
       return known.credentials
     }
+    let old = loaded.first { $0.settings == settings }?.credentials.revocations
     let made = try TLSCredentials(
-      TLSFileSet(settings, as: .client, at: TLSDoor.now), settings)
+      TLSFileSet(settings, as: .client, at: TLSDoor.now, keeping: old), settings)
     for warning in made.warnings { broker.log[.upstream].warning(warning) }
     loaded.removeAll { $0.settings == settings }
     if loaded.count >= Forwarding.mostLoaded { loaded.removeFirst() }

@@ -1,8 +1,8 @@
 // What may block, done beside the loop: a name service or a password database can take its time.
 import Glibc
 
-/// A thread of its own that does jobs one after the other; what each came to is told on the loop's
-/// thread. The thread is started by the first job, so a broker that has none has one thread.
+/// One thread or several of its own that do jobs in the order in which they are given; what each came to is told on
+/// the loop's thread. Threads are started by jobs, so a broker that has none has one thread.
 final class Workshop {
   /// A job under way, for the one who asked for it to cancel it by.
   struct Job: Hashable, Sendable {
@@ -12,10 +12,13 @@ final class Workshop {
   private let bench: Bench
   private var askers: [Job: (any Sendable) -> Void] = [:]
   private var lastJob: UInt64 = 0
-  private var hasThread = false
+  private let mostThreads: Int
+  private var threads = 0
 
-  init(on reactor: Reactor) {
-    bench = Bench()
+  /// - Parameter niceness: how far the threads stand back behind the loop's where all want the same processor.
+  init(on reactor: Reactor, threads: Int = 1, niceness: Int32 = 0) {
+    mostThreads = threads
+    bench = Bench(niceness: niceness)
     bench.wakeup = Wakeup(on: reactor) { [unowned self] in deliver() }
   }
 
@@ -30,10 +33,10 @@ final class Workshop {
     lastJob += 1
     let job = Job(number: lastJob)
     askers[job] = { if let result = $0 as? Result { tell(result) } }
-    if !hasThread { hasThread = bench.startThread() }
+    if threads < mostThreads, bench.startThread() { threads += 1 }
     bench.add(job, work)
     // Without a thread the loop has to do it; the next job tries again to have one.
-    if !hasThread { bench.work() }
+    if threads == 0 { bench.work() }
     return job
   }
 
@@ -44,12 +47,18 @@ final class Workshop {
     bench.remove(job)
   }
 
+  /// Waits for the jobs under way, and drops the others. For jobs that do not hang, before what they use goes away.
+  func finish() {
+    askers = [:]
+    bench.finish()
+  }
+
   private func deliver() {
     for (job, result) in bench.takeResults() { askers.removeValue(forKey: job)?(result) }
   }
 }
 
-/// What both threads touch, each only while it holds the lock.
+/// What all threads touch, each only while it holds the lock.
 private final class Bench: @unchecked Sendable {
   typealias Work = @Sendable () -> any Sendable
 
@@ -58,10 +67,15 @@ private final class Bench: @unchecked Sendable {
   private var jobs: [(job: Workshop.Job, work: Work)] = []
   private var results: [(Workshop.Job, any Sendable)] = []
   private var isClosed = false
+  /// Jobs that are being done.
+  private var underWay = 0
   /// Rings on the loop. Set before there is a second thread.
   var wakeup: Wakeup?
 
-  init() {
+  private let niceness: Int32
+
+  init(niceness: Int32) {
+    self.niceness = niceness
     pthread_mutex_init(lock, nil)
     pthread_cond_init(change, nil)
   }
@@ -100,21 +114,39 @@ private final class Bench: @unchecked Sendable {
       results = []
       wakeup = nil
     }
-    pthread_cond_signal(change)
+    pthread_cond_broadcast(change)
+  }
+
+  func finish() {
+    close()
+    pthread_mutex_lock(lock)
+    while underWay > 0 { pthread_cond_wait(change, lock) }
+    pthread_mutex_unlock(lock)
   }
 
   /// One job, if there is one.
   func work() {
-    guard let (job, work) = locked({ jobs.isEmpty ? nil : jobs.removeFirst() }) else { return }
+    let next = locked { () -> (job: Workshop.Job, work: Work)? in
+      guard !jobs.isEmpty else { return nil }
+      underWay += 1
+      return jobs.removeFirst()
+    }
+    guard let (job, work) = next else { return }
     let result = work()
     locked {
-      guard !isClosed else { return }
+      underWay -= 1
+      guard !isClosed else {
+        pthread_cond_broadcast(change)
+        return
+      }
       results.append((job, result))
       wakeup?.wake()
     }
   }
 
   private func serve() {
+    // Of the calling thread alone, on Linux.
+    if niceness > 0 { setpriority(__priority_which_t(PRIO_PROCESS.rawValue), 0, niceness) }
     while true {
       pthread_mutex_lock(lock)
       while jobs.isEmpty, !isClosed { pthread_cond_wait(change, lock) }

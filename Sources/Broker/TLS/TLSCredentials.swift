@@ -36,11 +36,16 @@ final class TLSCredentials {
   let warnings: [String]
   let names: NameList?
   let refusesClients: Bool
+  /// The revocation list in use, for the next generation to keep where the file has disappeared.
+  let revocations: RevocationList?
 
   /// Reads every file and makes every check.
+  /// - Parameter old: the revocation list of the generation before.
   /// - Throws: each thing that forbids the use of the set, naming the file.
-  convenience init(_ settings: TLSSettings, at now: Int64) throws(TLSRefusal) {
-    try self.init(TLSFileSet(settings, at: now), settings)
+  convenience init(
+    _ settings: TLSSettings, at now: Int64, keeping old: RevocationList? = nil
+  ) throws(TLSRefusal) {
+    try self.init(TLSFileSet(settings, at: now, keeping: old), settings)
   }
 
   init(_ files: TLSFileSet, _ settings: TLSSettings) throws(TLSRefusal) {
@@ -65,6 +70,7 @@ final class TLSCredentials {
     warnings = files.warnings
     names = settings.allowedNames.map { NameList($0) }
     refusesClients = settings.refusesClients
+    revocations = files.revocations
   }
 
   deinit { gnutls_certificate_free_credentials(handle) }
@@ -101,7 +107,7 @@ final class TLSCredentials {
       ])
     }
     if let revoked = files.revocations {
-      let count = revoked.withDatum {
+      let count = revoked.bytes.withDatum {
         gnutls_certificate_set_x509_crl_mem(handle, $0, GNUTLS_X509_FMT_PEM)
       }
       guard count > 0 else {
@@ -111,8 +117,9 @@ final class TLSCredentials {
         ])
       }
     }
-    // Only for old clients of TLS 1.2 that name no group of their own.
-    gnutls_certificate_set_known_dh_params(handle, GNUTLS_SEC_PARAM_MEDIUM)
+    // Whatever leads to a trusted authority is verified by GnuTLS with the keys in the chain.
+    gnutls_certificate_set_verify_limits(
+      handle, UInt32(ChainLimits.rsaBits), UInt32(ChainLimits.certificates))
   }
 }
 

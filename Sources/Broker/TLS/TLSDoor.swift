@@ -16,22 +16,20 @@ final class TLSDoor {
   /// Files are often written one after the other, by a program that takes its time.
   private static let settleSeconds = 0.5
   private static let reminderSeconds = 3600.0
-  /// A step of a handshake can take the better part of a millisecond, for which everybody else waits.
-  private static let stepsPerTurn = 4
 
   private unowned let broker: Broker
   private(set) var settings: TLSSettings
-  private var credentials: TLSCredentials
+  private(set) var credentials: TLSCredentials
   private(set) var generation = 1
-  private let buffers = TLSBuffers()
+  /// Of sessions whose handshake is done.
+  let buffers = TLSBuffers()
+  var pool: HandshakePool { broker.handshakes }
   private var handshakes: [UInt64: TLSHandshake] = [:]
   private var order: [UInt64] = []
   /// Verified ones that found the broker full, or their listener of strangers.
   private var waiting: [TLSHandshake] = []
   private var lastID: UInt64 = 0
   private var limitLoggedAt = -Double.infinity
-  private var turn: UInt64 = 0
-  private var steps = 0
   private var reminders: [String: ExpiryReminder] = [:]
   private var watch: FileWatch?
   private lazy var reminderAlarm = Alarm(on: broker.reactor) { [unowned self] in hourUp() }
@@ -81,7 +79,8 @@ final class TLSDoor {
     ClientSession.tune(descriptor.number)
     let session: TLSSession
     do throws(TLSTrouble) {
-      session = try TLSSession(serving: descriptor, with: credentials, buffers: buffers)
+      session = try TLSSession(
+        serving: descriptor, with: credentials, buffers: pool.buffers)
     } catch {
       return log.warning("no TLS session can be made: \(error)")
     }
@@ -91,17 +90,6 @@ final class TLSDoor {
     handshakes[lastID] = handshake
     order.append(lastID)
     if order.count > 2 * settings.maxHandshakes + 64 { order.removeAll { handshakes[$0] == nil } }
-  }
-
-  /// Whether a handshake may go on in this turn. Otherwise its socket stays ready for the next.
-  func maySpendTime() -> Bool {
-    if turn != reactor.turn {
-      turn = reactor.turn
-      steps = 0
-    }
-    guard steps < TLSDoor.stepsPerTurn else { return false }
-    steps += 1
-    return true
   }
 
   /// The oldest one of the address with the most: an address that floods the door with handshakes only drives
@@ -125,9 +113,8 @@ final class TLSDoor {
   }
 
   /// Who the client is, if it may come in. Otherwise nil, and the log says why.
-  func verify(_ handshake: TLSHandshake) -> TLSPeer? {
+  func verify(_ handshake: TLSHandshake, _ verdict: TLSVerdict) -> TLSPeer? {
     let session = handshake.session
-    let verdict = session.verifyClient(at: TLSDoor.now)
     let warnings = verdict.sentence(.warning)
     if !warnings.isEmpty { log.warning("\(handshake.name) over TLS: \(warnings)") }
     var peer = TLSPeer(
@@ -201,7 +188,8 @@ final class TLSDoor {
   @discardableResult
   func reload(because reason: String) -> TLSRefusal? {
     do throws(TLSRefusal) {
-      credentials = try TLSCredentials(settings, at: TLSDoor.now)
+      credentials = try TLSCredentials(
+        settings, at: TLSDoor.now, keeping: credentials.revocations)
     } catch {
       log.line(
         .error,

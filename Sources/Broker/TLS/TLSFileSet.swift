@@ -2,6 +2,12 @@
 import CGnuTLS
 import Glibc
 
+/// A revocation list and the file that it was read from.
+struct RevocationList: Sendable, Equatable {
+  let path: String
+  let bytes: [UInt8]
+}
+
 /// The contents of every file, and what the checks say of them.
 struct TLSFileSet {
   struct Pair {
@@ -15,13 +21,17 @@ struct TLSFileSet {
   private let role: CertificateRole
   private(set) var pairs: [Pair] = []
   private(set) var authorities: [UInt8] = []
-  private(set) var revocations: [UInt8]?
+  private(set) var revocations: RevocationList?
   /// Each forbids the use of the set.
   private(set) var refusals: [String] = []
   private(set) var warnings: [String] = []
   private(set) var summaries: [TLSCertificateSummary] = []
 
-  init(_ settings: TLSSettings, as role: CertificateRole = .server, at now: Int64) {
+  /// - Parameter old: the revocation list that has been in use until now.
+  init(
+    _ settings: TLSSettings, as role: CertificateRole = .server, at now: Int64,
+    keeping old: RevocationList? = nil
+  ) {
     self.settings = settings
     self.role = role
     var own: [(TLSSettings.Pair, [X509])] = []
@@ -40,7 +50,7 @@ struct TLSFileSet {
       authorities = bytes
       trusted = list(bytes, settings.authorityFile)
     }
-    readRevocations(at: now)
+    readRevocations(at: now, keeping: old)
     for (pair, chain) in own { check(chain, pair, trusted, at: now) }
     for authority in trusted {
       check(authority, settings.authorityFile, as: .authority, at: now)
@@ -107,11 +117,22 @@ struct TLSFileSet {
     }
   }
 
-  private mutating func readRevocations(at now: Int64) {
+  /// A list that has been in use is never given up because its file is gone: that would admit the clients that it
+  /// revokes.
+  private mutating func readRevocations(at now: Int64, keeping old: RevocationList?) {
     guard let path = settings.revocationFile else { return }
-    if settings.mayLackRevocationFile, access(path, F_OK) != 0, errno == ENOENT { return }
-    guard let bytes = read(path, TLSCredentials.mostRevocationBytes) else { return }
-    revocations = bytes
+    let bytes: [UInt8]
+    if settings.mayLackRevocationFile, access(path, F_OK) != 0, errno == ENOENT {
+      guard let old, old.path == path else { return }
+      warnings.append(
+        "\(path): the revocation list has disappeared; the one that was read from it stays in use "
+          + "until the broker is started again")
+      bytes = old.bytes
+    } else {
+      guard let read = read(path, TLSCredentials.mostRevocationBytes) else { return }
+      bytes = read
+    }
+    revocations = RevocationList(path: path, bytes: bytes)
     var list: UnsafeMutablePointer<gnutls_x509_crl_t?>?
     var count: UInt32 = 0
     let status = bytes.withDatum {

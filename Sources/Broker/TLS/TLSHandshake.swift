@@ -24,6 +24,8 @@ final class TLSHandshake: Handler, Newcomer {
   private var watcher: DescriptorWatcher
   private let timer: TimerWatcher
   private var phase = Phase.shaking
+  /// The step under way: until it is done the session belongs to a thread of the pool.
+  private var job: Workshop.Job?
   private(set) var peer: TLSPeer?
   /// The number of the client it becomes, once it is verified.
   var clientID: UInt64?
@@ -51,7 +53,7 @@ final class TLSHandshake: Handler, Newcomer {
 
   override func ready(_ ready: Interest) {
     switch phase {
-    case .shaking: if door.maySpendTime() { shake() }
+    case .shaking: shake()
     case .confirming: confirm()
     case .waiting: lookForEnd()
     case .over: break
@@ -59,11 +61,22 @@ final class TLSHandshake: Handler, Newcomer {
   }
 
   private func shake() {
-    switch session.handshake() {
+    guard job == nil else { return }
+    watcher.watch([])
+    job = door.pool.step(
+      session, verify: { $0.verifyClient(at: TLSDoor.now) },
+      tell: { [weak self] in self?.shaken($0) })
+  }
+
+  private func shaken(_ outcome: HandshakePool.Outcome) {
+    job = nil
+    guard phase == .shaking else { return }
+    switch outcome {
     case .blocked(let on): watcher.watch(on)
     case .failed(let why): end("the TLS handshake failed: \(why)")
-    case .done:
-      guard let peer = door.verify(self) else { return end(nil) }
+    case .done(let verdict):
+      session.buffers = door.buffers
+      guard let peer = door.verify(self, verdict) else { return end(nil) }
       self.peer = peer
       timer.stop()
       phase = .waiting
@@ -121,6 +134,8 @@ final class TLSHandshake: Handler, Newcomer {
 
   private func leave() {
     phase = .over
+    if let job { door.pool.cancel(job) }
+    job = nil
     timer.stop()
     watcher.watch([])
   }

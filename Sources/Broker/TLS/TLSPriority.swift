@@ -8,8 +8,12 @@ final class TLSPriority {
   /// What GnuTLS was given in the end.
   let text: String
 
-  /// Versions that are never spoken, whatever the administrator's string says.
-  private static let without = ":-VERS-SSL3.0:-VERS-TLS1.0:-VERS-TLS1.1:-VERS-DTLS-ALL"
+  /// What is never used, whatever the administrator's string says.
+  ///
+  /// One ClientHello that offers nothing but FFDHE8192 costs the broker 210 ms of a processor, FFDHE2048 more than
+  /// 10 ms, an elliptic curve 0.3 ms (P-521: 1.4 ms). Every client since TLS 1.2 knows a curve.
+  private static let without =
+    ":-VERS-SSL3.0:-VERS-TLS1.0:-VERS-TLS1.1:-VERS-DTLS-ALL:-DHE-RSA:-GROUP-DH-ALL"
 
   /// - Throws: what is wrong with the string.
   init(_ wanted: String?) throws(TLSTrouble) {
@@ -33,6 +37,15 @@ final class TLSPriority {
     guard versions.allSatisfy({ allowed.contains($0) }) else {
       gnutls_priority_deinit(made)
       throw TLSTrouble("'\(wanted ?? text)' allows versions older than TLS 1.2")
+    }
+    var groups: UnsafePointer<UInt32>?
+    var exchanges: UnsafePointer<UInt32>?
+    guard gnutls_priority_kx_list(made, &exchanges) > 0,
+      gnutls_priority_group_list(made, &groups) > 0
+    else {
+      gnutls_priority_deinit(made)
+      throw TLSTrouble(
+        "'\(wanted ?? text)' leaves no elliptic curve (finite-field Diffie-Hellman is never used)")
     }
   }
 

@@ -11,6 +11,7 @@ import Glibc
 /// the number of the record before and asked for the keys after.
 final class TLSRecordKeys {
   static let header = 5
+  static let handshake: UInt8 = 22
   static let data: UInt8 = 23
   private static let tag = 16
   /// RFC 8446, 5.5: AES-GCM is safe for about 2^24.5 records. A change of keys costs next to nothing.
@@ -87,8 +88,8 @@ final class TLSRecordKeys {
   enum Opened {
     /// So many bytes of application data.
     case data(Int)
-    /// Something for GnuTLS, which is to be given the record as it is.
-    case other
+    /// Something for GnuTLS, which is to be given the record as it is: so many bytes of that kind.
+    case other(kind: UInt8, Int)
     /// Not application data, and nothing in it.
     case hollow
     /// Nobody who has the key has written this.
@@ -121,8 +122,9 @@ final class TLSRecordKeys {
     var end = plain
     while end > 0, room.load(fromByteOffset: end - 1, as: UInt8.self) == 0 { end -= 1 }
     guard end > 0 else { return .forged }
-    guard room.load(fromByteOffset: end - 1, as: UInt8.self) == TLSRecordKeys.data else {
-      return end > 1 ? .other : .hollow
+    let kind = room.load(fromByteOffset: end - 1, as: UInt8.self)
+    guard kind == TLSRecordKeys.data else {
+      return end > 1 ? .other(kind: kind, end - 1) : .hollow
     }
     sequence &+= 1
     return .data(end - 1)

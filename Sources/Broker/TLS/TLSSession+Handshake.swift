@@ -6,6 +6,8 @@ import Streams
 extension TLSSession {
   /// Warnings a client may send in the middle of its handshake.
   private static let mostAlerts = 8
+  /// Calls of GnuTLS in a row that take nothing of what waits.
+  private static let mostIdle = 4
 
   /// The whole handshake on a socket that blocks, as long as its time limits allow.
   func handshakeAndWait() -> Step {
@@ -14,7 +16,9 @@ extension TLSSession {
       let status = gnutls_handshake(handle)
       if status == GNUTLS_E_SUCCESS { return .done }
       if status == GNUTLS_E_INTERRUPTED || status == GNUTLS_E_WARNING_ALERT_RECEIVED { continue }
-      let why = status == GNUTLS_E_AGAIN ? "no answer in time" : tlsErrorText(status)
+      let why =
+        status == GNUTLS_E_AGAIN
+        ? "no answer in time" : peerTrouble.map { "it " + $0 } ?? tlsErrorText(status)
       trouble = "the handshake failed: \(why)"
       break
     }
@@ -27,19 +31,31 @@ extension TLSSession {
     if case .blocked = flush() { return .blocked(.write) }
     // Only the last flight had not left yet: asking GnuTLS again would begin another handshake.
     guard !isUp else { return finishFlush() }
+    var idle = 0
     while true {
+      let before = input.count
       let status = gnutls_handshake(handle)
       switch status {
       case GNUTLS_E_SUCCESS:
         isUp = true
         return finishFlush()
       case GNUTLS_E_AGAIN:
-        defer { input.settle(buffers) }
         switch flush() {
-        case .failed(let number): return .failed(errorText(number))
-        case .blocked: return .blocked(.write)
-        default: return .blocked(.read)
+        case .failed(let number):
+          input.settle(buffers)
+          return .failed(errorText(number))
+        case .blocked:
+          input.settle(buffers)
+          return .blocked(.write)
+        default: break
         }
+        // GnuTLS also says so in the middle of a message that is longer than one record.
+        if input.count > 0, idle < TLSSession.mostIdle {
+          idle = input.count < before ? 0 : idle + 1
+          continue
+        }
+        input.settle(buffers)
+        return .blocked(.read)
       case GNUTLS_E_INTERRUPTED: continue
       case GNUTLS_E_WARNING_ALERT_RECEIVED:
         alerts += 1
@@ -71,6 +87,7 @@ extension TLSSession {
   }
 
   private func handshakeTrouble(_ status: Int32) -> String {
+    if let peerTrouble { return "it " + peerTrouble }
     if socketError != 0 { return errorText(socketError) }
     if isAtEnd { return "it closed the connection in the middle of the handshake" }
     if let firstBytes, firstBytes >> 24 != 22 {

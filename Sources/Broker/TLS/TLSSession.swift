@@ -12,14 +12,31 @@ final class TLSBuffers {
   static let capacity = 8 * record
   private static let most = 8
   private var spare: [UnsafeMutableRawPointer] = []
+  /// Where several threads take buffers; nil: one does.
+  private let lock: UnsafeMutablePointer<pthread_mutex_t>?
 
-  deinit { for buffer in spare { buffer.deallocate() } }
+  init(isShared: Bool = false) {
+    lock = isShared ? .allocate(capacity: 1) : nil
+    if let lock { pthread_mutex_init(lock, nil) }
+  }
+
+  deinit {
+    for buffer in spare { buffer.deallocate() }
+    if let lock {
+      pthread_mutex_destroy(lock)
+      lock.deallocate()
+    }
+  }
 
   func take() -> UnsafeMutableRawPointer {
-    spare.popLast() ?? .allocate(byteCount: TLSBuffers.capacity, alignment: 64)
+    if let lock { pthread_mutex_lock(lock) }
+    defer { if let lock { pthread_mutex_unlock(lock) } }
+    return spare.popLast() ?? .allocate(byteCount: TLSBuffers.capacity, alignment: 64)
   }
 
   func give(_ buffer: UnsafeMutableRawPointer) {
+    if let lock { pthread_mutex_lock(lock) }
+    defer { if let lock { pthread_mutex_unlock(lock) } }
     if spare.count < TLSBuffers.most { spare.append(buffer) } else { buffer.deallocate() }
   }
 }
@@ -70,13 +87,16 @@ final class TLSSession {
 
   /// Reads of the socket in one turn: more than any room needs, for records may have nothing in them.
   private static let mostFills = 16
+  /// GnuTLS bounds each message of a handshake, but not the records without effect between them.
+  private static let mostHandshakeBytes = 256 << 10
 
   let handle: gnutls_session_t
   let credentials: TLSCredentials?
   /// Of a session that asks: nothing is kept in them.
   private var ownStore: gnutls_certificate_credentials_t?
   private let descriptor: Descriptor
-  let buffers: TLSBuffers
+  /// A buffer of one pool may be given to another: all are alike.
+  var buffers: TLSBuffers
   var input = TLSWaiting()
   var output = TLSWaiting()
   /// Decrypted bytes for which there was no room; only where records are the session's own.
@@ -93,7 +113,13 @@ final class TLSSession {
   /// The kernel had less than was asked for, or has been asked often enough: not again in this turn.
   private(set) var isDrained = false
   private var fills = 0
+  /// Records opened in this turn.
+  var openedRecords = 0
   var alerts = 0
+  /// Records after the handshake that are no application data.
+  var controls = ControlBudget()
+  /// Where the peer is in a handshake message after the handshake; only where records are the session's own.
+  var message = MessageTracker()
   private(set) var isAtEnd = false
   private(set) var socketError: Int32 = 0
   /// Where the packets that are sent begin.
@@ -104,6 +130,9 @@ final class TLSSession {
   private var hasClosedSending = false
   /// Why the session failed, in words.
   var trouble: String?
+  /// Why the peer was refused before the handshake had ended; follows "it".
+  var peerTrouble: String?
+  private var handshakeLeft = TLSSession.mostHandshakeBytes
   /// How the session ended, where there was something to give before.
   private(set) var ending: Outcome?
   /// The first bytes that came, to recognise who is here by mistake.
@@ -145,6 +174,7 @@ final class TLSSession {
       handle, GNUTLS_CRD_CERTIFICATE, UnsafeMutableRawPointer(credentials.handle))
     gnutls_priority_set(handle, credentials.priority.cache)
     attach()
+    guardChain()
   }
 
   /// A client's end, which blocks and shows no certificate: to see what somebody serves.
@@ -167,6 +197,7 @@ final class TLSSession {
     gnutls_credentials_set(handle, GNUTLS_CRD_CERTIFICATE, UnsafeMutableRawPointer(store))
     gnutls_set_default_priority(handle)
     gnutls_transport_set_int2(handle, self.descriptor.number, self.descriptor.number)
+    guardChain()
   }
 
   private func attach() {
@@ -246,6 +277,14 @@ final class TLSSession {
       gnutls_transport_set_errno(handle, EAGAIN)
       return -1
     }
+    if !isUp {
+      handshakeLeft -= here
+      guard handshakeLeft >= 0 else {
+        peerTrouble = "sent more than \(TLSSession.mostHandshakeBytes >> 10) KiB in its handshake"
+        gnutls_transport_set_errno(handle, EMSGSIZE)
+        return -1
+      }
+    }
     if let left = pullsLeft { pullsLeft = left - here }
     bytes.copyMemory(from: buffer + input.head, byteCount: here)
     input.head += here
@@ -316,6 +355,7 @@ final class TLSSession {
   func beginReading() {
     isDrained = false
     fills = 0
+    openedRecords = 0
   }
 
   /// A turn's reading has ended.
@@ -342,7 +382,9 @@ final class TLSSession {
       }
       switch Int32(truncatingIfNeeded: count) {
       case GNUTLS_E_AGAIN where input.count > 0: continue
-      case GNUTLS_E_INTERRUPTED, GNUTLS_E_WARNING_ALERT_RECEIVED: continue
+      case GNUTLS_E_INTERRUPTED: continue
+      case GNUTLS_E_WARNING_ALERT_RECEIVED:
+        guard controls.spend() else { return after(total, refuseFlood()) }
       case GNUTLS_E_AGAIN: return total > 0 ? .moved(total) : .blocked(.read)
       case let status:
         return after(total, ended(status))
@@ -356,6 +398,14 @@ final class TLSSession {
     guard total > 0 else { return end }
     ending = end
     return .moved(total)
+  }
+
+  /// The peer has sent more alerts, new keys and tickets than the budget for them allows.
+  func refuseFlood() -> Outcome {
+    trouble =
+      "TLS: the other side sent more than \(ControlBudget.most) records at once that are no data"
+    isUp = false
+    return .failed(EPROTO)
   }
 
   func ended(_ status: Int32) -> Outcome {

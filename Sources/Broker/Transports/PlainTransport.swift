@@ -28,7 +28,7 @@ final class PlainTransport: Transport {
     if let foreign { foreign.close(number, isCounted: false) } else { close(number) }
   }
 
-  func closeSending() { shutdown(descriptor.number, Int32(SHUT_WR)) }
+  func closeSending() { shutdown(number, Int32(SHUT_WR)) }
 
   func receive(into rooms: UnsafeBufferPointer<Run>, descriptor received: inout Int32) -> Outcome {
     if carriesDescriptors { return receiveWithDescriptors(into: rooms, &received) }

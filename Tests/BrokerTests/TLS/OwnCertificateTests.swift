@@ -1,4 +1,5 @@
 // The broker's own certificates at start and at reload: which sets of files are taken, and why not the others.
+import CGnuTLS
 import Certificates
 import Foundation
 import Testing
@@ -300,6 +301,17 @@ struct OwnCertificateTests {
       return settings
     },
     Row(
+      "a priority without an elliptic curve",
+      refusals: [
+        "tls_priority 'NORMAL:-GROUP-ALL:+GROUP-FFDHE2048' leaves no elliptic curve "
+          + "(finite-field Diffie-Hellman is never used)"
+      ]
+    ) {
+      var settings = try $0.serve()
+      settings.priority = "NORMAL:-GROUP-ALL:+GROUP-FFDHE2048"
+      return settings
+    },
+    Row(
       "a priority of nothing but old versions",
       refusals: ["'NORMAL:-VERS-ALL:+VERS-TLS1.1' leaves neither TLS 1.2 nor TLS 1.3"]
     ) {
@@ -338,6 +350,34 @@ struct OwnCertificateTests {
     "whatever the priority says, nothing older than TLS 1.2 is spoken",
     arguments: ["NORMAL:+VERS-TLS1.0:+VERS-TLS1.1", "LEGACY", "NORMAL:+VERS-ALL", nil])
   func versions(priority: String?) throws { _ = try TLSPriority(priority) }
+
+  @Test(
+    "whatever the priority says, finite-field Diffie-Hellman is never used",
+    arguments: [nil, "NORMAL", "SECURE256", "NORMAL:+DHE-RSA:+GROUP-FFDHE8192"])
+  func groups(priority: String?) throws {
+    let cache = try TLSPriority(priority).cache
+    var list: UnsafePointer<UInt32>?
+    let count = Int(gnutls_priority_group_list(cache, &list))
+    let groups = (0..<count).map { String(cString: gnutls_group_get_name(.init(list?[$0] ?? 0))) }
+    #expect(groups.contains("SECP384R1"))
+    #expect(!groups.contains { $0.hasPrefix("FFDHE") })
+    let exchanges = (0..<Int(gnutls_priority_kx_list(cache, &list))).map {
+      String(cString: gnutls_kx_get_name(.init(list?[$0] ?? 0)))
+    }
+    #expect(!exchanges.contains { $0.hasPrefix("DHE") }, "\(exchanges)")
+  }
+
+  @Test("a client that offers nothing but FFDHE8192 is refused")
+  func finiteField() throws {
+    let ends = try Ends(TLSCredentials(Authority().serve(), at: TLSDoor.now))
+    var identity = ClientIdentity()
+    identity.priority = "NORMAL:-GROUP-ALL:+GROUP-FFDHE8192"
+    let client = ends.client(identity) { _ in }
+    guard case .failed = try ends.shake() else {
+      throw Trouble(what: "the handshake did not fail")
+    }
+    #expect(throws: (any Error).self) { try client.join() }
+  }
 
   @Test("AES-GCM comes first where the processor does AES, ChaCha20 elsewhere")
   func ciphers() {

@@ -210,6 +210,49 @@ struct PeerCertificateTests {
     #expect(try verdict(ClientIdentity(bad), settings).faults == [])
   }
 
+  @Test("a revocation list that disappears stays in use, with a warning")
+  func disappeared() throws {
+    let authority = try Authority()
+    let bad = try MadeCertificate(.client("CN=bad"), from: authority.root)
+    var settings = try authority.serve()
+    let path = try authority.write("crl.pem", authority.root.revocationList([bad]))
+    settings.revocationFile = path
+    settings.mayLackRevocationFile = true
+    var broker = BrokerSettings()
+    broker.listeners = [ListenerSettings(.tcp(host: "127.0.0.1", port: "0"), isTLS: true)]
+    broker.tls = settings
+    let made = try Broker(settings: broker, log: BrokerLog(threshold: .error) { _, _ in })
+    defer { withExtendedLifetime(made) {} }
+    let door = try #require(made.door)
+    func lists() -> [String] {
+      door.status.certificates.filter { $0.kind == .revocationList }.map(\.file)
+    }
+    #expect(lists() == [path])
+    #expect(unlink(path) == 0)
+    for _ in 0..<2 {
+      #expect(door.reload(because: "of the test") == nil)
+      #expect(lists() == [path])
+    }
+    let old = try #require(door.credentials.revocations)
+    #expect(
+      door.credentials.warnings == [
+        "\(path): the revocation list has disappeared; the one that was read from it stays in use until "
+          + "the broker is started again"
+      ])
+    #expect(
+      try verdict(ClientIdentity(bad), door.credentials).sentence(.refusal).contains(
+        "it has been revoked"))
+    // Another file's list is not kept in its place.
+    settings.revocationFile = path + ".other"
+    #expect(try TLSCredentials(settings, at: TLSDoor.now, keeping: old).revocations == nil)
+    // A list that comes back is the one that counts.
+    settings.revocationFile = path
+    _ = try authority.write("crl.pem", authority.root.revocationList([]))
+    let new = try TLSCredentials(settings, at: TLSDoor.now, keeping: old)
+    #expect(new.warnings == [])
+    #expect(try verdict(ClientIdentity(bad), new).faults == [])
+  }
+
   @Test("a revocation list that should have been renewed still counts")
   func superseded() throws {
     let authority = try Authority()
@@ -255,8 +298,14 @@ struct PeerCertificateTests {
   private func verdict(
     _ identity: ClientIdentity, _ settings: TLSSettings, _ priority: String = "NORMAL"
   ) throws -> TLSVerdict {
-    let now = Int64(Date().timeIntervalSince1970)
-    let ends = try Ends(TLSCredentials(settings, at: now))
+    try verdict(identity, TLSCredentials(settings, at: TLSDoor.now), priority)
+  }
+
+  private func verdict(
+    _ identity: ClientIdentity, _ credentials: TLSCredentials, _ priority: String = "NORMAL"
+  ) throws -> TLSVerdict {
+    let now = TLSDoor.now
+    let ends = try Ends(credentials)
     var identity = identity
     identity.priority = priority
     let client = ends.client(identity) { _ in }

@@ -1,0 +1,244 @@
+// Chains of certificates that are made to cost time: refused before anything is computed with their keys.
+import CGnuTLS
+import Certificates
+import Foundation
+import Streams
+import Testing
+
+@testable import Broker
+
+@Suite("Hostile certificates")
+struct HostileChainTests {
+  static let versions = ["NORMAL", "NORMAL:-VERS-TLS1.3"]
+  private static let certificate = "it showed a certificate that "
+
+  // The signatures are wrong, and verifying them takes seconds. Only a key that is judged before has its own reason.
+  @Test(
+    "a client's RSA key of too many bits is refused before a signature is verified with it",
+    arguments: versions, [16_384, 98_304])
+  func largeKey(priority: String, bits: Int) throws {
+    let key = DER.rsaKey(bits: bits, exponentBits: bits)
+    #expect(
+      try refusal([DER.certificate(key: key)], signatureBytes: bits / 8, priority: priority)
+        == HostileChainTests.certificate
+        + "has an RSA key of \(bits) bits; at most 8192 are accepted")
+  }
+
+  @Test(
+    "a client's RSA key with a long exponent is refused before a signature is verified with it",
+    arguments: versions)
+  func longExponent(priority: String) throws {
+    let key = DER.rsaKey(bits: 4096, exponentBits: 4095)
+    #expect(
+      try refusal([DER.certificate(key: key)], signatureBytes: 512, priority: priority)
+        == HostileChainTests.certificate
+        + "has an RSA key with an exponent of 4095 bits; at most 64 are accepted")
+  }
+
+  @Test("a key of an authority in the chain is judged like the leaf's", arguments: versions)
+  func issuerKey(priority: String) throws {
+    let leaf = DER.certificate(key: DER.rsaKey(bits: 2048, exponentBits: 17))
+    let issuer = DER.certificate(
+      key: DER.rsaKey(bits: 9000, exponentBits: 17), subject: DER.name(["y"]))
+    #expect(
+      try refusal([leaf, issuer], priority: priority)
+        == HostileChainTests.certificate + "has an RSA key of 9000 bits; at most 8192 are accepted")
+  }
+
+  @Test(
+    "another host's RSA key of too many bits is refused before a signature is verified with it",
+    arguments: versions)
+  func server(priority: String) throws {
+    let key = DER.rsaKey(bits: 16_384, exponentBits: 16_384)
+    #expect(
+      try refusal(
+        [DER.certificate(key: key)], ofServer: true, signatureBytes: 2048, priority: priority)
+        == HostileChainTests.certificate
+        + "has an RSA key of 16384 bits; at most 8192 are accepted")
+  }
+
+  @Test(
+    "a certificate that is made to be slow to parse is refused unparsed", arguments: versions)
+  func slowToParse(priority: String) throws {
+    let key = DER.rsaKey(bits: 2048, exponentBits: 17)
+    let names = DER.certificate(key: key, subject: DER.name(Array(repeating: "x", count: 700)))
+    let purposes = DER.certificate(
+      key: key,
+      extensions: DER.extension(
+        [0x55, 0x1d, 0x25], DER.element(0x30, (0..<3000).flatMap { _ in [6, 1, 0x2a] as [UInt8] })))
+    for certificate in [names, purposes] {
+      #expect(
+        try refusal([certificate], priority: priority)
+          == "it showed certificates of more than 2048 elements")
+    }
+    let small = DER.certificate(key: key)
+    #expect(
+      try refusal(Array(repeating: small, count: 11), priority: priority)
+        == "it showed more than 10 certificates")
+  }
+
+  @Test("a handshake message of more than 64 KiB is refused", arguments: versions)
+  func largeMessage(priority: String) throws {
+    let padding = DER.extension([0x2a, 3], [UInt8](repeating: 9, count: 66_000))
+    let certificate = DER.certificate(
+      key: DER.rsaKey(bits: 2048, exponentBits: 17), extensions: padding)
+    #expect(
+      try refusal([certificate], priority: priority) == "The handshake data size is too large.")
+  }
+
+  @Test("a client whose certificate is longer than a record comes in", arguments: versions)
+  func longCertificate(priority: String) throws {
+    let authority = try Authority()
+    let hosts = (0..<700).map { "a-host-with-a-longish-name-\($0).example.org" }
+    let client = try MadeCertificate(
+      .client("CN=c1").with { $0.hosts = hosts }, from: authority.root)
+    var identity = try ClientIdentity(client)
+    identity.priority = priority
+    let ends = try Ends(TLSCredentials(authority.serve(), at: TLSDoor.now))
+    let session = ends.client(identity) { _ in }
+    #expect(try ends.shake() == .done)
+    try session.join()
+    #expect(ends.server.verifyClient(at: TLSDoor.now).faults == [])
+  }
+
+  @Test("a client that sends records without effect for ever is refused")
+  func endlessHandshake() throws {
+    let ends = try Ends(TLSCredentials(Authority().serve(), at: TLSDoor.now))
+    // TLS 1.3 has every peer ignore a record that says "change the cipher".
+    let hello = try Hello.bytes()
+    let record: [UInt8] = [20, 3, 3, 0, 1, 1]
+    let flood = hello + (0..<60_000).flatMap { _ in record }
+    let far = ends.far
+    Thread {
+      var sent = 0
+      while sent < flood.count {
+        let count = flood.withUnsafeBytes {
+          Glibc.send(far, $0.baseAddress.map { $0 + sent }, $0.count - sent, Int32(MSG_NOSIGNAL))
+        }
+        guard count > 0 else { break }
+        sent += count
+      }
+    }.start()
+    guard case .failed(let why) = try ends.shake() else {
+      throw Trouble(what: "the handshake did not fail")
+    }
+    #expect(!why.contains("closed the connection"), "\(why)")
+    shutdown(far, Int32(SHUT_RDWR))
+  }
+
+  @Test("data between the records of a handshake message end the handshake")
+  func interleaved() throws {
+    let hello = try Hello.bytes()
+    let body = hello.dropFirst(5)
+    func record(_ kind: UInt8, _ content: some Collection<UInt8>) -> [UInt8] {
+      [kind, 3, 3, UInt8(content.count >> 8), UInt8(content.count & 255)] + content
+    }
+    let ends = try Ends(TLSCredentials(Authority().serve(), at: TLSDoor.now))
+    let bytes =
+      record(22, body.prefix(50)) + record(23, [1, 2, 3]) + record(22, body.dropFirst(50))
+    #expect(write(ends.far, bytes, bytes.count) == bytes.count)
+    guard case .failed = try ends.shake() else {
+      throw Trouble(what: "the handshake did not fail")
+    }
+  }
+
+  @Test("keys are accepted by kind and size")
+  func keys() throws {
+    func trouble(_ key: [UInt8]) throws -> String? {
+      var bytes = DER.certificate(key: key)
+      let certificate = try bytes.withUnsafeMutableBufferPointer {
+        var datum = gnutls_datum_t(data: $0.baseAddress, size: UInt32($0.count))
+        return try X509(der: &datum)
+      }
+      return ChainLimits.trouble(ofKeyIn: certificate)
+    }
+    #expect(try trouble(DER.rsaKey(bits: 8192, exponentBits: 64)) == nil)
+    #expect(try trouble(DER.rsaKey(bits: 8193, exponentBits: 17)) != nil)
+    #expect(try trouble(DER.rsaKey(bits: 2048, exponentBits: 65)) != nil)
+    let number = DER.integer(DER.number(bits: 2048))
+    let dsa = DER.key(
+      DER.element(0x30, DER.dsa, DER.element(0x30, number, number, number)), number)
+    #expect(
+      try trouble(dsa) == "has a key of the kind DSA; RSA, ECDSA and EdDSA are accepted")
+  }
+
+  @Test("elements of DER are counted, also in octet strings; what is no DER is refused")
+  func scan() {
+    func left(_ bytes: [UInt8], of most: Int = 10) -> Int? {
+      var left = most
+      return bytes.withUnsafeBytes { DERScan.consume($0, left: &left) } ? left : nil
+    }
+    #expect(left([0x30, 3, 2, 1, 5]) == 8)
+    #expect(left([4, 5, 0x30, 3, 2, 1, 5]) == 7)
+    #expect(left([4, 2, 2, 9]) == 8, "bytes that are no DER may be in an octet string")
+    #expect(left([0x30, 2, 2, 9]) == nil, "a length that leads out of what is around it")
+    #expect(left([0x30, 0x80, 0, 0]) == nil, "an indefinite length")
+    #expect(left([0x1f, 1, 0]) == nil, "a long tag")
+    #expect(left([2]) == nil)
+    #expect(left([0x30, 0x84, 0xff, 0xff, 0xff, 0xff]) == nil)
+    #expect(left([0x30, 3, 2, 1, 5], of: 1) == nil)
+    #expect(left((0..<100).reduce([]) { bytes, _ in DER.element(0x30, bytes) }, of: 1000) == nil)
+    #expect(left((0..<100).reduce([]) { bytes, _ in DER.element(4, bytes) }, of: 1000) != nil)
+  }
+
+  /// Why the broker ends the handshake with a peer that shows such certificates.
+  private func refusal(
+    _ chain: [[UInt8]], ofServer isServer: Bool = false, signatureBytes: Int = 256,
+    priority: String = "NORMAL"
+  ) throws -> String {
+    let authority = try Authority()
+    let credentials = try TLSCredentials(authority.serve(), at: TLSDoor.now)
+    let (near, far) = try socketPair()
+    defer { close(far) }
+    let buffers = TLSBuffers()
+    let session =
+      isServer
+      ? try TLSSession(connecting: Descriptor(near), with: credentials, buffers: buffers)
+      : try TLSSession(serving: Descriptor(near), with: credentials, buffers: buffers)
+    let done = DispatchSemaphore(value: 0)
+    Thread {
+      let peer = try? ForgedPeer(
+        far, isServer: isServer, chain: chain, signatureBytes: signatureBytes, priority: priority)
+      try? peer?.handshake()
+      // What has been sent must be read to its end: the broker is the first to have enough.
+      var byte: UInt8 = 0
+      while read(far, &byte, 1) > 0 {}
+      done.signal()
+    }.start()
+    defer {
+      shutdown(far, Int32(SHUT_RDWR))
+      done.wait()
+    }
+    var step = session.handshake()
+    while case .blocked(let on) = step {
+      var item = pollfd(
+        fd: near, events: Int16(on.contains(.write) ? POLLOUT : POLLIN), revents: 0)
+      guard poll(&item, 1, 20_000) == 1 else { throw Trouble(what: "nothing happened for 20 s") }
+      step = session.handshake()
+    }
+    guard case .failed(let why) = step else { throw Trouble(what: "the handshake succeeded") }
+    return why
+  }
+}
+
+/// The first record of a client of TLS 1.3.
+enum Hello {
+  static func bytes() throws -> [UInt8] {
+    let (near, far) = try socketPair()
+    defer { close(near) }
+    let done = DispatchSemaphore(value: 0)
+    Thread {
+      if let session = try? TLSClient(far, as: ClientIdentity()) { try? session.handshake() }
+      close(far)
+      done.signal()
+    }.start()
+    var buffer = [UInt8](repeating: 0, count: 1 << 14)
+    let count = read(near, &buffer, buffer.count)
+    shutdown(near, Int32(SHUT_RDWR))
+    done.wait()
+    guard count > 5 else { throw Trouble(what: "no ClientHello: \(errnoText())") }
+    return Array(buffer.prefix(count))
+  }
+
+  private static func errnoText() -> String { String(cString: strerror(errno)) }
+}
