@@ -55,6 +55,10 @@ public final class Broker {
   private lazy var idleAlarm = Alarm(on: reactor) { [unowned self] in idleTimeUp() }
   private lazy var stopAlarm = Alarm(on: reactor) { [unowned self] in stopTimeUp() }
   private lazy var acceptAlarm = Alarm(on: reactor) { [unowned self] in resumeAccepting() }
+  /// Rings when log lines that were left out are to be reported.
+  private lazy var logAlarm = Alarm(on: reactor) { [unowned self] in
+    log.sink.reportLeftOut(all: false)
+  }
   /// Rings for the next sweep over the calls under way.
   private(set) lazy var sweepAlarm = Alarm(on: reactor) { [unowned self] in sweepCalls() }
   /// A sweep is due, or none ever is.
@@ -83,7 +87,8 @@ public final class Broker {
     sasl = methods.contains(.sasl) ? try SASLService(settings.sasl, on: reactor) : nil
     polkit = methods.contains(.polkit) ? PolkitAuthority(on: reactor, log: log[.polkit]) : nil
     rateLimits = RateLimits(settings.rates)
-    audit = try AuditLog(settings.audit, on: reactor, log: log[.audit])
+    audit = try AuditLog(
+      settings.audit, on: reactor, log: log[.audit], for: settings.account)
     if settings.listeners.contains(where: \.isTLS) {
       guard let tls = settings.tls else {
         throw BrokerFailure("a listener is for TLS, and no certificates are configured")
@@ -96,7 +101,11 @@ public final class Broker {
     }
     guard !listeners.isEmpty else { throw BrokerFailure("nothing to listen on is configured") }
     if let address = settings.metrics {
-      metricsServers = try MetricsServer.open(address, broker: self)
+      do throws(BrokerFailure) {
+        metricsServers = try MetricsServer.open(address, broker: self)
+      } catch {
+        throw BrokerFailure("metrics_listen: \(error)")
+      }
     }
     if let listener = settings.adminListener {
       admin = try AdminService(listener, settings.admin, broker: self)
@@ -117,7 +126,9 @@ public final class Broker {
     for server in metricsServers { log.info("metrics are served on \(server.name)") }
     if !metricsServers.isEmpty { lagWatch.start() }
     occupancyChanged()
+    log.sink.leftOut = { [unowned self] in logAlarm.start(seconds: LogLimit.windowSeconds) }
     reactor.run()
+    log.sink.leftOut = nil
     door?.close()
     for session in sessions.values { session.finish(because: "the broker stops") }
     if !metricsServers.isEmpty { lagWatch.stop() }
@@ -204,12 +215,16 @@ public final class Broker {
   /// Clients that have to prove who they are and have not yet.
   var strangerCount: Int { listeners.reduce(0) { $0 + $1.strangers } }
 
-  func accepted(_ descriptor: consuming Descriptor, on listener: Listener) {
+  func accepted(
+    _ descriptor: consuming Descriptor, from peer: Address?, on listener: Listener
+  ) {
     if listener.settings.isAdmin, let admin { return admin.accepted(descriptor) }
-    if listener.settings.isTLS, let door { return door.greet(descriptor, on: listener) }
+    if listener.settings.isTLS, let door {
+      return door.greet(descriptor, from: peer, on: listener)
+    }
     let isUNIX = listener.settings.isUNIX
     if !isUNIX { ClientSession.tune(descriptor.number) }
-    admit(PlainTransport(descriptor, carriesDescriptors: isUNIX), on: listener)
+    admit(PlainTransport(descriptor, carriesDescriptors: isUNIX), from: peer, on: listener)
   }
 
   /// One more may come in there, besides those that are about to.
@@ -222,11 +237,11 @@ public final class Broker {
   }
 
   /// A connection that is ready for packets becomes a client.
-  func admit(_ transport: any ClientTransport, on listener: Listener) {
+  func admit(_ transport: any ClientTransport, from peer: Address?, on listener: Listener) {
     lastClient += 1
-    let session = ClientSession(transport, on: listener, id: lastClient, broker: self)
+    let session = ClientSession(transport, from: peer, on: listener, id: lastClient, broker: self)
     sessions[lastClient] = session
-    log[.client].info("\(session.name) connected to \(listener.name)")
+    session.log[.client].info("\(session.name) connected to \(listener.name)")
     clientsChanged?()
     occupancyChanged()
     session.begin()
@@ -272,7 +287,7 @@ public final class Broker {
   }
 
   func departed(_ session: ClientSession, because reason: String, _ level: BrokerLog.Level) {
-    log[.client].line(level, "\(session.name) disconnected: \(reason)")
+    session.log[.client].line(level, "\(session.name) disconnected: \(reason)")
     // In this order: the reference given up here may be the last but the reactor's.
     reactor.depart(session)
     sessions[session.id] = nil

@@ -1,6 +1,7 @@
 // `virtbrokerd --check-tls`: what is wrong with the certificates, and what to do about it.
 import Broker
 @preconcurrency import Glibc
+import Streams
 
 extension Daemon {
   /// Says what there is to say on standard output. The exit status: 0 all is well, perhaps with warnings;

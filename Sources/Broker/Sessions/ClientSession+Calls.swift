@@ -143,7 +143,7 @@ extension ClientSession {
       relay.isHeld = true
       return true
     case .failure(let error):
-      broker.log[.upstream].warning(
+      log[.upstream].warning(
         "\(name): cannot open '\((arguments.name ?? "").prefix(200))': "
           + "\(error.message ?? "no reason given")")
       return refuse(call, error)

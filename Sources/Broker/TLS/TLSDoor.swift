@@ -82,7 +82,9 @@ final class TLSDoor {
   // MARK: Coming in
 
   /// A connection has been accepted.
-  func greet(_ descriptor: consuming Descriptor, on listener: Listener) {
+  func greet(
+    _ descriptor: consuming Descriptor, from address: Address?, on listener: Listener
+  ) {
     ClientSession.tune(descriptor.number)
     let session: TLSSession
     do throws(TLSTrouble) {
@@ -92,7 +94,8 @@ final class TLSDoor {
     }
     if handshakes.count >= settings.maxHandshakes { makeRoom() }
     lastID += 1
-    let handshake = TLSHandshake(session, id: lastID, on: listener, door: self)
+    let handshake = TLSHandshake(
+      session, from: address, id: lastID, on: listener, door: self)
     handshakes[lastID] = handshake
     order.append(lastID)
     if order.count > 2 * settings.maxHandshakes + 64 { order.removeAll { handshakes[$0] == nil } }
@@ -175,7 +178,9 @@ final class TLSDoor {
     forget(handshake)
     guard let peer = handshake.peer else { return }
     broker.tally.handshakes[.verified, default: 0] &+= 1
-    broker.admit(TLSTransport(handshake.session, peer, kernel: kernel), on: handshake.listener)
+    broker.admit(
+      TLSTransport(handshake.session, peer, kernel: kernel), from: handshake.address,
+      on: handshake.listener)
   }
 
   func ended(_ handshake: TLSHandshake, _ why: String?) {

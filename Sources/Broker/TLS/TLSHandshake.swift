@@ -16,7 +16,8 @@ final class TLSHandshake: Handler {
 
   private unowned let door: TLSDoor
   let id: UInt64
-  /// The peer's address.
+  /// The peer's address, and its text.
+  let address: Address?
   let name: String
   let listener: Listener
   let session: TLSSession
@@ -27,12 +28,15 @@ final class TLSHandshake: Handler {
   /// There was room for it.
   private(set) var isEntering = false
 
-  init(_ session: TLSSession, id: UInt64, on listener: Listener, door: TLSDoor) {
+  init(
+    _ session: TLSSession, from address: Address?, id: UInt64, on listener: Listener, door: TLSDoor
+  ) {
     self.door = door
     self.id = id
     self.listener = listener
     self.session = session
-    name = Address.peer(of: session.number)?.text ?? "unknown address"
+    self.address = address
+    name = address?.text ?? "unknown address"
     watcher = DescriptorWatcher(session.number, on: door.reactor)
     timer = TimerWatcher(on: door.reactor)
     super.init()
