@@ -23,11 +23,16 @@ final class WaitingConnection: Newcomer {
   let listener: Listener
   var clientID: UInt64?
   let origin: Origin
+  private let address: Address?
   private let transport: PlainTransport
   var number: Int32 { transport.number }
 
-  init(_ transport: PlainTransport, from origin: Origin, on listener: Listener, broker: Broker) {
+  init(
+    _ transport: PlainTransport, from address: Address?, _ origin: Origin, on listener: Listener,
+    broker: Broker
+  ) {
     self.transport = transport
+    self.address = address
     self.origin = origin
     self.listener = listener
     self.broker = broker
@@ -36,7 +41,7 @@ final class WaitingConnection: Newcomer {
   func admitted() {
     guard let clientID else { return }
     broker.newcomers[clientID] = nil
-    broker.admit(transport, from: origin, on: listener, id: clientID)
+    broker.admit(transport, from: address, origin, on: listener, id: clientID)
   }
 
   func dropped(_ why: String) { end(why) }
@@ -49,13 +54,14 @@ final class WaitingConnection: Newcomer {
 }
 
 extension Origin {
-  /// Of a connection that has been accepted.
-  init(of descriptor: Int32, isUNIX: Bool) {
-    if isUNIX {
-      self = UnixPeer.user(of: descriptor).map { .user($0) } ?? .unknown
-    } else {
-      self = Address.peer(of: descriptor)?.host.map { Origin(host: $0) } ?? .unknown
-    }
+  /// The user at the other end of a UNIX socket.
+  init(ofUserAt descriptor: Int32) {
+    self = UnixPeer.user(of: descriptor).map { .user($0) } ?? .unknown
+  }
+
+  /// The host that a connection over a network comes from.
+  init(of address: Address?) {
+    self = address?.host.map { Origin(host: $0) } ?? .unknown
   }
 }
 

@@ -32,7 +32,7 @@ extension Broker {
       admin?.adopt(new.admin)
     }
     forwarding.settings = new.upstreams
-    audit?.reopen()
+    reopenFiles()
     for session in sessions.values {
       session.relay.maxRequests = new.limits.maxClientRequests
       session.keepAliveChanged()
@@ -44,6 +44,9 @@ extension Broker {
     settings.tls = tls
     return true
   }
+
+  /// Opens files that records are written to once more: they may have been moved away.
+  public func reopenFiles() { audit?.reopen() }
 }
 
 /// A timer of the daemon's, on the broker's loop.

@@ -71,6 +71,10 @@ public final class Broker {
   private lazy var idleAlarm = Alarm(on: reactor) { [unowned self] in idleTimeUp() }
   private lazy var stopAlarm = Alarm(on: reactor) { [unowned self] in stopTimeUp() }
   private lazy var acceptAlarm = Alarm(on: reactor) { [unowned self] in resumeAccepting() }
+  /// Rings when log lines that were left out are to be reported.
+  private lazy var logAlarm = Alarm(on: reactor) { [unowned self] in
+    log.sink.reportLeftOut(all: false)
+  }
   /// Rings for the next sweep over the calls under way.
   private(set) lazy var sweepAlarm = Alarm(on: reactor) { [unowned self] in sweepCalls() }
   /// A sweep is due, or none ever is.
@@ -106,7 +110,8 @@ public final class Broker {
     sasl = methods.contains(.sasl) ? try SASLService(settings.sasl, on: reactor) : nil
     polkit = methods.contains(.polkit) ? PolkitAuthority(on: reactor, log: log[.polkit]) : nil
     rateLimits = RateLimits(settings.rates)
-    audit = try AuditLog(settings.audit, on: reactor, log: log[.audit])
+    audit = try AuditLog(
+      settings.audit, on: reactor, log: log[.audit], for: settings.account)
     if settings.listeners.contains(where: \.isTLS) {
       guard let tls = settings.tls else {
         throw BrokerFailure("a listener is for TLS, and no certificates are configured")
@@ -124,7 +129,11 @@ public final class Broker {
       mostUnauthenticated: settings.limits.maxAnonymousClients,
       mostWaiting: Broker.mostWaiting(settings.limits))
     if let address = settings.metrics {
-      metricsServers = try MetricsServer.open(address, broker: self)
+      do throws(BrokerFailure) {
+        metricsServers = try MetricsServer.open(address, broker: self)
+      } catch {
+        throw BrokerFailure("metrics_listen: \(error)")
+      }
     }
     if let listener = settings.adminListener {
       admin = try AdminService(listener, settings.admin, broker: self)
@@ -145,7 +154,9 @@ public final class Broker {
     for server in metricsServers { log.info("metrics are served on \(server.name)") }
     if !metricsServers.isEmpty { lagWatch.start() }
     occupancyChanged()
+    log.sink.leftOut = { [unowned self] in logAlarm.start(seconds: LogLimit.windowSeconds) }
     reactor.run()
+    log.sink.leftOut = nil
     door?.close()
     newcomers = [:]
     for session in sessions.values { session.finish(because: "the broker stops") }
@@ -239,18 +250,20 @@ public final class Broker {
     admission.unauthenticated(at: listener.gate)
   }
 
-  func accepted(_ descriptor: consuming Descriptor, on listener: Listener) {
+  func accepted(
+    _ descriptor: consuming Descriptor, from peer: Address?, on listener: Listener
+  ) {
     if listener.settings.isAdmin, let admin { return admin.accepted(descriptor) }
     let isUNIX = listener.settings.isUNIX
-    let origin = Origin(of: descriptor.number, isUNIX: isUNIX)
+    let origin = isUNIX ? Origin(ofUserAt: descriptor.number) : Origin(of: peer)
     if listener.settings.isTLS, let door {
-      return door.greet(descriptor, from: origin, on: listener)
+      return door.greet(descriptor, from: peer, origin, on: listener)
     }
     if !isUNIX { ClientSession.tune(descriptor.number) }
     let transport = PlainTransport(
       descriptor, carriesDescriptors: isUNIX,
       foreign: isUNIX ? ForeignDescriptors(closer: closer, origin: origin) : nil)
-    arrived(WaitingConnection(transport, from: origin, on: listener, broker: self))
+    arrived(WaitingConnection(transport, from: peer, origin, on: listener, broker: self))
   }
 
   func nextClientID() -> UInt64 {
@@ -260,11 +273,13 @@ public final class Broker {
 
   /// A connection that has a place and is ready for packets becomes a client.
   func admit(
-    _ transport: any ClientTransport, from origin: Origin, on listener: Listener, id: UInt64
+    _ transport: any ClientTransport, from peer: Address?, _ origin: Origin, on listener: Listener,
+    id: UInt64
   ) {
-    let session = ClientSession(transport, from: origin, on: listener, id: id, broker: self)
+    let session = ClientSession(
+      transport, from: peer, origin, on: listener, id: id, broker: self)
     sessions[id] = session
-    log[.client].info("\(session.name) connected to \(listener.name)")
+    session.log[.client].info("\(session.name) connected to \(listener.name)")
     clientsChanged?()
     occupancyChanged()
     session.begin()
@@ -289,7 +304,7 @@ public final class Broker {
   }
 
   func departed(_ session: ClientSession, because reason: String, _ level: BrokerLog.Level) {
-    log[.client].line(level, "\(session.name) disconnected: \(reason)")
+    session.log[.client].line(level, "\(session.name) disconnected: \(reason)")
     // In this order: the reference given up here may be the last but the reactor's.
     reactor.depart(session)
     sessions[session.id] = nil

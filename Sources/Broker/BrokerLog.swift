@@ -1,4 +1,5 @@
 // Where the broker's log lines go. The daemon decides; the broker only knows which are wanted.
+import Glibc
 
 /// One line, and where in the program it was said.
 public struct LogEntry: Sendable {
@@ -8,6 +9,20 @@ public struct LogEntry: Sendable {
   public let file: StaticString
   public let line: UInt
   public let function: StaticString
+  /// The client it is about, where it is about one: its number, and whose it is as far as that is verified.
+  public let client: UInt64?
+  public let identity: String?
+}
+
+/// The client that a line is about.
+public final class LogClient {
+  public let id: UInt64
+  public internal(set) var identity: String?
+
+  public init(id: UInt64, identity: String? = nil) {
+    self.id = id
+    self.identity = identity
+  }
 }
 
 /// Takes the lines of every part of the program, each part from its own lowest level on. All on the
@@ -15,11 +30,50 @@ public struct LogEntry: Sendable {
 public final class LogSink {
   /// By the number of the source.
   fileprivate var thresholds: [BrokerLog.Level]
-  fileprivate let write: (LogEntry) -> Void
+  private let write: (LogEntry) -> Void
+  private var limit = LogLimit()
+  /// Called when lines begin to be left out: `reportLeftOut` is due after the seconds of a window.
+  var leftOut: (() -> Void)?
 
   public init(threshold: BrokerLog.Level, write: @escaping (LogEntry) -> Void) {
     thresholds = Array(repeating: threshold, count: BrokerLog.Source.allCases.count)
     self.write = write
+  }
+
+  /// Seconds on a clock that only moves forward.
+  private static var now: Double {
+    var time = timespec()
+    clock_gettime(CLOCK_MONOTONIC, &time)
+    return Double(time.tv_sec) + Double(time.tv_nsec) / 1e9
+  }
+
+  /// Writes a line unless there have been too many like it. Only one that is written is built.
+  fileprivate func write(_ spot: LogLimit.Spot, isLimited: Bool, _ entry: () -> LogEntry) {
+    guard isLimited else { return write(entry()) }
+    let now = LogSink.now
+    if limit.isReportDue(at: now) { reportLeftOut(all: false) }
+    switch limit.admit(spot, at: now) {
+    case .first:
+      let made = entry()
+      limit.keep(made, as: spot)
+      write(made)
+    case .further: write(entry())
+    case .leftOut(let isNews): if isNews { leftOut?() }
+    }
+  }
+
+  /// Says how many lines were left out: those of windows that are over, or all.
+  public func reportLeftOut(all: Bool) {
+    for (entry, count) in limit.takeReports(at: all ? .infinity : LogSink.now) {
+      let lines = count == 1 ? "line like this was" : "lines like this were"
+      let words = "\(count) more log \(lines) left out: \(entry.message.prefix(200))"
+      write(
+        LogEntry(
+          level: entry.level, source: entry.source, message: words, file: entry.file,
+          line: entry.line, function: entry.function, client: entry.client,
+          identity: entry.identity))
+    }
+    if limit.hasReports { leftOut?() }
   }
 
   /// From now on each source is heard from the level on that `level` says.
@@ -65,12 +119,14 @@ public struct BrokerLog {
     }
   }
 
-  private let sink: LogSink
+  let sink: LogSink
   private let source: Source
+  private let client: LogClient?
 
-  public init(_ sink: LogSink, _ source: Source = .server) {
+  public init(_ sink: LogSink, _ source: Source = .server, client: LogClient? = nil) {
     self.sink = sink
     self.source = source
+    self.client = client
   }
 
   /// A log by itself, with one threshold for everything.
@@ -79,7 +135,10 @@ public struct BrokerLog {
   }
 
   /// The same log for another part of the program.
-  public subscript(source: Source) -> BrokerLog { BrokerLog(sink, source) }
+  public subscript(source: Source) -> BrokerLog { BrokerLog(sink, source, client: client) }
+
+  /// The same log for lines about one client.
+  public func about(_ client: LogClient) -> BrokerLog { BrokerLog(sink, source, client: client) }
 
   /// Whether lines of that level are wanted here.
   public func takes(_ level: Level) -> Bool { sink.thresholds[source.rawValue] <= level }
@@ -88,42 +147,55 @@ public struct BrokerLog {
     _ message: @autoclosure () -> String, file: StaticString = #fileID, line: UInt = #line,
     function: StaticString = #function
   ) {
-    if takes(.debug) { write(.debug, message(), file, line, function) }
+    if takes(.debug) { write(.debug, message, file, line, function) }
   }
 
   public func info(
     _ message: @autoclosure () -> String, file: StaticString = #fileID, line: UInt = #line,
     function: StaticString = #function
   ) {
-    if takes(.info) { write(.info, message(), file, line, function) }
+    if takes(.info) { write(.info, message, file, line, function) }
   }
 
   public func warning(
     _ message: @autoclosure () -> String, file: StaticString = #fileID, line: UInt = #line,
     function: StaticString = #function
   ) {
-    if takes(.warning) { write(.warning, message(), file, line, function) }
+    if takes(.warning) { write(.warning, message, file, line, function) }
   }
 
   public func error(
     _ message: @autoclosure () -> String, file: StaticString = #fileID, line: UInt = #line,
     function: StaticString = #function
   ) {
-    if takes(.error) { write(.error, message(), file, line, function) }
+    if takes(.error) { write(.error, message, file, line, function) }
   }
 
   public func line(
     _ level: Level, _ message: @autoclosure () -> String, file: StaticString = #fileID,
     line: UInt = #line, function: StaticString = #function
   ) {
-    if takes(level) { write(level, message(), file, line, function) }
+    if takes(level) { write(level, message, file, line, function) }
+  }
+
+  /// A line of an answer that somebody has asked for: there can be many like it, and all are wanted.
+  public func answer(
+    _ level: Level, _ message: @autoclosure () -> String, file: StaticString = #fileID,
+    line: UInt = #line, function: StaticString = #function
+  ) {
+    if takes(level) { write(level, message, file, line, function, isLimited: false) }
   }
 
   private func write(
-    _ level: Level, _ message: String, _ file: StaticString, _ line: UInt, _ function: StaticString
+    _ level: Level, _ message: () -> String, _ file: StaticString, _ line: UInt,
+    _ function: StaticString, isLimited: Bool = true
   ) {
-    sink.write(
+    // Who has set the level to debug wants everything.
+    let isLimited = isLimited && level > .debug
+    sink.write(LogLimit.Spot(file, line, client: client?.id), isLimited: isLimited) {
       LogEntry(
-        level: level, source: source, message: message, file: file, line: line, function: function))
+        level: level, source: source, message: message(), file: file, line: line,
+        function: function, client: client?.id, identity: client?.identity)
+    }
   }
 }

@@ -29,6 +29,8 @@ public struct BrokerSettings: Sendable {
   /// Where the metrics are served over HTTP; nil: nowhere.
   public var metrics: ListenerSettings.Address?
   public var audit = AuditSettings()
+  /// The user that the process becomes once the broker is made; nil: it stays who it is.
+  public var account: ServiceAccount?
   /// Stop after this many seconds without any client; 0 means never.
   public var idleSeconds: Int = 0
 

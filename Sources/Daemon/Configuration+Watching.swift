@@ -79,7 +79,7 @@ extension ConfigurationKey {
     return RateRule(kind, String(words[2]), rate: rate)
   }
 
-  /// `/path`, or an address with its port: `127.0.0.1:9177`, `[::1]:9177`, `localhost:9177`, `:9177`.
+  /// `/path`, or an address with its port: `127.0.0.1:16515`, `[::1]:16515`, `localhost:16515`, `:16515`.
   private static func metrics(_ text: String) -> ListenerSettings.Address? {
     if text.hasPrefix("/") { return .unix(path: text, mode: 0o600, group: nil) }
     guard let colon = text.lastIndex(of: ":") else { return nil }
@@ -105,4 +105,4 @@ private let aRate = "bytes a second: a number, or a string like \"500K\", \"10M\
 private let identityRates =
   "a list of strings like \"upload 10M joe@EXAMPLE.COM\": a kind of stream (console, upload, download, "
   + "migration), a rate and whom it is for"
-private let metricsAddress = "an absolute path, or an address and a port like \"127.0.0.1:9177\""
+private let metricsAddress = "an absolute path, or an address and a port like \"127.0.0.1:16515\""

@@ -1,6 +1,7 @@
 // `virtbrokerd --check-config`: whether it would start like this, and by which settings it would go.
 import Broker
 @preconcurrency import Glibc
+import Streams
 
 extension Daemon {
   /// Prints the settings in effect as a configuration file, and on standard error what there is to say about

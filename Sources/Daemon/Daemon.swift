@@ -44,7 +44,10 @@ struct Daemon {
       let (configuration, findings) = try loadConfiguration()
       let usual = usualLogDestination()
       let plan = try logPlan(configuration, usual: usual)
-      try log.follow(plan, usual: usual)
+      let wanted = try serviceUser(configuration)
+      try log.follow(plan, usual: usual, for: wanted?.account)
+      // A thread that writes the log must not keep rights that the process gives up.
+      if wanted == nil { log.begin() }
       for finding in plan.findings + findings { log[.configuration].tell(finding) }
       if let failure = findings.failure { throw failure }
 
@@ -55,14 +58,16 @@ struct Daemon {
           in: configuration.socketDirectory ?? places.runtimeDirectory,
           isUsual: configuration.socketDirectory == nil, programs: .ofThisProcess()) : .usual
       if let reason = names.reason { log[.daemon].warning(reason) }
-      let settings = try configuration.settings(
+      var settings = try configuration.settings(
         places: places, names: names, idleSeconds: options.timeoutSeconds, activation: activation)
-      let user = try serviceUser(configuration, log: log[.daemon])
+      let user = possible(wanted, log: log[.daemon])
+      settings.account = user?.account
       if activation == nil { try makeRuntimeDirectory(configuration) }
-      let pidFile = try PidFile(options.pidFile ?? usualPidFile(for: user))
+      let pidFile = try PidFile(options.pidFile ?? usualPidFile(for: user), for: user?.account)
       raiseDescriptorLimit()
       let broker = try makeBroker(settings, log[.server])
       if let user { try become(user, pidFile: pidFile, settings: settings, log: log) }
+      log.begin()
 
       broker.logSteering = log.steering
       let reloading = Reloading(
@@ -78,10 +83,16 @@ struct Daemon {
       pidFile.remove()
       // The loop calls them as long as it runs.
       withExtendedLifetime((reloading, manager)) {}
+      log.flush()
       return EXIT_SUCCESS
     } catch {
       for sentence in error.sentences { log[.daemon].error(sentence) }
-      background.take()?.report(error)
+      log.flush()
+      if background != nil {
+        background.take()?.report(error)
+      } else if !log.outputs.reachStandardError {
+        error.tellAtStandardError()
+      }
       return error.stage.rawValue
     }
   }
@@ -136,9 +147,10 @@ struct Daemon {
   private func usualPidFile(for user: ServiceUser?) -> String {
     guard let user else { return places.pidFile }
     let directory = Places.userRuntimeDirectory
-    guard makeDirectories(directory, mode: 0o755), chown(directory, user.uid, user.gid) == 0 else {
-      return places.pidFile
-    }
+    guard makeDirectories(directory, mode: 0o755) else { return places.pidFile }
+    let place = open(directory, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC)
+    defer { if place >= 0 { close(place) } }
+    guard place >= 0, fchown(place, user.uid, user.gid) == 0 else { return places.pidFile }
     return "\(directory)/virtbrokerd.pid"
   }
 

@@ -1,14 +1,12 @@
 // systemd's journal in its own language: one datagram for each line, with fields one can search by.
 import Broker
 @preconcurrency import Glibc
+import Streams
 
 /// A socket for the journal's daemon. It is never waited for: what it does not take at once is lost, and
 /// how much was lost is said with the next line.
 final class JournalSocket {
   static let usualPath = "/run/systemd/journal/socket"
-  /// What fits into a datagram under the kernel's usual limits, with room for the other fields.
-  private static let mostMessageBytes = 64 << 10
-
   private let descriptor: CInt
   private let name: String
   private var lost = 0
@@ -31,6 +29,15 @@ final class JournalSocket {
 
   deinit { close(descriptor) }
 
+  /// The service manager has connected standard error to the journal, and says so in the environment.
+  static var isStandardError: Bool {
+    var status = stat()
+    guard let stream = getenv("JOURNAL_STREAM"), fstat(STDERR_FILENO, &status) == 0 else {
+      return false
+    }
+    return String(cString: stream) == "\(status.st_dev):\(status.st_ino)"
+  }
+
   func write(_ entry: LogEntry, _ message: String) {
     var datagram = JournalSocket.datagram(entry, message, name: name)
     if lost > 0 { JournalSocket.add("VIRTBROKER_LOST_LINES", "\(lost)", to: &datagram) }
@@ -41,11 +48,10 @@ final class JournalSocket {
     lost = sent < 0 ? lost + 1 : 0
   }
 
-  /// The fields libvirt sends, with its names.
+  /// The fields libvirt sends, with its names, and the client where it is about one.
   static func datagram(_ entry: LogEntry, _ message: String, name: String) -> [UInt8] {
     var bytes: [UInt8] = []
-    add(
-      "MESSAGE", String(decoding: message.utf8.prefix(mostMessageBytes), as: UTF8.self), to: &bytes)
+    add("MESSAGE", message, to: &bytes)
     add("PRIORITY", "\(entry.level.syslogPriority)", to: &bytes)
     add("SYSLOG_FACILITY", "\(LOG_DAEMON >> 3)", to: &bytes)
     add("SYSLOG_IDENTIFIER", name, to: &bytes)
@@ -53,6 +59,10 @@ final class JournalSocket {
     add("CODE_FILE", "\(entry.file)", to: &bytes)
     add("CODE_LINE", "\(entry.line)", to: &bytes)
     add("CODE_FUNC", "\(entry.function)", to: &bytes)
+    if let client = entry.client { add("VIRTBROKER_CLIENT", "\(client)", to: &bytes) }
+    if let identity = entry.identity {
+      add("VIRTBROKER_IDENTITY", printable(identity, mostBytes: 1024), to: &bytes)
+    }
     return bytes
   }
 

@@ -71,6 +71,7 @@ final class LogBook {
   private var usualOutput = LogOutput(.debug, .stderr)
   private let place: Place
   private let sink: LogSink
+  private var hasBegun = false
 
   /// Where the lines go: what the sink holds, so that it holds nothing else.
   private final class Place {
@@ -86,15 +87,33 @@ final class LogBook {
 
   private(set) var outputs: OpenLogOutputs {
     get { place.outputs }
-    set { place.outputs = newValue }
+    set {
+      place.outputs = newValue
+      if hasBegun { newValue.begin() }
+    }
+  }
+
+  /// Lines are written as they come from now on; until then they wait. Not before the process has its final rights.
+  func begin() {
+    hasBegun = true
+    outputs.begin()
+  }
+
+  /// Waits until everything that was said is written, for a limited time. For the end of the process.
+  func flush() {
+    sink.reportLeftOut(all: true)
+    outputs.flush()
   }
 
   /// The log of one part of the program.
   subscript(source: BrokerLog.Source) -> BrokerLog { BrokerLog(sink, source) }
 
-  /// Does as `plan` says from now on. Where an output cannot be opened all stays as it was.
-  func follow(_ plan: LogPlan, usual: LogOutput.Destination) throws(StartFailure) {
-    outputs = try OpenLogOutputs(plan.outputs)
+  /// Does as `plan` says from now on. Where an output cannot be opened all stays as it was. `account`: whom the
+  /// process is about to become.
+  func follow(
+    _ plan: LogPlan, usual: LogOutput.Destination, for account: ServiceAccount? = nil
+  ) throws(StartFailure) {
+    outputs = try OpenLogOutputs(plan.outputs, for: account, after: outputs)
     level = plan.level
     filters = plan.filters
     usualOutput = LogOutput(plan.level, usual)
@@ -102,7 +121,7 @@ final class LogBook {
   }
 
   /// Opens the outputs there are once more: their files may have been moved away.
-  func reopen() throws(StartFailure) { outputs = try OpenLogOutputs(outputs.plan) }
+  func reopen() throws(StartFailure) { outputs = try OpenLogOutputs(outputs.plan, after: outputs) }
 
   private func listen() {
     sink.setThresholds { [level, filters] source in
@@ -142,7 +161,7 @@ final class LogBook {
     do throws(StartFailure) {
       var wanted = try LogOutput.read(text ?? "")
       if wanted.isEmpty { wanted = [usualOutput] }
-      outputs = try OpenLogOutputs(wanted)
+      outputs = try OpenLogOutputs(wanted, after: outputs)
     } catch {
       return BrokerFailure(error.description)
     }

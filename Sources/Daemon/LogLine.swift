@@ -3,6 +3,9 @@ import Broker
 @preconcurrency import Glibc
 
 enum LogLine {
+  /// Bytes of a message. With what stands before it a line then fits into the 4096 bytes that a pipe takes as a whole.
+  static let mostMessageBytes = 3900
+
   /// The line for `message`, with this moment and this process.
   static func text(_ level: BrokerLog.Level, _ message: String) -> String {
     var now = timespec()
@@ -22,17 +25,25 @@ enum LogLine {
     return "\(date) \(time).\(milliseconds)+0000: \(process): \(level.name) : \(message)\n"
   }
 
-  /// Writes what the kernel takes; a log that cannot be written must not stop the broker.
-  static func write(_ text: String, to descriptor: CInt) {
+  /// Writes all of it, as slowly as the descriptor takes it. False where that fails.
+  @discardableResult
+  static func write(_ text: String, to descriptor: CInt) -> Bool {
     var text = text
-    text.withUTF8 { bytes in
+    return text.withUTF8 { bytes in
       var rest = UnsafeRawBufferPointer(bytes)
       while !rest.isEmpty {
         let count = Glibc.write(descriptor, rest.baseAddress, rest.count)
         if count < 0 && errno == EINTR { continue }
-        guard count > 0 else { return }
+        if count < 0 && errno == EAGAIN {
+          // Another process that shares the descriptor has made it non-blocking.
+          var room = pollfd(fd: descriptor, events: Int16(POLLOUT), revents: 0)
+          _ = poll(&room, 1, -1)
+          continue
+        }
+        guard count > 0 else { return false }
         rest = UnsafeRawBufferPointer(rebasing: rest[count...])
       }
+      return true
     }
   }
 
@@ -40,23 +51,4 @@ enum LogLine {
     let digits = String(number)
     return String(repeating: "0", count: max(0, width - digits.count)) + digits
   }
-}
-
-/// `text` on one line of visible characters: a client's words could otherwise write log lines of
-/// their own, or speak to the administrator's terminal.
-func printable(_ text: String) -> String {
-  let isControl = { (scalar: UnicodeScalar) in
-    scalar.value < 0x20 || (0x7f...0x9f).contains(scalar.value)
-      || scalar.value == 0x2028 || scalar.value == 0x2029
-  }
-  guard text.unicodeScalars.contains(where: isControl) else { return text }
-  var clean = ""
-  for scalar in text.unicodeScalars {
-    if isControl(scalar) {
-      clean += "\\u{\(String(scalar.value, radix: 16))}"
-    } else {
-      clean.unicodeScalars.append(scalar)
-    }
-  }
-  return clean
 }

@@ -1,6 +1,7 @@
 // Where log lines go: libvirt's log_outputs, opened and written.
 import Broker
 @preconcurrency import Glibc
+import Streams
 
 /// One output as it is written in the configuration: `N:destination`, N the lowest level it takes.
 struct LogOutput: Equatable, Sendable {
@@ -65,9 +66,11 @@ extension LogOutput {
 /// The outputs, open. Each takes the lines of its level and above; one that fails is passed over,
 /// since there is nowhere left to complain to.
 final class OpenLogOutputs {
+  /// How long the last lines are waited for.
+  private static let flushSeconds = 2
+
   private enum Place {
-    case descriptor(CInt, isOwned: Bool)
-    case syslog
+    case writer(SharedLogWriter)
     case journal(JournalSocket)
   }
   /// What was opened.
@@ -77,7 +80,8 @@ final class OpenLogOutputs {
   /// Standard error alone.
   static var stderr: OpenLogOutputs {
     OpenLogOutputs(
-      [LogOutput(.debug, .stderr)], [.descriptor(STDERR_FILENO, isOwned: false)])
+      [LogOutput(.debug, .stderr)],
+      [.writer(SharedLogWriter(.descriptor(STDERR_FILENO, isOwned: false)))])
   }
 
   private init(_ plan: [LogOutput], _ places: [Place]) {
@@ -86,66 +90,108 @@ final class OpenLogOutputs {
   }
 
   /// Opens all of `outputs`, or closes again what was opened. The C library knows one syslog name
-  /// per process: of several the last one counts.
+  /// per process: of several the last one counts. `account`: whom the process is about to become. What cannot be
+  /// moved away, as a file can, is taken over from `previous`, with the lines that wait for it.
   convenience init(
-    _ outputs: [LogOutput], journal: String = JournalSocket.usualPath
+    _ outputs: [LogOutput], journal: String = JournalSocket.usualPath,
+    for account: ServiceAccount? = nil, after previous: OpenLogOutputs? = nil
   ) throws(StartFailure) {
     var places: [Place] = []
-    do throws(StartFailure) {
-      for output in outputs { places.append(try OpenLogOutputs.open(output, journal)) }
-    } catch {
-      OpenLogOutputs.close(places)
-      throw error
+    for output in outputs {
+      if let place = previous?.lasting(output.destination) {
+        places.append(place)
+      } else {
+        places.append(try OpenLogOutputs.open(output, journal, account))
+      }
     }
     self.init(outputs, places)
   }
 
-  private static func open(_ output: LogOutput, _ journal: String) throws(StartFailure) -> Place {
+  private func lasting(_ destination: LogOutput.Destination) -> Place? {
+    for (output, place) in zip(plan, places) where output.destination == destination {
+      if case .writer(let shared) = place, shared.writer.isLasting { return place }
+    }
+    return nil
+  }
+
+  private static func open(
+    _ output: LogOutput, _ journal: String, _ account: ServiceAccount?
+  ) throws(StartFailure) -> Place {
     switch output.destination {
-    case .stderr: return .descriptor(STDERR_FILENO, isOwned: false)
+    case .stderr: return .writer(SharedLogWriter(.descriptor(STDERR_FILENO, isOwned: false)))
     case .file(let path):
-      let descriptor = Glibc.open(
-        path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOCTTY, 0o600)
-      guard descriptor >= 0 else {
-        throw StartFailure(.configuration, "cannot open the log file \(path): \(reason())")
-      }
-      return .descriptor(descriptor, isOwned: true)
+      return .writer(SharedLogWriter(.descriptor(try openFile(path, account), isOwned: true)))
     case .syslog(let name):
       // syslog keeps the pointer, so the name is never freed; there are as many as were ever set.
       openlog(strdup(name), 0, LOG_DAEMON)
-      return .syslog
+      return .writer(SharedLogWriter(.syslog))
     case .journald: return .journal(try JournalSocket(at: journal, name: "virtbrokerd"))
     }
   }
 
-  deinit { OpenLogOutputs.close(places) }
-
-  private static func close(_ places: [Place]) {
-    for case .descriptor(let descriptor, isOwned: true) in places { Glibc.close(descriptor) }
-  }
-
-  /// Lets the files that were opened belong to a user who is about to be the process's.
-  func give(to user: uid_t, _ group: gid_t) {
-    for case .descriptor(let descriptor, isOwned: true) in places {
-      fchown(descriptor, user, group)
+  private static func openFile(
+    _ path: String, _ account: ServiceAccount?
+  ) throws(StartFailure) -> CInt {
+    let opened: Result<CInt, BrokerFailure>
+    do throws(BrokerFailure) {
+      // A pipe that has no reader is refused instead of waited for.
+      let flags = O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOCTTY
+      let descriptor = try access(path, for: account) {
+        Glibc.open(path, flags | O_NONBLOCK, 0o600)
+      }
+      opened =
+        descriptor >= 0
+        ? .success(descriptor) : .failure(BrokerFailure(reason() + (account?.note(at: path) ?? "")))
+    } catch {
+      opened = .failure(error)
+    }
+    switch opened {
+    case .success(let descriptor):
+      // This open file is the process's own: what is waited for here is waited for by the writer's thread.
+      _ = fcntl(descriptor, F_SETFL, O_APPEND)
+      return descriptor
+    case .failure(let why):
+      throw StartFailure(.configuration, "log_outputs: cannot open the log file \(path): \(why)")
     }
   }
 
-  /// Writes a line everywhere it is wanted. Descriptors get a whole line in one call, so that
-  /// lines of several processes in one file stay whole; syslog adds time and process by itself.
+  /// Lets the files that were opened belong to the user that the process is about to become.
+  func give(to account: ServiceAccount) { for writer in writers { writer.give(to: account) } }
+
+  /// Lines are written from now on. Until then they are kept.
+  func begin() { for writer in writers { writer.begin() } }
+
+  /// Waits until what has been said is written, for a limited time.
+  func flush() {
+    var end = timespec()
+    clock_gettime(CLOCK_MONOTONIC, &end)
+    end.tv_sec += OpenLogOutputs.flushSeconds
+    for writer in writers { writer.flush(until: end) }
+  }
+
+  private var writers: [LogWriter] {
+    places.compactMap { if case .writer(let shared) = $0 { shared.writer } else { nil } }
+  }
+
+  /// Whether standard error, or the journal that it leads to, gets the lines.
+  var reachStandardError: Bool {
+    plan.contains {
+      switch $0.destination {
+      case .stderr: true
+      case .journald: JournalSocket.isStandardError
+      case .file, .syslog: false
+      }
+    }
+  }
+
+  /// Takes a line to everywhere it is wanted. Descriptors get a whole line in one call, so that
+  /// lines of several processes in one file stay whole. Never waits.
   func write(_ entry: LogEntry) {
-    let message = printable(entry.message)
-    var line: String?
+    let message = printable(entry.message, mostBytes: LogLine.mostMessageBytes)
     for (output, place) in zip(plan, places) where entry.level >= output.level {
       switch place {
-      case .descriptor(let descriptor, _):
-        let text = line ?? LogLine.text(entry.level, message)
-        line = text
-        LogLine.write(text, to: descriptor)
-      case .syslog:
-        message.withCString { text in
-          withVaList([text]) { vsyslog(entry.level.syslogPriority, "%s", $0) }
-        }
+      case .writer(let shared):
+        shared.writer.add(shared.writer.line(entry.level, message), entry.level)
       case .journal(let socket): socket.write(entry, message)
       }
     }

@@ -1,4 +1,5 @@
 // The pid file: who runs, and that nobody else does.
+import Broker
 @preconcurrency import Glibc
 
 /// A file with this process's number, decimal and without a newline, write-locked for as long as
@@ -8,19 +9,20 @@
 /// nothing else here may open it.
 final class PidFile {
   let path: String
+  private let account: ServiceAccount?
   private var descriptor: CInt
 
-  /// Takes the file at `path`, or says who holds it.
-  init(_ path: String) throws(StartFailure) {
+  /// Takes the file at `path`, or says who holds it. `account`: whom the process is about to become.
+  init(_ path: String, for account: ServiceAccount? = nil) throws(StartFailure) {
     self.path = path
+    self.account = account
     func failure(_ text: String) -> StartFailure {
       StartFailure(.configuration, "cannot take the pid file \(path): \(text)")
     }
     // Not the property yet: a deinit must not remove what somebody else holds.
     var descriptor: CInt
     repeat {
-      descriptor = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOCTTY, 0o644)
-      guard descriptor >= 0 else { throw failure(reason()) }
+      descriptor = try PidFile.open(path, for: account)
       if let refusal = PidFile.lock(descriptor) {
         close(descriptor)
         throw failure(refusal)
@@ -29,11 +31,15 @@ final class PidFile {
       if PidFile.isSame(descriptor, path) { break }
       close(descriptor)
     } while true
+    guard PidFile.isRegular(descriptor) else {
+      close(descriptor)
+      throw failure("it is not a regular file with one name")
+    }
     let digits = Array(String(getpid()).utf8)
     guard ftruncate(descriptor, 0) == 0, write(descriptor, digits, digits.count) == digits.count
     else {
       let why = reason()
-      unlink(path)
+      PidFile.unlink(path, for: account)
       close(descriptor)
       throw failure(why)
     }
@@ -42,8 +48,8 @@ final class PidFile {
 
   deinit { remove() }
 
-  /// Lets the file belong to a user who is about to be the process's.
-  func give(to user: uid_t, _ group: gid_t) { fchown(descriptor, user, group) }
+  /// Lets the file belong to the user that the process is about to become.
+  func give(to account: ServiceAccount) { giveFile(descriptor, to: account) }
 
   /// Its directory lets this process remove it.
   var canBeRemoved: Bool {
@@ -56,9 +62,42 @@ final class PidFile {
   /// Doing it again does nothing.
   func remove() {
     guard descriptor >= 0 else { return }
-    if unlink(path) != 0 { ftruncate(descriptor, 0) }
+    if !PidFile.unlink(path, for: account) { ftruncate(descriptor, 0) }
     close(descriptor)
     descriptor = -1
+  }
+
+  private static func open(
+    _ path: String, for account: ServiceAccount?
+  ) throws(StartFailure) -> CInt {
+    let opened: Result<CInt, StartFailure>
+    do throws(BrokerFailure) {
+      let descriptor = try access(absolute(path), for: account) {
+        // Not blocking: a pipe with that name is refused, not waited for.
+        Glibc.open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOCTTY | O_NONBLOCK, 0o644)
+      }
+      guard descriptor < 0 else { return descriptor }
+      let why = reason()
+      opened = .failure(
+        StartFailure(
+          .configuration,
+          "cannot take the pid file \(path): \(why)\(account?.note(at: absolute(path)) ?? "")"))
+    } catch {
+      opened = .failure(StartFailure(.privileges, error.description))
+    }
+    return try opened.get()
+  }
+
+  /// A file with a second name could be any other file.
+  private static func isRegular(_ descriptor: CInt) -> Bool {
+    var status = stat()
+    return fstat(descriptor, &status) == 0 && status.st_mode & S_IFMT == S_IFREG
+      && status.st_nlink == 1
+  }
+
+  @discardableResult
+  private static func unlink(_ path: String, for account: ServiceAccount?) -> Bool {
+    (try? access(absolute(path), for: account) { Glibc.unlink(path) == 0 }) ?? false
   }
 
   /// Locks the whole file. Returns nil, or why it could not.

@@ -55,7 +55,18 @@ final class Reloading {
       told.error(
         "the configuration was to be read again because \(reason), but it is refused: "
           + "everything stays as it was")
+      // Who has moved files away expects new ones all the same.
+      reopenFiles()
     }
+  }
+
+  private func reopenFiles() {
+    do throws(StartFailure) {
+      try log.reopen()
+    } catch {
+      log[.configuration].warning("\(error): the log goes on where it was")
+    }
+    broker.reopenFiles()
   }
 
   /// Files are opened anew even if nothing has changed, as whoever has moved them away expects. A file that could

@@ -1,5 +1,6 @@
 // `user`: who the daemon is once root has bound its sockets and read its keys.
 import Broker
+import CLinux
 @preconcurrency import Glibc
 
 /// A user whose process the daemon becomes for good.
@@ -7,6 +8,8 @@ struct ServiceUser: Equatable, Sendable {
   let name: String
   let uid: uid_t
   let gid: gid_t
+
+  var account: ServiceAccount { ServiceAccount(name: name, uid: uid, gid: gid) }
 
   /// By name, or by number where there is a user with that number.
   init(_ text: String, place: String) throws(StartFailure) {
@@ -28,12 +31,26 @@ struct ServiceUser: Equatable, Sendable {
     }
     guard initgroups(name, gid) == 0 else { throw failure("its groups: \(reason())") }
     guard setgid(gid) == 0 else { throw failure("group \(gid): \(reason())") }
+    if uid != 0 { try ServiceUser.closeWaysBack(failure) }
     guard setuid(uid) == 0 else { throw failure("number \(uid): \(reason())") }
     guard uid == 0 || (setuid(0) != 0 && seteuid(0) != 0) else {
       throw failure("it could become root again")
     }
     for field in ["CapEff", "CapPrm", "CapAmb"] where uid != 0 && !ServiceUser.isZero(field) {
       throw failure("capabilities are left (\(field))")
+    }
+  }
+
+  /// No program that is started from here on can have more rights than the user: neither the bit for another user or
+  /// group nor the capabilities of a program's file add any. What a sandbox forbids to do here is of no use then.
+  private static func closeWaysBack(
+    _ failure: (String) -> StartFailure
+  ) throws(StartFailure) {
+    guard linux_no_new_privileges() == 0 else { throw failure("no new privileges: \(reason())") }
+    var number: CInt = 0
+    while linux_drop_bounding_capability(number) == 0 { number += 1 }
+    guard errno == EINVAL || errno == EPERM else {
+      throw failure("capability \(number): \(reason())")
     }
   }
 
@@ -52,27 +69,27 @@ struct ServiceUser: Equatable, Sendable {
 }
 
 extension Daemon {
-  /// The user to become, if one is configured and this process can.
-  func serviceUser(_ configuration: Configuration, log: BrokerLog) throws(StartFailure)
-    -> ServiceUser?
-  {
+  /// The user to become, if one is configured.
+  func serviceUser(_ configuration: Configuration) throws(StartFailure) -> ServiceUser? {
     guard let name = configuration.user else { return nil }
     let user = try ServiceUser(name, place: configuration.places["user"] ?? "user")
-    if user.uid == geteuid() { return nil }
-    guard geteuid() == 0 else {
-      log.warning(
-        "user: only root can become \(user.name), and this process is user \(geteuid()): ignored")
-      return nil
-    }
-    return user
+    return user.uid == geteuid() ? nil : user
+  }
+
+  /// The same, if this process can become it. Otherwise the log says so.
+  func possible(_ user: ServiceUser?, log: BrokerLog) -> ServiceUser? {
+    guard let user, geteuid() != 0 else { return user }
+    log.warning(
+      "user: only root can become \(user.name), and this process is user \(geteuid()): ignored")
+    return nil
   }
 
   /// Becomes `user`, and says what will then not work that would as root.
   func become(
     _ user: ServiceUser, pidFile: PidFile, settings: BrokerSettings, log: LogBook
   ) throws(StartFailure) {
-    log.outputs.give(to: user.uid, user.gid)
-    pidFile.give(to: user.uid, user.gid)
+    log.outputs.give(to: user.account)
+    pidFile.give(to: user.account)
     try user.become()
     let told = log[.daemon]
     told.info("running as user \(user.name)")

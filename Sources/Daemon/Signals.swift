@@ -36,7 +36,7 @@ extension Broker {
     }
     onSignal(SIGUSR1) { [unowned self] in
       // Whoever sends it wants to see the answer, and the usual level shows nothing below a warning.
-      for line in stateReport { log.warning(line) }
+      for line in stateReport { log.answer(.warning, line) }
     }
   }
 }

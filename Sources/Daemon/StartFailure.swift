@@ -1,5 +1,6 @@
 // Why the daemon did not start, and the exit status that says so.
 import Glibc
+import Streams
 
 /// The stage a start failed at. The numbers are virtproxyd's exit statuses, for who scripts on them.
 enum Stage: Int32, Sendable, Comparable {
@@ -39,6 +40,21 @@ struct StartFailure: Error, Equatable, CustomStringConvertible {
   }
 
   init(_ stage: Stage, _ sentence: String) { self.init(stage, [sentence]) }
+}
+
+extension StartFailure {
+  /// Says it to the program's starter, who may not see the log. Not where standard error does not take it: a start
+  /// that has failed must end.
+  func tellAtStandardError() {
+    let program = CommandLine.arguments.first ?? "virtbrokerd"
+    for sentence in sentences {
+      var room = pollfd(fd: STDERR_FILENO, events: Int16(POLLOUT), revents: 0)
+      guard poll(&room, 1, 1000) == 1, room.revents & Int16(POLLOUT) != 0 else { return }
+      LogLine.write(
+        "\(program): \(printable(sentence, mostBytes: LogLine.mostMessageBytes))\n",
+        to: STDERR_FILENO)
+    }
+  }
 }
 
 /// The system's words for an error number, `errno` unless another is given.

@@ -110,9 +110,9 @@ struct ConfigurationKeyTests {
         + "download, migration), a rate and whom it is for"),
     Row(
       "metrics_listen",
-      ["\"/run/x\"", "\"127.0.0.1:9177\"", "\"[::1]:0\"", "\":9177\"", "\"localhost:1\""],
-      ["9177", "\"9177\"", "\"::1:9177\"", "\"host:x\"", "\"host:65536\"", "\"\""],
-      "an absolute path, or an address and a port like \"127.0.0.1:9177\""),
+      ["\"/run/x\"", "\"127.0.0.1:16515\"", "\"[::1]:0\"", "\":16515\"", "\"localhost:1\""],
+      ["16515", "\"16515\"", "\"::1:16515\"", "\"host:x\"", "\"host:65536\"", "\"\""],
+      "an absolute path, or an address and a port like \"127.0.0.1:16515\""),
     Row(
       "audit_log", ["\"file:/x\"", "\"journald\""], ["\"file:x\"", "\"syslog\"", "\"\"", "1"],
       "\"file:/path\" or \"journald\""),

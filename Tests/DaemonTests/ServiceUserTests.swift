@@ -28,8 +28,14 @@ struct ServiceUserTests {
     #expect(try status(program, "Uid") == Array(repeating: "\(entry.pw_uid)", count: 4))
     #expect(try status(program, "Gid") == Array(repeating: "\(entry.pw_gid)", count: 4))
     #expect(try !status(program, "Groups").contains("0"))
-    for field in ["CapEff", "CapPrm", "CapAmb"] {
+    for field in ["CapEff", "CapPrm", "CapAmb", "CapBnd"] {
       #expect(try status(program, field).first?.allSatisfy { $0 == "0" } == true)
+    }
+    // Every thread by itself: what it starts inherits from it.
+    let tasks = "/proc/\(program.identifier)/task"
+    for task in try FileManager.default.contentsOfDirectory(atPath: tasks) {
+      let text = try String(contentsOfFile: "\(tasks)/\(task)/status", encoding: .utf8)
+      #expect(text.contains("NoNewPrivs:\t1\n") && text.contains("CapBnd:\t0000000000000000\n"))
     }
     let client = try UnixSocket(connectedTo: "\(scratch.path)/libvirt-sock")
     #expect(
@@ -86,11 +92,58 @@ struct ServiceUserTests {
     let path = try scratch.configuration("user = \"no such user\"")
     let result = try Program.run(["-f", path, "-p", "\(scratch.path)/pid"])
     #expect(result.status == 5)
+    // Whose rights the log would be opened with is not known.
+    #expect(scratch.read("log") == "")
     #expect(
-      scratch.read("log").hasSuffix(
+      result.err.hasSuffix(
         ": error : \(path):5: user: expected the name or number of a user, found the string "
           + "\"no such user\"\n"))
     #expect(!scratch.exists("pid") && !scratch.exists("libvirt-sock"))
+  }
+
+  @Test("the audit goes on after HUP: into the old file, or into one that was made for the user")
+  func audit() throws {
+    let scratch = try Scratch()
+    chmod(scratch.path, 0o711)
+    let program = try started(
+      scratch, "user = \"daemon\"\naudit_log = \"file:\(scratch.path)/audit\"")
+    func records(_ name: String) -> Int {
+      scratch.read(name).split(separator: "\n").filter { $0.contains("connection_opened") }.count
+    }
+    func connect() throws { _ = try UnixSocket(connectedTo: "\(scratch.path)/libvirt-sock") }
+    try connect()
+    #expect(eventually { records("audit") == 1 })
+    program.signal(SIGHUP)
+    #expect(eventually { scratch.read("log").contains("because of signal HUP") })
+    try connect()
+    #expect(eventually { records("audit") == 2 })
+
+    // Moved away without a new one, which only root could make here.
+    try FileManager.default.moveItem(
+      atPath: "\(scratch.path)/audit", toPath: "\(scratch.path)/audit.1")
+    program.signal(SIGHUP)
+    #expect(
+      eventually {
+        _ = try? connect()
+        return scratch.read("log").contains(
+          ": error : audit_log: cannot open the audit file \(scratch.path)/audit: Permission denied: "
+            + "records are still written to the file that was open before\n")
+      })
+    #expect(eventually { records("audit.1") > 2 })
+
+    // As logrotate leaves it.
+    let entry = try #require(getpwnam("daemon")).pointee
+    try scratch.write("audit", "")
+    chmod("\(scratch.path)/audit", 0o600)
+    chown("\(scratch.path)/audit", entry.pw_uid, entry.pw_gid)
+    program.signal(SIGHUP)
+    #expect(
+      eventually {
+        _ = try? connect()
+        return records("audit") > 0
+      })
+    program.signal(SIGTERM)
+    #expect(program.result().status == 0)
   }
 
   @Test("polkit, which answers root alone, is warned of")

@@ -1,4 +1,5 @@
 // Clients that go away while the broker does not read them.
+import Certificates
 import Foundation
 import Streams
 import Testing

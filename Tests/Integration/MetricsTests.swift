@@ -10,6 +10,15 @@ struct MetricsTests {
     try await Scene(settings: settings + ["metrics_listen = \"\(metrics)\""]) { _, _ in false }
   }
 
+  private static func projectPath(_ path: String) -> String {
+    URL(fileURLWithPath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
+      .deletingLastPathComponent().appending(path: path).path
+  }
+
+  private static func projectFile(_ path: String) throws -> String {
+    try String(contentsOfFile: projectPath(path), encoding: .utf8)
+  }
+
   private static let ended = "streams_ended_total{kind=\"upload\",result=\"client_gone\"}"
 
   private static func value(_ name: String, in text: String) -> Double? {
@@ -57,13 +66,33 @@ struct MetricsTests {
     #expect(value(Self.ended) == 1)
     #expect(value("upstream_opens_total{result=\"opened\"}") == 1)
     #expect(value("loop_lag_seconds_bucket{le=\"+Inf\"}") != nil)
+    #expect(text.contains(/virtbroker_build_info\{version="[0-9.]+[^"]*"\} 1\n/))
+    for name in [
+      "cpu_seconds_total", "resident_memory_bytes", "virtual_memory_bytes", "start_time_seconds",
+      "open_fds", "max_fds",
+    ] {
+      let line = text.split(separator: "\n").first { $0.hasPrefix("process_\(name) ") }
+      #expect((line?.split(separator: " ").last.flatMap { Double($0) } ?? 0) > 0, "\(name)")
+    }
+    let started = text.firstMatch(of: /\nprocess_start_time_seconds ([0-9.e+]+)\n/)
+    #expect(abs((started.flatMap { Double($0.1) } ?? 0) - Date().timeIntervalSince1970) < 600)
     #expect(!text.contains("volume"), "nothing a client wrote is in it")
     // The dashboard asks for nothing that is not there; certificates are where TLS is served.
-    let file = URL(fileURLWithPath: #filePath).deletingLastPathComponent()
-      .appending(path: "../../etc/grafana/virtbroker.json")
-    let dashboard = try String(contentsOf: file, encoding: .utf8)
-    let names = Set(dashboard.matches(of: /virtbroker_[a-z_]+(?=\{)/).map { String($0.0) })
+    let dashboard = try Self.projectFile("etc/grafana/virtbroker.json")
+    var names = Set(dashboard.matches(of: /virtbroker_[a-z_]+(?=\{)/).map { String($0.0) })
     #expect(names.count > 10)
+    // Nor do the alert rules, which promtool understands.
+    let rules = try Self.projectFile("etc/prometheus/virtbroker.rules.yml")
+    names.formUnion(
+      rules.matches(of: /virtbroker_[a-z_]+(?=[\[{ )])/).map { String($0.0) })
+    let rulesCheck = try await Command(
+      "promtool", "check", "rules", Self.projectPath("etc/prometheus/virtbroker.rules.yml")
+    ).run()
+    #expect(rulesCheck.status == 0, "\(rulesCheck.output)\(rulesCheck.errors)")
+    let rulesTest = try await Command(
+      "promtool", "test", "rules", Self.projectPath("Tests/Integration/prometheus/rules.test.yml")
+    ).run()
+    #expect(rulesTest.status == 0, "\(rulesTest.output)\(rulesTest.errors)")
     for name in names where name != "virtbroker_tls_certificate_expiry_timestamp_seconds" {
       let family = name.replacing(/_bucket$/, with: "")
       #expect(text.contains("# TYPE \(family) "), "\(name)")
@@ -85,16 +114,29 @@ struct MetricsTests {
     let scene = try await Self.scene([], at: path)
     let broker = scene.broker
     try await blocking {
-      // Two that say nothing, and one that says half of something.
-      let silent = try (0..<3).map { _ in try RawClient(unix: path) }
-      try silent[0].send(Array("GET /metrics HT".utf8))
       let client = try broker.client()
       try client.open()
       #expect(try client.call(157).header.status == .ok)
-      #expect(silent.count == 3)
     }
-    let text = try await Command("curl", "-sSf", "--unix-socket", path, "http://broker/metrics")
-      .output()
+    // More of them than there are places: the oldest has to go, and the scrape does not wait.
+    let silent = try await blocking {
+      let silent = try (0..<60).map { _ in try RawClient(unix: path) }
+      for client in silent { try? client.send(Array("GET /metrics HT".utf8)) }
+      return silent
+    }
+    var scrape = Command("curl", "-sSf", "--unix-socket", path, "http://broker/metrics")
+    scrape.limit = .seconds(8)
+    let text = try await scrape.output()
+    try await blocking {
+      // Also one that keeps saying a little is given no more time than others.
+      let slow = silent[59]
+      let isOver = eventually(within: 30) {
+        usleep(100_000)
+        return (try? slow.send(Array("x".utf8))) == nil
+      }
+      #expect(isOver)
+      for client in silent { _ = try client.awaitEnd(within: 30) }
+    }
     #expect(text.contains("virtbroker_clients{transport=\"unix\",authentication=\"none\"}"))
     try await scene.end()
     #expect(!FileManager.default.fileExists(atPath: path), "the socket goes with the broker")
@@ -166,6 +208,77 @@ struct MetricsTests {
         connection_closed|None|None|None|None
 
         """, "\(Self.contents(path + ".1"))\(broker.log)")
+  }
+
+  @Test("logrotate, with the file that is installed, loses no record")
+  func rotation() async throws {
+    let directory = try Scratch.directory("a")
+    let path = directory + "/virtbroker-audit.log"
+    let scene = try await Scene(settings: ["audit_log = \"file:\(path)\""]) { _, _ in false }
+    let broker = scene.broker
+    let shipped = try Self.projectFile("etc/logrotate.d/virtbroker")
+    #expect(shipped.contains("/var/log/libvirt/virtbroker-audit.log"))
+    // The same file for other places; here no service manager knows the broker.
+    let mine = shipped.replacing("/var/log/libvirt", with: directory)
+      .replacing(/systemctl .*\n/, with: "kill -HUP \(broker.pid)\n")
+    try mine.write(toFile: directory + "/rotate", atomically: false, encoding: .utf8)
+    chmod(directory + "/rotate", 0o644)
+    try await blocking { try broker.client().open() }
+    #expect(try await blocking { eventually { Self.contents(path).contains("connection_closed") } })
+    let before = Self.contents(path)
+    let rotated = try await Command(
+      "logrotate", "--force", "--state", directory + "/state", directory + "/rotate"
+    ).run()
+    #expect(rotated.status == 0, "\(rotated.errors)")
+    #expect(Self.contents(path + ".1").hasPrefix(before))
+    #expect(
+      try await blocking {
+        eventually {
+          _ = try? broker.client()
+          return Self.contents(path).contains("connection_opened")
+        }
+      })
+    let mode = try FileManager.default.attributesOfItem(atPath: path)[.posixPermissions] as? Int
+    #expect(mode == 0o600)
+    try await scene.end()
+  }
+
+  @Test("an audit that nobody reads holds up neither a client nor the end")
+  func unread() async throws {
+    let path = try Scratch.directory("a") + "/pipe"
+    #expect(mkfifo(path, 0o600) == 0)
+    let reader = open(path, O_RDWR | O_NONBLOCK | O_CLOEXEC)
+    defer { close(reader) }
+    let scene = try await Scene(settings: ["audit_log = \"file:\(path)\""]) { _, _ in false }
+    let broker = scene.broker
+    try await blocking {
+      let client = try broker.client()
+      try client.open()
+      for _ in 0..<1000 { #expect(try client.call(9).header.status == .ok) }
+    }
+    try await scene.end()
+  }
+
+  @Test("a port that cannot be had is named with its key")
+  func port() async throws {
+    let port = try BrokerProcess.freePort()
+    let first = try await Self.scene([], at: "127.0.0.1:\(port)")
+    let directory = try Scratch.directory("m")
+    try """
+    unix_sock_dir = "\(directory)"
+    metrics_listen = "127.0.0.1:\(port)"
+    auth_unix_rw = "none"
+    auth_unix_ro = "none"
+    """.write(toFile: directory + "/conf", atomically: false, encoding: .utf8)
+    let result = try await Command(
+      BrokerProcess.executable, "-f", directory + "/conf", "-p", directory + "/pid"
+    ).run()
+    #expect(result.status == 6)
+    #expect(
+      result.errors.contains(
+        "metrics_listen: cannot bind 127.0.0.1:\(port): Address already in use"),
+      "\(result.errors)")
+    try await first.end()
   }
 
   @Test("of many records not one is lost when the broker ends right behind them")

@@ -105,6 +105,28 @@ struct PolkitTests {
     #expect(try await asking.status == 1)
   }
 
+  @Test("that does not answer keeps no place longer than auth_timeout")
+  func timeout() async throws {
+    let directory = try Scratch.directory("d")
+    let silence = try ScriptedBackend(in: directory, as: "bus") { _, _ in true }
+    let broker = try await broker(
+      ["DBUS_SYSTEM_BUS_ADDRESS": "unix:path=\(silence.path)"],
+      settings: ["auth_timeout = 1", "max_anonymous_clients = 2"])
+    try await blocking {
+      let asking = try (0..<2).map { _ in
+        let client = try broker.client()
+        try client.send(Packets.make(client.header(Remote.authPolkit)))
+        return client
+      }
+      // Nobody else gets a place before these are gone.
+      let next = try broker.client()
+      #expect(try next.call(Remote.authList).header.status == .ok)
+      for client in asking { #expect(try client.awaitEnd(within: 10).isEmpty) }
+      #expect(broker.log.contains("it has not authenticated within 1 s"))
+    }
+    try await broker.stop()
+  }
+
   @Test("is asked by the calls alone, in any order, and by nobody twice")
   func calls() async throws {
     let bus = try await PrivateBus.start()

@@ -47,7 +47,7 @@ final class AdminService {
   func accepted(_ descriptor: consuming Descriptor) {
     guard let peer = UnixPeer(of: descriptor.number), peer.uid == owner else {
       let who = UnixPeer(of: descriptor.number).map { "uid \($0.uid), pid \($0.pid)" }
-      let origin = Origin(of: descriptor.number, isUNIX: true)
+      let origin = Origin(ofUserAt: descriptor.number)
       broker.closer.close(descriptor.release(), for: origin, isCounted: false)
       return broker.log[.admin].warning(
         "the admin socket is for uid \(owner) alone: refused \(who ?? "somebody unknown")")

@@ -36,6 +36,8 @@ final class AuditLog {
   /// one write and one look of the other thread.
   private static let collectSeconds = 0.05
   private static let complaintSeconds = 60.0
+  /// How long a broker that ends waits for its last records to be taken.
+  private static let lastSeconds = 2
 
   private let keepsChanges: Bool
   private let keepsDisclosures: Bool
@@ -59,7 +61,7 @@ final class AuditLog {
 
   /// - Throws: why the destination cannot be written to.
   init?(
-    _ settings: AuditSettings, on reactor: Reactor, log: BrokerLog
+    _ settings: AuditSettings, on reactor: Reactor, log: BrokerLog, for account: ServiceAccount?
   ) throws(BrokerFailure) {
     guard let destination = settings.destination else { return nil }
     keepsChanges = settings.calls.contains(.change)
@@ -67,7 +69,7 @@ final class AuditLog {
     keepsReads = settings.calls.contains(.read)
     self.reactor = reactor
     self.log = log
-    sink = try AuditSink(destination)
+    sink = try AuditSink(destination, for: account)
     workshop = Workshop(on: reactor)
   }
 
@@ -78,11 +80,6 @@ final class AuditLog {
     case .disclose: keepsDisclosures
     case .read: keepsReads
     }
-  }
-
-  /// What the other thread tells.
-  private struct Written: Sendable {
-    let trouble: String?
   }
 
   /// Adds a record of what happened, with the fields that `describe` gives it.
@@ -129,18 +126,20 @@ final class AuditLog {
     sink.put(&waiting)
     waitingRecords = 0
     workshop.run(
-      { Written(trouble: sink.drain()) },
-      tell: { [weak self] written in self?.wrote(records, written.trouble) })
+      { sink.drain() }, tell: { [weak self] outcome in self?.wrote(records, outcome) })
   }
 
-  private func wrote(_ records: UInt64, _ trouble: String?) {
+  private func wrote(_ records: UInt64, _ outcome: AuditSink.Outcome) {
     underWay = 0
-    note(records, trouble)
+    note(records, outcome)
     if !waiting.isEmpty { flushInTime() }
   }
 
-  private func note(_ records: UInt64, _ trouble: String?) {
-    guard let trouble else {
+  private func note(_ records: UInt64, _ outcome: AuditSink.Outcome) {
+    if let kept = outcome.kept {
+      log.line(.error, "\(kept): records are still written to the file that was open before")
+    }
+    guard let trouble = outcome.lost else {
       written &+= records
       return
     }
@@ -166,6 +165,6 @@ final class AuditLog {
     alarm.stop()
     sayDropped()
     sink.put(&waiting)
-    note(waitingRecords, sink.drain())
+    note(waitingRecords, sink.drain(within: AuditLog.lastSeconds))
   }
 }

@@ -1,5 +1,6 @@
 // The audit's lines: JSON objects, put together as bytes.
 import Glibc
+import Streams
 
 /// Records being made, one behind the other. Whatever their texts hold, each stays one line and valid JSON.
 ///
@@ -105,12 +106,19 @@ struct AuditText: ~Copyable {
     switch scalar {
     case "\"": raw("\\\"")
     case "\\": raw("\\\\")
-    case _ where scalar.value < 32 || (scalar.value >= 127 && scalar.value < 160):
-      raw("\\u00")
-      for digit in [scalar.value >> 4, scalar.value & 15] {
-        byte(UInt8(truncatingIfNeeded: digit) + UInt8(ascii: digit < 10 ? "0" : "W"))
-      }
-    default: for unit in UTF8.encode(scalar) ?? UTF8.encodedReplacementCharacter { byte(unit) }
+    case _ where scalar.isPlain:
+      for unit in UTF8.encode(scalar) ?? UTF8.encodedReplacementCharacter { byte(unit) }
+    default:
+      for unit in UTF16.encode(scalar) ?? UTF16.encodedReplacementCharacter { escape(unit) }
+    }
+  }
+
+  /// `\u` and four digits.
+  private mutating func escape(_ unit: UInt16) {
+    raw("\\u")
+    for shift in [12, 8, 4, 0] {
+      let digit = UInt8(truncatingIfNeeded: (unit >> UInt16(shift)) & 15)
+      byte(digit + UInt8(ascii: digit < 10 ? "0" : "W"))
     }
   }
 

@@ -31,7 +31,7 @@ struct Login {
   /// Too many of its kind are there: the answer to whatever it asks.
   var refusal: RemoteError?
 
-  init(at listener: Listener, _ descriptor: Int32) {
+  init(at listener: Listener, _ descriptor: Int32, from peer: Address?) {
     method = listener.settings.authentication
     isDone = method == .none
     self.listener = listener
@@ -39,7 +39,7 @@ struct Login {
       connection = SASLConnection(cover: .local, local: "127.0.0.1;0", remote: "127.0.0.1;0")
       address = nil
     } else {
-      let remote = Address.peer(of: descriptor)?.saslText
+      let remote = peer?.saslText
       connection = SASLConnection(
         cover: .none, local: Address.local(of: descriptor)?.saslText, remote: remote)
       address = remote.map { String($0.prefix { $0 != ";" }) }

@@ -124,7 +124,8 @@ final class HelperProcess: Handler {
   /// A line of its standard error, for the log: whatever the other host wrote, it is text of one line there.
   private func say() {
     defer { line.removeAll(keepingCapacity: true) }
-    let text = String(decoding: line.map { $0 < 0x20 || $0 == 0x7f ? 0x20 : $0 }, as: UTF8.self)
+    if line.last == UInt8(ascii: "\r") { line.removeLast() }
+    let text = printable(String(decoding: line, as: UTF8.self))
     guard !text.allSatisfy({ $0 == " " }), said < HelperProcess.mostSaid else { return }
     said += line.count + 1
     broker.log[.upstream].warning("\(name) says: \(text)")

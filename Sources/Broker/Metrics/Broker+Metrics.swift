@@ -13,6 +13,9 @@ extension Broker {
     describeDaemons(live, &text)
     describeTLS(&text)
     describeLoop(&text)
+    text.family("build_info", .gauge, "Always 1; the version is in the label.")
+    text.sample([("version", settings.version)], 1 as UInt64)
+    ProcessMetrics.describe(&text)
     return text.text
   }
 

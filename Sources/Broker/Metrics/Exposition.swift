@@ -10,7 +10,16 @@ struct Exposition {
 
   /// Begins a family. Its samples follow.
   mutating func family(_ name: String, _ kind: Kind, _ help: String) {
-    family = "virtbroker_" + name
+    begin("virtbroker_" + name, kind, help)
+  }
+
+  /// The same for a name that all programs share.
+  mutating func processFamily(_ name: String, _ kind: Kind, _ help: String) {
+    begin("process_" + name, kind, help)
+  }
+
+  private mutating func begin(_ name: String, _ kind: Kind, _ help: String) {
+    family = name
     text += "# HELP \(family) \(help)\n# TYPE \(family) \(kind.rawValue)\n"
   }
 

@@ -5,17 +5,17 @@ import Streams
 
 /// Answers GET /metrics on one socket.
 final class MetricsServer: Handler {
-  /// Connections at a time, and what each may take: those who scrape are few.
-  private static let connections: UInt32 = 16
-  private static let timeoutSeconds: UInt32 = 10
+  /// What a connection may take: those who scrape are few.
   private static let memory = 32 * 1024
 
   private unowned let broker: Broker
   private let path: String?
+  private let account: ServiceAccount?
   let name: String
   private var daemon: OpaquePointer?
   private var watcher: DescriptorWatcher
   private let timer: TimerWatcher
+  private let connections: ScrapeConnections
 
   /// - Throws: `BrokerFailure` naming the address and the reason where it cannot be had.
   static func open(
@@ -23,7 +23,8 @@ final class MetricsServer: Handler {
   ) throws(BrokerFailure) -> [MetricsServer] {
     switch address {
     case .unix(let path, let mode, let group):
-      let socket = try Listener.bindUNIX(path, mode: mode, group: group, backlog: 16)
+      let socket = try Listener.bindUNIX(
+        path, mode: mode, group: group, backlog: 16, for: broker.settings.account)
       return [try MetricsServer(socket, name: path, path: path, broker: broker)]
     case .tcp(let host, let port):
       var servers: [MetricsServer] = []
@@ -48,17 +49,32 @@ final class MetricsServer: Handler {
     self.broker = broker
     self.name = name
     self.path = path
+    account = broker.settings.account
     // The library closes the descriptor it is given.
     let listening = fcntl(socket.number, F_DUPFD_CLOEXEC, 0)
+    let connections = ScrapeConnections(on: broker.reactor)
+    self.connections = connections
     daemon = http_start(
-      listening, MetricsServer.connections, MetricsServer.timeoutSeconds, MetricsServer.memory,
+      listening, 2 * UInt32(ScrapeConnections.most), UInt32(ScrapeConnections.seconds),
+      MetricsServer.memory,
       { context, connection, url, method, _, _, _, _ in
         guard let context, let connection, let url, let method else { return .NO }
         return Unmanaged<Broker>.fromOpaque(context)._withUnsafeGuaranteedRef {
           MetricsServer.answer(
             connection, String(cString: method), String(cString: url), of: $0)
         }
-      }, Unmanaged.passUnretained(broker).toOpaque())
+      }, Unmanaged.passUnretained(broker).toOpaque(),
+      { context, connection, _, change in
+        guard let context, let connection else { return }
+        let descriptor = http_connection_descriptor(connection)
+        Unmanaged<ScrapeConnections>.fromOpaque(context)._withUnsafeGuaranteedRef {
+          if http_has_started(change) != 0 {
+            $0.began(descriptor)
+          } else {
+            $0.ended(descriptor)
+          }
+        }
+      }, Unmanaged.passUnretained(connections).toOpaque())
     guard let daemon else {
       close(listening)
       throw BrokerFailure("metrics cannot be served on \(name)")
@@ -74,7 +90,7 @@ final class MetricsServer: Handler {
   deinit {
     watcher.watch([])
     if let daemon { MHD_stop_daemon(daemon) }
-    if let path { unlink(path) }
+    if let path { Listener.remove(path, for: account) }
   }
 
   override func ready(_ ready: Interest) { turn() }
@@ -82,13 +98,14 @@ final class MetricsServer: Handler {
 
   private func turn() {
     guard let daemon else { return }
+    connections.endOverdue()
     MHD_run(daemon)
     var milliseconds: UInt64 = 0
+    var seconds = connections.secondsLeft
     if MHD_get_timeout(daemon, &milliseconds) == .YES {
-      timer.start(seconds: Double(milliseconds) / 1000)
-    } else {
-      timer.stop()
+      seconds = min(seconds, Double(milliseconds) / 1000)
     }
+    if seconds.isFinite { timer.start(seconds: seconds) } else { timer.stop() }
   }
 
   private static func answer(
@@ -114,7 +131,41 @@ final class MetricsServer: Handler {
     guard let response else { return .NO }
     defer { MHD_destroy_response(response) }
     MHD_add_response_header(response, "Content-Type", type)
+    // A connection that waits for the next scrape would only be one of those that may be open.
+    MHD_add_response_header(response, "Connection", "close")
     if allow { MHD_add_response_header(response, "Allow", "GET, HEAD") }
     return MHD_queue_response(connection, status, response)
   }
+}
+
+/// The connections that are open for scrapes. One that is slow, by accident or on purpose, keeps nobody else out: at
+/// the limit the oldest ends, and each has a time in which it must be over.
+private final class ScrapeConnections {
+  static let most = 16
+  static let seconds = 10.0
+
+  private let reactor: Reactor
+  private var open: [(descriptor: Int32, until: Double)] = []
+
+  init(on reactor: Reactor) { self.reactor = reactor }
+
+  func began(_ descriptor: Int32) {
+    if open.count >= ScrapeConnections.most { end(open.removeFirst().descriptor) }
+    open.append((descriptor, reactor.now + ScrapeConnections.seconds))
+  }
+
+  func ended(_ descriptor: Int32) { open.removeAll { $0.descriptor == descriptor } }
+
+  func endOverdue() {
+    while let first = open.first, first.until <= reactor.now {
+      end(first.descriptor)
+      open.removeFirst()
+    }
+  }
+
+  /// Until the next one is overdue.
+  var secondsLeft: Double { open.first.map { max(0.01, $0.until - reactor.now) } ?? .infinity }
+
+  /// The library finds the connection at its end, and closes it.
+  private func end(_ descriptor: Int32) { shutdown(descriptor, Int32(SHUT_RDWR)) }
 }

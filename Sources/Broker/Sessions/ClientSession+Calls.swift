@@ -137,7 +137,7 @@ extension ClientSession {
       relay.isHeld = true
       return true
     case .failure(let error):
-      broker.log[.upstream].warning(
+      log[.upstream].warning(
         "\(name): cannot open '\(ConnectURI.shown(arguments.name ?? ""))': "
           + "\(error.message ?? "no reason given")")
       return refuse(call, error)

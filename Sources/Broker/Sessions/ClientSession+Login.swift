@@ -4,8 +4,6 @@ import Streams
 extension ClientSession {
   /// A client that is one too many is waited for so long, to be told.
   private static let refusalSeconds = 5.0
-  /// polkit asks people, and gives up by itself; looked at again after this time.
-  private static let checkSeconds = 10.0
 
   // MARK: Coming in
 
@@ -60,7 +58,7 @@ extension ClientSession {
 
   /// From now on every call of it is answered with why it cannot stay.
   private func turnAway(_ why: Refusal, _ reason: String) {
-    broker.log[.client].warning("\(name) is turned away: \(reason)")
+    log[.client].warning("\(name) is turned away: \(reason)")
     recordRefused(why, reason)
     uncount()
     login.refusal = RemoteError(.operationFailed, "too many connections: \(reason)")
@@ -97,10 +95,10 @@ extension ClientSession {
     login.exchange = nil
   }
 
-  /// A client that was to prove who it is has taken too long.
+  /// A client that was to prove who it is has taken too long. A check of polkit's that is under way is cancelled, and
+  /// a dialog closed: it would keep the place of another client for as long as it is not answered.
   func loginTimeUp() {
     if login.refusal != nil { return finish(because: "turned away, and it asked for nothing") }
-    if login.check != nil { return timer.start(seconds: ClientSession.checkSeconds) }
     recordRefused(.loginTime, "it has not authenticated in time")
     finish(
       because: "it has not authenticated within \(Int(broker.settings.loginSeconds)) s", .warning)
@@ -156,13 +154,13 @@ extension ClientSession {
 
   /// The same words whatever the reason: only the log tells it.
   private func refuseSASL(_ call: PacketHeader, _ reason: String) {
-    broker.log[.sasl].warning("\(name): SASL: \(reason)")
+    log[.sasl].warning("\(name): SASL: \(reason)")
     recordRefused(.sasl, reason)
     login.exchange = nil
     login.failures += 1
     replyFailed(call)
     if login.failures >= Login.mostFailures {
-      broker.log[.sasl].warning("\(name): SASL: it has failed \(counted(login.failures, "time"))")
+      log[.sasl].warning("\(name): SASL: it has failed \(counted(login.failures, "time"))")
       leave()
     }
   }
@@ -192,7 +190,7 @@ extension ClientSession {
         release()
         switch result {
         case .success(let mechanisms):
-          broker.log[.sasl].info("\(name): SASL: offered \(mechanisms)")
+          log[.sasl].info("\(name): SASL: offered \(mechanisms)")
           relay.reply(Packets.reply(answering: call, SASLInitResult(mechanisms: mechanisms)))
         case .failure(let trouble): refuseSASL(call, trouble.description)
         }
@@ -207,7 +205,7 @@ extension ClientSession {
     guard !login.isDone, let exchange = login.exchange, login.hasStarted == (mechanism == nil)
     else { return refuseSASL(call, "a step out of its order") }
     login.hasStarted = true
-    if let mechanism { broker.log[.sasl].info("\(name): SASL: chose '\(mechanism.prefix(64))'") }
+    if let mechanism { log[.sasl].info("\(name): SASL: chose '\(mechanism.prefix(64))'") }
     hold()
     login.job = service.workshop.run(
       { mechanism.map { exchange.start($0, data) } ?? exchange.step(data) },
@@ -239,7 +237,7 @@ extension ClientSession {
         return finish(
           because: "it went on in the clear behind the last step of its authentication", .warning)
       }
-      broker.log[.sasl].info(
+      log[.sasl].info(
         "\(name): SASL: is user '\(user)' by \(exchange.mechanism), protection \(strength)")
       identity.saslUser = user
       login.exchange = nil
@@ -264,7 +262,7 @@ extension ClientSession {
       return
     }
     guard let peer = identity.peer, peer.pid > 0, let startTime = peer.startTime else {
-      broker.log[.polkit].warning("\(name): polkit: the process is not known, or is gone")
+      log[.polkit].warning("\(name): polkit: the process is not known, or is gone")
       relay.reply(
         Packets.error(
           answering: call,
@@ -286,12 +284,12 @@ extension ClientSession {
 
   private func polkitAnswered(_ call: PacketHeader, _ action: String, _ verdict: PolkitVerdict) {
     if verdict == .granted {
-      broker.log[.polkit].info("\(name): polkit: granted \(action)")
+      log[.polkit].info("\(name): polkit: granted \(action)")
       loggedIn()
       relay.reply(Packets.reply(answering: call, AuthPolkitResult(complete: 1)))
       return
     }
-    broker.log[.polkit].warning("\(name): polkit: \(action): \(verdict)")
+    log[.polkit].warning("\(name): polkit: \(action): \(verdict)")
     recordRefused(.polkit, "\(action): \(verdict)")
     relay.reply(Packets.error(answering: call, verdict.error(action)))
   }

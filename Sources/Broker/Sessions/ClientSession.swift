@@ -35,7 +35,15 @@ final class ClientSession: Handler {
   /// The same on the reactor's clock.
   let beganAt: Double
   /// Who the client is, as the kernel and its login vouch for it, for the backend to check and to log.
-  var identity = ProvenIdentity() { didSet { auditFields = nil } }
+  var identity = ProvenIdentity() {
+    didSet {
+      auditFields = nil
+      logClient.identity = identity.subject
+    }
+  }
+  private let logClient: LogClient
+  /// The log, for lines about this client.
+  var log: BrokerLog { broker.log.about(logClient) }
   /// Who it is, as audit records say it, once one has said it.
   var auditFields: [UInt8]?
   let audit: AuditLog?
@@ -64,6 +72,8 @@ final class ClientSession: Handler {
   /// "unix", "tcp" or "tls".
   let transportName: String
   let address: String?
+  /// What accepting it has said of the other end.
+  private let peerAddress: Address?
   /// Rings when a stream that waits for its rate may go on.
   private lazy var rateAlarm = Alarm(on: broker.reactor) { [unowned self] in settle() }
   private var isRateAlarmSet = false
@@ -71,7 +81,8 @@ final class ClientSession: Handler {
   var mostHeldByKernel: Int32 = 0
 
   init(
-    _ transport: any ClientTransport, from origin: Origin, on listener: Listener, id: UInt64,
+    _ transport: any ClientTransport, from peerAddress: Address?, _ origin: Origin,
+    on listener: Listener, id: UInt64,
     broker: Broker
   ) {
     self.broker = broker
@@ -79,14 +90,18 @@ final class ClientSession: Handler {
     pool = SegmentPool(sharing: broker.pool)
     audit = broker.audit
     self.id = id
+    logClient = LogClient(id: id)
+    self.peerAddress = peerAddress
     beganAt = broker.reactor.now
     self.transport = transport
     isReadOnlyListener = listener.settings.isReadOnly
     isReadOnly = isReadOnlyListener
     tlsPeer = (transport as? TLSTransport)?.peer
+    // In an initialiser no observer runs.
     identity.peer = listener.settings.isUNIX ? UnixPeer(of: transport.number) : nil
     identity.distinguishedName = tlsPeer?.distinguishedName
-    login = Login(at: listener, transport.number)
+    logClient.identity = identity.subject
+    login = Login(at: listener, transport.number, from: peerAddress)
     if let tlsPeer { login.connection.cover = .tls(bits: UInt32(clamping: tlsPeer.keyBits)) }
     cameAt = broker.reactor.now
     transportName = listener.settings.isUNIX ? "unix" : listener.settings.isTLS ? "tls" : "tcp"
@@ -94,7 +109,7 @@ final class ClientSession: Handler {
       address = nil
       name = "client \(id) (UNIX, pid \(peer.pid), uid \(peer.uid))"
     } else {
-      let address = Address.peer(of: transport.number)?.text ?? "unknown address"
+      let address = peerAddress?.text ?? "unknown address"
       self.address = address
       let certificate = tlsPeer?.distinguishedName.map { ", \($0)" } ?? ""
       name = "client \(id) (\(address)\(tlsPeer == nil ? "" : ", TLS")\(certificate))"
@@ -137,9 +152,7 @@ final class ClientSession: Handler {
   }
 
   /// Of a client that came over a network: `127.0.0.1:58434`.
-  var remoteAddress: String? {
-    Address.peer(of: transport.number).flatMap { $0.text.isEmpty ? nil : $0.text }
-  }
+  var remoteAddress: String? { peerAddress.flatMap { $0.text.isEmpty ? nil : $0.text } }
 
   // MARK: Turns
 
@@ -256,7 +269,7 @@ final class ClientSession: Handler {
   /// The upstream went through its opening.
   func upstreamOpened(_ upstream: UpstreamConnection) {
     broker.tally.upstreamsOpened &+= 1
-    broker.log[.upstream].line(
+    log[.upstream].line(
       upstream.backend.remote == nil ? .debug : .info,
       "\(name): \(upstream.backend.daemon) at \(upstream.backend.path) opened "
         + "'\(upstream.backend.uri)'")
@@ -271,7 +284,7 @@ final class ClientSession: Handler {
 
   /// The upstream could not be opened: whoever waits for it hears why, as soon as the relay settles.
   func upstreamFailed(_ upstream: UpstreamConnection, _ error: RemoteError) {
-    broker.log[.upstream].warning(
+    log[.upstream].warning(
       "\(name): cannot open '\(upstream.backend.uri)' at \(upstream.backend.path): "
         + (error.message ?? "no reason given"))
     broker.tally.upstreamFailures &+= 1
@@ -346,7 +359,7 @@ final class ClientSession: Handler {
     switch phase {
     case .closing:
       for upstream in upstreams {
-        broker.log[.upstream].warning(
+        log[.upstream].warning(
           "\(name): \(upstream.backend.daemon) did not confirm the close")
         lose(upstream, RemoteError(.internalError, "client socket is closed"))
       }
@@ -395,7 +408,7 @@ extension ClientSession: RelayOwner {
     }
     let daemon = "\(upstream.backend.daemon) at \(upstream.backend.path)"
     if case .closing = phase { return upstreamClosed(upstream) }
-    broker.log[.upstream].warning("\(name): connection to \(daemon) lost: \(words)")
+    log[.upstream].warning("\(name): connection to \(daemon) lost: \(words)")
     broker.tally.upstreamDeaths &+= 1
     let isMain = upstream.backend == main
     let error = RemoteError(.systemError, "connection to \(daemon) lost: \(words)", int1: EIO)
@@ -422,7 +435,7 @@ extension ClientSession: RelayOwner {
       case .success(let slot): return .success(Route(slot: slot, isLasting: true))
       case .failure(let error):
         // A socket left behind by a daemon that is gone: as if it were not there.
-        broker.log[.upstream].info("\(name): \(own.daemon) is absent: \(error.message ?? "")")
+        log[.upstream].info("\(name): \(own.daemon) is absent: \(error.message ?? "")")
       }
     }
     guard let upstream = upstreams.first(where: { $0.backend == main }) else {

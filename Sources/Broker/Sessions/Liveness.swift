@@ -72,7 +72,7 @@ extension ClientSession {
     liveness.pingedAt = now
     // A paused client that reads nothing either has enough to read already.
     if !relay.isClientPaused || relay.waitingForClient == 0 {
-      broker.log[.keepAlive].debug("\(name): PING, \(liveness.unanswered) without an answer so far")
+      log[.keepAlive].debug("\(name): PING, \(liveness.unanswered) without an answer so far")
       relay.reply(Packets.keepAlive(KeepAliveProcedure.ping))
     }
     timer.start(seconds: interval)
@@ -84,7 +84,7 @@ extension ClientSession {
   /// if it heard nothing. This PING asks for nothing; what it has to read already would do as well.
   private func showLife() {
     guard relay.waitingForUpstreams > 0, relay.waitingForClient == 0 else { return }
-    broker.log[.keepAlive].debug("\(name): PING, because it waits for its upload")
+    log[.keepAlive].debug("\(name): PING, because it waits for its upload")
     relay.reply(Packets.keepAlive(KeepAliveProcedure.ping))
     settle()
   }

@@ -47,7 +47,7 @@ extension ClientSession {
     let known = ProcedureTable.find(program: call.program, procedure: call.procedure)
     let procedure = known.map { "\($0.name)" } ?? "a procedure of program \(call.program)"
     let isLengthy = ClientSession.lengthy.contains(where: procedure.hasPrefix)
-    broker.log[.upstream].line(
+    log[.upstream].line(
       isLengthy ? .info : .warning,
       "\(name): no answer to \(procedure) (procedure \(call.procedure), serial \(call.serial)) for "
         + "\(Int(broker.settings.slowCallSeconds)) s from \(backend?.daemon ?? "its daemon")"

@@ -18,10 +18,10 @@ extension UpstreamConnection {
       credentials = UpstreamCredentials(
         for: remote.host, in: String(decoding: bytes, as: UTF8.self))
       if credentials == nil {
-        session.broker.log[.upstream].warning("\(path) has no credentials for '\(remote.host)'")
+        session.log[.upstream].warning("\(path) has no credentials for '\(remote.host)'")
       }
     } catch {
-      session.broker.log[.upstream].warning("\(path) \(error)")
+      session.log[.upstream].warning("\(path) \(error)")
     }
     talk = SASLTalk(
       client: SASLClient(host: remote.host, layered.surroundings, credentials))
@@ -80,7 +80,7 @@ extension UpstreamConnection {
 
   /// The reason is for the log: it may be about the broker's own credentials.
   func failSASL(_ reason: String) {
-    session.broker.log[.upstream].warning("\(backend.path): SASL: \(reason)")
+    session.log[.upstream].warning("\(backend.path): SASL: \(reason)")
     talk = nil
     session.upstreamFailed(
       self,

@@ -75,7 +75,10 @@ final class TLSDoor {
   // MARK: Coming in
 
   /// A connection has been accepted.
-  func greet(_ descriptor: consuming Descriptor, from origin: Origin, on listener: Listener) {
+  func greet(
+    _ descriptor: consuming Descriptor, from address: Address?, _ origin: Origin,
+    on listener: Listener
+  ) {
     ClientSession.tune(descriptor.number)
     let session: TLSSession
     do throws(TLSTrouble) {
@@ -86,7 +89,8 @@ final class TLSDoor {
     }
     if handshakes.count >= settings.maxHandshakes { makeRoom() }
     lastID += 1
-    let handshake = TLSHandshake(session, id: lastID, from: origin, on: listener, door: self)
+    let handshake = TLSHandshake(
+      session, from: address, origin, id: lastID, on: listener, door: self)
     handshakes[lastID] = handshake
     order.append(lastID)
     if order.count > 2 * settings.maxHandshakes + 64 { order.removeAll { handshakes[$0] == nil } }
@@ -155,7 +159,7 @@ final class TLSDoor {
     broker.newcomers[id] = nil
     broker.tally.handshakes[.verified, default: 0] &+= 1
     broker.admit(
-      TLSTransport(handshake.session, peer), from: handshake.origin,
+      TLSTransport(handshake.session, peer), from: handshake.address, handshake.origin,
       on: handshake.listener, id: id)
   }
 

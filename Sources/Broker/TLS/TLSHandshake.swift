@@ -16,7 +16,8 @@ final class TLSHandshake: Handler, Newcomer {
 
   private unowned let door: TLSDoor
   let id: UInt64
-  /// The peer's address.
+  /// The peer's address, and its text.
+  let address: Address?
   let name: String
   let listener: Listener
   let origin: Origin
@@ -31,14 +32,16 @@ final class TLSHandshake: Handler, Newcomer {
   var clientID: UInt64?
 
   init(
-    _ session: TLSSession, id: UInt64, from origin: Origin, on listener: Listener, door: TLSDoor
+    _ session: TLSSession, from address: Address?, _ origin: Origin, id: UInt64,
+    on listener: Listener, door: TLSDoor
   ) {
     self.door = door
     self.id = id
     self.origin = origin
     self.listener = listener
     self.session = session
-    name = Address.peer(of: session.number)?.text ?? "unknown address"
+    self.address = address
+    name = address?.text ?? "unknown address"
     watcher = DescriptorWatcher(session.number, on: door.reactor)
     timer = TimerWatcher(on: door.reactor)
     super.init()

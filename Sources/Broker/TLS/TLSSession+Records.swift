@@ -132,7 +132,7 @@ extension TLSSession {
     trouble = "TLS: the other side sent data in the middle of a handshake message"
     isUp = false
     writing?.tell(handle, reading: false)
-    sendAlert(GNUTLS_AL_FATAL, GNUTLS_A_UNEXPECTED_MESSAGE)
+    gnutls_alert_send(handle, GNUTLS_AL_FATAL, GNUTLS_A_UNEXPECTED_MESSAGE)
     _ = flush()
     return .failed(EPROTO)
   }

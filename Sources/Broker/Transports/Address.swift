@@ -62,6 +62,16 @@ struct Address {
   /// This end of a socket.
   static func local(of descriptor: Int32) -> Address? { named(descriptor, getsockname) }
 
+  /// The next connection of a listening socket, below zero as the kernel has it, and the address of its other end.
+  static func accept(_ listening: Int32, _ peer: inout Address?) -> Int32 {
+    var number: Int32 = -1
+    peer = named(listening) { listening, address, length in
+      number = Glibc.accept(listening, address, length)
+      return number < 0 ? -1 : 0
+    }
+    return number
+  }
+
   private static func named(
     _ descriptor: Int32,
     _ ask: (Int32, UnsafeMutablePointer<sockaddr>?, UnsafeMutablePointer<socklen_t>?) -> Int32

@@ -1,4 +1,5 @@
 // A listening socket: where clients come in.
+import CLinux
 import Glibc
 import Streams
 
@@ -11,6 +12,7 @@ final class Listener: Handler {
   private let descriptor: Descriptor
   private var watcher: DescriptorWatcher
   private let boundPath: String?
+  private let account: ServiceAccount?
   let settings: ListenerSettings
   /// How the log calls it: a path or an address with its port.
   let name: String
@@ -30,6 +32,7 @@ final class Listener: Handler {
     self.settings = settings
     self.name = name
     boundPath = path
+    account = broker.settings.account
     watcher = DescriptorWatcher(descriptor.number, on: broker.reactor)
     self.descriptor = descriptor
     super.init()
@@ -38,7 +41,13 @@ final class Listener: Handler {
 
   deinit {
     watcher.watch([])
-    if let boundPath { unlink(boundPath) }
+    if let boundPath { Listener.remove(boundPath, for: account) }
+  }
+
+  /// Removes a socket's file with the rights that are to be used there.
+  static func remove(_ path: String, for account: ServiceAccount?) {
+    // Where the rights cannot be had it stays, and is found to be left over at the next start.
+    try? access(path, for: account) { _ = unlink(path) }
   }
 
   /// Binds and listens as the settings say; a TCP setting can be several sockets.
@@ -61,7 +70,8 @@ final class Listener: Handler {
           broker: broker)
       ]
     case .unix(let path, let mode, let group):
-      let descriptor = try bindUNIX(path, mode: mode, group: group, backlog: backlog)
+      let descriptor = try bindUNIX(
+        path, mode: mode, group: group, backlog: backlog, for: broker.settings.account)
       return [Listener(descriptor, settings, name: path, path: path, broker: broker)]
     case .tcp(let host, let port):
       var listeners: [Listener] = []
@@ -77,8 +87,9 @@ final class Listener: Handler {
     }
   }
 
+  /// `account`: whom the process is about to become.
   static func bindUNIX(
-    _ path: String, mode: UInt32, group: UInt32?, backlog: Int
+    _ path: String, mode: UInt32, group: UInt32?, backlog: Int, for account: ServiceAccount?
   ) throws(BrokerFailure) -> Descriptor {
     guard let address = Address.unix(path) else {
       throw BrokerFailure("socket path '\(path)' is empty or longer than a UNIX socket allows")
@@ -87,29 +98,51 @@ final class Listener: Handler {
     guard descriptor.number >= 0 else {
       throw BrokerFailure("cannot make a socket for '\(path)': \(errorText(errno))")
     }
-    try removeStaleSocket(path, address)
-    // The permissions hold from the first moment on: bind applies the umask.
-    let old = umask(~mode & 0o777)
-    let bound = address.withPointer { bind(descriptor.number, $0, $1) }
-    let trouble = errno
-    umask(old)
-    guard bound == 0 else {
-      throw BrokerFailure("cannot bind socket '\(path)': \(errorText(trouble))")
+    try removeStaleSocket(path, address, for: account)
+    let number = descriptor.number
+    let trouble: Int32 = try access(path, for: account) {
+      // The permissions hold from the first moment on: bind applies the umask.
+      let old = umask(~mode & 0o777)
+      defer { umask(old) }
+      return address.withPointer { bind(number, $0, $1) } == 0 ? 0 : errno
     }
-    if let group, chown(path, uid_t.max, group) != 0 {
-      defer { unlink(path) }
-      throw BrokerFailure("cannot give socket '\(path)' to group \(group): \(errorText(errno))")
+    guard trouble == 0 else {
+      throw BrokerFailure(
+        "cannot bind socket '\(path)': \(errorText(trouble))\(account?.note(at: path) ?? "")")
+    }
+    if let group, let trouble = give(path, to: group, for: account) {
+      defer { remove(path, for: account) }
+      throw BrokerFailure("cannot give socket '\(path)' to group \(group): \(trouble)")
     }
     guard listen(descriptor.number, Int32(clamping: backlog)) == 0 else {
-      defer { unlink(path) }
+      defer { remove(path, for: account) }
       throw BrokerFailure("cannot listen on socket '\(path)': \(errorText(errno))")
     }
     return descriptor
   }
 
+  /// Sets the group of a socket that has just been bound; the user may not be in it, so this is for root to do, and
+  /// the file by now be another. Nil, or why not.
+  private static func give(_ path: String, to group: gid_t, for account: ServiceAccount?) -> String?
+  {
+    let owner = account.flatMap { $0.isUsed(at: path) ? $0.uid : nil } ?? geteuid()
+    // Neither follows a link nor opens anything.
+    let file = Descriptor(Glibc.open(path, Int32(LINUX_O_PATH) | O_NOFOLLOW | O_CLOEXEC))
+    var status = stat()
+    guard file.number >= 0, fstat(file.number, &status) == 0 else { return errorText(errno) }
+    guard status.st_mode & S_IFMT == S_IFSOCK, status.st_uid == owner, status.st_nlink == 1 else {
+      return "another file has its place"
+    }
+    let given = fchownat(
+      file.number, "", uid_t.max, group, Int32(LINUX_AT_EMPTY_PATH))
+    return given == 0 ? nil : errorText(errno)
+  }
+
   /// A socket somebody answers on is somebody's; one nobody answers on is left over. Anything else that
   /// has the name is not ours to remove.
-  private static func removeStaleSocket(_ path: String, _ address: Address) throws(BrokerFailure) {
+  private static func removeStaleSocket(
+    _ path: String, _ address: Address, for account: ServiceAccount?
+  ) throws(BrokerFailure) {
     var status = stat()
     guard lstat(path, &status) == 0 else { return }
     guard status.st_mode & S_IFMT == S_IFSOCK else {
@@ -123,7 +156,7 @@ final class Listener: Handler {
     if reached || errno != ECONNREFUSED {
       throw BrokerFailure("socket '\(path)' is in use by another process")
     }
-    unlink(path)
+    remove(path, for: account)
   }
 
   /// Nil where the machine has no such address family.
@@ -168,8 +201,10 @@ final class Listener: Handler {
       guard broker.closer.waitingCount < Closer.mostWaiting else {
         return broker.cannotAccept(on: self, EMFILE)
       }
-      // Every later call on it says itself that it must not wait.
-      let accepted = Descriptor(accept(descriptor.number, nil, nil))
+      // Every later call on it says itself that it must not wait. The peer's address is taken now: the kernel does
+      // not know it any more once the peer has reset the connection.
+      var address: Address?
+      let accepted = Descriptor(Address.accept(descriptor.number, &address))
       guard accepted.number >= 0 else {
         switch errno {
         case EMFILE, ENFILE, ENOBUFS, ENOMEM: broker.cannotAccept(on: self, errno)
@@ -180,7 +215,7 @@ final class Listener: Handler {
       // No program the broker ever starts is to inherit a client.
       _ = fcntl(accepted.number, F_SETFD, FD_CLOEXEC)
       let isLast = Listener.isReserved(accepted.number)
-      broker.accepted(accepted, on: self)
+      broker.accepted(accepted, from: address, on: self)
       if isLast { return broker.cannotAccept(on: self, EMFILE) }
     }
   }

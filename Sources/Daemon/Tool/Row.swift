@@ -40,20 +40,6 @@ struct Row {
   }
 }
 
-/// `text` without what a terminal would obey or that would turn its order round.
-func printable(_ text: String) -> String {
-  var safe = ""
-  for scalar in text.unicodeScalars {
-    switch scalar.properties.generalCategory {
-    case .control, .format, .lineSeparator, .paragraphSeparator, .surrogate, .privateUse,
-      .unassigned:
-      safe += "\\u{\(String(scalar.value, radix: 16))}"
-    default: safe.unicodeScalars.append(scalar)
-    }
-  }
-  return safe
-}
-
 /// JSON of rows: each is an object with the broker's own names.
 enum JSON {
   static func array(_ rows: [Row]) -> String {
@@ -61,7 +47,8 @@ enum JSON {
   }
 
   static func object(_ row: Row) -> String {
-    "{" + row.fields.map { "\(quoted($0.field)): \(value($0.value))" }.joined(separator: ", ") + "}"
+    "{" + row.fields.map { "\(jsonQuoted($0.field)): \(value($0.value))" }.joined(separator: ", ")
+      + "}"
   }
 
   private static func value(_ value: TypedParameter.Value) -> String {
@@ -73,24 +60,7 @@ enum JSON {
     // JSON has no other numbers.
     case .double(let number): number.isFinite ? "\(number)" : "null"
     case .boolean(let flag): "\(flag)"
-    case .string(let text): quoted(text)
+    case .string(let text): jsonQuoted(text)
     }
-  }
-
-  private static func quoted(_ text: String) -> String {
-    var quoted = "\""
-    for scalar in text.unicodeScalars {
-      switch scalar {
-      case "\"": quoted += "\\\""
-      case "\\": quoted += "\\\\"
-      case "\n": quoted += "\\n"
-      case "\t": quoted += "\\t"
-      case _ where scalar.value < 0x20 || scalar.value == 0x7f:
-        let digits = String(scalar.value, radix: 16)
-        quoted += "\\u" + String(repeating: "0", count: 4 - digits.count) + digits
-      default: quoted.unicodeScalars.append(scalar)
-      }
-    }
-    return quoted + "\""
   }
 }

@@ -227,9 +227,10 @@ struct QuotaTests {
   func shares() {
     var quota = Quota(total: 16, share: 8)
     let users = (0...5 as ClosedRange<UInt32>).map { Origin.user($0) }
-    func reserves(_ count: Int = 1, _ user: Int) -> Bool {
+    func reserves(_ count: Int, _ user: Int) -> Bool {
       quota.tryReserve(count, for: users[user])
     }
+    func reserves(_ user: Int) -> Bool { reserves(1, user) }
     #expect(reserves(8, 1))
     #expect(!reserves(1))
     #expect(!reserves(9, 2))

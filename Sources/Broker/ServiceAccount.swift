@@ -1,0 +1,156 @@
+// The user that root's process is about to become, and whose rights are used for files until then.
+import CLinux
+import Glibc
+
+/// The user of `user` in the configuration, while the process is still root's.
+///
+/// A user who can change a directory can put a link to any file there, between two looks of root's as well. So what
+/// root opens, makes or removes in such a directory it opens, makes and removes with the rights of that user: a link
+/// then leads to nothing that the user could not reach without the broker. Elsewhere root uses its own rights.
+public struct ServiceAccount: Sendable, Equatable {
+  /// A path that leads through more links than this is taken to be the user's.
+  private static let mostLinks = 40
+
+  public let name: String
+  public let uid: UInt32
+  public let gid: UInt32
+  /// All groups of the user, `gid` among them.
+  private let groups: [gid_t]
+
+  public init(name: String, uid: UInt32, gid: UInt32) {
+    self.name = name
+    self.uid = uid
+    self.gid = gid
+    var count: Int32 = 64
+    var groups = [gid_t](repeating: gid, count: Int(count))
+    if getgrouplist(name, gid, &groups, &count) < 0, count > 0 {
+      groups = [gid_t](repeating: gid, count: Int(count))
+      _ = getgrouplist(name, gid, &groups, &count)
+    }
+    self.groups = Array(groups.prefix(max(1, Int(count))))
+  }
+
+  // MARK: Rights
+
+  /// Whether root must use this user's rights for what is at `path`. Afterwards, as that user, it has no others.
+  public func isUsed(at path: String) -> Bool { geteuid() == 0 && uid != 0 && canRedirect(path) }
+
+  /// Does `body`, which opens, makes or removes what is at `path`, with the rights to use there. Leaves `errno` as
+  /// `body` has left it. Only for the time before there are other threads: the rights are those of all of them.
+  /// - Throws: why the process cannot take the user's rights; `body` is not called then.
+  public func access<Result>(
+    _ path: String, _ body: () -> Result
+  ) throws(BrokerFailure) -> Result {
+    guard isUsed(at: path) else { return body() }
+    func failure(_ what: String) -> BrokerFailure {
+      BrokerFailure("\(path): cannot use the rights of user \(name): \(what): \(errorText(errno))")
+    }
+    var before = [gid_t](repeating: 0, count: max(1, Int(getgroups(0, nil))))
+    let count = getgroups(Int32(before.count), &before)
+    let group = getegid()
+    guard count >= 0 else { throw failure("groups") }
+    guard setgroups(groups.count, groups) == 0 else { throw failure("groups") }
+    var result: Result?
+    var number: Int32 = 0
+    if setegid(gid) == 0 {
+      if seteuid(uid) == 0 {
+        result = body()
+        number = errno
+        // Its real user is root, so the kernel has no reason to refuse.
+        guard seteuid(0) == 0 else { throw failure("to be root again") }
+      }
+      guard setegid(group) == 0 else { throw failure("to be root again") }
+    }
+    guard setgroups(Int(count), before) == 0 else { throw failure("to be root again") }
+    guard let result else { throw failure("number \(uid)") }
+    errno = number
+    return result
+  }
+
+  /// What an error says of whose rights were used; nothing where they were the process's own.
+  public func note(at path: String) -> String {
+    isUsed(at: path)
+      ? " (with the rights of user \(name), which can change what this path leads to)" : ""
+  }
+
+  // MARK: Who can change what
+
+  /// Whether the user can change what `path` leads to: a directory on the way or an entry in it.
+  ///
+  /// Every directory that has been passed cannot be changed by the user, so that what was found there stays true.
+  func canRedirect(_ path: String) -> Bool {
+    guard path.hasPrefix("/") else { return true }
+    var rest = Array(path.split(separator: "/").map(String.init).reversed())
+    var way: [String] = []
+    var links = 0
+    while let name = rest.popLast() {
+      if name == "." { continue }
+      if name == ".." {
+        _ = way.popLast()
+        continue
+      }
+      let directory = "/" + way.joined(separator: "/")
+      let entry = way.isEmpty ? "/\(name)" : "\(directory)/\(name)"
+      var place = stat()
+      var found = stat()
+      guard lstat(directory, &place) == 0 else { return true }
+      let isThere = lstat(entry, &found) == 0
+      guard isThere || errno == ENOENT else { return true }
+      if canChange(directory, place) {
+        let isKept =
+          place.st_mode & S_ISVTX != 0 && place.st_uid != uid && isThere && found.st_uid != uid
+        if !isKept { return true }
+      }
+      // What is missing can be made by root alone.
+      guard isThere else { return false }
+      guard found.st_mode & S_IFMT == S_IFLNK else {
+        way.append(name)
+        continue
+      }
+      links += 1
+      guard links <= ServiceAccount.mostLinks, let target = ServiceAccount.target(of: entry) else {
+        return true
+      }
+      if target.hasPrefix("/") { way = [] }
+      rest += target.split(separator: "/").map(String.init).reversed()
+    }
+    return false
+  }
+
+  /// Whether the user can add and remove entries. Of a list of access rights that goes beyond the permission bits it
+  /// is enough that there is one.
+  private func canChange(_ directory: String, _ status: stat) -> Bool {
+    if status.st_uid == uid || status.st_mode & 0o002 != 0 { return true }
+    guard status.st_mode & 0o020 != 0 else { return false }
+    return groups.contains(status.st_gid)
+      || getxattr(directory, "system.posix_acl_access", nil, 0) > 0
+  }
+
+  private static func target(of link: String) -> String? {
+    var room = [UInt8](repeating: 0, count: Int(PATH_MAX))
+    let count = room.withUnsafeMutableBytes { bytes in
+      guard let base = bytes.baseAddress else { return -1 }
+      return readlink(link, base.assumingMemoryBound(to: CChar.self), bytes.count)
+    }
+    guard count > 0, count < room.count else { return nil }
+    return String(validating: room[..<count], as: UTF8.self)
+  }
+}
+
+/// `body` with the rights that are to be used at `path`: those of `account` where there is one.
+public func access<Result>(
+  _ path: String, for account: ServiceAccount?, _ body: () -> Result
+) throws(BrokerFailure) -> Result {
+  guard let account else { return body() }
+  return try account.access(path, body)
+}
+
+/// Gives a regular file that root has opened to the user that the process is about to become. One with a second
+/// name stays root's: the other name may be elsewhere.
+public func giveFile(_ descriptor: Int32, to account: ServiceAccount) {
+  var status = stat()
+  guard fstat(descriptor, &status) == 0, status.st_mode & S_IFMT == S_IFREG, status.st_nlink == 1,
+    status.st_uid != account.uid
+  else { return }
+  fchown(descriptor, account.uid, account.gid)
+}

@@ -1,0 +1,205 @@
+// Writing log lines without waiting for what takes them: a pipe that is not read, a slow disk, syslog.
+import Broker
+@preconcurrency import Glibc
+
+/// Lines on their way to one descriptor or to syslog. They wait here, up to a limit, and a thread writes them: the
+/// descriptor may be one that other processes share, so it cannot be made non-blocking.
+final class LogWriter: @unchecked Sendable {
+  enum Target {
+    case descriptor(CInt, isOwned: Bool)
+    case syslog
+  }
+
+  /// Bytes of lines that wait for a target that does not take them, besides those that are being written.
+  static let mostWaitingBytes = 1 << 20
+
+  private struct Line {
+    let text: String
+    let level: BrokerLog.Level
+  }
+
+  private let target: Target
+  private let lock: UnsafeMutablePointer<pthread_mutex_t> = .allocate(capacity: 1)
+  private let change: UnsafeMutablePointer<pthread_cond_t> = .allocate(capacity: 1)
+  private var lines: [Line] = []
+  private var bytes = 0
+  private var lost: UInt64 = 0
+  private var isWriting = false
+  private var isClosed = false
+  /// Before the process has its final rights there are no threads, which would keep the old ones.
+  private var mayHaveThread = false
+  private var hasThread = false
+
+  init(_ target: Target) {
+    self.target = target
+    pthread_mutex_init(lock, nil)
+    var attributes = pthread_condattr_t()
+    pthread_condattr_init(&attributes)
+    pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC)
+    pthread_cond_init(change, &attributes)
+    pthread_condattr_destroy(&attributes)
+  }
+
+  deinit {
+    if case .descriptor(let descriptor, isOwned: true) = target { Glibc.close(descriptor) }
+    pthread_cond_destroy(change)
+    pthread_mutex_destroy(lock)
+    change.deallocate()
+    lock.deallocate()
+  }
+
+  private func locked<Result>(_ body: () -> Result) -> Result {
+    pthread_mutex_lock(lock)
+    defer { pthread_mutex_unlock(lock) }
+    return body()
+  }
+
+  // MARK: What the loop calls
+
+  /// Takes a line to be written. One that does not fit any more is counted instead.
+  func add(_ text: String, _ level: BrokerLog.Level) {
+    let needsThread = locked {
+      guard bytes + text.utf8.count <= LogWriter.mostWaitingBytes else {
+        lost &+= 1
+        return false
+      }
+      lines.append(Line(text: text, level: level))
+      bytes += text.utf8.count
+      pthread_cond_broadcast(change)
+      return mayHaveThread && !hasThread
+    }
+    if needsThread { startThread() }
+  }
+
+  /// From now on lines are written as they come. Before, they wait.
+  func begin() {
+    let needsThread = locked {
+      mayHaveThread = true
+      return !lines.isEmpty && !hasThread
+    }
+    if needsThread { startThread() }
+  }
+
+  /// Waits until everything is written, or until then on the monotonic clock.
+  func flush(until end: timespec) {
+    begin()
+    var end = end
+    locked {
+      while hasThread, isWriting || !lines.isEmpty {
+        if pthread_cond_timedwait(change, lock, &end) == ETIMEDOUT { return }
+      }
+    }
+  }
+
+  /// No more lines will come: those that wait are still written.
+  func close() {
+    begin()
+    locked {
+      isClosed = true
+      pthread_cond_broadcast(change)
+    }
+  }
+
+  // MARK: The thread
+
+  private func startThread() {
+    // Signals are the loop's.
+    var all = sigset_t()
+    var before = sigset_t()
+    sigfillset(&all)
+    pthread_sigmask(SIG_SETMASK, &all, &before)
+    defer { pthread_sigmask(SIG_SETMASK, &before, nil) }
+    let held = Unmanaged.passRetained(self)
+    hasThread = true
+    var thread = pthread_t()
+    let status = pthread_create(
+      &thread, nil,
+      { data in
+        if let data { Unmanaged<LogWriter>.fromOpaque(data).takeRetainedValue().serve() }
+        return nil
+      }, held.toOpaque())
+    guard status == 0 else {
+      // The next line tries again.
+      hasThread = false
+      return held.release()
+    }
+    pthread_detach(thread)
+  }
+
+  private func serve() {
+    while let (batch, lost) = next() {
+      if lost > 0 {
+        write(Line(text: line(.warning, LogWriter.words(lost)), level: .warning))
+      }
+      for line in batch { write(line) }
+      locked {
+        isWriting = false
+        pthread_cond_broadcast(change)
+      }
+    }
+  }
+
+  private static func words(_ lost: UInt64) -> String {
+    "\(lost) log \(lost == 1 ? "line was" : "lines were") lost: this output did not accept them in time"
+  }
+
+  /// What is to be written next, waited for; nil at the end.
+  private func next() -> ([Line], UInt64)? {
+    locked {
+      while lines.isEmpty {
+        if isClosed { return nil }
+        pthread_cond_wait(change, lock)
+      }
+      defer {
+        lines = []
+        bytes = 0
+        lost = 0
+        isWriting = true
+      }
+      return (lines, lost)
+    }
+  }
+
+  /// A line in the target's form: syslog adds time and process by itself.
+  func line(_ level: BrokerLog.Level, _ message: String) -> String {
+    switch target {
+    case .descriptor: LogLine.text(level, message)
+    case .syslog: message
+    }
+  }
+
+  private func write(_ line: Line) {
+    switch target {
+    case .descriptor(let descriptor, _):
+      guard !LogLine.write(line.text, to: descriptor) else { return }
+      locked { lost &+= 1 }
+    case .syslog:
+      line.text.withCString { text in
+        withVaList([text]) { vsyslog(line.level.syslogPriority, "%s", $0) }
+      }
+    }
+  }
+
+  /// There is no other file to be opened under its name after it was moved away.
+  var isLasting: Bool {
+    guard case .descriptor(let descriptor, isOwned: true) = target else { return true }
+    var status = stat()
+    return fstat(descriptor, &status) == 0 && status.st_mode & S_IFMT != S_IFREG
+  }
+
+  /// Gives the file to the user that the process is about to become.
+  func give(to account: ServiceAccount) {
+    if case .descriptor(let descriptor, isOwned: true) = target {
+      giveFile(descriptor, to: account)
+    }
+  }
+}
+
+/// A writer for as long as some set of outputs has it: its thread then writes what is left, and ends.
+final class SharedLogWriter {
+  let writer: LogWriter
+
+  init(_ target: LogWriter.Target) { writer = LogWriter(target) }
+
+  deinit { writer.close() }
+}

@@ -1,0 +1,65 @@
+// Log lines that repeat.
+import Testing
+
+@testable import Broker
+
+@Suite("Repeated log lines")
+struct LogLimitTests {
+  private final class Heard {
+    var lines: [String] = []
+  }
+
+  @Test(
+    "of one client so many are written, then a number; other clients and debugging are not affected"
+  )
+  func repeated() {
+    let heard = Heard()
+    let sink = LogSink(threshold: .debug) { heard.lines.append($0.message) }
+    let log = BrokerLog(sink)
+    var built = 0
+    func say(_ client: UInt64) {
+      log.about(LogClient(id: client)).warning(
+        {
+          built += 1
+          return "client \(client) fails"
+        }())
+    }
+    for _ in 0..<1000 { say(1) }
+    #expect(heard.lines.count == 20 && built == 20)
+    say(2)
+    #expect(heard.lines.last == "client 2 fails")
+    sink.reportLeftOut(all: false)
+    #expect(heard.lines.count == 21)
+    sink.reportLeftOut(all: true)
+    #expect(heard.lines.last == "980 more log lines like this were left out: client 1 fails")
+    say(1)
+    #expect(heard.lines.last == "client 1 fails")
+    heard.lines = []
+    for _ in 0..<1000 { log.debug("detail") }
+    for _ in 0..<1000 { log.answer(.warning, "asked for") }
+    #expect(heard.lines.count == 2000)
+  }
+
+  @Test("many clients together have a limit as well, and after a window all begins anew")
+  func window() {
+    var limit = LogLimit()
+    func spot(_ client: UInt64) -> LogLimit.Spot {
+      LogLimit.Spot("Broker/X.swift", 7, client: client)
+    }
+    var written = 0
+    var news = 0
+    for client in UInt64(0)..<10_000 {
+      switch limit.admit(spot(client), at: 1) {
+      case .first, .further: written += 1
+      case .leftOut(let isNews): news += isNews ? 1 : 0
+      }
+    }
+    #expect(written == 500 && news == 1)
+    #expect(!limit.isReportDue(at: 5.9) && limit.isReportDue(at: 6))
+    #expect(limit.hasReports)
+    _ = limit.takeReports(at: 6)
+    #expect(!limit.hasReports)
+    let anew = limit.admit(spot(1), at: 6)
+    #expect(anew == .first)
+  }
+}
