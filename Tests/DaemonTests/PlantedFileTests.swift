@@ -132,7 +132,7 @@ struct PlantedFileTests {
       unix_sock_dir = "\(mine)"
       unix_sock_group = "tty"
       auth_unix_rw = "none"; auth_unix_ro = "none"
-      log_outputs = "2:file:\(scene.scratch.path)/log"
+      log_level = 2; log_outputs = "2:file:\(scene.scratch.path)/log"
       metrics_listen = "\(mine)/metrics"
       user = "daemon"
       """)

@@ -36,7 +36,8 @@ struct PrintableTests {
     for value in Self.harmful + [0x22, 0x5c, 0x41, 0x1f642] {
       guard let scalar = Unicode.Scalar(value) else { continue }
       let quoted = jsonQuoted("a\(scalar)b")
-      #expect(quoted.unicodeScalars.allSatisfy(\.isPlain))
+      let isPlain = quoted.unicodeScalars.allSatisfy { $0.isPlain }
+      #expect(isPlain)
       let read =
         try JSONSerialization.jsonObject(
           with: Data("[\(quoted)]".utf8)) as? [String]
