@@ -9,16 +9,15 @@ struct PackageTests {
     let lab = try await Lab.shared(.mono)
     let packages = try await Package.made.value
     if !Package.hasBench { print("SKIPPED: virtbench's package: make build-bench") }
-    let check = try await Command(
-      ["\(Lab.folder)/package/check", packages[0], lab.directory] + packages.dropFirst()
-    ).run()
+    let arguments = ["\(Lab.folder)/package/check", packages[0], lab.directory]
+    let check = try await Command(arguments + packages.dropFirst()).run()
     if check.status == 77 { return print("SKIPPED: the package is not installed: \(check.output)") }
     #expect(check.status == 0, "\(check.output)\(check.errors)")
     #expect(check.output.contains("ok: removed and purged; nothing is left"))
     #expect(check.output.contains("ok: virtbench is in a package of its own") == Package.hasBench)
   }
 
-  @Test("with a real systemd it shares a host with libvirtd, in both orders of installation and after reboots")
+  @Test("with a real systemd it shares a host with libvirtd, whichever was installed first")
   func boot() async throws {
     var make = Command("\(Lab.folder)/package/debian")
     make.limit = .seconds(900)  // It loads and unpacks 200 MB where `make test` has not done so.
@@ -57,12 +56,12 @@ struct PackageTests {
         "./usr/bin/virtbench", "\(lib)/virtbench", "\(lib)/limit-relay", "\(lib)/steps",
         "./usr/share/man/man1/virtbench.1.gz",
       ]))
-    let depends = try await Command("dpkg-deb", "--field", packages[0], "Depends", "Recommends")
-    .output()
+    let fields = Command("dpkg-deb", "--field", packages[0], "Depends", "Recommends")
+    let depends = try await fields.output()
     #expect(!depends.contains("libvirt-daemon"), "\(depends)")
   }
 
-  @Test("the service beside libvirtd runs as the other one does, and every socket says what it is for")
+  @Test("both services run alike, and every socket beside libvirtd says what it is for")
   func units() throws {
     func unit(_ name: String) throws -> String {
       try String(contentsOfFile: "\(Package.project)/etc/systemd/\(name)", encoding: .utf8)
