@@ -20,6 +20,9 @@ enum ChainLimits {
   /// - Parameter isModern: the message has the form that it has in TLS 1.3.
   static func trouble(ofMessage message: UnsafeRawBufferPointer, isModern: Bool) -> String? {
     let unreadable = "sent a Certificate message that cannot be read"
+    guard message.count <= messageBytes else {
+      return "sent a Certificate message of more than \(messageBytes >> 10) KiB"
+    }
     var message = ByteReader(message)
     if isModern {
       guard let context = message.number(1), message.bytes(context) != nil else {
@@ -48,8 +51,20 @@ enum ChainLimits {
           ? "showed certificates of more than \(elements) elements"
           : "showed a certificate that is not DER"
       }
+      if let trouble = trouble(ofCertificate: certificate) { return trouble }
     }
     return nil
+  }
+
+  private static func trouble(ofCertificate bytes: UnsafeRawBufferPointer) -> String? {
+    var datum = gnutls_datum_t(
+      data: UnsafeMutablePointer(mutating: bytes.baseAddress?.assumingMemoryBound(to: UInt8.self)),
+      size: UInt32(clamping: bytes.count))
+    do throws(TLSTrouble) {
+      return trouble(ofKeyIn: try X509(der: &datum)).map { "showed a certificate that \($0)" }
+    } catch {
+      return "showed a certificate that cannot be understood: \(error)"
+    }
   }
 
   /// Why a certificate's key is refused; nil: verifying with it is cheap enough.
@@ -135,7 +150,10 @@ enum DERScan {
 }
 
 extension TLSSession {
-  /// Has the peer's certificates judged when they arrive. The session has to outlive its handle's handshake.
+  /// Has the peer's certificates judged when they arrive.
+  ///
+  /// The hook sees the message before GnuTLS parses it. GnuTLS's verify function would come too late: in TLS 1.3 it
+  /// is called after the peer's signature has been verified (seen with 3.7.9).
   func guardChain() {
     gnutls_handshake_set_max_packet_length(handle, ChainLimits.messageBytes)
     gnutls_session_set_ptr(handle, Unmanaged.passUnretained(self).toOpaque())
@@ -153,28 +171,6 @@ extension TLSSession {
           ofMessage: bytes, isModern: gnutls_protocol_get_version(handle) == GNUTLS_TLS1_3)
         return session.peerTrouble == nil ? 0 : GNUTLS_E_CERTIFICATE_ERROR
       }
-    }
-    // GnuTLS calls it with the certificates parsed, and before it verifies the signature of the handshake.
-    gnutls_session_set_verify_function(handle) { handle in
-      guard let pointer = gnutls_session_get_ptr(handle) else { return -1 }
-      return Unmanaged<TLSSession>.fromOpaque(pointer)._withUnsafeGuaranteedRef {
-        $0.judgeKeys()
-      }
-    }
-  }
-
-  private func judgeKeys() -> Int32 {
-    do throws(TLSTrouble) {
-      let chain = try peerChain()
-      for certificate in chain {
-        guard let trouble = ChainLimits.trouble(ofKeyIn: certificate) else { continue }
-        peerTrouble = "showed a certificate that \(trouble)"
-        return -1
-      }
-      return 0
-    } catch {
-      peerTrouble = "showed a certificate that cannot be understood: \(error)"
-      return -1
     }
   }
 }

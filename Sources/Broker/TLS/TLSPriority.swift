@@ -31,11 +31,9 @@ final class TLSPriority {
     let allowed = [GNUTLS_TLS1_2, GNUTLS_TLS1_3]
     let versions = TLSPriority.versions(of: made)
     guard versions.contains(where: { allowed.contains($0) }) else {
-      gnutls_priority_deinit(made)
       throw TLSTrouble("'\(wanted ?? text)' leaves neither TLS 1.2 nor TLS 1.3")
     }
     guard versions.allSatisfy({ allowed.contains($0) }) else {
-      gnutls_priority_deinit(made)
       throw TLSTrouble("'\(wanted ?? text)' allows versions older than TLS 1.2")
     }
     var groups: UnsafePointer<UInt32>?
@@ -43,7 +41,6 @@ final class TLSPriority {
     guard gnutls_priority_kx_list(made, &exchanges) > 0,
       gnutls_priority_group_list(made, &groups) > 0
     else {
-      gnutls_priority_deinit(made)
       throw TLSTrouble(
         "'\(wanted ?? text)' leaves no elliptic curve (finite-field Diffie-Hellman is never used)")
     }

@@ -369,7 +369,8 @@ struct OwnCertificateTests {
 
   @Test("a client that offers nothing but FFDHE8192 is refused")
   func finiteField() throws {
-    let ends = try Ends(TLSCredentials(Authority().serve(), at: TLSDoor.now))
+    let authority = try Authority()
+    let ends = try Ends(TLSCredentials(authority.serve(), at: TLSDoor.now))
     var identity = ClientIdentity()
     identity.priority = "NORMAL:-GROUP-ALL:+GROUP-FFDHE8192"
     let client = ends.client(identity) { _ in }
