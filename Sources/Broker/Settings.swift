@@ -16,8 +16,10 @@ public struct BrokerSettings: Sendable {
   /// The admin socket; nil: none.
   public var adminListener: ListenerSettings?
   public var admin = AdminSettings()
+  /// Together with what the end itself takes, less than the 5 s in which an administrator expects a daemon to be gone.
+  static let usualStopSeconds = 4.0
   /// How long replies in flight may still go out after a request to stop, in seconds.
-  public var stopSeconds: Double = 5
+  public var stopSeconds: Double = usualStopSeconds
   /// How long a backend daemon may take to be opened, in seconds. libvirt's client waits forever.
   public var openSeconds: Double = 30
   /// A call that a backend has not answered after this many seconds is told of in the log; 0: none is.

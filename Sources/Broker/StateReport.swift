@@ -69,7 +69,7 @@ extension ClientSession {
     case .open: "open"
     case .closing: "closing"
     case .leaving: "leaving"
-    case .lost: "closing, because the connection to its backend is lost"
+    case .lost: "lost"
     case .over: "over"
     }
   }

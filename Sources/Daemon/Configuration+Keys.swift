@@ -127,7 +127,7 @@ struct ConfigurationKey: Sendable {
       "each call of an administrator is answered before the next is read",
       count),
     noEffect("audit_logging", "this build has no auditing", isFlag),
-    noEffect("host_uuid", noUUID, { $0.text.map(isUUID) == true ? nil : "a UUID in hexadecimal" }),
+    noEffect("host_uuid", noUUID, insteadOfHostUUID),
     noEffect(
       "host_uuid_source", noUUID,
       { ["smbios", "machine-id"].contains($0.text) ? nil : "\"smbios\" or \"machine-id\"" }),
@@ -300,6 +300,14 @@ func octal(_ mode: UInt32) -> String {
 @Sendable private func isUUID(_ text: String) -> Bool {
   let digits = text.filter { $0 != "-" && $0 != " " }
   return digits.count == 32 && digits.allSatisfy { $0.isASCII && $0.isHexDigit }
+}
+
+/// What is expected instead. libvirt's daemons take a UUID of equal bytes for one that a vendor has forgotten to set.
+@Sendable private func insteadOfHostUUID(_ value: ConfigurationValue) -> String? {
+  guard let text = value.text, isUUID(text) else { return "a UUID in hexadecimal" }
+  let digits = Array(text.lowercased().filter { $0 != "-" && $0 != " " })
+  let isVaried = digits.indices.contains { digits[$0] != digits[$0 % 2] }
+  return isVaried ? nil : "a UUID whose bytes are not all equal"
 }
 
 extension ConfigurationValue {

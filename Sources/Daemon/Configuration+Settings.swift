@@ -27,8 +27,11 @@ extension Configuration {
     settings.idleSeconds = idleSeconds
     if let activation {
       settings.listeners = activation.listeners(self, places: places)
+      settings.adminListener = activation.adminListener
     } else {
-      settings.listeners = listeners(places: places, names: names, group: try group())
+      let group = try group()
+      settings.listeners = listeners(places: places, names: names, group: group)
+      settings.adminListener = adminListener(places: places, names: names, group: group)
     }
     settings.backends.systemDirectory = backendDirectory ?? "/run/libvirt"
     // Root's session URIs are served by the system's sockets, as libvirt's clients have it.
@@ -63,8 +66,6 @@ extension Configuration {
     settings.rates = rates
     settings.metrics = metricsAddress
     settings.audit = audit
-    settings.adminListener =
-      activation.map { $0.adminListener } ?? adminListener(places: places, names: names)
     settings.admin.maxClients = adminMaxClients
     settings.admin.maxQueuedClients = adminMaxQueuedClients == 0 ? 30 : adminMaxQueuedClients
     settings.admin.keepAlive.intervalSeconds = adminKeepAliveInterval
@@ -115,11 +116,13 @@ extension Configuration {
       ?? (unixAuthentication(readOnly: false, places) == .polkit ? 0o777 : 0o700)
   }
 
-  /// Beside the others. It is for the user who runs the broker, so no group is given it.
-  private func adminListener(places: Places, names: SocketNames) -> ListenerSettings {
+  /// Beside the others. Whatever its group and permissions are, only the user that runs the broker is served there.
+  private func adminListener(
+    places: Places, names: SocketNames, group: UInt32?
+  ) -> ListenerSettings {
     let directory = socketDirectory ?? places.runtimeDirectory
     var listener = ListenerSettings(
-      .unix(path: "\(directory)/\(names.admin)", mode: adminMode, group: nil))
+      .unix(path: "\(directory)/\(names.admin)", mode: adminMode, group: group))
     listener.isAdmin = true
     return listener
   }

@@ -52,9 +52,7 @@ extension Relay {
     counters.packetsUp &+= 1
     switch header.kind {
     case .stream, .streamHole:
-      guard let index = calls.find(header), calls[index].procedure == header.procedure else {
-        break
-      }
+      guard let index = calls.findStream(header) else { break }
       switch calls.client(at: index, header) {
       case .relay:
         guard let upstream = upstreams[calls[index].upstream] else { return drop(frame) }
@@ -88,10 +86,11 @@ extension Relay {
     try checkDescriptors(of: frame)
     if !isOpen, frame.carriers > 0 { throw Relay.earlyDescriptor }
     if !isOpen || mayConcernBroker(header) {
+      let body = arguments(of: frame)
       guard frame.part == .whole else {
-        throw Violation("call \(header.procedure) with \(header.length) bytes is too large")
+        largeCall = (header, body)
+        return drop(frame)
       }
-      let body = client.inlet.body(of: frame)
       if owner.answers(header, body: body) { return drop(frame) }
     }
     let known = ProcedureTable.find(program: header.program, procedure: header.procedure)
@@ -100,6 +99,16 @@ extension Relay {
         Packets.error(
           answering: header,
           RemoteError(.operationFailed, "\(Marks.streams) streams are open on this connection")))
+      return drop(frame)
+    }
+    if let known, known.stream != .none, calls.findStream(header) != nil {
+      // Neither end could tell the packets of the two streams apart.
+      reply(
+        Packets.error(
+          answering: header,
+          RemoteError(
+            .operationFailed, "serial \(header.serial) is that of an open stream of this procedure"
+          )))
       return drop(frame)
     }
     let slot: Int
@@ -125,13 +134,11 @@ extension Relay {
     }
     var call = Call(header, upstream: slot, stream: stream, at: now, known: known)
     if stream != nil { call.metered = meter(call) }
-    guard calls.insert(call, for: header) else {
-      throw Violation("serial \(header.serial) is used twice at a time")
-    }
+    calls.insert(call)
     if stream != nil {
       // The opening calls are few and of a bounded size; everything else is passed on unread.
       objects[Relay.key(call)] = StreamObject(
-        opening: header, body: client.inlet.body(of: frame))
+        opening: header, body: arguments(of: frame))
     }
     guard let upstream = upstreams[slot] else { return drop(frame) }
     send(frame, to: upstream, by: upstream.fromClient)
@@ -166,10 +173,32 @@ extension Relay {
     guard procedure == Remote.storageVolUpload || procedure == Remote.storageVolDownload else {
       return false
     }
-    return client.inlet.body(of: frame).withUnsafeBytes { bytes in
+    return arguments(of: frame).withUnsafeBytes { bytes in
       var reader = XDRReader(bytes)
       return (try? VolumeTransferArguments(from: &reader))?.isSparse ?? false
     }
+  }
+
+  /// A copy of a call's arguments, as far as they are here: its body without the count of descriptors.
+  private func arguments(of frame: Frame) -> [UInt8] {
+    let count = frame.header.kind == .callWithDescriptors ? FrameScanner.sight : Limits.header
+    return client.inlet.bytes(of: frame, from: count, limit: Limits.usualPayload)
+  }
+
+  /// The rest of a large call that the broker answers. Arguments of any size end somewhere within what is kept,
+  /// because libvirt's servers ignore what follows them; longer ones are answered as ones that cannot be decoded.
+  private func readOn(_ frame: Frame) {
+    if let kept = largeCall?.arguments.count, kept < Limits.usualPayload {
+      largeCall?.arguments += client.inlet.bytes(
+        of: frame, from: 0, limit: Limits.usualPayload - kept)
+    }
+    drop(frame)
+    guard frame.part == .last, let call = largeCall else { return }
+    largeCall = nil
+    if owner.answers(call.header, body: call.arguments) { return }
+    reply(
+      Packets.error(
+        answering: call.header, RemoteError(.rpc, "Unable to decode message payload")))
   }
 
   private func send(_ frame: Frame, to upstream: UpstreamLink, by lane: Lane) {
@@ -196,6 +225,7 @@ extension Relay {
   /// The rest of a large packet follows its beginning. Its descriptors are known only with its end.
   private func passOn(_ frame: Frame) throws(Violation) {
     try checkDescriptors(of: frame)
+    if largeCall != nil { return readOn(frame) }
     guard let (_, lane) = passingTo else { return drop(frame) }
     client.inlet.take(frame, into: &lane.queue)
     lane.unfinished = client.inlet.unfinished

@@ -7,7 +7,7 @@ extension Relay {
   /// A call whose reply is awaited keeps waiting for it, since its client does; the daemon is told behind it.
   public func endStream(serial: UInt32, telling error: RemoteError) -> Bool {
     guard let call = callsUnderWay.first(where: { $0.serial == serial && $0.isStreamAlive }),
-      let index = calls.find(call.header), let upstream = upstreams[call.upstream]
+      let index = calls.find(call), let upstream = upstreams[call.upstream]
     else { return false }
     calls.cut(at: index)
     if call.isAnswered {

@@ -45,7 +45,7 @@ extension Relay {
         metered[call.metered]?.change(owner.meters(for: call.kind))
         continue
       }
-      guard let index = calls.find(call.header) else { continue }
+      guard let index = calls.find(call) else { continue }
       let number = meter(call)
       if number >= 0 { calls.setMetered(at: index, number) }
     }

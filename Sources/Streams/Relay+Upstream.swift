@@ -32,9 +32,7 @@ extension Relay {
     counters.packetsDown &+= 1
     switch header.kind {
     case .stream, .streamHole:
-      guard let index = calls.find(header), calls[index].procedure == header.procedure,
-        calls[index].upstream == slot
-      else { break }
+      guard let index = calls.findStream(header), calls[index].upstream == slot else { break }
       let lane =
         calls[index].metered >= 0 ? laneDown(calls[index], upstream) : upstream.toClient
       let verdict =
@@ -92,10 +90,10 @@ extension Relay {
       let body = upstream.link.inlet.body(of: frame)
       drop(frame, from: upstream)
       upstream.ownSerial = nil
+      upstream.link.inlet.largestWhole = largestWhole
       return owner.upstream(slot, answered: header, body: body)
     }
-    guard let index = calls.find(header), calls[index].upstream == slot, !calls[index].isAnswered
-    else {
+    guard let index = calls.findAwaited(header, upstream: slot) else {
       // libvirt's client ends its connection at a reply it does not wait for.
       counters.dropped &+= 1
       return drop(frame, from: upstream)

@@ -150,6 +150,9 @@ public final class Relay {
 
   /// The upstream that gets the rest of a large packet of the client, and the lane it goes by; nil: nobody.
   var passingTo: (upstream: UpstreamLink, lane: Lane)?
+  /// A call of the client that the broker answers and that is too large to be kept: its header and the beginning of
+  /// its arguments.
+  var largeCall: (header: PacketHeader, arguments: [UInt8])?
   /// More waits for an upstream than should.
   var isCongested = false
   /// More of streams with a rate waits to go up than should.
@@ -380,6 +383,7 @@ public final class Relay {
   public func call(_ slot: Int, serial: UInt32, _ packet: [UInt8], behindClient: Bool = false) {
     guard let upstream = upstreams[slot] else { return }
     upstream.ownSerial = serial
+    upstream.link.inlet.largestWhole = max(largestWhole, Limits.ownReply)
     let lane = behindClient ? upstream.fromClient : upstream.link.own
     packet.withUnsafeBytes { lane.queue.append(copying: $0) }
   }
@@ -456,6 +460,7 @@ public final class Relay {
     discardsClient = true
     isHeld = true
     passingTo = nil
+    largeCall = nil
     client.inlet.clear(client.transport)
   }
 

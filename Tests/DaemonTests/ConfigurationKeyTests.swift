@@ -142,6 +142,12 @@ struct ConfigurationKeyTests {
       "host_uuid", ["\"8510bd5a-9d2c-4a5a-a2f1-73b8c5b1c5f0\""], ["\"8510\"", "\"x\"", "1"],
       "a UUID in hexadecimal"),
     Row(
+      "host_uuid", ["\"00000000-0000-0000-0000-000000000001\""],
+      [
+        "\"00000000-0000-0000-0000-000000000000\"", "\"abababab-ABAB-abab-abab-abababababab\"",
+        "\"11111111111111111111111111111111\"",
+      ], "a UUID whose bytes are not all equal"),
+    Row(
       "host_uuid_source", ["\"smbios\"", "\"machine-id\""], ["\"dmi\"", "1"],
       "\"smbios\" or \"machine-id\""),
     count("ovs_timeout"),

@@ -230,8 +230,8 @@ struct ConfigurationTests {
 
   @Test("the admin socket is beside the others, for nobody but its owner unless it is told so")
   func admin() throws {
-    func socket(_ path: String, _ mode: UInt32) -> ListenerSettings {
-      var listener = ListenerSettings(.unix(path: path, mode: mode, group: nil))
+    func socket(_ path: String, _ mode: UInt32, _ group: UInt32? = nil) -> ListenerSettings {
+      var listener = ListenerSettings(.unix(path: path, mode: mode, group: group))
       listener.isAdmin = true
       return listener
     }
@@ -250,7 +250,7 @@ struct ConfigurationTests {
       admin_keepalive_interval = -1
       admin_keepalive_count = 4
       """)
-    #expect(told.adminListener == socket("/s/libvirt-admin-sock", 0o600))
+    #expect(told.adminListener == socket("/s/libvirt-admin-sock", 0o600, 4711))
     #expect(told.admin.maxClients == 3)
     #expect(told.admin.maxQueuedClients == 30, "no backlog is libvirt's 30")
     #expect(told.admin.keepAlive.intervalSeconds == -1)

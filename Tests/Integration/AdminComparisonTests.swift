@@ -106,13 +106,23 @@ struct AdminComparisonTests {
     try await broker.stop()
   }
 
+  /// How a client becomes read-only, if it does.
+  enum ReadOnly: String, CaseIterable, Sendable, CustomTestStringConvertible {
+    case no = "a client that may write"
+    case socket = "a client of the read-only socket"
+    case flag = "a client that opens with the read-only flag"
+    var testDescription: String { rawValue }
+  }
+
   @Test(
-    "virt-admin prints the same of a local client, but for its number", arguments: [false, true])
-  func localClient(readOnly: Bool) async throws {
+    "virt-admin prints the same of a local client, but for its number", arguments: ReadOnly.allCases
+  )
+  func localClient(kind: ReadOnly) async throws {
     let (lab, broker) = try await ready()
+    let readOnly = kind != .no
     let ends = [
-      (lab.admin, lab.directURI(readOnly: readOnly)),
-      (broker.admin, broker.unixURI(readOnly: readOnly)),
+      (lab.admin, lab.directURI(readOnly: kind == .socket)),
+      (broker.admin, broker.unixURI(readOnly: kind == .socket)),
     ]
     var told: [[String]] = []
     for (admin, uri) in ends {

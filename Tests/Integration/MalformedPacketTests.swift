@@ -37,7 +37,7 @@ struct Nonsense: Sendable, CustomTestStringConvertible {
     return RawClient.words(header) + body
   }
 
-  private static func word(_ value: UInt32) -> [UInt8] {
+  static func word(_ value: UInt32) -> [UInt8] {
     withUnsafeBytes(of: value.bigEndian) { Array($0) }
   }
 
@@ -102,6 +102,13 @@ struct Nonsense: Sendable, CustomTestStringConvertible {
         packet($0, program: Program.keepAlive, procedure: 1)
       },
       Nonsense("unknown version", .answered) { packet($0, version: 2) },
+      Nonsense("version beyond 2^31", .answered) { packet($0, version: 0xffff_ffff) },
+      Nonsense("program and version beyond 2^31", .answered) {
+        packet($0, program: 0xffff_fffe, version: 0x8000_0000)
+      },
+      Nonsense("unknown version before the connection is open", .answered, isOpen: false) {
+        packet($0, version: 0xffff_ffff)
+      },
       Nonsense("version 0 of the QEMU program", .answered) {
         packet($0, program: Program.qemu, version: 0, procedure: 1)
       },
@@ -150,7 +157,47 @@ struct Nonsense: Sendable, CustomTestStringConvertible {
       Nonsense("open with a name longer than its packet", .answered, isOpen: false) {
         packet($0, procedure: 1, body: word(1) + word(4096) + word(0))
       },
+      Nonsense("a second open without arguments", .answered) { packet($0, procedure: 1) },
     ]
+    + [true, false].flatMap { isOpen in
+      [
+        Nonsense("identity without arguments\(isOpen ? "" : ", early")", .answered, isOpen: isOpen)
+        {
+          packet($0, procedure: 419)
+        },
+        Nonsense("identity with 21 fields\(isOpen ? "" : ", early")", .answered, isOpen: isOpen) {
+          packet($0, procedure: 419, body: word(21) + [UInt8](repeating: 0, count: 400))
+        },
+        Nonsense("identity of no fields\(isOpen ? "" : ", early")", .answered, isOpen: isOpen) {
+          packet($0, procedure: 419, body: word(0) + word(0))
+        },
+        Nonsense("identity of 5 MiB\(isOpen ? "" : ", early")", .answered, isOpen: isOpen) {
+          packet($0, procedure: 419, body: word(1) + word(9) + large)
+        },
+        Nonsense(
+          "feature 10 with 5 MiB behind\(isOpen ? "" : ", early")", .answered, isOpen: isOpen
+        ) {
+          packet($0, procedure: 60, body: word(10) + large)
+        },
+        Nonsense(
+          "an unknown program with 5 MiB\(isOpen ? "" : ", early")", .answered, isOpen: isOpen
+        ) {
+          packet($0, program: 0x1234_5678, body: large)
+        },
+        Nonsense("AUTH_LIST with 5 MiB\(isOpen ? "" : ", early")", .answered, isOpen: isOpen) {
+          packet($0, procedure: 66, body: large)
+        },
+      ]
+    } + [
+      Nonsense("open with a name of 5 MiB", .answered, isOpen: false) {
+        packet($0, procedure: 1, body: word(1) + word(UInt32(large.count)) + large + word(0))
+      },
+      Nonsense("a call that has to be passed on, with 5 MiB, early", .answered, isOpen: false) {
+        packet($0, body: large)
+      },
+    ]
+
+  private static let large = [UInt8](repeating: 0x41, count: 5 << 20)
 }
 
 @Suite("Malformed packets", Lab.isPossible)
@@ -214,6 +261,131 @@ struct MalformedPacketTests {
     let closed = Nonsense.all.count { $0.reaction == .closed }
     let lines = broker.log.split(separator: "\n").count { $0.contains("protocol violation") }
     #expect(lines == closed, "each connection that was closed is logged once with its reason")
+  }
+
+  /// Values outside 28...33554436, near its ends and far from them.
+  static let impossible: [UInt32] = [
+    0, 1, 3, 4, 5, 27, 33_554_437, 0x0200_0100, 0x1603_0101, 0x7fff_ffff, 0x8000_0000, 0xffff_ffff,
+  ]
+
+  @Test("an impossible length word closes the connection when its four bytes have come")
+  func fourBytes() async throws {
+    let scene = try await Scene { line, _ in
+      // No daemon's packet either: a client's call fails at once.
+      try line.send(Nonsense.word(27))
+      return true
+    }
+    let broker = scene.broker
+    try await blocking {
+      for length in Self.impossible {
+        let word = Nonsense.word(length)
+        for way in Way.allCases {
+          for isOpen in [true, false] {
+            let client = try broker.client(way)
+            if isOpen { try client.open() }
+            try client.send(word)
+            #expect(try client.awaitEnd().isEmpty, "\(length) by \(way)")
+          }
+        }
+        let administrator = try broker.admin.client()
+        try administrator.send(word)
+        #expect(try administrator.awaitEnd().isEmpty, "\(length) by the admin socket")
+      }
+      let client = try broker.client()
+      try client.open()
+      #expect(try client.call(59).error?.message?.contains("packet length 27 is outside") == true)
+    }
+    try await scene.end()
+  }
+
+  @Test("a large call of an administrator is answered as libvirtd answers it")
+  func largeAdminCall() async throws {
+    let lab = try await Lab.shared(.mono, for: "admin")
+    let broker = try await BrokerProcess.start(in: lab)
+    try await blocking {
+      func answers(_ admin: AdminSocket) throws -> [String] {
+        let client = try admin.client()
+        let body = [UInt8](repeating: 0x41, count: 5 << 20)
+        // Its arguments end too late, it has none, and there is no such call.
+        return try ([5, 3, 999] as [Int32]).map { procedure in
+          let header = client.header(procedure, program: Program.admin)
+          let reply = try client.call(header, RawClient.packet(header, body))
+          return reply.error == nil ? "\(reply.header.status)" : "\(reply)"
+        }
+      }
+      let (ours, real) = (try answers(broker.admin), try answers(lab.admin))
+      #expect(ours == real)
+    }
+    try await broker.stop()
+  }
+
+  @Test(
+    "a daemon's refusal to open that repeats a long name reaches the client",
+    arguments: Way.allCases)
+  func longRefusal(way: Way) async throws {
+    let scene = try await Scene { _, _ in false }
+    let broker = scene.broker
+    let name = String(repeating: "x", count: 250_000)
+    let refusal = RemoteError(.invalidArgument, "no such thing: \(name)")
+    scene.backend.refusal = refusal
+    try await blocking {
+      let client = try broker.client(way)
+      try client.call(Remote.authList)
+      let open = ConnectOpenArguments(name: "qemu:///system", flags: 0)
+      #expect(try client.call(Remote.connectOpen, open).error == refusal)
+      scene.backend.refusal = nil
+      #expect(try client.call(Remote.connectOpen, open).header.status == .ok)
+    }
+    try await scene.end()
+  }
+
+  @Test(
+    "several calls with one serial at a time are all served, as by libvirtd",
+    arguments: Way.allCases)
+  func oneSerial(way: Way) async throws {
+    let lab = try await Lab.shared(.mono)
+    let volume = try await TestVolume(in: lab, bytes: 1 << 20)
+    let broker = try await BrokerProcess.start(in: lab)
+    try await blocking {
+      for client in [try lab.client(), try broker.client(way)] {
+        try client.open()
+        // Beside a stream of the same serial.
+        let stream = try client.openStream(
+          Remote.storageVolDownload, pool: volume.pool, volume: volume.name)
+        let procedures: [Int32] = [59, 157, 59, 4]
+        for procedure in procedures {
+          try client.send(
+            Packets.make(PacketHeader(procedure: procedure, kind: .call, serial: stream.serial)))
+        }
+        var answered: [Int32] = []
+        while answered.count < procedures.count {
+          let reply = try client.receive("a reply") { $0.header.kind == .reply }
+          #expect(reply.header.status == .ok && reply.header.serial == stream.serial)
+          answered.append(reply.header.procedure)
+        }
+        #expect(answered.sorted() == procedures.sorted())
+        #expect(try client.end(stream).header.status == .ok)
+        #expect(try client.call(59).header.status == .ok)
+      }
+      // The broker cannot tell the packets of two such streams apart, so the second call fails.
+      let client = try broker.client(way)
+      try client.open()
+      let stream = try client.openStream(
+        Remote.storageVolDownload, pool: volume.pool, volume: volume.name)
+      var again = stream
+      again.kind = .call
+      again.status = .ok
+      try client.send(
+        Packets.make(
+          again,
+          VolumeTransferArguments(
+            pool: volume.pool, name: volume.name, key: volume.name, offset: 0, length: 0, flags: 0))
+      )
+      let refusal = try client.receive("the refusal") { $0.header.kind == .reply }
+      #expect(refusal.error?.message?.contains("open stream of this procedure") == true)
+      #expect(try client.end(stream).header.status == .ok)
+    }
+    try await broker.stop()
   }
 
   @Test(

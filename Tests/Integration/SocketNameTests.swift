@@ -43,12 +43,14 @@ struct SocketNameTests {
       settings: [
         "unix_sock_dir = \"\(directory)\"", "unix_sock_group = \"nogroup\"",
         "unix_sock_rw_perms = \"0770\"", "unix_sock_ro_perms = \"0707\"",
+        "unix_sock_admin_perms = \"0760\"",
       ])
     #expect(BrokerProcess.accepts(unix: directory + "/libvirt-sock"))
     let look = try await Command(
-      "stat", "-c", "%a %G", directory + "/libvirt-sock", directory + "/libvirt-sock-ro"
+      "stat", "-c", "%a %G", directory + "/libvirt-sock", directory + "/libvirt-sock-ro",
+      directory + "/libvirt-admin-sock"
     ).output()
-    #expect(look == "770 nogroup\n707 nogroup\n")
+    #expect(look == "770 nogroup\n707 nogroup\n760 nogroup\n")
     try await broker.stop()
   }
 

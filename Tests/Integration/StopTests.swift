@@ -33,15 +33,29 @@ struct StopTests {
 
   @Test("a reply that never comes does not keep it from stopping")
   func silentBackend() async throws {
-    let scene = try await Scene.holding()
+    let held = Held()
+    let scene = try await Scene(held: held) { line, call in
+      _ = held.keep(line, call)
+      return true
+    }
     let broker = scene.broker
     try await blocking {
       let client = try broker.client()
       try client.open()
       try client.send(Packets.make(client.header(59)))
       try scene.held.await(1)
+      // And one whose daemon keeps CONNECT_CLOSE to itself.
+      let closing = try broker.client()
+      try closing.open()
+      try closing.send(Packets.make(closing.header(Remote.connectClose)))
+      try scene.backend.line(1).await("CONNECT_CLOSE") {
+        $0.contains { $0.header.procedure == Remote.connectClose }
+      }
+      let began = Date()
       broker.signal(SIGTERM)
       #expect(try client.awaitEnd().isEmpty)
+      #expect(eventually { !broker.isRunning })
+      #expect(Date().timeIntervalSince(began) < 5, "a daemon is gone within 5 s of SIGTERM")
     }
     #expect(try await broker.awaitEnd() == 0)
     withExtendedLifetime(scene) {}

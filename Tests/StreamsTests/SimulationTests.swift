@@ -35,6 +35,8 @@ private final class World: RelayOwner {
     client = SimulatedClient(seed: random.next())
     client.socket.capacity = random.pick(64...2000)
     client.socket.makesRecords = seed % 4 == 1
+    // Where streams have a rate, packets of one serial may change their order.
+    client.sharesSerials = meters.isEmpty
     made = Relay(
       client: client.socket, owner: self, pool: pool, maxRequests: random.pick(1...6),
       marks: World.marks, largestWhole: World.largestWhole)

@@ -75,7 +75,7 @@ extension AdminService {
   }
 
   private func info(_ session: ClientSession) -> [TypedParameter] {
-    var parameters = [TypedParameter("readonly", .boolean(session.isReadOnlyListener))]
+    var parameters = [TypedParameter("readonly", .boolean(session.isReadOnly))]
     if let user = session.identity.saslUser {
       parameters.append(TypedParameter("sasl_user_name", .string(user)))
     }

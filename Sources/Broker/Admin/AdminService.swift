@@ -112,7 +112,9 @@ final class AdminService {
       call.version == Program.version
     else {
       throw RemoteError(
-        .rpc, "Cannot find program \(Int32(bitPattern: call.program)) version \(call.version)")
+        .rpc,
+        "Cannot find program \(Int32(bitPattern: call.program)) version "
+          + "\(Int32(bitPattern: call.version))")
     }
     guard call.status == .ok else {
       throw RemoteError(.rpc, "Unexpected message status \(call.status.rawValue)")

@@ -48,7 +48,8 @@ extension ClientSession {
       call,
       RemoteError(
         .rpc,
-        "Cannot find program \(Int32(bitPattern: call.program)) version \(call.version)"))
+        "Cannot find program \(Int32(bitPattern: call.program)) version "
+          + "\(Int32(bitPattern: call.version))"))
   }
 
   /// Calls that are for the backend need one. An unknown procedure is told so first.
@@ -94,10 +95,10 @@ extension ClientSession {
 
   /// The identity a backend hears is the one this hop verified: a client's own never goes on.
   private func setIdentity(_ call: PacketHeader, _ body: [UInt8]) -> Bool {
-    guard phase == .open else { return refuseUnlessOpen(call) }
     guard let arguments = body.withUnsafeBytes({ try? SetIdentityArguments(payload: $0) }) else {
       return refuseBody(call)
     }
+    guard phase == .open else { return refuseUnlessOpen(call) }
     for parameter in arguments.parameters {
       guard let expected = IdentityField.types[parameter.field] else {
         return refuse(
@@ -119,11 +120,11 @@ extension ClientSession {
   }
 
   private func open(_ call: PacketHeader, _ body: [UInt8]) -> Bool {
-    guard phase == .connected else {
-      return refuse(call, RemoteError(.internalError, "connection already open"))
-    }
     guard let arguments = body.withUnsafeBytes({ try? ConnectOpenArguments(payload: $0) }) else {
       return refuseBody(call)
+    }
+    guard phase == .connected else {
+      return refuse(call, RemoteError(.internalError, "connection already open"))
     }
     isReadOnly = isReadOnlyListener || arguments.isReadOnly
     let found = broker.forwarding.backend(for: arguments.name, readOnly: isReadOnly).flatMap {

@@ -71,7 +71,10 @@ extension Relay {
   /// What the stream of a call belongs to, where its opening call told.
   public func object(of call: Call) -> StreamObject? { objects[Relay.key(call)] }
 
-  static func key(_ call: Call) -> UInt64 { UInt64(call.program) << 32 | UInt64(call.serial) }
+  /// Streams of one program alone: no two of the same procedure have the same serial.
+  static func key(_ call: Call) -> UInt64 {
+    UInt64(UInt32(bitPattern: call.procedure)) << 32 | UInt64(call.serial)
+  }
 
   /// Whether the stream of a call is held up now, and by whom.
   public func pause(of call: Call) -> PauseCause? {

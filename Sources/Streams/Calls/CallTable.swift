@@ -1,4 +1,4 @@
-// (program, version, serial) → call: what one client has under way.
+// (program, version, serial) → calls: what one client has under way.
 
 /// A call that was passed on and is not over: its reply is awaited, or its stream lives.
 public struct Call: Sendable {
@@ -48,6 +48,12 @@ public struct Call: Sendable {
     serial == header.serial && program == header.program && version == header.version
   }
 
+  fileprivate func isLike(_ call: Call) -> Bool {
+    serial == call.serial && program == call.program && version == call.version
+      && procedure == call.procedure && upstream == call.upstream
+      && isAnswered == call.isAnswered && (stream == nil) == (call.stream == nil)
+  }
+
   /// Its stream was ended here, before its reply came.
   public internal(set) var isCut = false
 
@@ -82,28 +88,57 @@ struct CallTable {
     return Int(truncatingIfNeeded: mixed >> 40) & (slots.count - 1)
   }
 
-  /// Where the call with this header's key is.
-  func find(_ header: PacketHeader) -> Int? {
+  /// Where the call is whose stream a packet belongs to. There is one at most: `insert` is not called for a second.
+  func findStream(_ header: PacketHeader) -> Int? {
     guard count > 0 else { return nil }
     var index = home(header.serial, header.program)
     while !isVacant(index) {
-      if slots[index].has(header) { return index }
+      if slots[index].has(header), slots[index].procedure == header.procedure,
+        slots[index].stream != nil
+      {
+        return index
+      }
       index = (index + 1) & (slots.count - 1)
     }
     return nil
   }
 
-  /// The call at a place `find` gave. Places are good until the next change of the table.
+  /// Where a call is that this reply of an upstream answers. A client may use a serial for several calls at a time: a
+  /// call of the reply's procedure comes first.
+  func findAwaited(_ header: PacketHeader, upstream: Int) -> Int? {
+    guard count > 0 else { return nil }
+    var other: Int?
+    var index = home(header.serial, header.program)
+    while !isVacant(index) {
+      if slots[index].upstream == upstream, !slots[index].isAnswered, slots[index].has(header) {
+        if slots[index].procedure == header.procedure { return index }
+        other = other ?? index
+      }
+      index = (index + 1) & (slots.count - 1)
+    }
+    return other
+  }
+
+  /// Where this call is, or one that differs from it in nothing that matters here.
+  func find(_ call: Call) -> Int? {
+    guard count > 0 else { return nil }
+    var index = home(call.serial, call.program)
+    while !isVacant(index) {
+      if slots[index].isLike(call) { return index }
+      index = (index + 1) & (slots.count - 1)
+    }
+    return nil
+  }
+
+  /// The call at a place that was found. Places are good until the next change of the table.
   subscript(index: Int) -> Call { slots[index] }
 
-  /// Adds a call, unless its key is taken.
-  mutating func insert(_ call: Call, for header: PacketHeader) -> Bool {
-    if find(header) != nil { return false }
+  /// Adds a call. Its serial may be that of another one, but of no stream of the same procedure.
+  mutating func insert(_ call: Call) {
     if (count + 1) * 2 > slots.count { grow() }
     place(call)
     count += 1
     awaitedCount += 1
-    return true
   }
 
   private mutating func place(_ call: Call) {
@@ -171,7 +206,7 @@ struct CallTable {
   mutating func removeAll(upstream: Int, _ each: (Call) -> Void) {
     let gone = calls.filter { $0.upstream == upstream }
     for call in gone.sorted(by: { $0.serial < $1.serial }) {
-      guard let index = find(call.header) else { continue }
+      guard let index = find(call) else { continue }
       if !call.isAnswered { awaitedCount -= 1 }
       remove(at: index)
       each(call)

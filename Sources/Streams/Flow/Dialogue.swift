@@ -9,13 +9,15 @@ public protocol DialogueOwner: AnyObject {
 /// Calls in, replies out, in order, over the same inlet and outlet that a relay has. A peer that does not read
 /// its replies is not read either.
 public final class Dialogue {
-  /// Calls are small; a larger packet ends the connection.
+  /// Calls are small; of a larger one no more than this is kept, and the rest is dropped.
   public static let largestCall = 256 * 1024
   /// Replies that may wait before nothing more is read, in bytes.
   private static let mark = 64 * 1024
   private static let readsPerTurn = 4
 
   private let link: Link
+  /// A call that is too large to be kept: its header and the beginning of its body.
+  private var largeCall: (header: PacketHeader, body: [UInt8])?
   private unowned(unsafe) let owner: any DialogueOwner
   /// Nothing more is read: what waits goes out, and then the owner ends it.
   public var isLeaving = false
@@ -85,26 +87,35 @@ public final class Dialogue {
     do throws(Violation) {
       while mayRead, let frame = try link.inlet.next() {
         moved = true
-        guard frame.part == .whole, frame.header.length <= UInt32(Dialogue.largestCall) else {
-          throw Violation("packet of \(frame.header.length) bytes is too large")
-        }
-        let header = frame.header
-        switch header.kind {
-        case .call, .callWithDescriptors:
-          var body = link.inlet.body(of: frame)
-          link.inlet.drop(frame, link.transport)
-          // The scanner has seen to it that there is a count, and that it is none.
-          if header.kind == .callWithDescriptors { body.removeFirst(min(4, body.count)) }
-          owner.answer(header, body: body)
-        default:
-          link.inlet.drop(frame, link.transport)
-          noteKeepAlive(header)
-        }
+        take(frame)
       }
     } catch {
       link.end = link.end ?? .violation(error)
     }
     return moved
+  }
+
+  private func take(_ frame: Frame) {
+    let header = frame.header
+    let isFirst = frame.part == .whole || frame.part == .first
+    switch header.kind {
+    case .call, .callWithDescriptors:
+      // The scanner has seen to it that there is a count, and that it is none.
+      let start = header.kind == .call ? Limits.header : FrameScanner.sight
+      let kept = isFirst ? 0 : largeCall?.body.count ?? 0
+      let bytes = link.inlet.bytes(
+        of: frame, from: isFirst ? start : 0, limit: Dialogue.largestCall - kept)
+      link.inlet.drop(frame, link.transport)
+      if frame.part == .whole { return owner.answer(header, body: bytes) }
+      if isFirst { largeCall = (header, bytes) } else { largeCall?.body += bytes }
+      guard frame.part == .last, let call = largeCall else { return }
+      largeCall = nil
+      // libvirt's servers ignore what follows the arguments, so their end is within what was kept.
+      owner.answer(call.header, body: call.body)
+    default:
+      link.inlet.drop(frame, link.transport)
+      if isFirst { noteKeepAlive(header) }
+    }
   }
 
   private func noteKeepAlive(_ header: PacketHeader) {

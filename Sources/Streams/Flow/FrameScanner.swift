@@ -101,29 +101,57 @@ struct FrameScanner {
   func edges(
     at front: UnsafeRawPointer, _ available: Int
   ) throws(Violation) -> (header: PacketHeader, carriers: Int)? {
-    guard available >= Limits.header else { return nil }
+    guard available >= Limits.header else {
+      try FrameScanner.checkLength(front, available)
+      return nil
+    }
     let header = PacketHeader(at: front)
     guard header.length >= UInt32(Limits.header), header.length <= UInt32(Limits.packet) else {
-      // A TLS record of a handshake begins with 22 and the version 3, whose second byte varies.
-      let hint =
-        header.length >> 16 == 0x1603 ? "; this looks like TLS, which has a port of its own" : ""
-      throw Violation(
-        "packet length \(header.length) is outside \(Limits.header)...\(Limits.packet)\(hint)")
+      try FrameScanner.checkLength(front, available)
+      return nil
     }
     guard announces(header.kind) else { return (header, 0) }
     guard header.length >= UInt32(FrameScanner.sight) else {
       throw Violation("packet with descriptors is too short for their count")
     }
-    guard available >= FrameScanner.sight else { return nil }
-    let count = UInt32(
-      bigEndian: front.loadUnaligned(fromByteOffset: Limits.header, as: UInt32.self))
+    // Of a count that has not arrived whole this is the least that it can be.
+    let count = FrameScanner.bounds(front + Limits.header, available - Limits.header).lowerBound
     guard count <= UInt32(Limits.descriptors) else {
       throw Violation("packet with \(count) descriptors, at most \(Limits.descriptors) are allowed")
     }
     guard count == 0 || carriesDescriptors else {
       throw Violation("packet with descriptors on a connection that cannot carry any")
     }
+    guard available >= FrameScanner.sight else { return nil }
     return (header, Int(count))
+  }
+
+  /// Refuses a length word at the first of its bytes that leaves no valid length. A peer that sends less than a
+  /// header is not waited for where its packet cannot be one.
+  private static func checkLength(
+    _ front: UnsafeRawPointer, _ available: Int
+  ) throws(Violation) {
+    let possible = bounds(front, available)
+    let valid = UInt32(Limits.header)...UInt32(Limits.packet)
+    guard !possible.overlaps(valid) else { return }
+    // A TLS record of a handshake begins with 22 and the version 3, whose second byte varies.
+    let hint =
+      possible.lowerBound >> 16 == 0x1603
+      ? "; this looks like TLS, which has a port of its own" : ""
+    throw Violation(
+      "packet length \(possible.lowerBound) is outside \(Limits.header)...\(Limits.packet)\(hint)")
+  }
+
+  /// What a word can be of which `available` bytes have arrived.
+  private static func bounds(
+    _ word: UnsafeRawPointer, _ available: Int
+  ) -> ClosedRange<UInt32> {
+    let known = min(max(available, 0), 4)
+    var least: UInt32 = 0
+    for index in 0..<known {
+      least |= UInt32(word.load(fromByteOffset: index, as: UInt8.self)) << UInt32(24 - 8 * index)
+    }
+    return least...(least | UInt32.max >> UInt32(8 * known))
   }
 
   private mutating func pass(_ header: PacketHeader, _ available: Int) -> Frame? {

@@ -16,7 +16,8 @@ struct Inlet: ~Copyable {
   static let mostDescriptors = 8 * Limits.descriptors
 
   private let pool: SegmentPool
-  private let largestWhole: Int
+  /// Packets up to this size are given whole.
+  var largestWhole: Int
   private var scanner: FrameScanner
   private var front: Segment?
   private var head = 0
@@ -249,21 +250,30 @@ struct Inlet: ~Copyable {
 
   /// A copy of the body of the frame at the front, as far as it is here: for the few packets the broker
   /// itself reads.
-  func body(of frame: Frame) -> [UInt8] {
-    guard let front, frame.length > Limits.header else { return [] }
+  func body(of frame: Frame) -> [UInt8] { bytes(of: frame, from: Limits.header) }
+
+  /// A copy of the bytes of the frame at the front from an offset on, `limit` at most, without its carriers.
+  func bytes(of frame: Frame, from offset: Int, limit: Int = .max) -> [UInt8] {
+    var skip = offset
+    var left = min(frame.length - frame.carriers - offset, limit)
+    guard left > 0, let front else { return [] }
     var copy: [UInt8] = []
-    let length = frame.length - frame.carriers
-    copy.reserveCapacity(length)
-    copy.append(
-      contentsOf: UnsafeRawBufferPointer(
-        start: front.bytes + head, count: min(length, front.end - head)))
-    for segment in rest where copy.count < length {
-      let part = min(segment.end - segment.start, length - copy.count)
+    copy.reserveCapacity(left)
+    var segment = front
+    var start = head
+    var next = 0
+    while true {
+      let skipped = min(skip, segment.end - start)
+      skip -= skipped
+      let part = min(segment.end - start - skipped, left)
       copy.append(
-        contentsOf: UnsafeRawBufferPointer(start: segment.bytes + segment.start, count: part))
+        contentsOf: UnsafeRawBufferPointer(start: segment.bytes + start + skipped, count: part))
+      left -= part
+      guard left > 0, next < rest.count else { return copy }
+      segment = rest[next]
+      start = segment.start
+      next += 1
     }
-    copy.removeFirst(Limits.header)
-    return copy
   }
 
   /// Moves the head, telling the pieces it passes.

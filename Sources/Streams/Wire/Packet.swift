@@ -79,6 +79,9 @@ public enum Limits {
   public static let usualPayload = 262_120
   /// A packet with that payload, in bytes. Larger ones are legal and rare.
   public static let usualPacket = header + usualPayload
+  /// The largest reply that the broker reads itself, in bytes: an error that repeats, three times over, the longest
+  /// name that the broker passes on.
+  public static let ownReply = 4 * usualPacket
   /// Any string, in bytes.
   public static let string = 4_194_304
   /// Descriptors that travel with one packet.

@@ -13,6 +13,7 @@ final class ScriptedBackend: @unchecked Sendable {
   private let condition = NSCondition()
   private var accepted: [Line] = []
   private var willRefuse = false
+  private var openError: RemoteError?
 
   /// Listens as `name` in `directory`, where a broker looks for its daemons.
   init(in directory: String, as name: String = "libvirt-sock", script: @escaping Script) throws {
@@ -41,7 +42,7 @@ final class ScriptedBackend: @unchecked Sendable {
           close(descriptor)
           return
         }
-        let line = Line(descriptor, self.script)
+        let line = Line(descriptor, self.script, refusal: self.refusal)
         if self.takeRefusal() { line.hangUp() }
         self.condition.withLock {
           self.accepted.append(line)
@@ -63,6 +64,12 @@ final class ScriptedBackend: @unchecked Sendable {
   var refusesNext: Bool {
     get { condition.withLock { willRefuse } }
     set { condition.withLock { willRefuse = newValue } }
+  }
+
+  /// The answer to CONNECT_OPEN on the connections that come from now on; nil: it succeeds.
+  var refusal: RemoteError? {
+    get { condition.withLock { openError } }
+    set { condition.withLock { openError = newValue } }
   }
 
   private func takeRefusal() -> Bool {
@@ -102,8 +109,13 @@ final class Line: @unchecked Sendable {
   private var over = false
   private var pausing = false
 
-  fileprivate init(_ descriptor: Int32, _ script: @escaping ScriptedBackend.Script) {
+  private let refusal: RemoteError?
+
+  fileprivate init(
+    _ descriptor: Int32, _ script: @escaping ScriptedBackend.Script, refusal: RemoteError?
+  ) {
     self.descriptor = descriptor
+    self.refusal = refusal
     self.script = script
   }
 
@@ -223,6 +235,8 @@ final class Line: @unchecked Sendable {
     switch call.procedure {
     case Remote.authList:
       try send(Packets.reply(answering: call, AuthListResult(types: [AuthListResult.none])))
+    case Remote.connectOpen where refusal != nil:
+      if let refusal { try send(Packets.error(answering: call, refusal)) }
     case Remote.connectOpen, Remote.connectSetIdentity: try reply(to: packet)
     case Remote.connectSupportsFeature:
       try send(Packets.reply(answering: call, FeatureResult(supported: 1)))

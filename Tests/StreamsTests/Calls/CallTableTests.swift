@@ -25,8 +25,22 @@ struct CallTableTests {
     var awaitedCount: Int { table.awaitedCount }
     var calls: [Call] { table.calls }
     subscript(index: Int) -> Call { table[index] }
-    func find(_ header: PacketHeader) -> Int? { table.find(header) }
-    func insert(_ call: Call, for header: PacketHeader) -> Bool { table.insert(call, for: header) }
+    /// Where keys are used once: the call that waits for its answer or has a stream.
+    func find(_ header: PacketHeader) -> Int? {
+      (0..<4).lazy.compactMap { self.table.findAwaited(header, upstream: $0) }.first
+        ?? table.findStream(header)
+    }
+    func findAwaited(_ header: PacketHeader, upstream: Int) -> Int? {
+      table.findAwaited(header, upstream: upstream)
+    }
+    func findStream(_ header: PacketHeader) -> Int? { table.findStream(header) }
+    func find(_ call: Call) -> Int? { table.find(call) }
+    func insert(_ call: Call, for header: PacketHeader) -> Bool {
+      guard find(header) == nil else { return false }
+      table.insert(call)
+      return true
+    }
+    func insert(_ call: Call) { table.insert(call) }
     func answered(at index: Int, _ status: PacketStatus) { table.answered(at: index, status) }
     func client(at index: Int, _ header: PacketHeader) -> StreamVerdict {
       table.client(at: index, header)
@@ -56,7 +70,6 @@ struct CallTableTests {
       Key(program: Program.remote, version: 2, serial: 5),
       Key(program: Program.remote, version: 1, serial: 6),
     ] { #expect(table.find(other.header()) == nil) }
-    #expect(!table.insert(Call(key.header(), upstream: 3), for: key.header()), "its key is taken")
     #expect((table.count, table.awaitedCount) == (1, 1))
     table.answered(at: index, .ok)
     #expect(table.find(key.header()) == nil)
@@ -109,16 +122,72 @@ struct CallTableTests {
     #expect((table.count, table.awaitedCount) == (0, 0))
   }
 
-  @Test("stream packets of a call without a stream are dropped")
+  @Test("stream packets of a call without a stream find nothing")
   func noStream() throws {
     let table = Table()
     let key = Key(program: Program.remote, version: 1, serial: 9)
     #expect(table.insert(Call(key.header(), upstream: 0), for: key.header()))
-    let data = key.header(.stream, .continue)
-    let index = try #require(table.find(data))
-    #expect(table.client(at: index, data) == .drop)
-    #expect(table.server(at: index, data) == .drop)
+    #expect(table.findStream(key.header(.stream, .continue)) == nil)
     #expect(table.count == 1)
+  }
+
+  /// Calls that share their serials, in a list: replies and streams find what a search of the list finds.
+  @Test("calls that share a serial are told apart", arguments: 0..<100 as Range<UInt64>)
+  func shared(seed: UInt64) throws {
+    var random = Seed(seed)
+    let table = Table()
+    var model: [Call] = []
+    func header(_ kind: PacketKind = .call) -> PacketHeader {
+      PacketHeader(
+        procedure: Int32(random.pick(1...3)), kind: kind, serial: UInt32(random.pick(0...3)))
+    }
+    for _ in 0..<300 {
+      let wanted = header(.reply)
+      let upstream = random.pick(0...2)
+      let stream = table.findStream(wanted)
+      let isSame = { (call: Call) in
+        call.serial == wanted.serial && call.procedure == wanted.procedure
+      }
+      #expect((stream != nil) == model.contains { isSame($0) && $0.stream != nil })
+      switch random.pick(0...5) {
+      case 0...2 where model.count < 30:
+        let opens = stream == nil && random.once(in: 3)
+        let call = Call(
+          wanted, upstream: upstream, stream: opens ? CallStream(isSparse: false) : nil)
+        table.insert(call)
+        model.append(call)
+      case 3...4:
+        let found = table.findAwaited(wanted, upstream: upstream)
+        let waiting = model.indices.filter {
+          model[$0].serial == wanted.serial && model[$0].upstream == upstream
+            && !model[$0].isAnswered
+        }
+        #expect((found != nil) == !waiting.isEmpty)
+        guard let found else { break }
+        let call = table[found]
+        let hasExact = waiting.contains { isSame(model[$0]) }
+        #expect(!hasExact || isSame(call), "the procedure decides where it can")
+        let place = try #require(
+          waiting.first {
+            model[$0].procedure == call.procedure
+              && (model[$0].stream == nil) == (call.stream == nil)
+          })
+        table.answered(at: found, .ok)
+        if call.stream == nil { model.remove(at: place) } else { model[place].isAnswered = true }
+      default:
+        guard random.once(in: 12) else { break }
+        var told = 0
+        table.removeAll(upstream: upstream) { call in
+          #expect(call.upstream == upstream)
+          told += 1
+        }
+        #expect(told == model.count { $0.upstream == upstream })
+        model.removeAll { $0.upstream == upstream }
+      }
+      #expect(table.count == model.count)
+      #expect(table.awaitedCount == model.count { !$0.isAnswered })
+      for call in model { #expect(table.find(call) != nil) }
+    }
   }
 
   @Test("the calls of an upstream end in the order of their serials, each once")

@@ -104,11 +104,24 @@ struct DialogueTests {
     #expect(clerk.dialogue.interest.isEmpty)
   }
 
-  @Test("a call that is too large, and a length that cannot be, end the connection")
+  @Test("of a call that is too large the beginning is given to the owner, when all of it has come")
   func tooLarge() {
-    for packet in [
-      call(1, 3, [UInt8](repeating: 0, count: Dialogue.largestCall)), [0, 0, 0, 5] + call(1),
-    ] {
+    let clerk = Clerk()
+    let large = call(1, 3, [UInt8](repeating: 7, count: 3 * Dialogue.largestCall)) + call(2)
+    for start in stride(from: 0, to: large.count, by: 60_000) {
+      #expect(clerk.heard.isEmpty)
+      clerk.supply(Array(large[start..<min(large.count, start + 60_000)]))
+    }
+    #expect(clerk.dialogue.end == nil)
+    #expect(clerk.heard.count == 2)
+    clerk.dialogue.clear()
+    #expect(clerk.pool.heldCount == 0)
+  }
+
+  @Test("a length that cannot be ends the connection at the byte that decides it")
+  func badLength() {
+    for packet in [[0, 0, 0, 5], [3], [0xff, 0xff, 0xff, 0xff], [0, 0, 0, 5] + call(1)] as [[UInt8]]
+    {
       let clerk = Clerk()
       clerk.supply(packet)
       guard case .violation = clerk.dialogue.end else {

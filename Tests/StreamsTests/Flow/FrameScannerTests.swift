@@ -92,8 +92,52 @@ struct FrameScannerTests {
     #expect(throws: Violation("packet length \(length) is outside 28...33554436")) {
       try scanner.frame(of: bytes, at: 0, arrived: bytes.count)
     }
-    #expect(throws: Never.self, "27 bytes tell nothing yet") {
-      try scanner.frame(of: bytes, at: 0, arrived: 27)
+  }
+
+  /// The bytes of a length word that have to arrive before it can be refused.
+  private static let deciding: [(length: UInt32, bytes: Int)] = [
+    (0, 4), (1, 4), (3, 4), (4, 4), (5, 4), (27, 4), (33_554_437, 4), (0x0200_0100, 3),
+    (0x0201_0000, 2), (0x0300_0000, 1), (0x1603_0100, 1), (0x7fff_ffff, 1), (0x8000_0000, 1),
+    (.max, 1),
+  ]
+
+  @Test("an impossible length is refused at the first byte that decides it", arguments: deciding)
+  func earlyLength(length: UInt32, bytes: Int) throws {
+    for arrived in 1..<28 {
+      var scanner = FrameScanner()
+      let word = Stamp.bytes(length, padding: 24)
+      guard arrived >= bytes else {
+        #expect(try scanner.frame(of: word, at: 0, arrived: arrived) == nil)
+        continue
+      }
+      #expect(throws: Violation.self, "\(arrived) bytes of \(length)") {
+        try scanner.frame(of: word, at: 0, arrived: arrived)
+      }
+    }
+  }
+
+  @Test(
+    "a possible length waits for its header", arguments: [28, 29, 255, 256, 262_148, 33_554_436])
+  func possibleLength(length: UInt32) throws {
+    for arrived in 1..<28 {
+      var scanner = FrameScanner()
+      let word = Stamp.bytes(length, padding: 24)
+      #expect(try scanner.frame(of: word, at: 0, arrived: arrived) == nil)
+    }
+  }
+
+  @Test(
+    "an impossible count of descriptors is refused at the first byte that decides it",
+    arguments: [(33, 4), (256, 3), (65_536, 2), (1 << 24, 1), (.max, 1)] as [(UInt32, Int)])
+  func earlyCount(count: UInt32, bytes: Int) throws {
+    let packet = packet(.callWithDescriptors, 1, Stamp.bytes(count))
+    for arrived in 28...32 {
+      var scanner = FrameScanner()
+      guard arrived - 28 >= bytes else {
+        #expect(try scanner.frame(of: packet, at: 0, arrived: arrived) == nil)
+        continue
+      }
+      #expect(throws: Violation.self) { try scanner.frame(of: packet, at: 0, arrived: arrived) }
     }
   }
 

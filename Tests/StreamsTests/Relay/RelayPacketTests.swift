@@ -168,7 +168,7 @@ struct RelayPacketTests {
     #expect(desk.toBackend().isEmpty)
     desk.relay.isOpen = true
     desk.isAnswered = { $0.procedure == Remote.connectClose }
-    let concern: [Int32] = [1, 2, 60, 66, 67, 68, 69, 70, 110, 419]
+    let concern: [Int32] = [1, 2, 60, 66, 67, 68, 69, 70, 419]
     for procedure in 0...453 as ClosedRange<Int32> {
       let before = desk.asked.count
       desk.fromClient(call(10 + UInt32(procedure), procedure))
@@ -217,15 +217,52 @@ struct RelayPacketTests {
     #expect(desk.answers.count == 1)
   }
 
-  @Test("a serial that is under way cannot be used again, one that is over can")
+  @Test("calls with one serial at a time are all answered, at one daemon and at two")
   func serials() {
-    let desk = Desk()
-    desk.fromClient(call(1))
-    desk.fromBackend(0, reply(1))
-    desk.fromClient(call(1))
+    let desk = Desk(backends: 2)
+    desk.homes[.storage] = 1
+    desk.fromClient(call(1), call(1, 23), call(1), call(1, 84))
+    #expect(desk.toBackend(0).map(\.header.procedure) == [3, 23, 3])
+    #expect(desk.toBackend(1).map(\.header.procedure) == [84])
+    desk.fromBackend(0, reply(1, 23))
+    desk.fromBackend(1, reply(1, 84), reply(1, 84))
+    desk.fromBackend(0, reply(1, 3, .error), reply(1))
+    #expect(desk.toClient().map(\.header.procedure) == [23, 84, 3, 3], "each once")
+    #expect(desk.relay.awaitedCount == 0)
+    #expect(desk.relay.callsUnderWay.isEmpty)
+    desk.fromClient(call(1), call(1, 84), call(1, 23))
+    desk.backendEnds(0)
+    #expect(desk.toClient().map(\.header.procedure).sorted() == [3, 23])
+    desk.fromBackend(1, reply(1, 84))
+    #expect(desk.toClient().map(\.header.procedure) == [84])
     #expect(desk.relay.clientEnd == nil)
-    desk.fromClient(call(1, 23))
-    #expect(desk.violation == "serial 1 is used twice at a time")
+  }
+
+  @Test("a call may have the serial of an open stream, a second stream of the same procedure fails")
+  func streamSerials() {
+    let (download, console) = (SimulatedBackend.download, SimulatedBackend.console)
+    let desk = Desk(maxRequests: 20)
+    desk.fromClient(call(1, download))
+    desk.fromBackend(0, reply(1, download))
+    desk.fromClient(call(1), call(1, console))
+    desk.fromBackend(
+      0, stream(1, download, .continue, [1]), reply(1, console), stream(1, console, .continue, [2]),
+      reply(1), stream(1, download, .continue, [3]))
+    #expect(desk.toClient().map(\.payload) == [[], [1], [], [2], [], [3]])
+    _ = desk.toBackend()
+    desk.fromClient(call(1, download))
+    let refusal = desk.toClient()
+    #expect(refusal.map(\.header.kind) == [.reply])
+    #expect(refusal.first?.error?.message?.contains("serial 1 ") == true)
+    #expect(desk.toBackend().isEmpty)
+    desk.fromClient(stream(1, console, .ok), stream(1, download, .error))
+    #expect(desk.toBackend().map(\.header.procedure) == [console, download])
+    desk.fromBackend(0, stream(1, download, .ok), stream(1, console, .ok))
+    #expect(desk.toClient().map(\.header.procedure) == [download, console])
+    #expect(desk.over.map(\.call.procedure) == [download, console])
+    #expect(desk.relay.callsUnderWay.isEmpty)
+    desk.fromClient(call(1, download))
+    #expect(desk.toBackend().count == 1, "one that is over does not count")
   }
 
   @Test(
@@ -263,5 +300,74 @@ struct RelayPacketTests {
     other.fromBackend(0, reply(1), Stamp.bytes(length, 0, 0, 0, 0, 0, 0))
     #expect(other.upstreamViolation == "packet length \(length) is outside 28...33554436")
     #expect(other.toClient().map(\.serial) == [1])
+    // With the four bytes alone, from the client also while its calls are held back.
+    for maxRequests in [1, 5] {
+      let early = Desk(maxRequests: maxRequests)
+      early.fromClient(call(1), maxRequests == 1 ? call(2) : [], Stamp.bytes(length))
+      #expect(early.violation == "packet length \(length) is outside 28...33554436")
+    }
+    let early = Desk()
+    early.fromClient(call(1))
+    early.fromBackend(0, reply(1), Stamp.bytes(length))
+    #expect(early.upstreamViolation == "packet length \(length) is outside 28...33554436")
+    #expect(early.toClient().map(\.serial) == [1])
+  }
+
+  @Test(
+    "a large call that the broker answers is answered once, with the beginning of its arguments")
+  func largeOwnCall() throws {
+    let desk = Desk(isOpen: false)
+    desk.isAnswered = { _ in true }
+    for (serial, kind) in [(1, PacketKind.call), (2, .callWithDescriptors)]
+      as [(UInt32, PacketKind)]
+    {
+      let body = (0..<400_000).map { UInt8(truncatingIfNeeded: $0 / 1000) }
+      let count: [UInt8] = kind == .call ? [] : [0, 0, 0, 0]
+      let packet = Stamp.packet(
+        PacketHeader(procedure: Remote.connectOpen, kind: kind, serial: serial), count + body)
+      for start in stride(from: 0, to: packet.count, by: 50_000) {
+        #expect(desk.asked.count == Int(serial) - 1, "not before it is there")
+        desk.fromClient(Array(packet[start..<min(packet.count, start + 50_000)]))
+      }
+      let asked = try #require(desk.asked.last)
+      #expect(asked.header.serial == serial)
+      #expect(asked.body == Array(body.prefix(Limits.usualPayload)))
+      #expect(desk.toClient().map(\.serial) == [serial])
+    }
+    desk.fromClient(call(3))
+    #expect(desk.asked.last?.header.serial == 3)
+    #expect(desk.relay.clientEnd == nil)
+  }
+
+  @Test("a large call that the broker looked at and leaves fails, because it is not there any more")
+  func largeForwarded() {
+    let desk = Desk()
+    let packet = call(1, Remote.connectSupportsFeature, [UInt8](repeating: 0, count: 400_000))
+    desk.fromClient(Array(packet.prefix(100_000)))
+    desk.fromClient(Array(packet.dropFirst(100_000)), call(2))
+    let arrived = desk.toClient()
+    #expect(arrived.map(\.serial) == [1])
+    #expect(arrived.first?.error?.message == "Unable to decode message payload")
+    #expect(desk.toBackend().map(\.serial) == [2])
+  }
+
+  @Test(
+    "a large reply to a call of the broker's own is given to the owner whole, too large a one is not"
+  )
+  func largeOwnReply() {
+    let body = (0..<(Limits.ownReply - Limits.header)).map { UInt8(truncatingIfNeeded: $0 / 999) }
+    for extra in [0, 1] {
+      let desk = Desk()
+      desk.relay.call(0, serial: 8, call(8, Remote.connectOpen))
+      let packet = reply(8, Remote.connectOpen, .error, body + [UInt8](repeating: 1, count: extra))
+      for start in stride(from: 0, to: packet.count, by: 100_000) {
+        desk.fromBackend(0, Array(packet[start..<min(packet.count, start + 100_000)]))
+      }
+      #expect(desk.answers.map(\.body.count) == (extra == 0 ? [body.count] : []))
+      #expect(desk.answers.allSatisfy { $0.body == body })
+      #expect(
+        desk.upstreamViolation
+          == (extra == 0 ? nil : "reply of \(packet.count) bytes is too large"))
+    }
   }
 }

@@ -60,11 +60,25 @@ final class SimulatedClient {
     socket.supply(packet, descriptors: descriptors)
   }
 
+  /// Calls may have the serial of an open stream.
+  var sharesSerials = false
+
+  /// The serial of the next call: a new one, or that of a stream whose opening has been answered.
+  private func takeSerial(_ random: inout Seed) -> UInt32 {
+    if sharesSerials, random.once(in: 6) {
+      let shared = streams.keys.sorted().filter {
+        streams[$0]?.opened == true && awaited[$0] == nil
+      }
+      if let serial = shared.randomElement(using: &random) { return serial }
+    }
+    defer { nextSerial += 1 }
+    return nextSerial
+  }
+
   private func call(_ random: inout Seed) {
     let (procedure, driver) =
       SimulatedClient.procedures.randomElement(using: &random) ?? (3, .hypervisor)
-    let serial = nextSerial
-    nextSerial += 1
+    let serial = takeSerial(&random)
     awaited[serial] = procedure
     if random.once(in: 15) {
       let header = PacketHeader(procedure: procedure, kind: .callWithDescriptors, serial: serial)
@@ -145,10 +159,11 @@ final class SimulatedClient {
         return
       }
       answered += 1
+      let isOpening = streams[header.serial]?.procedure == header.procedure
       if header.status == .error {
         errors.append(header.serial)
-        streams[header.serial]?.isOver = true
-      } else if streams[header.serial] != nil {
+        if isOpening { streams[header.serial]?.isOver = true }
+      } else if isOpening {
         streams[header.serial]?.opened = true
       } else if Stamp.word(packet, header.kind == .reply ? 0 : 1) != header.serial {
         problem = "reply \(header.serial) has another's body"
