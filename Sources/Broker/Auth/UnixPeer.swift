@@ -9,7 +9,9 @@ struct UnixPeer: Sendable {
   /// When the process started, in clock ticks since boot: a pid alone can have been reused.
   let startTime: UInt64?
   let selinuxContext: String?
+}
 
+extension UnixPeer {
   init?(of descriptor: Int32) {
     // The kernel's `struct ucred`, which the C library shows only to those who ask for its extensions.
     var credentials: (pid: pid_t, uid: uid_t, gid: gid_t) = (0, 0, 0)
