@@ -52,7 +52,9 @@ extension ClientSession {
     let most = broker.settings.limits.maxClientsPerIdentity
     guard most > 0, broker.subjects[subject] > most else { return true }
     turnAway(
-      .identity, "there are \(most) connections of '\(identity.name ?? subject)', which is max_clients_per_identity")
+      .identity,
+      "there are \(most) connections of '\(identity.name ?? subject)', which is "
+        + "max_clients_per_identity")
     return false
   }
 
