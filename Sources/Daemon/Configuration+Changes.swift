@@ -14,6 +14,7 @@ extension ConfigurationKey {
     "tls_no_sanity_certificate", "tls_no_verify_certificate", "tls_allowed_dn_list", "tls_priority",
     "tls_handshake_timeout", "tls_max_handshakes", "max_console_rate", "max_upload_rate",
     "max_download_rate", "max_migration_rate", "identity_rates", "slow_call_seconds",
+    "min_workers", "max_workers", "prio_workers", "admin_min_workers", "admin_max_workers",
     "admin_max_clients", "admin_max_queued_clients", "admin_keepalive_interval",
     "admin_keepalive_count", "upstream_allowed_hosts", "upstream_settings",
   ]

@@ -13,6 +13,8 @@ struct ConfigurationKey: Sendable {
   var stage = Stage.configuration
   /// Said when the key is set, because its effect is not what its author may think.
   var remark: Finding?
+  /// Whether the remark is worth making about this configuration.
+  var isRemarkable: @Sendable (Configuration) -> Bool = { _ in true }
   /// Its value, as it would stand in a file; nil: it has none, or no meaning.
   var value: @Sendable (Configuration) -> ConfigurationValue? = { _ in nil }
   /// Gives the second configuration the value of the first.
@@ -22,8 +24,8 @@ struct ConfigurationKey: Sendable {
     uniqueKeysWithValues: table.map { ($0.name, $0) })
 
   static let table: [ConfigurationKey] =
-    listeners + sockets + security + tls + limits + rates + keepAlive + admin + logging + watching
-    + backends + unused
+    listeners + sockets + security + tls + limits + workers + rates + keepAlive + admin + logging
+    + watching + backends + unused
 
   private static let listeners: [ConfigurationKey] = [
     flag("listen_tcp", \.listenTCP),
@@ -85,6 +87,14 @@ struct ConfigurationKey: Sendable {
     number("max_total_buffer", \.maxTotalBuffer, 0...1 << 40),
   ]
 
+  private static let workers: [ConfigurationKey] = [
+    workerCount("min_workers", \.minWorkers, 0...maximum),
+    workerCount("max_workers", \.maxWorkers, 1...maximum),
+    workerCount("prio_workers", \.prioWorkers, 0...maximum),
+    workerCount("admin_min_workers", \.adminMinWorkers, 0...maximum),
+    workerCount("admin_max_workers", \.adminMaxWorkers, 0...maximum),
+  ]
+
   private static let keepAlive: [ConfigurationKey] = [
     number("keepalive_interval", \.keepAliveInterval, Int(Int32.min)...Int(Int32.max)),
     number("keepalive_count", \.keepAliveCount, 0...maximum),
@@ -117,11 +127,6 @@ struct ConfigurationKey: Sendable {
 
   /// Checked all the same, so that a typing mistake is found here and not after the next update.
   private static let unused: [ConfigurationKey] = [
-    oneThread("min_workers", count),
-    oneThread("max_workers", { $0.number(in: 1...maximum) == nil ? range(1...maximum) : nil }),
-    oneThread("prio_workers", count),
-    oneThread("admin_min_workers", count),
-    oneThread("admin_max_workers", count),
     noEffect(
       "admin_max_client_requests",
       "each call of an administrator is answered before the next is read",
@@ -240,12 +245,15 @@ extension ConfigurationKey {
     return key
   }
 
-  private static func oneThread(
-    _ name: String, _ mismatch: @escaping @Sendable (ConfigurationValue) -> String?
+  /// A number that `virt-admin` reports. Another one than libvirt's default is meant to have an effect.
+  private static func workerCount(
+    _ name: String, _ path: Path<Int>, _ bounds: ClosedRange<Int>
   ) -> ConfigurationKey {
-    var key = noEffect(name, "", mismatch)
+    var key = number(name, path, bounds)
     key.remark = Finding(
-      weight: .info, text: "has no meaning here: one thread serves every client")
+      weight: .info,
+      text: "has no effect beyond the numbers virt-admin reports: one thread serves every client")
+    key.isRemarkable = { $0[keyPath: path] != Configuration()[keyPath: path] }
     return key
   }
 }

@@ -70,6 +70,11 @@ extension Configuration {
     settings.admin.maxQueuedClients = adminMaxQueuedClients == 0 ? 30 : adminMaxQueuedClients
     settings.admin.keepAlive.intervalSeconds = adminKeepAliveInterval
     settings.admin.keepAlive.count = adminKeepAliveCount
+    settings.admin.mainWorkers = WorkerSettings(
+      minimum: UInt32(clamping: minWorkers), maximum: UInt32(clamping: maxWorkers),
+      priority: UInt32(clamping: prioWorkers))
+    settings.admin.adminWorkers = WorkerSettings(
+      minimum: UInt32(clamping: adminMinWorkers), maximum: UInt32(clamping: adminMaxWorkers))
     return settings
   }
 

@@ -44,6 +44,13 @@ struct Configuration: Equatable, Sendable {
   var keepAliveInterval = 5
   var keepAliveCount = 5
 
+  /// Thread pools, which `virt-admin` reports and the broker does not have.
+  var minWorkers = 5
+  var maxWorkers = 20
+  var prioWorkers = 5
+  var adminMinWorkers = 5
+  var adminMaxWorkers = 20
+
   var adminMaxClients = 5000
   var adminMaxQueuedClients = 20
   var adminKeepAliveInterval = 5
@@ -114,7 +121,7 @@ extension Configuration {
       if let expected = key.store(entry.value, &configuration) {
         let text = "\(place): expected \(expected), found \(entry.value.told)"
         findings.append(Finding(weight: .error(key.stage), text: text))
-      } else if let remark = key.remark {
+      } else if let remark = key.remark, key.isRemarkable(configuration) {
         // The same is said once of all of which it is true.
         if let known = remarks.firstIndex(where: { $0.remark == remark }) {
           remarks[known].places.append(place)

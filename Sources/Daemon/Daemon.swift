@@ -21,7 +21,9 @@ struct Daemon {
     case .help:
       say(Options.usage(program: program, places: places), to: STDERR_FILENO)
     case .version:
-      say("\(program) (virtbroker) \(Options.version)\n", to: STDOUT_FILENO)
+      say(
+        "\(program) (virtbroker) \(Options.version)\n\(ProgramVersion.libraries)\n",
+        to: STDOUT_FILENO)
     case .usage:
       say(Options.usage(program: program, places: places), to: STDERR_FILENO)
       exit(EXIT_FAILURE)

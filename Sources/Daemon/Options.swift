@@ -1,4 +1,5 @@
 // The command line, read by the C library so that it behaves as virtproxyd's does.
+import Broker
 @preconcurrency import CGetopt
 @preconcurrency import Glibc
 
@@ -18,7 +19,7 @@ struct Options: Equatable, Sendable {
   /// A running broker to look at as well: host and port.
   var connect: String?
 
-  static let version = "0.1.0"
+  static let version = ProgramVersion.text
 
   /// What a command line means.
   enum Request: Equatable, Sendable {

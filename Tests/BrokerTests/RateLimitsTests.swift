@@ -12,6 +12,24 @@ struct RateLimitsTests {
     return RateLimits(settings)
   }
 
+  private static func user(_ name: String) -> ProvenIdentity {
+    var identity = ProvenIdentity()
+    identity.saslUser = name
+    return identity
+  }
+
+  private static func certificate(_ name: String) -> ProvenIdentity {
+    var identity = ProvenIdentity()
+    identity.distinguishedName = name
+    return identity
+  }
+
+  private static func local(_ uid: UInt32, _ name: String? = nil) -> ProvenIdentity {
+    ProvenIdentity(
+      peer: UnixPeer(pid: 1, uid: uid, gid: uid, startTime: nil, selinuxContext: nil),
+      names: UnixNames(user: name))
+  }
+
   @Test("the first rule that fits an identity counts, beside the rate of all")
   func rules() {
     let limits = Self.limits {
@@ -21,22 +39,47 @@ struct RateLimitsTests {
         RateRule(.download, "uid 7", rate: 20),
       ]
     }
-    func rates(_ kind: StreamKind, _ subject: String?) -> [Double] {
-      limits.meters(for: kind, of: subject).map(\.rate)
+    func rates(_ kind: StreamKind, _ identity: ProvenIdentity) -> [Double] {
+      limits.meters(for: kind, of: identity).map(\.rate)
     }
-    #expect(rates(.upload, "SASL user 'admin@EXAMPLE.COM'") == [1000])
-    #expect(rates(.upload, "certificate 'O=x,CN=y'") == [1000, 10])
-    #expect(rates(.upload, nil) == [1000])
-    #expect(rates(.download, "uid 7") == [20])
-    #expect(rates(.download, "uid 77") == [])
-    #expect(rates(.console, "uid 7") == [])
-    #expect(rates(.other, "uid 7") == [])
+    #expect(rates(.upload, Self.user("admin@EXAMPLE.COM")) == [1000])
+    #expect(rates(.upload, Self.certificate("O=x,CN=y")) == [1000, 10])
+    #expect(rates(.upload, ProvenIdentity()) == [1000])
+    #expect(rates(.download, Self.local(7)) == [20])
+    #expect(rates(.download, Self.local(77)) == [])
+    #expect(rates(.console, Self.local(7)) == [])
+    #expect(rates(.other, Self.local(7)) == [])
+  }
+
+  @Test("a local user is known by uid and by name, a user of SASL by that name alone")
+  func names() {
+    let limits = Self.limits {
+      $0.identities = [RateRule(.upload, "joe", rate: 10), RateRule(.upload, "uid 7", rate: 20)]
+    }
+    func rates(_ identity: ProvenIdentity) -> [Double] {
+      limits.meters(for: .upload, of: identity).map(\.rate)
+    }
+    #expect(rates(Self.local(5, "joe")) == [10])
+    #expect(rates(Self.local(7, "joe")) == [10], "the first rule counts")
+    #expect(rates(Self.local(7)) == [20])
+    #expect(rates(Self.user("joe")) == [10])
+    // What came in by SASL is known by that, whoever's process it is.
+    var both = Self.local(7, "joe")
+    both.saslUser = "ann"
+    #expect(rates(both) == [])
+    #expect(both.name == "ann" && Self.local(7, "joe").name == "uid 7")
+    #expect(ProvenIdentity().name == nil)
+    // The same name of two kinds is two identities.
+    let meters = [Self.local(5, "joe"), Self.user("joe")].map {
+      limits.meters(for: .upload, of: $0)[0]
+    }
+    #expect(meters[0] !== meters[1])
   }
 
   @Test("connections of one identity share its rate, others have their own")
   func shared() {
     let limits = Self.limits { $0.identities = [RateRule(.migration, "*", rate: 10)] }
-    let meters = ["uid 1", "uid 1", "uid 2"].map { limits.meters(for: .migration, of: $0)[0] }
+    let meters = [1, 1, 2].map { Self.local($0) }.map { limits.meters(for: .migration, of: $0)[0] }
     #expect(meters[0] === meters[1])
     #expect(meters[0] !== meters[2])
   }
@@ -47,17 +90,17 @@ struct RateLimitsTests {
       $0.totals = [.upload: 1000]
       $0.identities = [RateRule(.upload, "uid 1", rate: 10)]
     }
-    let meters = limits.meters(for: .upload, of: "uid 1")
+    let meters = limits.meters(for: .upload, of: Self.local(1))
     var settings = limits.settings
     settings.totals[.upload] = 5
     settings.totals[.console] = 6
     settings.identities = [RateRule(.upload, "uid *", rate: 7)]
     limits.change(settings)
     #expect(meters.map(\.rate) == [5, 7])
-    #expect(limits.meters(for: .console, of: nil).map(\.rate) == [6])
+    #expect(limits.meters(for: .console, of: ProvenIdentity()).map(\.rate) == [6])
     limits.change(RateSettings())
     #expect(meters.map(\.rate) == [0, 0])
-    #expect(limits.meters(for: .upload, of: "uid 1").isEmpty)
+    #expect(limits.meters(for: .upload, of: Self.local(1)).isEmpty)
   }
 
   @Test(

@@ -18,11 +18,11 @@ struct CheckConfigurationTests {
       max_clients = 77
       sasl_allowed_username_list = [ "a", 'b"c' ]
       unix_sock_rw_perms = "660"
-      min_workers = 5
+      admin_max_client_requests = 5
       """)
     let result = try check(path)
     #expect(result.status == 0)
-    #expect(result.err.contains("note: \(path):8: min_workers: has no meaning here"))
+    #expect(result.err.contains("warning: \(path):8: admin_max_client_requests: has no effect"))
     let lines = result.out.split(separator: "\n").map(String.init)
     #expect(lines.count == ConfigurationKey.all.count)
     #expect(lines.contains("max_clients = 77  # \(path):5"))
@@ -30,7 +30,7 @@ struct CheckConfigurationTests {
     #expect(lines.contains("unix_sock_rw_perms = \"0660\"  # \(path):7"))
     #expect(lines.contains("sasl_allowed_username_list = [ \"a\", 'b\"c' ]  # \(path):6"))
     #expect(lines.contains("# ca_file: not set, \"/etc/pki/CA/cacert.pem\""))
-    #expect(lines.contains("# min_workers: no effect  # \(path):8"))
+    #expect(lines.contains("# admin_max_client_requests: no effect  # \(path):8"))
     #expect(lines.contains("log_outputs = \"1:file:\(scratch.path)/log\"  # \(path):3"))
 
     var (first, _) = try Configuration.load(path, mayBeMissing: false)

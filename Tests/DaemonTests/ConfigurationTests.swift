@@ -63,25 +63,33 @@ struct ConfigurationTests {
   @Test(
     "a key without effect says so when it is set",
     arguments: [
-      (
-        "min_workers = 5", Finding.Weight.info,
-        "min_workers: has no meaning here: one thread serves every client"
-      ),
-      (
-        "max_workers = 5", .info, "max_workers: has no meaning here: one thread serves every client"
-      ),
-      (
-        "prio_workers = 5", .info,
-        "prio_workers: has no meaning here: one thread serves every client"
-      ),
-      (
-        "admin_min_workers = 1", .info,
-        "admin_min_workers: has no meaning here: one thread serves every client"
-      ),
+      "min_workers = 6", "max_workers = 5", "prio_workers = 0", "admin_min_workers = 1",
+      "admin_max_workers = 5",
     ])
-  func withoutEffect(text: String, weight: Finding.Weight, remark: String) throws {
+  func withoutEffect(text: String) throws {
     let (_, findings) = try Configuration.reading(text)
-    #expect(findings == [Finding(weight: weight, text: "conf:1: \(remark)")])
+    let key = text.prefix { $0 != " " }
+    #expect(
+      findings == [
+        Finding(
+          weight: .info,
+          text:
+            "conf:1: \(key): has no effect beyond the numbers virt-admin reports: one thread serves "
+            + "every client")
+      ])
+  }
+
+  @Test("libvirt's own numbers of workers need no remark, and all numbers reach the admin server")
+  func workers() throws {
+    let (_, findings) = try Configuration.reading(
+      "min_workers = 5\nmax_workers = 20\nprio_workers = 5\nadmin_min_workers = 5\nadmin_max_workers = 20"
+    )
+    #expect(findings.isEmpty)
+    let admin = try settings(
+      "min_workers = 1\nmax_workers = 2\nprio_workers = 3\nadmin_min_workers = 4\nadmin_max_workers = 6"
+    ).admin
+    #expect(admin.mainWorkers == WorkerSettings(minimum: 1, maximum: 2, priority: 3))
+    #expect(admin.adminWorkers == WorkerSettings(minimum: 4, maximum: 6, priority: 0))
   }
 
   @Test(
@@ -138,8 +146,8 @@ struct ConfigurationTests {
     #expect(
       findings.map(\.text) == [
         "conf:2: nonsense: unknown key, ignored",
-        "conf:1: min_workers, conf:3: max_workers, conf:4: prio_workers: have no meaning here: one "
-          + "thread serves every client",
+        "conf:1: min_workers, conf:3: max_workers, conf:4: prio_workers: have no effect beyond the numbers "
+          + "virt-admin reports: one thread serves every client",
       ])
   }
 

@@ -121,11 +121,15 @@ struct OptionsTests {
     #expect(root.contains("/run/libvirt/libvirt-sock\n      /run/libvirt/libvirt-sock-ro\n"))
   }
 
-  @Test("the version goes to standard output; exit 0")
+  @Test("the version, and those of the libraries, go to standard output; exit 0")
   func version() throws {
     let result = try Program.run(["-V"])
     #expect(result.status == 0)
-    #expect(result.out == "\(Program.path) (virtbroker) \(Options.version)\n")
+    let lines = result.out.split(separator: "\n")
+    #expect(lines.count == 2 && lines[0] == "\(Program.path) (virtbroker) \(Options.version)")
+    let libraries =
+      /GnuTLS 3\.[0-9.]+, libev 4\.[0-9]+, Cyrus SASL 2\.[0-9.]+, libmicrohttpd [0-9.]+/
+    #expect(lines.last?.wholeMatch(of: libraries) != nil, "\(result.out)")
     #expect(result.err == "")
   }
 

@@ -28,6 +28,10 @@ struct AdminComparisonTests {
       .threadPool(server: server, flags: 0x10), .threadPool(server: "x", flags: 1),
       threads([]), threads([TypedParameter("nWorkers", .uint(1))]),
       threads([TypedParameter("minWorkers", .int(1))]), threads([worker, worker]),
+      threads([TypedParameter("minWorkers", .uint(21))]),
+      threads([TypedParameter("maxWorkers", .uint(0))]),
+      threads([TypedParameter("maxWorkers", .uint(0)), TypedParameter("minWorkers", .uint(0))]),
+      threads([TypedParameter("minWorkers", .uint(5)), TypedParameter("maxWorkers", .uint(4))]),
       .setThreadPool(server: server, [], flags: 1),
       .listClients(server: "x", wantsList: true, flags: 1),
       .listClients(server: server, wantsList: true, flags: .max),
@@ -70,6 +74,44 @@ struct AdminComparisonTests {
       for (real, ours) in zip(answers[0], answers[1]) { #expect(real == ours) }
       #expect(answers[0].count == answers[1].count)
     }
+    try await broker.stop()
+  }
+
+  @Test("thread pools report the same numbers, at first and after each change")
+  func threadPools() async throws {
+    let (lab, broker) = try await ready()
+    func info(_ admin: AdminSocket, _ server: String) async throws -> [String] {
+      try await admin.values("srv-threadpool-info", server).map { "\($0.name)=\($0.value)" }
+    }
+    func expectSame() async throws {
+      for (real, ours) in [(lab.admin.server, broker.admin.server), ("admin", "admin")] {
+        let told = try await info(broker.admin, ours)
+        var wanted: [String] = []
+        // Threads of libvirtd's end a while after the change.
+        for _ in 0..<100 where wanted != told { wanted = try await info(lab.admin, real) }
+        #expect(told == wanted)
+      }
+    }
+    try await expectSame()
+    let changes = [
+      ["--min-workers", "7", "--priority-workers", "9"],
+      ["--min-workers", "2", "--max-workers", "7", "--priority-workers", "3"],
+      ["--max-workers", "4"], ["--min-workers", "0", "--priority-workers", "0"],
+      // What both start with, for the tests that come behind.
+      ["--min-workers", "5", "--max-workers", "20", "--priority-workers", "5"],
+    ]
+    for change in changes {
+      for admin in [lab.admin, broker.admin] {
+        for server in [admin.server, "admin"] {
+          try await admin.output(["srv-threadpool-set", server] + change)
+        }
+      }
+      try await expectSame()
+    }
+    for admin in [lab.admin, broker.admin] {
+      try await admin.output("srv-threadpool-set", "admin", "--priority-workers", "0")
+    }
+    try await expectSame()
     try await broker.stop()
   }
 

@@ -18,6 +18,7 @@ struct AdminTests {
   func servers() async throws {
     let scene = try await Scene.holding(settings: [
       "max_clients = 123", "max_anonymous_clients = 7", "admin_max_clients = 9",
+      "admin_min_workers = 1", "admin_max_workers = 4",
     ])
     let admin = scene.broker.admin
     #expect(Set(try await admin.rows("srv-list").map { $0[1] }) == ["virtproxyd", "admin"])
@@ -27,7 +28,10 @@ struct AdminTests {
         threads.map(\.name) == [
           "minWorkers", "maxWorkers", "nWorkers", "freeWorkers", "prioWorkers", "jobQueueDepth",
         ])
-      #expect(threads.map(\.value) == ["1", "1", "1", server == "admin" ? "0" : "1", "0", "0"])
+      #expect(
+        threads.map(\.value)
+          == (server == "admin"
+            ? ["1", "4", "1", "0", "0", "0"] : ["5", "20", "5", "5", "5", "0"]))
     }
     func limits(_ server: String) async throws -> [String] {
       let limits = try await admin.values("srv-clients-info", server)
@@ -45,14 +49,30 @@ struct AdminTests {
     try await scene.end()
   }
 
-  @Test("threads cannot be set, and the answer says why; what is so already may be set")
+  @Test("thread pool numbers that an administrator sets are reported until the file has others")
   func threads() async throws {
-    let scene = try await Scene.holding()
-    let admin = scene.broker.admin
-    let refused = try await admin.run("srv-threadpool-set", "virtproxyd", "--max-workers", "20")
-    #expect(refused.status == 1)
-    #expect(refused.errors.contains("one thread with an event loop serves every client"))
-    try await admin.output("srv-threadpool-set", "virtproxyd", "--min-workers", "1")
+    let scene = try await Scene.holding(settings: ["min_workers = 2", "max_workers = 8"])
+    let broker = scene.broker
+    func numbers() async throws -> [String] {
+      try await broker.admin.values("srv-threadpool-info", "virtproxyd").map(\.value)
+    }
+    #expect(try await numbers() == ["2", "8", "2", "2", "5", "0"])
+    try await broker.admin.output(
+      "srv-threadpool-set", "virtproxyd", "--min-workers", "3", "--max-workers", "30",
+      "--priority-workers", "1")
+    #expect(try await numbers() == ["3", "30", "3", "3", "1", "0"])
+    func reload(_ text: String) throws {
+      let path = broker.directory + "/virtbrokerd.conf"
+      try (String(contentsOfFile: path, encoding: .utf8) + "\n\(text)\n")
+        .write(toFile: path, atomically: false, encoding: .utf8)
+      broker.signal(SIGHUP)
+    }
+    try reload("admin_max_clients = 50")
+    #expect(eventually { broker.log.contains("changed: admin_max_clients") })
+    #expect(try await numbers() == ["3", "30", "3", "3", "1", "0"])
+    try reload("prio_workers = 7")
+    #expect(eventually { broker.log.contains("changed: prio_workers") })
+    #expect(try await numbers() == ["2", "8", "2", "2", "7", "0"])
     try await scene.end()
   }
 

@@ -3,8 +3,57 @@ import Foundation
 import Streams
 import Testing
 
+/// What the name service calls the user of this process.
+private let userName = getpwuid(getuid()).map { String(cString: $0.pointee.pw_name) } ?? "root"
+
 @Suite("virtbroker limit")
 struct LimitTests {
+  @Test("the identity that tables, JSON and the audit show is the one that a rate is set for")
+  func spelling() async throws {
+    let audit = try Scratch.directory("a") + "/audit"
+    let scene = try await Scene(settings: ["audit_log = \"file:\(audit)\""]) { _, _ in false }
+    let tool = Tool(broker: scene.broker)
+    let client = try await blocking {
+      let client = try scene.broker.client()
+      try client.open()
+      _ = try client.openStream(Remote.storageVolUpload, pool: "p", volume: "v")
+      return client
+    }
+    let shown = try #require(try await tool.rows("streams").first?["identity"] as? String)
+    #expect(try await tool.rows("clients").first?["identity"] as? String == shown)
+    #expect(try await tool.table("streams").first?["IDENTITY"] == shown)
+    #expect(try await tool.table("clients").first?["IDENTITY"] == shown)
+    #expect(
+      eventually {
+        (try? String(contentsOfFile: audit, encoding: .utf8))?
+          .contains("\"identity\":\"\(shown)\"") == true
+      })
+    for identity in [shown, userName] {
+      let result = try await tool.run("limit", "upload", "5M", "--identity", identity)
+      #expect(result.status == 0 && result.errors.isEmpty, "\(result.errors)")
+    }
+    withExtendedLifetime(client) {}
+    try await scene.end()
+  }
+
+  @Test("a rate for an identity that no client has is set, with a warning")
+  func unmatched() async throws {
+    let scene = try await Scene { _, _ in false }
+    let tool = Tool(broker: scene.broker)
+    let result = try await tool.run("limit", "upload", "5M", "--identity", "no\u{1b}such")
+    #expect(result.status == 0)
+    #expect(
+      result.errors.contains("warning: 'no\\u{1b}such' matches no connected client"), "\(result)")
+    #expect(result.output.contains("5.0 MiB/s"))
+    // Taking a rule back, and the rate of all, concern no client in particular.
+    for arguments in [
+      ["limit", "upload", "default", "--identity", "no\u{1b}such"], ["limit", "upload", "1M"],
+    ] {
+      #expect(try await tool.run(arguments).errors.isEmpty)
+    }
+    try await scene.end()
+  }
+
   @Test("shows every rate there is, and what it has changed")
   func shows() async throws {
     let scene = try await Scene(settings: [
@@ -84,7 +133,7 @@ struct LimitTests {
 
   @Test(
     "takes hold of a stream under way, and lets it go again; calls and consoles go on",
-    arguments: Way.allCases, [nil, "uid \(getuid())"])
+    arguments: Way.allCases, [nil, "uid \(getuid())", userName])
   func underWay(way: Way, identity: String?) async throws {
     // Whom nobody vouches for has no rate of its own.
     if way == .tcp, identity != nil { return }

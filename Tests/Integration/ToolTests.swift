@@ -82,7 +82,8 @@ struct ToolTests {
     let row = try #require(try await tool.rows("streams").first)
     let id = try #require(row["stream"] as? String)
     #expect(id == "\(try #require(row["client"] as? Int))/\(stream.serial)")
-    #expect(row["identity"] as? String == "root")
+    #expect(row["identity"] as? String == "uid \(getuid())")
+    #expect(row["user"] as? String == "root")
     #expect(row["procedure"] as? String == "STORAGE_VOL_DOWNLOAD")
     #expect(row["object"] as? String == "po\u{1b}[31mol/disk.img", "JSON has the name as it is")
     #expect(row["object_type"] as? String == "volume")
@@ -148,7 +149,10 @@ struct ToolTests {
     let row = try #require(try await tool.rows("calls").first)
     #expect(row["procedure"] as? String == "CONNECT_GET_HOSTNAME")
     #expect(row["daemon"] as? String == "libvirtd")
-    #expect((row["identity"] as? String)?.hasPrefix("127.0.0.1:") == true)
+    #expect(row["identity"] == nil, "nothing proves one")
+    let address = try #require(row["address"] as? String)
+    #expect(address.hasPrefix("127.0.0.1:"))
+    #expect(try await tool.table("calls").first?["IDENTITY"] == "(\(address))")
     let first = try #require(row["age_seconds"] as? Double)
     try await Task.sleep(for: .milliseconds(50))
     let second = try #require(try await tool.rows("calls").first?["age_seconds"] as? Double)
@@ -237,6 +241,65 @@ struct ToolTests {
     let nonsense = try await tool.run("kill-stream", "abc")
     #expect(nonsense.status == 64 && nonsense.errors.contains("CLIENT/SERIAL"))
     #expect(scene.broker.log.contains("was ended by an administrator: the disk is needed"))
+    try await scene.end()
+  }
+
+  @Test("--version of every program names the same version, and the libraries it runs with")
+  func versions() async throws {
+    let daemon = try await Command(BrokerProcess.executable, "--version").output()
+    let version = try #require(daemon.firstMatch(of: /\(virtbroker\) ([0-9.]+)\n/)).1
+    #expect(daemon.contains("GnuTLS ") && daemon.contains("libev ") && daemon.contains("SASL "))
+    #expect(
+      try await Command(Tool.executable, "--version").output()
+        == "virtbroker (virtbroker) \(version)\n")
+    let root = URL(fileURLWithPath: #filePath).deletingLastPathComponent()
+      .appendingPathComponent("../..").standardizedFileURL.path
+    let pki = try await Command(root + "/scripts/virtbroker-pki", "--version").output()
+    #expect(pki.hasPrefix("virtbroker-pki (virtbroker) \(version)\ncerttool "), "\(pki)")
+  }
+
+  @Test("--socket may stand before the subcommand or behind it")
+  func socketFirst() async throws {
+    let scene = try await scene()
+    let path = scene.broker.admin.path
+    for arguments in [
+      ["--socket", path, "clients", "--json"], ["clients", "--json", "--socket", path],
+      ["--socket=\(path)", "clients", "--json"], ["--socket", path, "limit", "upload", "--json"],
+    ] {
+      let result = try await Command([Tool.executable] + arguments).run()
+      #expect(result.status == 0 && result.output.hasPrefix("["), "\(arguments): \(result)")
+    }
+    try await scene.end()
+  }
+
+  @Test("without a socket at the usual place, those that there are elsewhere are named")
+  func hint() async throws {
+    try #require(getuid() == 0, "needs root")
+    let scene = try await scene()
+    // A /run of the test's own, with a user's broker in it.
+    let run = try Scratch.directory("r")
+    func status() async throws -> CommandResult {
+      try await Command(
+        "unshare", "--mount", "--propagation", "private", "sh", "-c",
+        "mount --bind '\(run)' /run && exec '\(Tool.executable)' status"
+      ).run()
+    }
+    var result = try await status()
+    #expect(result.status == 1)
+    #expect(
+      result.errors.contains(
+        "cannot connect to '/run/libvirt/libvirt-admin-sock': No such file or directory; if the "
+          + "broker's sockets are elsewhere (unix_sock_dir), name its admin socket with --socket"),
+      "\(result.errors)")
+    let user = "\(run)/user/1000/libvirt"
+    try FileManager.default.createDirectory(atPath: user, withIntermediateDirectories: true)
+    try FileManager.default.createSymbolicLink(
+      atPath: "\(user)/virtbroker-admin-sock", withDestinationPath: scene.broker.admin.path)
+    result = try await status()
+    #expect(result.status == 1)
+    #expect(
+      result.errors.contains("try --socket '/run/user/1000/libvirt/virtbroker-admin-sock'"),
+      "\(result.errors)")
     try await scene.end()
   }
 

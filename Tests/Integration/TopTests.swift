@@ -53,80 +53,165 @@ final class Terminal: Sendable {
 
 @Suite("virtbroker top", .enabled(if: FileManager.default.fileExists(atPath: "/usr/bin/tmux")))
 struct TopTests {
-  @Test("shows streams and calls as they come and go, fits its window, and leaves no trace")
-  func screen() async throws {
+  /// A scene whose backend opens downloads and keeps every other call, a client in it, and `top` in a window.
+  private func top(
+    columns: Int, lines: Int, _ options: String...,
+    body: (Scene, RawClient, Terminal) async throws -> Void
+  ) async throws {
     let held = Held()
     let scene = try await Scene(held: held) { line, packet in
       guard packet.header.kind == .call else { return true }
       return packet.header.procedure == Remote.storageVolDownload ? false : held.keep(line, packet)
     }
-    let broker = scene.broker
     let client = try await blocking {
-      let client = try broker.client()
+      let client = try scene.broker.client()
       try client.open()
       return client
     }
     let terminal = try await Terminal(
-      [Tool.executable, "top", "--interval", "0.2", "--socket", broker.admin.path], columns: 150,
-      lines: 16)
-    var screen = try await terminal.screen { $0.count > 3 && $0[3].hasPrefix("STREAM") }
-    #expect(screen[0].hasPrefix("virtbrokerd 0.1.0, pid \(broker.pid), up "))
-    #expect(screen[1] == "clients 1/5000  streams 0  calls 0  moving 0 B/s")
-    #expect(screen[2].isEmpty)
-    #expect(
-      screen[3].split(separator: " ").joined(separator: " ")
-        == "STREAM IDENTITY PROCEDURE OBJECT DIRECTION STATE UP DOWN RATE AGE PAUSED BY")
-    #expect(screen[4].isEmpty)
-    #expect(
-      screen[5].split(separator: " ").joined(separator: " ")
-        == "CLIENT SERIAL IDENTITY PROCEDURE OBJECT DAEMON AGE")
-
-    let streams = try await blocking {
-      try (0..<12).map { number in
-        try client.openStream(Remote.storageVolDownload, pool: "pool", volume: "disk\(number)")
-      }
-    }
-    let data = RawClient.packet(streams[7], [UInt8](repeating: 1, count: 1000))
-    try client.send(Packets.make(client.header(59)))
-    // The fastest is at the top, whatever its number.
-    let isOver = Atomic(false)
-    let flow = Task {
-      try await blocking {
-        while !isOver.load(ordering: .relaxed) {
-          try scene.backend.line(0).send(data)
-          _ = try client.receive()
-          usleep(2000)
-        }
-      }
-    }
-    screen = try await terminal.screen { lines in
-      lines.contains { $0.contains("CONNECT_GET_HOSTNAME") }
-        && lines.count > 4 && lines[4].contains("pool/disk7") && lines[4].contains("KiB/s")
-    }
-    let rows = Tool.table(Array(screen[3...]))
-    #expect(rows.count == 8, "seven streams and how many more there are: \(screen)")
-    #expect(rows[0]["STREAM"]?.hasSuffix("/\(streams[7].serial)") == true)
-    #expect(rows[0]["STATE"] == "open")
-    #expect(rows[0]["UP"] == "0 B")
-    #expect(rows[1]["RATE"] == "0 B/s")
-    #expect(screen[11] == "… and 5 more")
-    #expect(screen[1].hasPrefix("clients 1/5000  streams 12  calls 1  moving "))
-    #expect(
-      Tool.table(Array(screen[13...])).first?["PROCEDURE"] == "CONNECT_GET_HOSTNAME")
-
-    try await terminal.resize(columns: 60, lines: 40)
-    screen = try await terminal.screen {
-      $0.count { $0.contains("pool/") || $0.contains("/") } > 12
-    }
-    #expect(screen.allSatisfy { $0.count <= 60 }, "lines are cut, not wrapped")
-    isOver.store(true, ordering: .relaxed)
-    _ = await flow.result
-
+      [Tool.executable, "top", "--interval", "0.2", "--socket", scene.broker.admin.path] + options,
+      columns: columns, lines: lines)
+    try await body(scene, client, terminal)
     try await terminal.press("q")
-    screen = try await terminal.screen { $0.contains { $0.contains("it ended with") } }
+    let screen = try await terminal.screen { $0.contains { $0.contains("it ended with") } }
     #expect(screen.first == "it ended with 0", "what was on the screen before is there again")
     try await terminal.close()
     try await scene.end()
+  }
+
+  private func words(_ line: Substring) -> String {
+    line.split(separator: " ").joined(separator: " ")
+  }
+
+  @Test("in 80 columns and 24 lines: streams by their rate, other orders, clients, calls and help")
+  func views() async throws {
+    try await top(columns: 80, lines: 24) { scene, client, terminal in
+      var screen = try await terminal.screen { $0.contains { $0.hasPrefix("no streams") } }
+      #expect(screen[0].hasPrefix("virtbrokerd 0.1.0, pid \(scene.broker.pid), up "))
+      #expect(screen[1] == "clients 1/5000  streams 0  calls 0  moving 0 B/s")
+      #expect(words(screen[2]) == "[1 Streams] 2 Clients 3 Calls 0, by RATE/S")
+      #expect(
+        words(screen[3]) == "STREAM IDENTITY USER KIND OBJECT UP DOWN RATE/S▼ AGE PAUSED BY")
+      #expect(screen[23].hasPrefix("1-3/Tab View  </> Sort") && screen[23].contains("q Quit"))
+
+      let streams = try await blocking {
+        try (0..<12).map { number in
+          try client.openStream(Remote.storageVolDownload, pool: "pool", volume: "disk\(number)")
+        }
+      }
+      let data = RawClient.packet(streams[7], [UInt8](repeating: 1, count: 1000))
+      try client.send(Packets.make(client.header(59)))
+      // The fastest is at the top, whatever its number.
+      let isOver = Atomic(false)
+      let flow = Task {
+        try await blocking {
+          while !isOver.load(ordering: .relaxed) {
+            try scene.backend.line(0).send(data)
+            _ = try client.receive()
+            usleep(2000)
+          }
+        }
+      }
+      screen = try await terminal.screen { lines in
+        lines.count > 15 && lines[1].contains("streams 12  calls 1 (oldest ")
+          && lines[4].contains("pool/disk7")
+      }
+      #expect(
+        words(screen[4]).hasPrefix("1/\(streams[7].serial) uid 0 root download pool/disk7 0 "))
+      #expect(screen.allSatisfy { $0.count <= 80 })
+      isOver.store(true, ordering: .relaxed)
+      _ = await flow.result
+
+      // By age, the oldest first, and the other way round; the column in front, the other way round as well.
+      try await terminal.press(">")
+      screen = try await terminal.screen { $0[3].contains("AGE▼") && $0[4].contains("pool/disk0") }
+      try await terminal.press("r")
+      screen = try await terminal.screen { $0[3].contains("AGE▲") && $0[4].contains("pool/disk11") }
+      try await terminal.press("Left", "Left", "Left", "Left")
+      screen = try await terminal.screen {
+        $0[3].contains("OBJECT▲") && $0[4].contains("pool/disk0")
+      }
+
+      try await terminal.press("2")
+      screen = try await terminal.screen { $0[3].hasPrefix("CLIENT") && $0[4].contains("uid 0") }
+      #expect(
+        words(screen[3])
+          == "CLIENT IDENTITY FROM RO STATE URI CALLS STREAMS QUEUED RATE/S▼ AGE PAUSED"
+          || words(screen[3]).hasPrefix(
+            "CLIENT IDENTITY FROM STATE URI CALLS STREAMS QUEUED RATE/S▼"),
+        "\(screen[3])")
+      #expect(words(screen[4]).contains(" 1 12 0 "), "its calls, streams and bytes: \(screen[4])")
+      #expect(words(screen[2]).hasPrefix("1 Streams [2 Clients] 3 Calls"))
+
+      try await terminal.press("Tab")
+      screen = try await terminal.screen { $0[3].contains("PROCEDURE") }
+      #expect(screen[4].contains("CONNECT_GET_HOSTNAME") && screen[4].contains("libvirtd"))
+      #expect(screen[3].hasSuffix("AGE▼") || words(screen[3]).hasSuffix("AGE▼"))
+
+      try await terminal.press("h")
+      screen = try await terminal.screen { $0.contains { $0.contains("sort by the column") } }
+      #expect(screen.allSatisfy { $0.count <= 80 } && screen[23].hasPrefix("any key: back"))
+      try await terminal.press("x")
+      _ = try await terminal.screen { $0[3].contains("PROCEDURE") }
+    }
+  }
+
+  @Test("long lists scroll, long names are cut, and what matters stays in a narrow window")
+  func room() async throws {
+    try await top(columns: 80, lines: 16, "--sort", "age") { scene, client, terminal in
+      let name = String(repeating: "long-", count: 20)
+      try await blocking {
+        for number in 10..<40 {
+          _ = try client.openStream(
+            Remote.storageVolDownload, pool: "\(number)-\(name)", volume: name)
+        }
+      }
+      var screen = try await terminal.screen { $0[2].contains("1-11 of 30, by AGE") }
+      #expect(screen[4].contains(" 10-long") && screen[14].contains(" 20-long"))
+      #expect(screen.allSatisfy { $0.count <= 80 }, "\(screen)")
+      let titles = "STREAM IDENTITY USER KIND OBJECT UP DOWN RATE/S AGE▼ PAUSED BY"
+      #expect(words(screen[3]) == titles)
+      #expect(screen[4].contains("…"))
+
+      try await terminal.press("Down")
+      screen = try await terminal.screen { $0[2].contains("2-12 of 30") }
+      #expect(screen[4].contains(" 11-long"))
+      try await terminal.press("NPage", "NPage", "NPage")
+      screen = try await terminal.screen { $0[2].contains("20-30 of 30") }
+      #expect(screen[14].contains(" 39-long"))
+      try await terminal.press("PPage")
+      _ = try await terminal.screen { $0[2].contains("9-19 of 30") }
+      try await terminal.press("Home")
+      _ = try await terminal.screen { $0[2].contains("1-11 of 30") }
+
+      try await terminal.resize(columns: 50, lines: 40)
+      screen = try await terminal.screen { $0.count > 39 && $0[39].contains("q Quit") }
+      #expect(screen.allSatisfy { $0.count <= 50 }, "lines are cut, not wrapped: \(screen)")
+      #expect(
+        words(screen[3]) == "STREAM IDENTITY OBJECT UP DOWN RATE/S AGE▼"
+          || words(screen[3]) == "STREAM IDENTITY KIND OBJECT UP DOWN RATE/S AGE▼", "\(screen[3])")
+    }
+  }
+
+  @Test("the display can be paused, and a view and an order chosen at the start")
+  func choices() async throws {
+    try await top(columns: 80, lines: 24, "--view", "calls", "--sort", "client") {
+      scene, client, terminal in
+      _ = try await terminal.screen { $0[3].hasPrefix("CLIENT▼") }
+      try await terminal.press("p")
+      _ = try await terminal.screen { $0[0].contains("display paused") }
+      try client.send(Packets.make(client.header(59)))
+      try await blocking { try scene.held.await(1) }
+      // Later than any look that is not paused.
+      try await Task.sleep(for: .milliseconds(600))
+      #expect(try await terminal.screen()[1].contains("calls 0"))
+      try await terminal.press("p")
+      _ = try await terminal.screen { $0[1].contains("calls 1") }
+    }
+    let wrong = try await Command(Tool.executable, "top", "--sort", "colour").run()
+    #expect(wrong.status == 64)
+    #expect(
+      wrong.errors.contains("streams have no column 'colour'; expected one of stream, identity"))
   }
 
   @Test("without a terminal one page follows the other, as text or as JSON")
@@ -142,7 +227,7 @@ struct TopTests {
     for line in lines {
       let view = try #require(
         try JSONSerialization.jsonObject(with: Data(line.utf8)) as? [String: Any])
-      #expect(Set(view.keys) == ["status", "streams", "calls"])
+      #expect(Set(view.keys) == ["status", "streams", "clients", "calls"])
     }
     try await scene.end()
   }

@@ -13,6 +13,6 @@ _virtbroker_pki() {
       return ;;
   esac
   mapfile -t COMPREPLY < <(compgen -W "authority server client install --to --user --root --organization
-    --days --renew --help" -- "$word")
+    --days --renew --version --help" -- "$word")
 }
 complete -F _virtbroker_pki virtbroker-pki

@@ -117,32 +117,21 @@ extension AdminService {
 
   // MARK: Threads
 
-  /// One thread serves everybody. It never waits for a daemon, so it is free for any call that comes; while it
-  /// answers this one, it is not free for another administrator's.
+  /// The admin server is busy with this very call; the main one is idle, because the thread is here.
   private func threadPool(of server: Server) -> [TypedParameter] {
-    [
-      TypedParameter("minWorkers", .uint(1)),
-      TypedParameter("maxWorkers", .uint(1)),
-      TypedParameter("nWorkers", .uint(1)),
-      TypedParameter("freeWorkers", .uint(server == .main ? 1 : 0)),
-      TypedParameter("prioWorkers", .uint(0)),
-      TypedParameter("jobQueueDepth", .uint(0)),
-    ]
+    switch server {
+    case .main: threadPools.main.parameters(busy: 0)
+    case .admin: threadPools.admin.parameters(busy: 1)
+    }
   }
 
   private func setThreadPool(
     of server: Server, _ parameters: [TypedParameter]
   ) throws(RemoteError) {
-    let wanted = try numbers(parameters, of: ["minWorkers", "maxWorkers", "prioWorkers"])
-    let there = try numbers(
-      threadPool(of: server).filter {
-        ["minWorkers", "maxWorkers", "prioWorkers"].contains($0.field)
-      }, of: ["minWorkers", "maxWorkers", "prioWorkers"])
-    for (field, value) in wanted where there[field] != value {
-      throw RemoteError(
-        .operationUnsupported, domain: .admin,
-        "one thread with an event loop serves every client: \(field) is \(there[field] ?? 0) and "
-          + "cannot be changed")
+    let wanted = try numbers(parameters, of: ThreadPoolReport.changeable)
+    switch server {
+    case .main: try threadPools.main.change(wanted)
+    case .admin: try threadPools.admin.change(wanted)
     }
   }
 

@@ -24,8 +24,10 @@ extension AdminService {
   }
 
   /// Keeps the streams of a kind to another rate, those under way included: all together, or those of each
-  /// identity that fits.
-  func setRate(of name: String, for pattern: String?, to text: String) throws(RemoteError) {
+  /// identity that fits. The answer is how many clients have such an identity now.
+  func setRate(
+    of name: String, for pattern: String?, to text: String
+  ) throws(RemoteError) -> BrokerPage {
     guard let kind = RateKind(rawValue: name) else {
       throw refusal("'\(name)' has no rate: expected console, upload, download or migration")
     }
@@ -46,6 +48,11 @@ extension AdminService {
     broker.change(rates: rates)
     let whose = pattern.map { "each '\($0)'" } ?? "all"
     broker.log[.admin].info("an administrator sets the \(name) rate of \(whose) to \(text)")
+    guard let pattern else { return BrokerPage(rows: [], next: 0) }
+    let rule = RateRule(kind, pattern, rate: 0)
+    let matched = broker.clients.count { rule.fits($0.identity.ruleNames) }
+    return BrokerPage(
+      rows: [[TypedParameter("matched_clients", .ullong(UInt64(matched)))]], next: 0)
   }
 
   private func forget(

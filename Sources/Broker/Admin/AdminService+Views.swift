@@ -16,8 +16,7 @@ extension AdminService {
       return nil
     case .rates(let after): return rates(after: after)
     case .setRate(let kind, let identity, let rate):
-      try setRate(of: kind, for: identity, to: rate)
-      return nil
+      return try setRate(of: kind, for: identity, to: rate)
     }
   }
 
@@ -57,12 +56,10 @@ extension AdminService {
     var row = RowMaker()
     row.add("client", session.id)
     row.add("transport", ["unix", "tcp", "tls"][Int(session.adminTransport)])
-    row.add("address", session.remoteAddress)
-    row.add("identity", session.whose)
+    row.add(identityOf: session)
     if let peer = session.identity.peer {
       row.add("pid", Int(peer.pid))
       row.add("uid", Int(peer.uid))
-      row.add("user", session.identity.names?.user)
       row.add("gid", Int(peer.gid))
       row.add("group", session.identity.names?.group)
     }
@@ -88,7 +85,7 @@ extension AdminService {
       var row = RowMaker()
       row.add("client", session.id)
       row.add("serial", UInt64(call.serial))
-      row.add("identity", session.whose)
+      row.add(identityOf: session)
       row.add("procedure", name(of: call))
       row.add("object", session.relay.object(of: call)?.description)
       row.add("daemon", session.daemon(of: call))
@@ -105,7 +102,7 @@ extension AdminService {
       row.add("stream", "\(session.id)/\(call.serial)")
       row.add("client", session.id)
       row.add("serial", UInt64(call.serial))
-      row.add("identity", session.whose)
+      row.add(identityOf: session)
       row.add("procedure", name(of: call))
       row.add("kind", call.kind.name)
       if let object = session.relay.object(of: call) {
@@ -158,6 +155,12 @@ private struct RowMaker {
   mutating func add(_ name: String, _ text: String?) {
     if let text { values.append(TypedParameter(name, .string(text))) }
   }
+  /// Whose it is: the identity where the client has proven one, where it comes from, and a local user's name.
+  mutating func add(identityOf session: ClientSession) {
+    add("address", session.remoteAddress)
+    add("identity", session.identity.name)
+    add("user", session.identity.names?.user)
+  }
   mutating func add(_ name: String, _ number: UInt64) {
     values.append(TypedParameter(name, .ullong(number)))
   }
@@ -173,13 +176,6 @@ private struct RowMaker {
 }
 
 extension ClientSession {
-  /// Whose connection it is, in a few words: by the strongest proof there is.
-  fileprivate var whose: String {
-    if let user = identity.saslUser ?? identity.distinguishedName { return user }
-    if let peer = identity.peer { return identity.names?.user ?? "uid \(peer.uid)" }
-    return remoteAddress ?? "unknown"
-  }
-
   fileprivate var stateName: String {
     switch phase {
     case .connected: login.isDone ? "connected" : "logging in"

@@ -8,6 +8,8 @@ final class AdminService {
   unowned let broker: Broker
   var settings: AdminSettings
   private var listener: Listener?
+  /// What virt-admin sees as thread pools and may change, without any effect on threads.
+  var threadPools: (main: ThreadPoolReport, admin: ThreadPoolReport)
   private(set) var sessions: [UInt64: AdminSession] = [:]
   /// Whose broker it is: who it is started by, also where it becomes another user later.
   private let owner = geteuid()
@@ -22,6 +24,7 @@ final class AdminService {
   ) throws(BrokerFailure) {
     self.broker = broker
     self.settings = settings
+    threadPools = (ThreadPoolReport(settings.mainWorkers), ThreadPoolReport(settings.adminWorkers))
     self.listener =
       try Listener.open(listener, broker: broker, backlog: settings.maxQueuedClients).first
   }
@@ -74,6 +77,13 @@ final class AdminService {
 
   /// Takes new limits into use. Who is there already stays.
   func adopt(_ new: AdminSettings) {
+    // What an administrator has set stays until the file has other numbers.
+    if new.mainWorkers != settings.mainWorkers {
+      threadPools.main = ThreadPoolReport(new.mainWorkers)
+    }
+    if new.adminWorkers != settings.adminWorkers {
+      threadPools.admin = ThreadPoolReport(new.adminWorkers)
+    }
     settings = new
     listener?.setBacklog(new.maxQueuedClients)
     for session in sessions.values { session.keepAliveChanged() }

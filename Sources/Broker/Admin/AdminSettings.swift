@@ -6,6 +6,9 @@ public struct AdminSettings: Sendable, Equatable {
   /// Backlog of the socket.
   public var maxQueuedClients = 20
   public var keepAlive = KeepAliveSettings()
+  /// What virt-admin reports as the thread pool of the main server, and of the admin server.
+  public var mainWorkers = WorkerSettings(priority: 5)
+  public var adminWorkers = WorkerSettings()
   public init() {}
 }
 

@@ -79,7 +79,7 @@ extension ClientSession {
     fields.add("client", id)
     fields.add("transport", transportName)
     fields.add("address", address)
-    fields.add("identity", identity.subject)
+    fields.add("identity", identity.name)
     if let peer = identity.peer {
       fields.add("pid", peer.pid)
       fields.add("user", identity.names?.user)

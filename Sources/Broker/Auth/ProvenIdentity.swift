@@ -37,11 +37,22 @@ struct ProvenIdentity {
     return parameters
   }
 
-  /// Whose connection it is, for `max_clients_per_identity`: by the strongest proof there is of it. Nil for
-  /// those who have shown none.
+  /// The client's identity by the strongest proof there is, told apart by the kind of proof: a key for counting.
+  /// Nil for a client that has proven none.
   var subject: String? {
     if let saslUser { return "SASL user '\(saslUser)'" }
     if let distinguishedName { return "certificate '\(distinguishedName)'" }
     return peer.map { "uid \($0.uid)" }
+  }
+
+  /// The identity's one spelling: in tables, in the audit, and in rules for rates. A SASL user's name, the name in a
+  /// certificate, or `uid N`. It is known from the start and never changes afterwards, as a user's name does.
+  var name: String? { saslUser ?? distinguishedName ?? peer.map { "uid \($0.uid)" } }
+
+  /// Names that a rule may call it by: its own, and of a local user what the name service calls it.
+  var ruleNames: [String] {
+    guard let name else { return [] }
+    let isLocal = saslUser == nil && distinguishedName == nil
+    return isLocal ? [name] + [names?.user].compactMap { $0 } : [name]
   }
 }

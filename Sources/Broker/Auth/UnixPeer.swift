@@ -9,7 +9,9 @@ struct UnixPeer: Sendable {
   /// When the process started, in clock ticks since boot: a pid alone can have been reused.
   let startTime: UInt64?
   let selinuxContext: String?
+}
 
+extension UnixPeer {
   init?(of descriptor: Int32) {
     guard let (pid, uid, gid) = UnixPeer.credentials(of: descriptor) else { return nil }
     self.pid = pid

@@ -28,7 +28,7 @@ public struct RateSettings: Sendable, Equatable {
 /// A rate for the streams of one kind of each identity whose name fits.
 public struct RateRule: Sendable, Equatable {
   public var kind: RateKind
-  /// A SASL user's name, a certificate's, or `uid N`; `*` and `?` are wildcards.
+  /// A SASL user's name, a certificate's, `uid N`, or a local user's name; `*` and `?` are wildcards.
   public var pattern: String
   /// Bytes a second; 0: as many as they like, whatever rules come behind.
   public var rate: Int
@@ -37,6 +37,11 @@ public struct RateRule: Sendable, Equatable {
     self.kind = kind
     self.pattern = pattern
     self.rate = rate
+  }
+
+  func fits(_ names: [String]) -> Bool {
+    let list = NameList([pattern])
+    return names.contains { list.admits($0) }
   }
 }
 
@@ -74,7 +79,8 @@ final class RateLimits {
 
   private(set) var settings: RateSettings
   private var totals: [RateKind: Meter] = [:]
-  private var identities: [Key: Meter] = [:]
+  /// With the names that rules may call the identity by.
+  private var identities: [Key: (meter: Meter, names: [String])] = [:]
 
   init(_ settings: RateSettings) {
     self.settings = settings
@@ -82,31 +88,22 @@ final class RateLimits {
   }
 
   /// The meters of a stream that such a client opens now; none: it has no rate.
-  func meters(for stream: StreamKind, of subject: String?) -> [Meter] {
+  func meters(for stream: StreamKind, of identity: ProvenIdentity) -> [Meter] {
     guard let kind = RateKind(stream) else { return [] }
     var meters: [Meter] = []
     if let total = totals[kind], total.rate > 0 { meters.append(total) }
-    if let subject, let rate = rate(for: kind, of: subject), rate > 0 {
+    let names = identity.ruleNames
+    if let subject = identity.subject, let rate = rate(for: kind, of: names), rate > 0 {
       let key = Key(kind: kind, subject: subject)
-      let meter = identities[key] ?? Meter(rate: rate)
-      identities[key] = meter
+      let meter = identities[key]?.meter ?? Meter(rate: rate)
+      identities[key] = (meter, names)
       meters.append(meter)
     }
     return meters
   }
 
-  private func rate(for kind: RateKind, of subject: String) -> Int? {
-    settings.identities.first {
-      $0.kind == kind && NameList([$0.pattern]).admits(RateLimits.name(subject))
-    }?.rate
-  }
-
-  /// The name in what `ProvenIdentity.subject` says.
-  private static func name(_ subject: String) -> String {
-    for prefix in ["SASL user '", "certificate '"] where subject.hasPrefix(prefix) {
-      return String(subject.dropFirst(prefix.count).dropLast())
-    }
-    return subject
+  private func rate(for kind: RateKind, of names: [String]) -> Int? {
+    settings.identities.first { $0.kind == kind && $0.fits(names) }?.rate
   }
 
   /// Takes new rates into use, for those who wait as well.
@@ -120,8 +117,8 @@ final class RateLimits {
         totals[kind] = Meter(rate: rate)
       }
     }
-    for (key, meter) in identities {
-      meter.change(rate: self.rate(for: key.kind, of: key.subject) ?? 0)
+    for (key, known) in identities {
+      known.meter.change(rate: self.rate(for: key.kind, of: known.names) ?? 0)
     }
   }
 
@@ -148,7 +145,7 @@ extension Broker {
 
 extension ClientSession {
   func meters(for kind: StreamKind) -> [Meter] {
-    let meters = broker.rateLimits.meters(for: kind, of: identity.subject)
+    let meters = broker.rateLimits.meters(for: kind, of: identity)
     if kind == .upload || kind == .migration {
       narrow(to: meters.reduce(Double.infinity) { $1.rate > 0 ? min($0, $1.rate) : $0 })
     }

@@ -43,6 +43,8 @@ final class MetricsServer: Handler {
     }
   }
 
+  static var libraryVersion: String { String(cString: MHD_get_version()) }
+
   private init(
     _ socket: consuming Descriptor, name: String, path: String?, broker: Broker
   ) throws(BrokerFailure) {

@@ -28,6 +28,8 @@ final class Reactor {
   /// While it runs, the loop looks at the descriptors but does not wait for them.
   private let haste: UnsafeMutablePointer<ev_idle>
 
+  static var libraryVersion: String { "\(ev_version_major()).\(ev_version_minor())" }
+
   init() throws(BrokerFailure) {
     guard let loop = ev_loop_new(UInt32(EVFLAG_NOENV)) else {
       throw BrokerFailure("the event loop cannot be made: no usable kernel interface")

@@ -51,8 +51,8 @@ extension ClientSession {
     guard most > 0, broker.subjects[subject] > most else { return true }
     turnAway(
       .identity,
-      "\(most == 1 ? "there is" : "there are") \(counted(most, "connection")) of \(subject), which is max_clients_per_identity"
-    )
+      "\(most == 1 ? "there is" : "there are") \(counted(most, "connection")) of "
+        + "'\(identity.name ?? subject)', which is max_clients_per_identity")
     return false
   }
 

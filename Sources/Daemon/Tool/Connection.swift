@@ -8,6 +8,8 @@ final class Connection {
   private let descriptor: Int32
   private let path: String
   private var serial: UInt32 = 0
+  /// What to do where another program answers.
+  var hint = ""
 
   init(_ path: String) throws {
     self.path = path
@@ -80,7 +82,7 @@ final class Connection {
     guard error.code == .rpc, message.hasPrefix("Cannot find program") else {
       return Trouble(message)
     }
-    return Trouble("what answers at '\(printable(path))' is no virtbrokerd, or an older one")
+    return Trouble("what answers at '\(printable(path))' is no virtbrokerd, or an older one\(hint)")
   }
 
   // MARK: Bytes

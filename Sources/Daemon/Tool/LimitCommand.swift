@@ -16,8 +16,9 @@ struct LimitCommand: ParsableCommand {
   @Option(
     help: ArgumentHelp(
       """
-      Whose rate to change: a SASL user's or certificate's name or 'uid N', with * and ?. Each one that fits has \
-      the rate to itself. Without: that of all together.
+      Whose rate to change, as the tables show the identity: a SASL user's name, a certificate's name or 'uid N'; \
+      a local user's name means the same as its uid. With * and ? as wildcards. Each one that fits has the rate \
+      to itself. Without: that of all together.
       """, valueName: "name"))
   var identity: String?
   @Argument(help: "console, upload, download or migration. Without: all are shown.")
@@ -44,7 +45,8 @@ struct LimitCommand: ParsableCommand {
   func run() throws {
     let connection = try socket.connect()
     if let kind, let rate {
-      try connection.call(.setRate(kind: kind, identity: identity, rate: rate))
+      let reply = try connection.call(.setRate(kind: kind, identity: identity, rate: rate))
+      if let identity { warn(of: identity, reply) }
     }
     let rows = try connection.rows { .rates(after: $0) }
     let shown = kind.map { kind in rows.filter { $0.text("kind") == kind } } ?? rows
@@ -53,5 +55,16 @@ struct LimitCommand: ParsableCommand {
       throw Trouble("there are no streams of the kind '\(printable(kind ?? ""))' to limit")
     }
     output.show(shown, as: .rates)
+  }
+
+  /// A rate for an identity that no client has is most often a mistyped name. Brokers before this one do not say.
+  private func warn(of identity: String, _ reply: [UInt8]) {
+    guard rate != "default",
+      let page = try? reply.withUnsafeBytes({ try BrokerPage(payload: $0) }),
+      let matched = page.rows.first.flatMap({ Row($0).number("matched_clients") }), matched == 0
+    else { return }
+    Standard.error(
+      "warning: '\(printable(identity))' matches no connected client; the rate holds for clients that "
+        + "connect later; 'virtbroker clients' shows the identities there are")
   }
 }

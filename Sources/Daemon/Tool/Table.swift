@@ -66,6 +66,17 @@ enum Words {
     return "\(tenths(count)) \(units[unit])"
   }
 
+  /// The same in at most five characters where columns are scarce: `17`, `1.5K`, `293K`, `23.0G`.
+  static func short(_ count: Double) -> String {
+    let text = bytes(count)
+    guard let blank = text.firstIndex(of: " ") else { return text }
+    var number = text[..<blank]
+    let unit = text[text.index(after: blank)...]
+    if unit == "B" { return String(number) }
+    if number.count > 4 { number = number.prefix { $0 != "." } }
+    return String(number) + unit.prefix(1)
+  }
+
   static func rate(_ bytesPerSecond: Double) -> String { bytes(bytesPerSecond) + "/s" }
 
   /// `0.4s`, `12s`, `3m05s`, `2h14m`, `3d04h`.

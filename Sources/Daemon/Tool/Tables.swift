@@ -1,5 +1,22 @@
 // What of each kind of row people get to see.
 
+extension Row {
+  /// The identity, as `limit --identity` takes it. A client without one has only its address, which is no identity:
+  /// it stands in parentheses.
+  var whose: String {
+    let identity = text("identity")
+    return identity.isEmpty ? "(\(text("address")))" : identity
+  }
+
+  /// Where a client comes from: its address, or a local client's user and process.
+  var origin: String {
+    let address = text("address")
+    guard address.isEmpty else { return address }
+    let user = text("user")
+    return (user.isEmpty ? "" : "\(user), ") + "pid \(text("pid"))"
+  }
+}
+
 extension Table {
   @Sendable private static func age(_ row: Row) -> String {
     Words.age(row.number("age_seconds") ?? 0)
@@ -9,9 +26,8 @@ extension Table {
   }
 
   static let clients = Table([
-    Column("CLIENT", "client", right: true), Column("IDENTITY", "identity"),
-    Column("VIA", "transport"),
-    Column("FROM") { $0.text("address").isEmpty ? "pid \($0.text("pid"))" : $0.text("address") },
+    Column("CLIENT", "client", right: true), Column("IDENTITY") { $0.whose },
+    Column("VIA", "transport"), Column("FROM") { $0.origin },
     Column("RO", "read_only"), Column("STATE", "state"), Column("URI", "uri"),
     Column("CALLS", "calls", right: true), Column("STREAMS", "streams", right: true),
     Column("QUEUED", right: true, bytes("queued_bytes")), Column("PAUSED", "paused"),
@@ -19,7 +35,7 @@ extension Table {
   ])
 
   static let streams = Table([
-    Column("STREAM", "stream"), Column("IDENTITY", "identity"),
+    Column("STREAM", "stream"), Column("IDENTITY") { $0.whose }, Column("USER", "user"),
     Column("PROCEDURE", "procedure"), Column("OBJECT", "object"),
     Column("DIRECTION", "direction"), Column("STATE", "state"),
     Column("UP", right: true, bytes("bytes_up")), Column("DOWN", right: true, bytes("bytes_down")),
@@ -29,7 +45,8 @@ extension Table {
 
   static let calls = Table([
     Column("CLIENT", "client", right: true), Column("SERIAL", "serial", right: true),
-    Column("IDENTITY", "identity"), Column("PROCEDURE", "procedure"), Column("OBJECT", "object"),
+    Column("IDENTITY") { $0.whose }, Column("USER", "user"), Column("PROCEDURE", "procedure"),
+    Column("OBJECT", "object"),
     Column("DAEMON", "daemon"), Column("AGE", right: true, age),
   ])
 

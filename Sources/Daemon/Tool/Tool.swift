@@ -1,6 +1,7 @@
 // virtbroker: looks at a running broker, and acts on it, by its admin socket.
 import ArgumentParser
 @preconcurrency import Glibc
+import Streams
 
 @main
 struct Tool: ParsableCommand {
@@ -11,10 +12,13 @@ struct Tool: ParsableCommand {
       It talks to the broker's admin socket, which serves only the user that runs the broker. \
       virt-admin does what else there is to administrate: numbers of clients, logging, certificates.
       """,
+    version: "virtbroker (virtbroker) \(ProjectVersion.text)",
     subcommands: [
       StatusCommand.self, ClientsCommand.self, StreamsCommand.self, CallsCommand.self,
       TopCommand.self, KillStreamCommand.self, LimitCommand.self,
     ])
+  /// Accepted before the subcommand as well as behind it: what is read here is what subcommands see.
+  @OptionGroup var socket: SocketOptions
 }
 
 /// What every command takes.
@@ -23,21 +27,15 @@ struct SocketOptions: ParsableArguments {
   var socket: String?
 
   func connect() throws -> Connection {
-    let path = socket ?? SocketOptions.usualPath
-    return try Connection(path)
-  }
-
-  /// Root's broker has it in /run, anybody else's in the user's runtime directory. Beside a libvirtd it has a
-  /// name of its own.
-  private static var usualPath: String {
-    func variable(_ name: String) -> String? {
-      getenv(name).map { String(cString: $0) }.flatMap { $0.isEmpty ? nil : $0 }
+    if let socket { return try Connection(socket) }
+    let places = AdminSockets.ofThisUser()
+    do {
+      let connection = try Connection(places.usual)
+      connection.hint = places.hint
+      return connection
+    } catch let trouble as Trouble {
+      throw Trouble("\(trouble)\(places.hint)")
     }
-    let base =
-      geteuid() == 0
-      ? "/run" : variable("XDG_RUNTIME_DIR") ?? "\(variable("HOME") ?? "")/.cache"
-    let own = "\(base)/libvirt/virtbroker-admin-sock"
-    return access(own, F_OK) == 0 ? own : "\(base)/libvirt/libvirt-admin-sock"
   }
 }
 
@@ -55,4 +53,9 @@ struct OutputOptions: ParsableArguments {
 struct Trouble: Error, CustomStringConvertible {
   let description: String
   init(_ description: String) { self.description = description }
+}
+
+enum Standard {
+  /// A line on standard error, which is no part of the output.
+  static func error(_ line: String) { fputs("\(line)\n", stderr) }
 }

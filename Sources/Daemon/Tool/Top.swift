@@ -1,89 +1,180 @@
-// virtbroker top: what is under way, again and again, until somebody has seen enough.
+// virtbroker top: what is under way, again and again, until the user has seen enough.
 import ArgumentParser
 @preconcurrency import Glibc
 import Streams
 
+extension TopView: ExpressibleByArgument {}
+
 struct TopCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
-    commandName: "top", abstract: "Shows streams and calls live; q ends it.",
+    commandName: "top",
+    abstract: "Shows streams, clients and calls live; h shows the keys, q ends it.",
     discussion: "Where the output is no terminal, one page follows the other.")
   @OptionGroup var socket: SocketOptions
   @Flag(help: "Print one JSON object for each look, on a line of its own.") var json = false
   @Option(help: "Seconds between two looks.") var interval = 1.0
   @Option(help: "Looks before it ends; 0: until it is ended.") var count = 0
+  @Option(help: "What to show at first.") var view = TopView.streams
+  @Option(help: "The title of the column to sort by at first, like rate/s or age.")
+  var sort: String?
 
   func validate() throws {
     try checkInterval(interval, from: 0.1)
     guard count >= 0 else { throw ValidationError("expected a count from 0 on, found \(count)") }
+    guard sort == nil || sortColumn != nil else {
+      let titles = view.table.columns.map { $0.title.lowercased() }.joined(separator: ", ")
+      throw ValidationError(
+        "\(view.rawValue) have no column '\(printable(sort ?? ""))'; expected one of \(titles)")
+    }
+  }
+
+  private var sortColumn: Int? {
+    sort.flatMap { name in
+      view.table.columns.firstIndex { $0.title.lowercased() == name.lowercased() }
+    }
   }
 
   func run() throws {
     let connection = try socket.connect()
     let screen = json ? nil : Screen()
     defer { screen?.leave() }
+    var choice = TopChoice(view: view)
+    if let sortColumn { choice.sort(by: sortColumn) }
     var rates = Rates()
     rates.note(try connection.rows { .streams(after: $0) })
     var looks = 0
+    var look: Look?
     repeat {
       let pause = looks == 0 ? min(interval, 0.5) : interval
-      guard screen?.wait(seconds: pause) ?? Screen.sleep(seconds: pause) else { return }
-      let view = View(
-        status: try connection.rows { _ in .status }.first ?? Row([]),
-        streams: rates.note(try connection.rows { .streams(after: $0) }),
-        calls: try connection.rows { .calls(after: $0) })
-      if let screen { screen.show(view) } else { print(view.json) }
-      fflush(stdout)
-      looks += 1
+      guard wait(pause, on: screen, look, &choice) else { return }
+      if !choice.isPaused || look == nil {
+        look = try self.look(connection, &rates, choice.view)
+        looks += 1
+      }
+      if let look { show(look, choice, on: screen) }
     } while count == 0 || looks < count
   }
-}
 
-/// One look at everything.
-struct View {
-  let status: Row
-  let streams: [Row]
-  let calls: [Row]
-
-  init(status: Row, streams: [Row], calls: [Row]) {
-    self.status = status
-    func falling(_ name: String) -> (Row, Row) -> Bool {
-      { ($0.number(name) ?? 0, $1.text("stream")) > ($1.number(name) ?? 0, $0.text("stream")) }
+  /// Waits for the next look. Keys take effect at once, on the look there is. False: the program ends.
+  private func wait(
+    _ seconds: Double, on screen: Screen?, _ look: Look?, _ choice: inout TopChoice
+  ) -> Bool {
+    guard let screen else { return Screen.sleep(seconds: seconds) }
+    let end = Connection.now + seconds
+    while true {
+      switch screen.wait(until: end) {
+      case .timeUp: return true
+      case .over: return false
+      case .resized: break
+      case .key(let key):
+        let before = choice.view
+        guard obey(key, &choice, rows: look?.rows[choice.view]?.count ?? 0, screen) else {
+          return false
+        }
+        // The rows of another view were not asked for.
+        if choice.view != before, look?.rows[choice.view] == nil { return true }
+      }
+      if let look { show(look, choice, on: screen) }
     }
-    // The fastest stream and the call that hangs longest are what one looks for.
-    self.streams = streams.sorted(by: falling("bytes_per_second"))
-    self.calls = calls.sorted(by: falling("age_seconds"))
   }
 
-  var json: String {
-    func list(_ rows: [Row]) -> String {
-      "[" + rows.map { JSON.object($0) }.joined(separator: ", ") + "]"
+  /// False: the program ends.
+  private func obey(
+    _ key: Screen.Key, _ choice: inout TopChoice, rows: Int, _ screen: Screen
+  ) -> Bool {
+    if case .character("q") = key { return false }
+    if case .function(10) = key { return false }
+    if choice.isHelp {
+      choice.isHelp = false
+      return true
     }
-    return "{\"status\": \(JSON.object(status)), \"streams\": \(list(streams)), "
-      + "\"calls\": \(list(calls))}"
+    let room = TopPage.room(in: screen.size.lines)
+    func scroll(_ step: Int) {
+      choice.first = min(max(0, choice.first + step), max(0, rows - room))
+    }
+    switch key {
+    case .character("1"): choice.show(.streams)
+    case .character("2"): choice.show(.clients)
+    case .character("3"): choice.show(.calls)
+    case .character("\t"):
+      let all = TopView.allCases
+      let next = (all.firstIndex(of: choice.view) ?? 0) + 1
+      choice.show(all[next % all.count])
+    case .character("<"), .left: choice.sortNext(-1)
+    case .character(">"), .right: choice.sortNext(1)
+    case .character("r"):
+      choice.order.isFalling.toggle()
+      choice.first = 0
+    case .character("p"), .character(" "): choice.isPaused.toggle()
+    case .character("h"), .character("?"), .function(1): choice.isHelp = true
+    case .up: scroll(-1)
+    case .down: scroll(1)
+    case .pageUp: scroll(-room)
+    case .pageDown: scroll(room)
+    case .home: choice.first = 0
+    default: break
+    }
+    return true
   }
 
-  /// As many lines as there is room for; the streams get two thirds of it where both need more.
-  func lines(height: Int) -> [String] {
-    let rate = streams.reduce(0) { $0 + ($1.number("bytes_per_second") ?? 0) }
-    let head = [
-      "virtbrokerd \(status.text("version")), pid \(status.text("pid")), up "
-        + Words.age(status.number("uptime_seconds") ?? 0),
-      "clients \(status.text("clients"))/\(status.text("clients_max"))  streams \(streams.count)  "
-        + "calls \(calls.count)  moving \(Words.rate(rate))",
-      "",
-    ]
-    // Titles of both tables, and the empty line between them.
-    let room = max(2, height - head.count - 3)
-    let callRoom = min(calls.count, max(room / 3, room - streams.count))
-    let streamRoom = min(streams.count, room - callRoom)
-    return head + View.cut(Table.streams.lines(streams), streamRoom) + [""]
-      + View.cut(Table.calls.lines(calls), callRoom)
+  private func look(
+    _ connection: Connection, _ rates: inout Rates, _ view: TopView
+  ) throws -> Look {
+    var look = Look()
+    look.status = try connection.rows { _ in .status }.first ?? Row([])
+    let streams = rates.note(try connection.rows { .streams(after: $0) })
+    look.rows[.streams] = streams
+    look.rows[.calls] = try connection.rows { .calls(after: $0) }
+    // There may be thousands of them, and the other views do without.
+    if view == .clients || json {
+      look.rows[.clients] = rated(try connection.rows { .clients(after: $0) }, by: streams)
+    }
+    return look
   }
 
-  /// The titles and `room` rows; where there are more, the last line says so.
-  private static func cut(_ lines: [String], _ room: Int) -> [String] {
-    let rows = lines.count - 1
-    guard rows > room else { return lines }
-    return lines.prefix(1 + max(0, room - 1)) + ["… and \(rows - max(0, room - 1)) more"]
+  /// The clients, each with the rate of its streams together.
+  private func rated(_ clients: [Row], by streams: [Row]) -> [Row] {
+    var rates: [String: Double] = [:]
+    for stream in streams {
+      rates[stream.text("client"), default: 0] += stream.number("bytes_per_second") ?? 0
+    }
+    return clients.map { client in
+      var client = client
+      client.set("bytes_per_second", .double(rates[client.text("client")] ?? 0))
+      return client
+    }
+  }
+
+  private func show(_ look: Look, _ choice: TopChoice, on screen: Screen?) {
+    guard let screen else {
+      print(look.json)
+      fflush(stdout)
+      return
+    }
+    let page = TopPage(look: look, choice: choice)
+    if screen.isTerminal {
+      let size = screen.size
+      screen.show(page.lines(width: size.columns, height: size.lines))
+    } else {
+      print(text(page, look, choice))
+      fflush(stdout)
+    }
+  }
+
+  /// A page as wide and as long as it needs to be.
+  private func text(_ page: TopPage, _ look: Look, _ choice: TopChoice) -> String {
+    let order = choice.order
+    let rows = choice.view.table.sorted(
+      look.rows[choice.view] ?? [], by: order.column, isFalling: order.isFalling)
+    var parts = page.head(.max).map(\.text) + [""]
+    switch choice.view {
+    case .streams:
+      let oldest = WindowTable.calls.sorted(
+        look.rows[.calls] ?? [], by: WindowTable.calls.usual, isFalling: true)
+      parts += Table.streams.lines(rows) + [""] + Table.calls.lines(oldest)
+    case .clients: parts += Table.clients.lines(rows)
+    case .calls: parts += Table.calls.lines(rows)
+    }
+    return parts.joined(separator: "\n") + "\n"
   }
 }

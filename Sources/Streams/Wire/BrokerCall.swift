@@ -16,7 +16,8 @@ public enum BrokerCall: Equatable, Sendable {
   /// A row for each rate, from this one on; 0: from the first.
   case rates(after: UInt64)
   /// Keeps streams of a kind to another rate, as the configuration has it, or `off`: all together, or those of
-  /// each identity that fits. `default` takes back what an identity has of its own. No rows.
+  /// each identity that fits. `default` takes back what an identity has of its own. With an identity, one row:
+  /// how many clients have it now.
   case setRate(kind: String, identity: String?, rate: String)
 
   public var procedure: Int32 {

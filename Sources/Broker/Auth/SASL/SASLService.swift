@@ -28,6 +28,12 @@ final class SASLService {
     hostName = SASLService.ownHostName()
   }
 
+  static var libraryVersion: String {
+    var (major, minor, step): (Int32, Int32, Int32) = (0, 0, 0)
+    sasl_version_info(nil, nil, &major, &minor, &step, nil)
+    return "\(major).\(minor).\(step)"
+  }
+
   /// What is asked of every client from now on; an exchange under way ends as it began.
   func adopt(_ settings: SASLSettings) {
     self.settings = settings
