@@ -1,5 +1,6 @@
 // Where brokers have their admin sockets, to find the usual one and to name the others.
 @preconcurrency import Glibc
+import Streams
 
 /// The admin sockets there may be, for one user.
 struct AdminSockets {

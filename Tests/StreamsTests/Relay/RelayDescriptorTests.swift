@@ -38,10 +38,12 @@ struct RelayDescriptorTests {
     #expect(stray.violation == "descriptor outside a packet that announces one")
     let ordinary = Desk()
     ordinary.fromClient(Array(call(1).prefix(5)), descriptor: 50)
-    #expect(ordinary.violation == "descriptor with an ordinary byte", "before its packet is there")
+    #expect(
+      ordinary.violation == "descriptor with an ordinary byte", "before its packet is there")
   }
 
-  @Test("while a client's calls are held back, a wrong descriptor still ends its connection at once")
+  @Test(
+    "while a client's calls are held back, a wrong descriptor still ends its connection at once")
   func wrongWhileHeld() {
     for wrong in [[0], Array(call(9).prefix(20)), call(9)] {
       let desk = Desk()
