@@ -352,7 +352,7 @@ struct MalformedPacketTests {
         // Beside a stream of the same serial.
         let stream = try client.openStream(
           Remote.storageVolDownload, pool: volume.pool, volume: volume.name)
-        let procedures: [Int32] = [59, 157, 59, 4]
+        let procedures: [Int32] = [59, 157, 59, 157]
         for procedure in procedures {
           try client.send(
             Packets.make(PacketHeader(procedure: procedure, kind: .call, serial: stream.serial)))
