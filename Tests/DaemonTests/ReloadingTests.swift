@@ -41,7 +41,7 @@ struct ReloadingTests {
       says(scratch, "these take effect when virtbrokerd is started again: listen_tcp, auth_tls\n"))
     // Who is there stays; one more of the same identity is one too many from now on.
     let second = try UnixSocket(connectedTo: "\(scratch.path)/libvirt-sock")
-    #expect(says(scratch, "is turned away: there is 1 connection of uid"))
+    #expect(says(scratch, "is turned away: there is 1 connection of 'uid"))
     #expect(!scratch.read("log").contains("client 1 (UNIX, pid \(getpid()), uid 0) disconnected"))
     // What could not change is said to differ as long as it does.
     program.signal(SIGHUP)

@@ -96,6 +96,8 @@ final class RateLimits {
     if let subject = identity.subject, let rate = rate(for: kind, of: names), rate > 0 {
       let key = Key(kind: kind, subject: subject)
       let meter = identities[key]?.meter ?? Meter(rate: rate)
+      // A rule may know the user by a name that the name service has given only now.
+      if meter.rate != Double(rate) { meter.change(rate: rate) }
       identities[key] = (meter, names)
       meters.append(meter)
     }
