@@ -86,6 +86,7 @@ public final class Broker {
   /// - Throws: `BrokerFailure` naming the address and the reason where one cannot be had, or what is wrong
   ///   with the TLS certificates.
   public init(settings: BrokerSettings, log: BrokerLog) throws(BrokerFailure) {
+    SpareMemory.limitArenas()
     self.settings = settings
     self.log = log
     isSweepDue = settings.slowCallSeconds <= 0

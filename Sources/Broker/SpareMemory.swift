@@ -24,6 +24,10 @@ final class SpareMemory {
     self.reactor = reactor
   }
 
+  /// To be called before there is a second thread. Otherwise each thread beside the loop has an arena of its own,
+  /// which the allocator never gives back.
+  static func limitArenas() { mallopt(M_ARENA_MAX, 2) }
+
   /// Somebody has left, with all that was held for them.
   func clientLeft() { startWaiting() }
 

@@ -167,8 +167,13 @@ struct AdminTests {
     #expect(try await admin.output("daemon-log-outputs").contains(other))
     #expect(try await admin.output("daemon-log-filters").contains("1:*remote_driver* 4:*identity*"))
     let client = try await opened(broker)
-    let written = try String(contentsOfFile: broker.directory + "/other", encoding: .utf8)
-    #expect(written.contains("debug") && written.contains("qemu:///system"))
+    let isWritten = try await blocking {
+      eventually {
+        let written = try? String(contentsOfFile: broker.directory + "/other", encoding: .utf8)
+        return written?.contains("debug") == true && written?.contains("qemu:///system") == true
+      }
+    }
+    #expect(isWritten)
     #expect(!broker.log.contains("qemu:///system"), "nothing of it is written to the old output")
 
     for (command, option, text) in [

@@ -49,8 +49,6 @@ struct AdmissionTests {
       #expect(eventually { broker.log.contains("max_anonymous_clients (20) is reached by") })
       let client = try broker.client(.tcp)
       #expect(try client.call(Remote.authList, within: 5).header.status == .ok)
-      try client.mustLogIn()
-      try client.open()
       withExtendedLifetime(silent) {}
     }
     try await scene.end()

@@ -113,7 +113,7 @@ struct ForwardingTests {
     #expect(result.status == 1)
     #expect(result.errors.contains("ext://site"), "\(result.errors)")
     #expect(!result.errors.contains("no way"))
-    #expect(near.logs("ext://site says: no way \\u{1b}[31m to get there"))
+    #expect(near.logs("ext://site says: no way\\u{1b}[31m to get there"))
     #expect(near.logs("ended with status 3"))
     try await near.stop()
   }

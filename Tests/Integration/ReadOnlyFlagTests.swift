@@ -100,7 +100,7 @@ struct ReadOnlyFlagTests {
     let far = try await Scene(script: Self.quiet)
     let near = try await TLSBroker(
       backends: try Scratch.directory("n"),
-      settings: ["upstream_allowed_hosts = [ \"127.0.0.1:*\" ]"]
+      settings: ["upstream_allowed_hosts = [ \"tcp://127.0.0.1:*\" ]"]
     )
     try await blocking {
       try use(near, entry, uri: "qemu+tcp://127.0.0.1:\(far.broker.port)/system")

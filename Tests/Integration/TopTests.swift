@@ -117,7 +117,7 @@ struct TopTests {
           && lines[4].contains("pool/disk7")
       }
       #expect(
-        words(screen[4]).hasPrefix("1/\(streams[7].serial) uid 0 root download pool/disk7 0 "))
+        words(screen[4]).contains("/\(streams[7].serial) uid 0 root download pool/disk7 0 "))
       #expect(screen.allSatisfy { $0.count <= 80 })
       isOver.store(true, ordering: .relaxed)
       _ = await flow.result
@@ -134,12 +134,8 @@ struct TopTests {
 
       try await terminal.press("2")
       screen = try await terminal.screen { $0[3].hasPrefix("CLIENT") && $0[4].contains("uid 0") }
-      #expect(
-        words(screen[3])
-          == "CLIENT IDENTITY FROM RO STATE URI CALLS STREAMS QUEUED RATE/S▼ AGE PAUSED"
-          || words(screen[3]).hasPrefix(
-            "CLIENT IDENTITY FROM STATE URI CALLS STREAMS QUEUED RATE/S▼"),
-        "\(screen[3])")
+      #expect(words(screen[3]).hasPrefix("CLIENT IDENTITY FROM "), "\(screen[3])")
+      #expect(words(screen[3]).contains("CALLS STREAMS QUEUED RATE/S▼"), "\(screen[3])")
       #expect(words(screen[4]).contains(" 1 12 0 "), "its calls, streams and bytes: \(screen[4])")
       #expect(words(screen[2]).hasPrefix("1 Streams [2 Clients] 3 Calls"))
 
@@ -169,7 +165,7 @@ struct TopTests {
       var screen = try await terminal.screen { $0[2].contains("1-11 of 30, by AGE") }
       #expect(screen[4].contains(" 10-long") && screen[14].contains(" 20-long"))
       #expect(screen.allSatisfy { $0.count <= 80 }, "\(screen)")
-      let titles = "STREAM IDENTITY USER KIND OBJECT UP DOWN RATE/S AGE▼ PAUSED BY"
+      let titles = "STREAM IDENTITY KIND OBJECT UP DOWN RATE/S AGE▼ PAUSED BY"
       #expect(words(screen[3]) == titles)
       #expect(screen[4].contains("…"))
 

@@ -50,11 +50,12 @@ struct ThreadPoolReport {
     let most = wanted["maxWorkers"] ?? maximum
     let least = wanted["minWorkers"] ?? minimum
     guard least <= most else {
-      throw RemoteError(.invalidArgument, "minWorkers cannot be larger than maxWorkers")
+      throw RemoteError(
+        .invalidArgument, domain: .none, "minWorkers cannot be larger than maxWorkers")
     }
     guard (most == 0) == (maximum == 0) else {
       throw RemoteError(
-        .invalidArgument,
+        .invalidArgument, domain: .none,
         "maxWorkers must not be switched from zero to non-zero and vice versa")
     }
     (minimum, maximum) = (least, most)

@@ -69,7 +69,7 @@ extension RawClient {
   /// The same, which must succeed.
   func mustLogIn(_ user: String = "fred", _ password: String = "secret") throws {
     let reply = try logIn(user, password)
-    guard reply.decoded(SASLStepResult.self)?.isComplete == true else {
+    guard reply.header.status == .ok, reply.decoded(SASLStepResult.self)?.isComplete == true else {
       throw Trouble("\(user) was not let in: \(reply)")
     }
   }

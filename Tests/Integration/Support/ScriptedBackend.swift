@@ -239,7 +239,10 @@ final class Line: @unchecked Sendable {
       if let refusal { try send(Packets.error(answering: call, refusal)) }
     case Remote.connectOpen, Remote.connectSetIdentity: try reply(to: packet)
     case Remote.connectSupportsFeature:
-      try send(Packets.reply(answering: call, FeatureResult(supported: 1)))
+      // Like libvirtd it has libvirt's features and no others.
+      let isKnown = packet.decoded(FeatureArguments.self).map { (0..<32).contains($0.feature) }
+      try send(
+        Packets.reply(answering: call, FeatureResult(supported: isKnown == true ? 1 : 0)))
     default:
       if try !script(self, packet) { try reply(to: packet) }
     }
