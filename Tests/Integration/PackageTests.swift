@@ -69,8 +69,8 @@ struct PackageTests {
       try String(contentsOfFile: "\(Package.project)/etc/systemd/\(name)", encoding: .utf8)
     }
     func section(_ text: String) -> Substring? {
-      text.firstRange(of: "[Service]").flatMap { start in
-        text.firstRange(of: "[Install]").map { text[start.lowerBound..<$0.lowerBound] }
+      text.firstRange(of: "\n[Service]\n").flatMap { start in
+        text.firstRange(of: "\n[Install]\n").map { text[start.lowerBound..<$0.lowerBound] }
       }
     }
     let service = try section(unit("virtbrokerd.service"))

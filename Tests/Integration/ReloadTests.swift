@@ -69,12 +69,13 @@ struct ReloadTests {
     let uri = "qemu+\(host)/system"
     try await blocking {
       func isRefused() -> Bool {
-        let failure = #expect(throws: Trouble.self) { try near.broker.client().open(uri) }
-        return failure.map { "\($0)" }?.contains("is not allowed here") == true
+        do { try near.broker.client().open(uri) } catch {
+          return "\(error)".contains("is not allowed here")
+        }
+        return false
       }
       #expect(isRefused())
       try self.change(near.broker, none, to: one)
-      // The scripted daemon agrees to whatever it is asked, also that the client came through it.
       #expect(!isRefused())
       try self.change(near.broker, one, to: none)
       #expect(isRefused())
