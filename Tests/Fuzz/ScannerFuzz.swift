@@ -55,16 +55,24 @@ private func walk(_ bytes: [UInt8]) -> (length: Int, isViolated: Bool) {
   func word(_ offset: Int) -> UInt32 {
     bytes[offset..<offset + 4].reduce(0) { $0 << 8 | UInt32($1) }
   }
+  /// Whether a word whose first bytes are there can still be in the range.
+  func isPossible(_ offset: Int, _ range: ClosedRange<UInt32>) -> Bool {
+    let have = bytes[offset..<min(offset + 4, bytes.count)]
+    let missing = UInt32(8 * (4 - have.count))
+    let least = have.isEmpty ? 0 : have.reduce(0) { $0 << 8 | UInt32($1) } << missing
+    let most = least | (have.isEmpty ? .max : ~(UInt32.max << missing))
+    return least <= range.upperBound && most >= range.lowerBound
+  }
   var offset = 0
-  while bytes.count - offset >= 28 {
+  while offset < bytes.count {
+    guard isPossible(offset, 28...33_554_436) else { return (offset, true) }
+    guard bytes.count - offset >= 28 else { return (offset, false) }
     let length = word(offset)
     let kind = word(offset + 16)
-    guard (28...33_554_436).contains(length) else { return (offset, true) }
     if kind == 4 || kind == 5 {
-      guard length >= 32 else { return (offset, true) }
+      guard length >= 32, isPossible(offset + 28, 0...32) else { return (offset, true) }
       guard bytes.count - offset >= 32 else { return (offset, false) }
       let count = word(offset + 28)
-      guard count <= 32 else { return (offset, true) }
       if count > 0 {
         // Its last byte, and with it the packet, waits for descriptors that never come.
         let begun = min(bytes.count - offset, Int(length) - 1)
