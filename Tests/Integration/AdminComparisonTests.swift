@@ -3,7 +3,8 @@ import Foundation
 import Streams
 import Testing
 
-@Suite("admin interface beside libvirtd's", Lab.isPossible, .inTurn)
+// One libvirtd is compared with, and its thread pools change in between: one test at a time.
+@Suite("admin interface beside libvirtd's", Lab.isPossible, .inTurn, .serialized)
 struct AdminComparisonTests {
   private func ready() async throws -> (Lab, BrokerProcess) {
     let lab = try await Lab.shared(.mono, for: "admin")
