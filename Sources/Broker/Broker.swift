@@ -71,7 +71,7 @@ public final class Broker {
   private lazy var idleAlarm = Alarm(on: reactor) { [unowned self] in idleTimeUp() }
   private lazy var stopAlarm = Alarm(on: reactor) { [unowned self] in stopTimeUp() }
   private lazy var acceptAlarm = Alarm(on: reactor) { [unowned self] in resumeAccepting() }
-  /// Rings when log lines that were left out are to be reported.
+  /// Fires when the count of suppressed log lines is due in the log.
   private lazy var logAlarm = Alarm(on: reactor) { [unowned self] in
     log.sink.reportLeftOut(all: false)
   }

@@ -178,7 +178,7 @@ public struct BrokerLog {
     if takes(level) { write(level, message, file, line, function) }
   }
 
-  /// A line of an answer that somebody has asked for: there can be many like it, and all are wanted.
+  /// A line of a report that an administrator requested: it is exempt from the limit on repeats.
   public func answer(
     _ level: Level, _ message: @autoclosure () -> String, file: StaticString = #fileID,
     line: UInt = #line, function: StaticString = #function

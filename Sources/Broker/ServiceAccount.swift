@@ -137,7 +137,7 @@ public struct ServiceAccount: Sendable, Equatable {
   }
 }
 
-/// `body` with the rights that are to be used at `path`: those of `account` where there is one.
+/// Runs `body` with the rights that apply at `path`: those of `account` where there is one.
 public func access<Result>(
   _ path: String, for account: ServiceAccount?, _ body: () -> Result
 ) throws(BrokerFailure) -> Result {

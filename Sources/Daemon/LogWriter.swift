@@ -71,7 +71,7 @@ final class LogWriter: @unchecked Sendable {
     if needsThread { startThread() }
   }
 
-  /// From now on lines are written as they come. Before, they wait.
+  /// Starts writing. Lines that arrived before are queued until then.
   func begin() {
     let needsThread = locked {
       mayHaveThread = true

@@ -53,7 +53,7 @@ final class HandshakePool {
       }, tell: tell)
   }
 
-  /// Nothing is told of it any more. A step that has not begun never does; one under way ends by itself.
+  /// Its result is not reported. A queued step is dropped; a step that is running ends by itself.
   func cancel(_ job: Workshop.Job) { workshop.cancel(job) }
 
   /// Waits for the steps under way: the process may end after this, and GnuTLS with it.

@@ -44,7 +44,7 @@ final class Listener: Handler {
     if let boundPath { Listener.remove(boundPath, for: account) }
   }
 
-  /// Removes a socket's file with the rights that are to be used there.
+  /// Removes a socket's file with the rights that apply in its directory.
   static func remove(_ path: String, for account: ServiceAccount?) {
     // Where the rights cannot be had it stays, and is found to be left over at the next start.
     try? access(path, for: account) { _ = unlink(path) }

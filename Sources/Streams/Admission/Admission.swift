@@ -179,7 +179,7 @@ public struct Admission: Sendable {
   private mutating func room(for candidate: Candidate, at now: Double) -> Room {
     let isNew = counts[candidate.origin] == nil
     if candidate.mustLogIn, isFull(gate: candidate.gate) {
-      // Whoever makes room at the gate makes room in all.
+      // A connection that leaves the gate also leaves a place in the total.
       guard !isFull || isNew || candidate.origin.isRoot,
         let victim = victim(at: [candidate.gate], for: candidate, at: now)
       else { return .none }
