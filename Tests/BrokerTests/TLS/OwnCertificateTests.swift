@@ -355,7 +355,9 @@ struct OwnCertificateTests {
     "whatever the priority says, finite-field Diffie-Hellman is never used",
     arguments: [nil, "NORMAL", "SECURE256", "NORMAL:+DHE-RSA:+GROUP-FFDHE8192"])
   func groups(priority: String?) throws {
-    let cache = try TLSPriority(priority).cache
+    let kept = try TLSPriority(priority)
+    defer { withExtendedLifetime(kept) {} }
+    let cache = kept.cache
     var list: UnsafePointer<UInt32>?
     let count = Int(gnutls_priority_group_list(cache, &list))
     let groups = (0..<count).map { String(cString: gnutls_group_get_name(.init(list?[$0] ?? 0))) }
