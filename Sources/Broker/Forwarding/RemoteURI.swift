@@ -50,9 +50,10 @@ struct RemoteURI: Equatable {
   /// The brokers this has come through, by their marks.
   var marks: [Int32] = []
 
+  /// What the other host opens belongs to a user. Where the other host chooses, or is to open a further one, the path
+  /// says nothing.
   var isSession: Bool {
-    if case .local(let uri) = target { return uri.isSession }
-    return path == "/session"
+    if case .local(let uri) = target { uri.isSession } else { false }
   }
 
   /// The parameter by which one broker tells the next which others the client has come through.
