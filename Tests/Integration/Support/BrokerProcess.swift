@@ -82,9 +82,12 @@ final class BrokerProcess: Sendable {
   private func becomesReady() async throws -> Bool {
     let deadline = ContinuousClock.now + .seconds(20)
     while ContinuousClock.now < deadline, isRunning {
+      // The admin socket comes after the others.
+      let isComplete =
+        FileManager.default.fileExists(atPath: directory + "/libvirt-admin-sock")
+        || log.contains(" is ready")
       let isServed =
-        hasUsualSocket
-        ? Self.accepts(unix: directory + "/libvirt-sock") : log.contains(" is ready")
+        isComplete && (!hasUsualSocket || Self.accepts(unix: directory + "/libvirt-sock"))
       if isServed, !hasPort || Self.accepts(tcp: port) {
         return true
       }
