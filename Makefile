@@ -1,11 +1,14 @@
-# The commands of this project. Each does its own set-up.
+# The commands of this project. Each installs what it needs.
 #
-#   make demo      the main job on real parts: libvirtd, a QEMU guest, virsh; KEEP=1 leaves it running
-#   make test      every test but the next one
+#   make demo      real libvirtd, QEMU guest and virsh through the broker; KEEP=1 leaves it running
+#   make check     lint, the suites of the three layers and the simulations: minutes, for daily work
+#   make test      everything that a change must pass
+#   make soak      the same kinds of test for hours: fuzzing, fault injection, slow readers
 #   make test-package  the Debian package on a host with a systemd of its own
 #   make build     the release build, with Swift's runtime linked in
-#   make bench     measures the broker beside other relays, in under 10 minutes; writes bench/results/
-#   make lint      the formatter's opinion
+#   make bench     measures the broker beside other relays, in under 10 minutes; writes bench/results.local/
+#   make bench-publish  makes the newest measurement the report in bench/results/
+#   make lint      checks the format of the Swift files, the links of the documents, and the picture of the README
 #   make install   into DESTDIR and prefix (/usr/local)
 #   make deb       Debian packages of the same: .build/deb/virtbroker_VERSION_ARCH.deb, and virtbroker-bench
 
@@ -16,10 +19,12 @@ export DESTDIR prefix sysconfdir
 # Tests are optimised like the product, because the simulation is only worth its name with thousands of seeds;
 # assertions of the tests stay, and so do the exclusivity checks.
 TEST_FLAGS = -Xswiftc -O
+CHECK_FLAGS = --scratch-path .build/check
+SOAK_SECONDS ?= 3600
 # Of `make bench`, without the builds: it begins no round that would end later.
 BENCH_MINUTES ?= 6
 
-.PHONY: all demo test test-package build build-bench bench lint install deb clean setup setup-tests
+.PHONY: all demo check test soak test-package build build-bench bench bench-publish lint install deb clean setup setup-tests
 all: build
 
 setup:
@@ -37,6 +42,14 @@ demo: setup-tests build
 
 lint: setup
 	swift format lint --strict --recursive Package.swift Sources Tests bench/Package.swift bench/Sources bench/Tests
+	@scripts/links
+	@scripts/draw-echo | cmp - docs/echo.svg
+
+# A debug build of its own, so that going to and fro between this and `make test` rebuilds nothing.
+check: setup-tests lint
+	scripts/messages check
+	swift build --build-tests $(CHECK_FLAGS)
+	swift test --skip-build $(CHECK_FLAGS) --skip IntegrationTests --skip AllocationTests
 
 # The last line printed is the test run's own summary, so the cheaper checks come first. While faults are
 # injected the processors wait a third of the time, which the builds with sanitizers make use of.
@@ -51,6 +64,13 @@ test: setup-tests lint build
 	  "VIRTBROKER_FAULT_SECONDS=60 swift test --skip-build $(TEST_FLAGS) --filter FaultInjectionTests"
 	swift test --skip-build $(TEST_FLAGS) --skip FaultInjectionTests
 
+# Each part takes SOAK_SECONDS; the seeds that are drawn are printed.
+soak: setup-tests build
+	scripts/fuzz $(SOAK_SECONDS)
+	swift build --build-tests $(TEST_FLAGS)
+	VIRTBROKER_FAULT_SECONDS=$(SOAK_SECONDS) swift test --skip-build $(TEST_FLAGS) --filter FaultInjectionTests
+	VIRTBROKER_LONG=1 swift test --skip-build $(TEST_FLAGS) --filter BackPressureTests
+
 # The package on a Debian with a systemd of its own, which is made once: no part of `make test`, because that takes minutes.
 test-package: setup-tests build
 	@Tests/Integration/package/debian >/dev/null
@@ -59,7 +79,10 @@ test-package: setup-tests build
 
 bench: setup-tests build build-bench
 	cd bench && .build/release/virtbench compare --minutes $(BENCH_MINUTES)
-	cd bench && .build/release/virtbench steps >results/$$(date +%F)-steps.md && cat results/$$(date +%F)-steps.md
+	cd bench && .build/release/virtbench steps >results.local/$$(date -u +%F)-steps.md && cat results.local/$$(date -u +%F)-steps.md
+
+bench-publish:
+	@scripts/bench-publish
 
 # What is installed of the bench: virtbench and the two programs it looks for beside itself.
 build-bench: setup

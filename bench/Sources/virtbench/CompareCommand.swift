@@ -72,7 +72,7 @@ struct CompareCommand: ParsableCommand {
   var lab = "../Tests/Integration/lab/lab"
 
   @Option(help: "Directory of the results.")
-  var results = "results"
+  var results = "results.local"
 
   @Option(help: "The results are called DATE-NAME.")
   var name = "compare"
