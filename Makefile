@@ -1,7 +1,7 @@
 # The commands of this project. Each installs what it needs.
 #
 #   make demo      real libvirtd, QEMU guest and virsh through the broker; KEEP=1 leaves it running
-#   make check     lint, the suites of the three layers and the simulations: minutes, for daily work
+#   make check     lint, the suites of the three layers and the simulation: minutes, for daily work
 #   make test      everything that a change must pass
 #   make soak      the same kinds of test for hours: fuzzing, fault injection, slow readers
 #   make test-package  the Debian package on a host with a systemd of its own
@@ -64,7 +64,7 @@ test: setup-tests lint build
 	  "VIRTBROKER_FAULT_SECONDS=60 swift test --skip-build $(TEST_FLAGS) --filter FaultInjectionTests"
 	swift test --skip-build $(TEST_FLAGS) --skip FaultInjectionTests
 
-# Each part takes SOAK_SECONDS; the seeds that are drawn are printed.
+# Each target of the fuzzer, and the fault injection, runs for SOAK_SECONDS. The fault injection prints its seed.
 soak: setup-tests build
 	scripts/fuzz $(SOAK_SECONDS)
 	swift build --build-tests $(TEST_FLAGS)
