@@ -98,12 +98,25 @@ struct RemoteURITests {
       "qemu+ssh://u@[fe80::1]:22/session", "remote+tcp://x/", "remote://x", "xen+tls://x",
       "qemu://x/system?a=%26b;c=d#f", "qemu+tcp://x/?name=", "qemu+tcp://x/odd?name=lxc:///",
       "qemu+tcp://x?name=" + URIParameters.encoded("qemu+tls://y/session?name=test:///default"),
+      "remote+ssh://x/session", "remote+ssh://x/session?name=",
     ] {
       let sent = try parsed(behind(1, name)).name(through: [0x4000_0001])
       let received = try parsed(sent)
       #expect(received.marks == [0x4000_0001], "\(sent)")
       #expect(received.name(through: []) == (try parsed(name)).name(through: []), "\(sent)")
       #expect(received.isSession == (try parsed(name)).isSession, "\(sent)")
+    }
+  }
+
+  @Test("a path asks for a user's daemon, unless a name says what is opened")
+  func session() throws {
+    let named = "qemu+ssh://x/session?name="
+    for uri in ["qemu+ssh://x/session", "remote+ssh://x/session", named + "qemu:///session"] {
+      #expect(try parsed(uri).isSession, "\(uri)")
+    }
+    for uri in ["remote+ssh://x/", named, named + "qemu:///system", named + "qemu+tls://y/session"]
+    {
+      #expect(try !parsed(uri).isSession, "\(uri)")
     }
   }
 

@@ -50,10 +50,13 @@ struct RemoteURI: Equatable {
   /// The brokers this has come through, by their marks.
   var marks: [Int32] = []
 
-  /// What the other host opens belongs to a user. Where the other host chooses, or is to open a further one, the path
-  /// says nothing.
+  /// Whether the other host opens a user's daemon. With the parameter `name`, the path has no meaning.
   var isSession: Bool {
-    if case .local(let uri) = target { uri.isSession } else { false }
+    switch target {
+    case .local(let uri): uri.isSession
+    case .any: !isNamed && path == "/session"
+    case .remote: false
+    }
   }
 
   /// The parameter by which one broker tells the next which others the client has come through.
@@ -276,7 +279,7 @@ struct RemoteURI: Equatable {
       let parts = uri.text.split(separator: "?", maxSplits: 1)
       text += path
       if parts.count == 2 { parameters.append(String(parts[1])) }
-    case .any where !isNamed: text += "/"
+    case .any where !isNamed: text += isSession ? "/session" : "/"
     case .any, .local, .remote:
       text += "/"
       parameters.append("name=\(URIParameters.encoded(name(through: [])))")
