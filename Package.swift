@@ -68,7 +68,7 @@ let package = Package(
       dependencies: ["Broker", "Streams", "CGnuTLS", "CSASL", "CSystemD", "Certificates"],
       swiftSettings: settings),
     .testTarget(
-      name: "DaemonTests", dependencies: ["virtbrokerd"], swiftSettings: settings),
+      name: "DaemonTests", dependencies: ["virtbrokerd", "Streams"], swiftSettings: settings),
     .testTarget(
       name: "IntegrationTests",
       dependencies: ["Streams", "virtbrokerd", "virtbroker", "CGnuTLS", "Certificates"],

@@ -35,8 +35,7 @@ extension Broker {
     reopenFiles()
     for session in sessions.values {
       session.relay.maxRequests = new.limits.maxClientRequests
-      session.keepAliveChanged()
-      session.settle()
+      session.post(.settings(SessionSettings(settings)))
     }
     limitsChanged()
     guard let door, let tls = new.tls, !isStopping else { return true }

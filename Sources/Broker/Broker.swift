@@ -184,10 +184,7 @@ public final class Broker {
     admin?.close()
     listeners = []
     stopAlarm.start(seconds: settings.stopSeconds)
-    for session in sessions.values {
-      session.relay.isHeld = true
-      session.settle()
-    }
+    for session in sessions.values { session.post(.stop) }
     if sessions.isEmpty { reactor.stop() }
   }
 

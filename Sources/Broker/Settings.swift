@@ -1,5 +1,5 @@
 // What the broker is told before it starts: plain values, already checked by whoever read them.
-import Streams
+public import Streams
 
 /// Everything a `Broker` needs to know. Built from the configuration file by the daemon.
 public struct BrokerSettings: Sendable {
@@ -70,13 +70,6 @@ public struct ListenerSettings: Sendable, Equatable {
   }
 }
 
-/// How clients of a listener prove who they are, in libvirt's words.
-public enum Authentication: String, Sendable {
-  case none, sasl
-  /// The local authority decides, as it does on UNIX sockets alone.
-  case polkit
-}
-
 /// What is asked of clients that come in by SASL.
 public struct SASLSettings: Sendable, Equatable {
   /// Names of users, with `*` and `?`. Nil: all; none: nobody.
@@ -137,13 +130,4 @@ public struct LimitSettings: Sendable, Equatable {
 
 extension Marks {
   init(_ limits: LimitSettings) { self.init(high: limits.bufferBytes, ahead: limits.bufferBytes) }
-}
-
-/// Liveness of client connections, as libvirt counts it.
-public struct KeepAliveSettings: Sendable, Equatable {
-  /// Seconds of silence before a PING; 0 or less: never send any.
-  public var intervalSeconds = 5
-  /// Unanswered PINGs before the connection is dropped, one interval after the last.
-  public var count = 5
-  public init() {}
 }

@@ -22,12 +22,12 @@ extension Broker {
 
 extension ClientSession {
   fileprivate var stateReport: [String] {
-    var words = [phaseName]
+    var words = [session.stateText]
     if isReadOnly { words.append("read-only") }
-    if !login.isDone { words.append("not authenticated") }
+    if !session.isLoggedIn { words.append("not authenticated") }
     if relay.isClientPaused { words.append("not read") }
-    if liveness.unanswered > 0 {
-      words.append("\(counted(liveness.unanswered, "PING")) unanswered")
+    if session.keepAlive.unanswered > 0 {
+      words.append("\(counted(session.keepAlive.unanswered, "PING")) unanswered")
     }
     words.append("\(counted(relay.waitingForClient, "byte")) queued for it")
     words.append("\(counted(relay.unroutedFromClient, "byte")) from it not passed on yet")
@@ -37,7 +37,7 @@ extension ClientSession {
     for upstream in upstreams {
       lines.append(
         "state: \(name): \(upstream.backend.daemon) at \(upstream.backend.path), "
-          + "'\(upstream.backend.uri)': \(upstream.stepName), "
+          + "'\(upstream.backend.uri)': \(stateText(of: upstream)), "
           + "\(counted(relay.waitingForUpstream(upstream.slot), "byte")) queued for it"
           + (relay.isUpstreamPaused(upstream.slot) ? ", not read" : ""))
     }
@@ -62,16 +62,8 @@ extension ClientSession {
     return text
   }
 
-  private var phaseName: String {
-    switch phase {
-    case .connected: "connected"
-    case .opening: "opening"
-    case .open: "open"
-    case .closing: "closing"
-    case .leaving: "leaving"
-    case .lost: "lost"
-    case .over: "over"
-    }
+  private func stateText(of upstream: UpstreamConnection) -> String {
+    session.upstreams.first { $0.id == upstream.id }?.stateText ?? "closed"
   }
 }
 

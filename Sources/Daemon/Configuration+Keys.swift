@@ -1,5 +1,6 @@
-// Every key of virtproxyd.conf and our own: its type, its bounds, and where its value goes.
 import Broker
+// Every key of virtproxyd.conf and our own: its type, its bounds, and where its value goes.
+import Streams
 
 /// One key the file may have.
 struct ConfigurationKey: Sendable {

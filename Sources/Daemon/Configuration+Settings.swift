@@ -1,6 +1,7 @@
-// From what the file says to what the broker is told.
 import Broker
 @preconcurrency import Glibc
+// From what the file says to what the broker is told.
+import Streams
 
 extension Configuration {
   /// The file at `path`. A default file may be missing, one that was asked for must be there.

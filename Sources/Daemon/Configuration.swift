@@ -1,5 +1,6 @@
-// The configuration's meaning: libvirt's keys with their types and defaults, and our own few.
 import Broker
+// The configuration's meaning: libvirt's keys with their types and defaults, and our own few.
+import Streams
 
 /// What the file says, or the default where it says nothing.
 struct Configuration: Equatable, Sendable {

@@ -1,7 +1,8 @@
-// `user`: who the daemon is once root has bound its sockets and read its keys.
 import Broker
 import CLinux
 @preconcurrency import Glibc
+// `user`: who the daemon is once root has bound its sockets and read its keys.
+import Streams
 
 /// A user whose process the daemon becomes for good.
 struct ServiceUser: Equatable, Sendable {

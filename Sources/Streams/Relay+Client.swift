@@ -11,6 +11,13 @@ extension Relay {
     var moved = false
     do throws(Violation) {
       while mayRoute {
+        if let waiting = unrouted, let route = provided {
+          unrouted = nil
+          provided = nil
+          forward(waiting.frame, to: route)
+          moved = true
+          continue
+        }
         if client.inlet.frontIsCarrier, client.inlet.unfinished == 0 {
           throw Violation("descriptor outside a packet that announces one")
         }
@@ -31,7 +38,7 @@ extension Relay {
       if client.inlet.hasTooManyDescriptors {
         throw Violation("more than \(Inlet.mostDescriptors) descriptors at a time")
       }
-      if !mayRoute, client.end == nil, client.own.queue.bytes <= marks.own {
+      if !mayRoute, unrouted == nil, client.end == nil, client.own.queue.bytes <= marks.own {
         try client.inlet.lookAhead { header in answerKeepAlive(header, on: client) }
       }
     } catch {
@@ -91,7 +98,7 @@ extension Relay {
         largeCall = (header, body)
         return drop(frame)
       }
-      if owner.answers(header, body: body) { return drop(frame) }
+      if asksOwner(header, body) { return drop(frame) }
     }
     let known = ProcedureTable.find(program: header.program, procedure: header.procedure)
     if let known, known.stream != .none, calls.count - calls.awaitedCount >= Marks.streams {
@@ -111,13 +118,25 @@ extension Relay {
           )))
       return drop(frame)
     }
+    let driver = known?.driver ?? .hypervisor
+    guard let route = upstream(for: driver) else {
+      unrouted = (frame, driver)
+      return
+    }
+    forward(frame, to: route)
+  }
+
+  /// Passes a call on, or says why that is not possible.
+  private func forward(_ frame: Frame, to route: Result<Int, RemoteError>) {
+    let header = frame.header
     let slot: Int
-    switch upstream(for: known?.driver ?? .hypervisor) {
+    switch route {
     case .success(let found): slot = found
     case .failure(let error):
       reply(Packets.error(answering: header, error))
       return drop(frame)
     }
+    let known = ProcedureTable.find(program: header.program, procedure: header.procedure)
     if header.kind == .callWithDescriptors,
       upstreams[slot]?.link.transport.carriesDescriptors == false
     {
@@ -144,6 +163,15 @@ extension Relay {
     send(frame, to: upstream, by: upstream.fromClient)
   }
 
+  /// Whether the owner takes a call, whose packet is then dropped.
+  private func asksOwner(_ call: PacketHeader, _ body: [UInt8]) -> Bool {
+    // Set before, because an owner that answers on the spot resumes from within.
+    awaitsOwner = true
+    if owner.takes(call, body: body) { return true }
+    awaitsOwner = false
+    return false
+  }
+
   /// Calls the owner wants to see: those of the handshake, and those that end or open something here.
   private func mayConcernBroker(_ header: PacketHeader) -> Bool {
     guard header.version == Program.version, header.program == Program.remote else {
@@ -158,13 +186,11 @@ extension Relay {
     }
   }
 
-  private func upstream(for driver: Driver) -> Result<Int, RemoteError> {
+  /// Nil: not known yet.
+  private func upstream(for driver: Driver) -> Result<Int, RemoteError>? {
     let known = routes[Int(driver.rawValue)]
     if known >= 0 { return .success(known) }
-    return owner.route(to: driver).map { route in
-      if route.isLasting { routes[Int(driver.rawValue)] = route.slot }
-      return route.slot
-    }
+    return owner.route(to: driver)?.map { note($0, for: driver) }
   }
 
   /// Whether the arguments of an upload or download ask for a sparse stream.
@@ -195,7 +221,7 @@ extension Relay {
     drop(frame)
     guard frame.part == .last, let call = largeCall else { return }
     largeCall = nil
-    if owner.answers(call.header, body: call.arguments) { return }
+    if asksOwner(call.header, call.arguments) { return }
     reply(
       Packets.error(
         answering: call.header, RemoteError(.rpc, "Unable to decode message payload")))

@@ -2,17 +2,23 @@
 // between them. This file is the picture; the ways of single packets are in Relay+Client.swift and
 // Relay+Upstream.swift.
 
-/// What the data flow asks of whoever owns it.
-public protocol RelayOwner: AnyObject {
-  /// A call that may be for the broker itself, with its whole body. True: it has been or will be answered
-  /// with `reply`. False: it is passed on.
-  func answers(_ call: PacketHeader, body: [UInt8]) -> Bool
-  /// The upstream for a driver's calls, opened now if need be; or the error that says why there is none.
-  func route(to driver: Driver) -> Result<Route, RemoteError>
+/// What the relay asks of its owner. The owner must not call the relay from within, but for `resume`, `reply` and
+/// `remove`: what it decides, it carries out when the relay's turn is over.
+public protocol RelayOwner: RelayObserver {
+  /// A call that may be for the broker itself, with its whole body. True: it will be answered with `reply`, and the
+  /// relay passes on nothing of the client before `resume`. False: it is passed on.
+  func takes(_ call: PacketHeader, body: [UInt8]) -> Bool
+  /// The upstream for a driver's calls, or the error that says why there is none. Nil: the relay passes on nothing of
+  /// the client before `provide`.
+  func route(to driver: Driver) -> Result<Route, RemoteError>?
   /// The reply to a call of the broker's own on an upstream.
   func upstream(_ slot: Int, answered reply: PacketHeader, body: [UInt8])
-  /// An upstream connection is over. The owner must call `remove(upstream:telling:)` before it returns.
+  /// An upstream connection is over. It keeps its slot until the owner calls `remove(upstream:telling:)`.
   func upstream(_ slot: Int, ended reason: LinkEnd)
+}
+
+/// Whom the relay tells what has become of calls and streams, for records and rates.
+public protocol RelayObserver: AnyObject {
   /// Where answers are counted, if they are: asked once.
   var answerCounts: AnswerCounts? { get }
   /// Whether it wants to hear of answers to calls that do this: asked once. It always hears of those to calls that
@@ -26,7 +32,7 @@ public protocol RelayOwner: AnyObject {
   func meters(for kind: StreamKind) -> [Meter]
 }
 
-extension RelayOwner {
+extension RelayObserver {
   public var answerCounts: AnswerCounts? { nil }
   public func wantsAnswers(to access: Access) -> Bool { false }
   public func answered(_ call: Call, _ status: PacketStatus) {}
@@ -75,6 +81,8 @@ final class UpstreamLink {
   let toClient: Lane
   /// Serial of a call of the broker's own whose reply is awaited.
   var ownSerial: UInt32?
+  /// The owner has been told that the connection is over.
+  var isEndTold = false
   /// Where the rest of a large packet for the client follows its beginning.
   var passingDown: Lane?
   /// Not read, because too much waits for the client.
@@ -142,6 +150,12 @@ public final class Relay {
   public var isOpen = false
   /// Nothing of the client is looked at but keepalive: the owner is busy with a call of its own.
   public var isHeld = false
+  /// The owner has taken a call and not been asked to resume yet.
+  var awaitsOwner = false
+  /// A call that waits for a route to its driver. It is still at the front of what the client has sent.
+  var unrouted: (frame: Frame, driver: Driver)?
+  /// The route it got.
+  var provided: Result<Int, RemoteError>?
   /// What the client sends is read and dropped.
   public private(set) var discardsClient = false
   /// The client asked to be told when the backend goes away.
@@ -208,10 +222,7 @@ public final class Relay {
     if ready.contains(.write) { upstream.link.outlet.unblock() }
     if ready.contains(.read) {
       var reads = 0
-      // The owner may let go of the upstream at any packet of its own.
-      while upstreams[slot] === upstream, upstream.link.end == nil, !upstream.isPaused,
-        upstream.link.receive()
-      {
+      while upstream.link.end == nil, !upstream.isPaused, upstream.link.receive() {
         routeFromUpstream(upstream, slot)
         client.flush(at: now)
         pauseOrResume(upstream)
@@ -238,7 +249,8 @@ public final class Relay {
         upstream.link.flush(at: now)
         if upstream.link.sendFailure != nil { readLastWords(upstream, slot) }
         pauseOrResume(upstream)
-        guard let end = upstream.link.end else { continue }
+        guard let end = upstream.link.end, !upstream.isEndTold else { continue }
+        upstream.isEndTold = true
         owner.upstream(slot, ended: end)
         progress = true
       }
@@ -278,7 +290,7 @@ public final class Relay {
   /// The daemon takes nothing any more. What it has sent before is still read and passed on: replies to
   /// calls it has carried out, or why a stream failed. Then its connection is over.
   private func readLastWords(_ upstream: UpstreamLink, _ slot: Int) {
-    while upstreams[slot] === upstream, upstream.link.end == nil, !upstream.isPaused {
+    while upstream.link.end == nil, !upstream.isPaused {
       guard upstream.link.receive() else {
         if let failure = upstream.link.sendFailure {
           upstream.link.end = upstream.link.end ?? failure
@@ -307,7 +319,8 @@ public final class Relay {
   /// behind it, but neither a stream's packets in front of it nor the rest of a call that has begun to go
   /// out: a keystroke waits for no reply, and a reply waits for that rest.
   var mayRoute: Bool {
-    client.end == nil && !isHeld && !isFull && client.own.queue.bytes <= marks.own
+    client.end == nil && !isHeld && !awaitsOwner && (unrouted == nil || provided != nil) && !isFull
+      && client.own.queue.bytes <= marks.own
       && !(callWaits && calls.awaitedCount >= maxRequests)
   }
 
@@ -316,7 +329,8 @@ public final class Relay {
 
   private var mayReadClient: Bool {
     guard !discardsClient else { return client.end == nil }
-    return client.end == nil && client.own.queue.bytes <= marks.own
+    // Until a call at the front has its route, where the packets behind it begin is not known.
+    return client.end == nil && unrouted == nil && client.own.queue.bytes <= marks.own
       && (mayRoute || client.inlet.waiting < marks.ahead)
   }
 
@@ -379,6 +393,21 @@ public final class Relay {
     }
   }
 
+  /// The call that the owner took is dealt with: what follows it may be looked at.
+  public func resume() { awaitsOwner = false }
+
+  /// Where the calls of a driver go that the owner was asked about.
+  public func provide(_ route: Result<Route, RemoteError>, for driver: Driver) {
+    guard let unrouted, unrouted.driver == driver else { return }
+    provided = route.map { note($0, for: driver) }
+  }
+
+  /// Remembers a route as long as it lasts.
+  func note(_ route: Route, for driver: Driver) -> Int {
+    if route.isLasting { routes[Int(driver.rawValue)] = route.slot }
+    return route.slot
+  }
+
   /// Queues a call of the broker's own for an upstream; its reply goes to the owner.
   public func call(_ slot: Int, serial: UInt32, _ packet: [UInt8], behindClient: Bool = false) {
     guard let upstream = upstreams[slot] else { return }
@@ -413,6 +442,7 @@ public final class Relay {
     upstreams[slot] = nil
     for (driver, route) in routes.enumerated() where route == slot { routes[driver] = -1 }
     if passingTo?.upstream === upstream { passingTo = nil }
+    if provided == .success(slot) { provided = .failure(error) }
     let isBroken = releaseMetered(of: slot)
     if isBroken || upstream.toClient.unfinished > 0 { client.end = client.end ?? .brokenOff }
     upstream.link.clear()
@@ -455,12 +485,14 @@ public final class Relay {
   }
 
   /// From now on what the client sends is read and dropped; packets for it still go out. To be called when no
-  /// upstream is left, and not from within `answers`.
+  /// upstream is left, and not from within `takes`.
   public func discardClient() {
     discardsClient = true
     isHeld = true
     passingTo = nil
     largeCall = nil
+    unrouted = nil
+    provided = nil
     client.inlet.clear(client.transport)
   }
 
@@ -480,5 +512,7 @@ public final class Relay {
     metered = []
     meteredCount = 0
     passingTo = nil
+    unrouted = nil
+    provided = nil
   }
 }

@@ -12,20 +12,20 @@ struct RateLimitsTests {
     return RateLimits(settings)
   }
 
-  private static func user(_ name: String) -> ProvenIdentity {
-    var identity = ProvenIdentity()
+  private static func user(_ name: String) -> VerifiedIdentity {
+    var identity = VerifiedIdentity()
     identity.saslUser = name
     return identity
   }
 
-  private static func certificate(_ name: String) -> ProvenIdentity {
-    var identity = ProvenIdentity()
+  private static func certificate(_ name: String) -> VerifiedIdentity {
+    var identity = VerifiedIdentity()
     identity.distinguishedName = name
     return identity
   }
 
-  private static func local(_ uid: UInt32, _ name: String? = nil) -> ProvenIdentity {
-    ProvenIdentity(
+  private static func local(_ uid: UInt32, _ name: String? = nil) -> VerifiedIdentity {
+    VerifiedIdentity(
       peer: UnixPeer(pid: 1, uid: uid, gid: uid, startTime: nil, selinuxContext: nil),
       names: UnixNames(user: name))
   }
@@ -39,12 +39,12 @@ struct RateLimitsTests {
         RateRule(.download, "uid 7", rate: 20),
       ]
     }
-    func rates(_ kind: StreamKind, _ identity: ProvenIdentity) -> [Double] {
+    func rates(_ kind: StreamKind, _ identity: VerifiedIdentity) -> [Double] {
       limits.meters(for: kind, of: identity).map(\.rate)
     }
     #expect(rates(.upload, Self.user("admin@EXAMPLE.COM")) == [1000])
     #expect(rates(.upload, Self.certificate("O=x,CN=y")) == [1000, 10])
-    #expect(rates(.upload, ProvenIdentity()) == [1000])
+    #expect(rates(.upload, VerifiedIdentity()) == [1000])
     #expect(rates(.download, Self.local(7)) == [20])
     #expect(rates(.download, Self.local(77)) == [])
     #expect(rates(.console, Self.local(7)) == [])
@@ -56,7 +56,7 @@ struct RateLimitsTests {
     let limits = Self.limits {
       $0.identities = [RateRule(.upload, "joe", rate: 10), RateRule(.upload, "uid 7", rate: 20)]
     }
-    func rates(_ identity: ProvenIdentity) -> [Double] {
+    func rates(_ identity: VerifiedIdentity) -> [Double] {
       limits.meters(for: .upload, of: identity).map(\.rate)
     }
     #expect(rates(Self.local(5, "joe")) == [10])
@@ -68,7 +68,7 @@ struct RateLimitsTests {
     both.saslUser = "ann"
     #expect(rates(both) == [])
     #expect(both.name == "ann" && Self.local(7, "joe").name == "uid 7")
-    #expect(ProvenIdentity().name == nil)
+    #expect(VerifiedIdentity().name == nil)
     // The same name of two kinds is two identities.
     let meters = [Self.local(5, "joe"), Self.user("joe")].map {
       limits.meters(for: .upload, of: $0)[0]
@@ -97,7 +97,7 @@ struct RateLimitsTests {
     settings.identities = [RateRule(.upload, "uid *", rate: 7)]
     limits.change(settings)
     #expect(meters.map(\.rate) == [5, 7])
-    #expect(limits.meters(for: .console, of: ProvenIdentity()).map(\.rate) == [6])
+    #expect(limits.meters(for: .console, of: VerifiedIdentity()).map(\.rate) == [6])
     limits.change(RateSettings())
     #expect(meters.map(\.rate) == [0, 0])
     #expect(limits.meters(for: .upload, of: Self.local(1)).isEmpty)

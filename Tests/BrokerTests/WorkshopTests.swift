@@ -1,5 +1,6 @@
 // Work beside the loop: the loop goes on, and hears of it.
 import Glibc
+import Streams
 import Synchronization
 import Testing
 

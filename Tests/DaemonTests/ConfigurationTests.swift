@@ -1,6 +1,7 @@
 // What a configuration means as a whole, and what the broker is told.
 import Broker
 import Foundation
+import Streams
 import Testing
 
 @testable import virtbrokerd

@@ -61,7 +61,7 @@ private final class World: RelayOwner {
     return slot
   }
 
-  func route(to driver: Driver) -> Result<Route, RemoteError> {
+  func route(to driver: Driver) -> Result<Route, RemoteError>? {
     let home = home(driver)
     if let alive = backends.last(where: { $0.driver == home }), relay.upstreams[alive.slot] != nil,
       !(home == .hypervisor && mainIsGone), isCurrent(alive)
@@ -79,7 +79,7 @@ private final class World: RelayOwner {
   }
 
   func meters(for kind: StreamKind) -> [Meter] { meters }
-  func answers(_ call: PacketHeader, body: [UInt8]) -> Bool { false }
+  func takes(_ call: PacketHeader, body: [UInt8]) -> Bool { false }
   func upstream(_ slot: Int, answered reply: PacketHeader, body: [UInt8]) {}
 
   func upstream(_ slot: Int, ended reason: LinkEnd) {

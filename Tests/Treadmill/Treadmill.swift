@@ -138,8 +138,8 @@ public final class Treadmill: RelayOwner {
 
   // MARK: The owner
 
-  public func answers(_ call: PacketHeader, body: [UInt8]) -> Bool { false }
-  public func route(to driver: Driver) -> Result<Route, RemoteError> {
+  public func takes(_ call: PacketHeader, body: [UInt8]) -> Bool { false }
+  public func route(to driver: Driver) -> Result<Route, RemoteError>? {
     .success(Route(slot: slot, isLasting: true))
   }
   public func upstream(_ slot: Int, answered reply: PacketHeader, body: [UInt8]) {}

@@ -64,7 +64,7 @@ extension AdminService {
 
   private func entry(_ session: ClientSession) -> AdminClient {
     AdminClient(
-      server: Server.main.rawValue, id: session.id, connectedAt: session.connectedAt,
+      server: Server.main.rawValue, id: session.id, connectedAt: session.source.connectedAt,
       transport: session.adminTransport)
   }
 
@@ -80,7 +80,7 @@ extension AdminService {
       parameters.append(TypedParameter("sasl_user_name", .string(user)))
     }
     if session.identity.peer == nil {
-      if let address = session.remoteAddress {
+      if let address = session.source.address {
         parameters.append(TypedParameter("sock_addr", .string(address)))
       }
       if let name = session.identity.distinguishedName {
@@ -91,7 +91,7 @@ extension AdminService {
   }
 
   /// What the kernel says of a local client.
-  private func info(of identity: ProvenIdentity) -> [TypedParameter] {
+  private func info(of identity: VerifiedIdentity) -> [TypedParameter] {
     guard let peer = identity.peer else { return [] }
     var parameters: [TypedParameter] = []
     func add(_ field: String, _ value: String?) {
@@ -110,7 +110,10 @@ extension AdminService {
 extension ClientSession {
   /// In the interface's numbers.
   var adminTransport: UInt32 {
-    if tlsPeer != nil { return AdminClient.tls }
-    return identity.peer == nil ? AdminClient.tcp : AdminClient.unix
+    switch source.transportName {
+    case "tls": AdminClient.tls
+    case "unix": AdminClient.unix
+    default: AdminClient.tcp
+    }
   }
 }

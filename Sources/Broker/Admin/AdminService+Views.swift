@@ -67,10 +67,10 @@ extension AdminService {
     row.add("tls_name", session.identity.distinguishedName)
     row.add("read_only", session.isReadOnly)
     row.add("state", session.stateName)
-    row.add("uri", session.main.map { String($0.uri.prefix(256)) })
+    row.add("uri", session.session.opened.map { String($0.uri.prefix(256)) })
     row.add("daemons", session.upstreams.map(\.backend.daemon).joined(separator: " "))
-    row.add("connected_at", Int(session.connectedAt))
-    row.add("age_seconds", broker.reactor.now - session.beganAt)
+    row.add("connected_at", Int(session.source.connectedAt))
+    row.add("age_seconds", broker.reactor.now - session.source.cameAt)
     row.add("calls", session.relay.awaitedCount)
     row.add("streams", session.relay.streamCount)
     row.add("queued_bytes", session.relay.waitingForClient)
@@ -157,7 +157,7 @@ private struct RowMaker {
   }
   /// Whose it is: the identity where the client has proven one, where it comes from, and a local user's name.
   mutating func add(identityOf session: ClientSession) {
-    add("address", session.remoteAddress)
+    add("address", session.source.address)
     add("identity", session.identity.name)
     add("user", session.identity.names?.user)
   }
@@ -177,12 +177,9 @@ private struct RowMaker {
 
 extension ClientSession {
   fileprivate var stateName: String {
-    switch phase {
-    case .connected: login.isDone ? "connected" : "logging in"
-    case .opening: "opening"
-    case .open: "open"
-    case .closing: "closing"
-    case .leaving, .lost, .over: "leaving"
+    switch session.stateText {
+    case "lost", "over", "turned away": "leaving"
+    case let text: text
     }
   }
 

@@ -11,18 +11,18 @@ final class AdminSession: Handler {
   let name: String
   /// In seconds since 1970.
   let connectedAt = Int64(time(nil))
-  var identity: ProvenIdentity
+  var identity: VerifiedIdentity
   private let transport: PlainTransport
   private var watcher: DescriptorWatcher
   private let timer: TimerWatcher
   private var madeDialogue: Dialogue?
-  private var liveness = Liveness()
+  private var keepAlive = KeepAlive()
   private var isOver = false
 
   init(_ descriptor: consuming Descriptor, peer: UnixPeer, id: UInt64, service: AdminService) {
     self.service = service
     self.id = id
-    identity = ProvenIdentity(peer: peer)
+    identity = VerifiedIdentity(peer: peer)
     name = "administrator \(id) (pid \(peer.pid), uid \(peer.uid))"
     let reactor = service.broker.reactor
     watcher = DescriptorWatcher(descriptor.number, on: reactor)
@@ -47,7 +47,7 @@ final class AdminSession: Handler {
   }
 
   override func ready(_ ready: Interest) {
-    if ready.contains(.read) { liveness.heardAt = service.broker.reactor.now }
+    if ready.contains(.read) { keepAlive.heardAt = service.broker.reactor.now }
     dialogue.ready(ready)
     turnEnded()
   }
@@ -66,7 +66,7 @@ final class AdminSession: Handler {
       return finish(because: "closed by the administrator")
     }
     watcher.watch(dialogue.interest)
-    if dialogue.knowsKeepAlive, !liveness.isWanted { startKeepAlive() }
+    if dialogue.knowsKeepAlive, !keepAlive.isWanted { startKeepAlive() }
     service.answered()
   }
 
@@ -85,36 +85,38 @@ final class AdminSession: Handler {
   /// A client that has sent keepalive packets itself can be asked for life. libvirt's own do not on this
   /// socket, and would take a PING for a breach of the protocol.
   private func startKeepAlive() {
-    liveness.isWanted = true
-    keepAliveChanged()
+    keepAlive.start(service.settings.keepAlive, at: service.broker.reactor.now)
+    awaitLook()
   }
 
   /// The interval is another from now on, or there is none any more.
   func keepAliveChanged() {
-    guard liveness.isWanted, !isOver else { return }
-    let interval = service.settings.keepAlive.intervalSeconds
-    if interval > 0 { timer.start(seconds: Double(interval)) } else { timer.stop() }
+    guard !isOver else { return }
+    keepAlive.adopt(service.settings.keepAlive, at: service.broker.reactor.now)
+    awaitLook()
+  }
+
+  private func awaitLook() {
+    guard let time = keepAlive.lookAt else { return timer.stop() }
+    timer.start(seconds: max(0.001, time - service.broker.reactor.now))
   }
 
   override func timeUp() {
     guard !isOver else { return }
     let settings = service.settings.keepAlive
-    let interval = Double(settings.intervalSeconds)
-    let now = service.broker.reactor.now
-    if liveness.heardAt > liveness.pingedAt { liveness.unanswered = 0 }
-    let silence = now - max(liveness.heardAt, liveness.pingedAt)
-    // Timers may be early by what clocks differ.
-    guard silence > interval - 0.001 else { return timer.start(seconds: interval - silence) }
-    guard liveness.unanswered < settings.count else {
+    var traffic = KeepAlive.Traffic()
+    traffic.waiting = dialogue.waiting
+    switch keepAlive.look(settings, traffic, at: service.broker.reactor.now) {
+    case .nothing: break
+    case .ping:
+      if dialogue.waiting == 0 { dialogue.reply(Packets.keepAlive(KeepAliveProcedure.ping)) }
+    case .dead(let unanswered):
       return finish(
-        because: "no answer to \(liveness.unanswered) keepalive PINGs "
+        because: "no answer to \(unanswered) keepalive PINGs "
           + "(admin_keepalive_interval \(settings.intervalSeconds) s, "
           + "admin_keepalive_count \(settings.count))", .warning)
     }
-    liveness.unanswered += 1
-    liveness.pingedAt = now
-    if dialogue.waiting == 0 { dialogue.reply(Packets.keepAlive(KeepAliveProcedure.ping)) }
-    timer.start(seconds: interval)
+    awaitLook()
     dialogue.settle()
     turnEnded()
   }

@@ -1,4 +1,5 @@
 // What the admin socket is told before it starts, and what it may ask of the daemon around the broker.
+public import Streams
 
 /// The admin socket's limits, with the meaning libvirt's documentation gives them.
 public struct AdminSettings: Sendable, Equatable {

@@ -52,7 +52,7 @@ extension ClientSession {
   func recordClosed(_ reason: String) {
     broker.tally.keep(relay)
     record("connection_closed") { record in
-      record.add("duration", seconds: broker.reactor.now - cameAt)
+      record.add("duration", seconds: broker.reactor.now - source.cameAt)
       record.add("bytes_received", relay.receivedFromClient)
       record.add("bytes_sent", relay.sentToClient)
       record.add("calls", relay.counters.calls)
@@ -77,8 +77,8 @@ extension ClientSession {
     if let auditFields { return auditFields }
     var fields = AuditText()
     fields.add("client", id)
-    fields.add("transport", transportName)
-    fields.add("address", address)
+    fields.add("transport", source.transportName)
+    fields.add("address", source.address)
     fields.add("identity", identity.name)
     if let peer = identity.peer {
       fields.add("pid", peer.pid)

@@ -1,11 +1,6 @@
 // The names behind the numbers of users and groups. A name service may ask the network for them.
 import Glibc
-
-/// What a local client's numbers are called. One without a name is known by its number alone.
-struct UnixNames: Sendable, Equatable {
-  var user: String?
-  var group: String?
-}
+import Streams
 
 /// Looks names up beside the loop, and remembers them for a while.
 final class NameDirectory {

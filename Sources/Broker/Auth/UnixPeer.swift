@@ -1,24 +1,13 @@
 // Who is at the other end of a UNIX socket, as the kernel vouches for it.
 import Glibc
-
-/// A local client's identity, but for the names of its user and group.
-struct UnixPeer: Sendable {
-  let pid: pid_t
-  let uid: uid_t
-  let gid: gid_t
-  /// When the process started, in clock ticks since boot: a pid alone can have been reused.
-  let startTime: UInt64?
-  let selinuxContext: String?
-}
+import Streams
 
 extension UnixPeer {
   init?(of descriptor: Int32) {
     guard let (pid, uid, gid) = UnixPeer.credentials(of: descriptor) else { return nil }
-    self.pid = pid
-    self.uid = uid
-    self.gid = gid
-    startTime = UnixPeer.startTime(of: pid)
-    selinuxContext = UnixPeer.context(of: descriptor)
+    self.init(
+      pid: pid, uid: uid, gid: gid, startTime: UnixPeer.startTime(of: pid),
+      selinuxContext: UnixPeer.context(of: descriptor))
   }
 
   /// Whose process it is, and no more.

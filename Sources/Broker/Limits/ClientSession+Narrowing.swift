@@ -20,7 +20,8 @@ extension ClientSession {
   func narrow(to rate: Double) {
     let seconds = ClientSession.heldSeconds + 2 * (roundTrip ?? ClientSession.usualRoundTrip)
     let held = max(ClientSession.leastHeld, rate * seconds)
-    guard held <= ClientSession.mostHeld, Double(mostHeldByKernel) < held, transportName != "unix"
+    guard held <= ClientSession.mostHeld, Double(mostHeldByKernel) < held,
+      source.transportName != "unix"
     else { return }
     mostHeldByKernel = Int32(held)
     // Past net.core.rmem_max only with the right to.

@@ -88,7 +88,7 @@ final class RateLimits {
   }
 
   /// The meters of a stream that such a client opens now; none: it has no rate.
-  func meters(for stream: StreamKind, of identity: ProvenIdentity) -> [Meter] {
+  func meters(for stream: StreamKind, of identity: VerifiedIdentity) -> [Meter] {
     guard let kind = RateKind(stream) else { return [] }
     var meters: [Meter] = []
     if let total = totals[kind], total.rate > 0 { meters.append(total) }

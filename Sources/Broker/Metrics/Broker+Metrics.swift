@@ -196,7 +196,7 @@ private struct Live {
 
   private mutating func add(_ session: ClientSession, at now: Double) {
     let relay = session.relay
-    clients["\(session.transportName) \(session.login.method.rawValue)", default: 0] += 1
+    clients["\(session.source.transportName) \(session.login.method.rawValue)", default: 0] += 1
     counters.add(relay.counters)
     received &+= relay.receivedFromClient
     sent &+= relay.sentToClient

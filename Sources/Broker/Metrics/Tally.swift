@@ -1,16 +1,6 @@
 // What has happened since the start: plain numbers, added to on the loop's thread.
 import Streams
 
-/// Why a client was not let in, or was sent away.
-enum Refusal: String, CaseIterable {
-  case address = "max_clients_per_address"
-  case identity = "max_clients_per_identity"
-  case sasl
-  case polkit
-  case loginTime = "auth_timeout"
-  case certificate
-}
-
 /// How a TLS handshake ended.
 enum HandshakeResult: String, CaseIterable {
   case verified, refused, failed

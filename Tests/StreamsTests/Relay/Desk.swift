@@ -53,14 +53,15 @@ final class Desk: RelayOwner {
 
   // MARK: The owner
 
-  func answers(_ call: PacketHeader, body: [UInt8]) -> Bool {
+  func takes(_ call: PacketHeader, body: [UInt8]) -> Bool {
     asked.append((call, body))
     guard isAnswered(call) else { return false }
+    relay.resume()
     relay.reply(Packets.reply(answering: call))
     return true
   }
 
-  func route(to driver: Driver) -> Result<Route, RemoteError> {
+  func route(to driver: Driver) -> Result<Route, RemoteError>? {
     routed.append(driver)
     if let routeError { return .failure(routeError) }
     return .success(Route(slot: homes[driver] ?? 0, isLasting: isLasting))

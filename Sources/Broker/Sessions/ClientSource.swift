@@ -1,0 +1,41 @@
+// Where a client comes from.
+import Glibc
+import Streams
+
+/// What accepting a connection has told about the client, and how it is called.
+struct ClientSource {
+  /// Counts up from 1 and is never used again.
+  let id: UInt64
+  /// How the log calls it.
+  let name: String
+  /// What it counts for in the budgets that all share.
+  let origin: Origin
+  /// "unix", "tcp" or "tls".
+  let transportName: String
+  /// Of a client that came over a network: `127.0.0.1:58434`.
+  let address: String?
+  /// In seconds since 1970.
+  let connectedAt = Int64(time(nil))
+  /// The same on the loop's clock.
+  let cameAt: Double
+
+  init(
+    id: UInt64, _ identity: VerifiedIdentity, from peerAddress: Address?, _ origin: Origin,
+    on listener: ListenerSettings, at now: Double
+  ) {
+    self.id = id
+    self.origin = origin
+    cameAt = now
+    transportName = listener.isUNIX ? "unix" : listener.isTLS ? "tls" : "tcp"
+    if let peer = identity.peer {
+      address = nil
+      name = "client \(id) (UNIX, pid \(peer.pid), uid \(peer.uid))"
+    } else {
+      let text = peerAddress?.text ?? ""
+      address = text.isEmpty ? nil : text
+      let certificate = identity.distinguishedName.map { ", \($0)" } ?? ""
+      name =
+        "client \(id) (\(address ?? "unknown address")\(listener.isTLS ? ", TLS" : "")\(certificate))"
+    }
+  }
+}

@@ -1,0 +1,94 @@
+// How the broker proves to another host who it is, where that asks for SASL.
+import Streams
+
+/// The SASL library's part of a login at another host. What is said when is the session's to decide.
+final class UpstreamLogin {
+  private unowned let upstream: UpstreamConnection
+  private let host: String
+  /// How the log calls the other host.
+  private let path: String
+  private let authFile: String
+  /// What the relay reads and writes: it may get a layer.
+  let transport: SASLTransport
+  private var surroundings: SASLConnection
+  private var client: SASLClient?
+  private var job: (workshop: Workshop, job: Workshop.Job)?
+
+  init(
+    over transport: any ClientTransport, host: String, path: String, authFile: String,
+    for upstream: UpstreamConnection
+  ) {
+    self.upstream = upstream
+    self.host = host
+    self.path = path
+    self.authFile = authFile
+    self.transport = SASLTransport(transport)
+    surroundings = SASLConnection(
+      cover: .none, local: Address.local(of: transport.number)?.saslText,
+      remote: Address.peer(of: transport.number)?.saslText)
+    if let peer = (transport as? TLSTransport)?.peer {
+      surroundings.cover = .tls(bits: UInt32(clamping: peer.keyBits))
+    }
+  }
+
+  func perform(_ step: UpstreamSASLStep) {
+    switch step {
+    case .start(let mechanisms):
+      client = SASLClient(host: host, surroundings, credentials)
+      proceed { $0.start(mechanisms) }
+    case .step(let data): proceed { $0.step(data) }
+    case .accept: upstream.saslAnswered(accept())
+    }
+  }
+
+  /// Nil where the file has none for the host, or cannot be read; mechanisms that have their own can still be used.
+  private var credentials: UpstreamCredentials? {
+    let log = upstream.session.log[.upstream]
+    do throws(TLSTrouble) {
+      let bytes = try readFile(authFile, limit: 64 << 10)
+      let found = UpstreamCredentials(for: host, in: String(decoding: bytes, as: UTF8.self))
+      if found == nil { log.warning("\(authFile) has no credentials for '\(host)'") }
+      return found
+    } catch {
+      log.warning("\(authFile) \(error)")
+      return nil
+    }
+  }
+
+  /// Has the library say something next, away from the loop.
+  private func proceed(_ work: @escaping @Sendable (SASLClient) -> SASLClient.Progress) {
+    guard let client else { return upstream.saslAnswered(.failed("not begun")) }
+    let workshop = upstream.session.broker.forwarding.workshop
+    let started = workshop.run(
+      { work(client) },
+      tell: { [weak self] (progress: SASLClient.Progress) in
+        guard let self, self.client != nil else { return }
+        job = nil
+        switch progress {
+        case .failed(let trouble): upstream.saslAnswered(.failed(trouble.description))
+        case .says(let words, let mechanism) where !mechanism.isEmpty:
+          upstream.saslAnswered(.starts(mechanism: mechanism, words, isDone: client.isDone))
+        case .says(let words, _): upstream.saslAnswered(.says(words, isDone: client.isDone))
+        }
+      })
+    job = (workshop, started)
+  }
+
+  private func accept() -> UpstreamSASLAnswer {
+    guard let client, client.isDone, let strength = client.strength else {
+      return .failed("the other side was satisfied too early")
+    }
+    if surroundings.cover == .none, strength < SASLSettings().leastTCPStrength {
+      return .failed("protection of strength \(strength) is too weak")
+    }
+    if strength > 0 { transport.switchOn(client, clear: 0) }
+    self.client = nil
+    return .accepted
+  }
+
+  func stop() {
+    client = nil
+    if let (workshop, job) = job { workshop.cancel(job) }
+    job = nil
+  }
+}

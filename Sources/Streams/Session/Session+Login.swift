@@ -1,0 +1,183 @@
+// How a client authenticates.
+
+extension Session {
+  // MARK: Too many
+
+  /// From now on every call of it is answered with why it cannot stay.
+  mutating func turnAway(_ refusal: Refusal, _ reason: String) {
+    noteTurnedAway(refusal, reason)
+    state = .turnedAway(Session.tooMany(reason), until: now + Session.refusalSeconds)
+  }
+
+  private mutating func noteTurnedAway(_ refusal: Refusal, _ reason: String) {
+    log(.client, .warning, "is turned away: \(reason)")
+    add(.note(.refused(refusal, reason)))
+    add(.note(.turnedAway))
+  }
+
+  private static func tooMany(_ reason: String) -> RemoteError {
+    RemoteError(.operationFailed, "too many connections: \(reason)")
+  }
+
+  /// What is queued goes out, then the connection ends.
+  mutating func leave() { state = .leaving(until: now + Session.closeSeconds) }
+
+  // MARK: Calls
+
+  /// AUTH_LIST to AUTH_POLKIT.
+  mutating func authenticate(_ call: PacketHeader, _ body: [UInt8]) {
+    switch call.procedure {
+    case Remote.authSASLInit: saslInit(call)
+    case Remote.authSASLStart:
+      guard let arguments = body.withUnsafeBytes({ try? SASLStartArguments(payload: $0) }) else {
+        return refuseBody(call)
+      }
+      saslStep(call, .start(mechanism: arguments.mechanism, arguments.data.bytes))
+    case Remote.authSASLStep:
+      guard let data = body.withUnsafeBytes({ try? SASLData(payload: $0) }) else {
+        return refuseBody(call)
+      }
+      saslStep(call, .step(data.bytes))
+    case Remote.authPolkit: askPolkit(call)
+    default: listMethods(call)
+    }
+  }
+
+  private mutating func listMethods(_ call: PacketHeader) {
+    var type = AuthListResult.none
+    switch client.authentication {
+    case .none: break
+    case .sasl: type = AuthListResult.sasl
+    case .polkit where identity.peer?.uid == 0:
+      // root could change polkit's answer, so polkit is not asked.
+      if !isLoggedIn { loggedIn() }
+    case .polkit: type = AuthListResult.polkit
+    }
+    reply(call, AuthListResult(types: [type]))
+  }
+
+  private mutating func loggedIn() {
+    state = .connected
+    add(.note(.loggedIn))
+  }
+
+  /// Another step of the login, with the time that is left for all of it.
+  private mutating func proceed(_ login: Login) {
+    guard case .loggingIn(_, let until) = state else { return }
+    state = .loggingIn(login, until: until)
+  }
+
+  // MARK: SASL
+
+  private mutating func replyFailed(_ call: PacketHeader) {
+    refuse(call, RemoteError(.authenticationFailed, "authentication failed"))
+  }
+
+  /// The same words whatever the reason: only the log tells it.
+  private mutating func refuseSASL(_ call: PacketHeader, _ reason: String) {
+    log(.sasl, .warning, "SASL: \(reason)")
+    add(.note(.refused(.sasl, reason)))
+    add(.forgetSASL)
+    proceed(.awaited)
+    saslFailures += 1
+    replyFailed(call)
+    guard saslFailures >= Session.mostSASLFailures else { return }
+    log(.sasl, .warning, "SASL: it has failed \(saslFailures) times")
+    leave()
+  }
+
+  private mutating func saslInit(_ call: PacketHeader) {
+    guard client.authentication == .sasl else { return replyFailed(call) }
+    guard case .loggingIn(.awaited, _) = state else {
+      return refuseSASL(call, "begun a second time")
+    }
+    proceed(.beginning(call))
+    add(.sasl(.begin))
+  }
+
+  private mutating func saslStep(_ call: PacketHeader, _ step: SASLStep) {
+    guard client.authentication == .sasl else { return replyFailed(call) }
+    switch (state, step) {
+    case (.loggingIn(.offered, _), .start(let mechanism, _)):
+      log(.sasl, .info, "SASL: chose '\(mechanism.prefix(64))'")
+    case (.loggingIn(.started, _), .step): break
+    default: return refuseSASL(call, "a step out of its order")
+    }
+    proceed(.stepping(call))
+    add(.sasl(step))
+  }
+
+  mutating func saslAnswered(_ answer: SASLAnswer) {
+    switch (state, answer) {
+    case (.loggingIn(.beginning(let call), _), .offers(let mechanisms)):
+      log(.sasl, .info, "SASL: offered \(mechanisms)")
+      proceed(.offered)
+      reply(call, SASLInitResult(mechanisms: mechanisms))
+    case (.loggingIn(.stepping(let call), _), .proceeds(let data)):
+      proceed(.started)
+      reply(call, SASLStepResult(isComplete: false, data: SASLData(data)))
+    case (.loggingIn(.stepping(let call), _), .done(let success, let tooMany)):
+      saslSucceeded(call, success, tooMany)
+    case (.loggingIn(.beginning(let call), _), .failed(let reason)),
+      (.loggingIn(.stepping(let call), _), .failed(let reason)):
+      refuseSASL(call, reason)
+    // A service answers once, what it was asked, and not a session that has ended meanwhile.
+    default: break
+    }
+  }
+
+  private mutating func saslSucceeded(
+    _ call: PacketHeader, _ success: SASLSuccess, _ tooMany: String?
+  ) {
+    guard success.strength == 0 || traffic.unrouted == 0 else {
+      return end(
+        "it went on in the clear behind the last step of its authentication", isWarning: true)
+    }
+    log(
+      .sasl, .info,
+      "SASL: is user '\(success.user)' by \(success.mechanism), protection \(success.strength)")
+    identity.saslUser = success.user
+    add(.identityChanged)
+    loggedIn()
+    if let tooMany {
+      noteTurnedAway(.identity, tooMany)
+      refuse(call, Session.tooMany(tooMany))
+      return leave()
+    }
+    reply(call, SASLStepResult(isComplete: true, data: SASLData(success.lastWords)))
+    // The reply goes out as it is, and everything behind it encoded.
+    if success.strength > 0 { add(.protectClient) }
+  }
+
+  // MARK: polkit
+
+  private mutating func askPolkit(_ call: PacketHeader) {
+    guard client.authentication == .polkit, case .loggingIn(.awaited, _) = state else {
+      return refuse(call, .unset)
+    }
+    guard let peer = identity.peer, peer.pid > 0, peer.startTime != nil else {
+      log(.polkit, .warning, "polkit: the process is not known, or is gone")
+      return refuse(
+        call,
+        RemoteError(.authenticationFailed, domain: .polkit, "the calling process is not known"))
+    }
+    let action = client.isReadOnly ? "org.libvirt.unix.monitor" : "org.libvirt.unix.manage"
+    proceed(.askingPolkit(call, action: action))
+    add(.askPolkit(action: action))
+  }
+
+  mutating func polkitAnswered(_ answer: PolkitAnswer) {
+    guard case .loggingIn(.askingPolkit(let call, let action), _) = state else { return }
+    switch answer {
+    case .granted:
+      log(.polkit, .info, "polkit: granted \(action)")
+      loggedIn()
+      reply(call, AuthPolkitResult(complete: 1))
+    case .refused(let error, let reason):
+      proceed(.awaited)
+      log(.polkit, .warning, "polkit: \(action): \(reason)")
+      add(.note(.refused(.polkit, "\(action): \(reason)")))
+      refuse(call, error)
+    }
+  }
+}

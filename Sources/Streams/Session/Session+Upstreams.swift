@@ -1,0 +1,343 @@
+// The upstream connections of a session: opened, used, closed and lost.
+
+extension Session {
+  mutating func addUpstream(for driver: Driver?) -> Int {
+    let id = nextUpstream()
+    upstreams.append(Upstream(id: id, driver: driver, deadline: now + settings.openSeconds))
+    return id
+  }
+
+  // MARK: Routes
+
+  /// A call of the client waits for a way to its driver.
+  mutating func findRoute(for driver: Driver) {
+    guard case .open(let main) = state, let target = self.main?.target else {
+      return add(
+        .route(driver, .none(RemoteError(.internalError, "hypervisor connection not open"))))
+    }
+    let isOwn = !target.servesAll && driver != .hypervisor && driver != .proxy
+    guard isOwn else { return add(.route(driver, .upstream(main, isLasting: true))) }
+    if let there = upstreams.first(where: { $0.driver == driver && $0.isAttached }) {
+      return add(.route(driver, .upstream(there.id, isLasting: true)))
+    }
+    let id = addUpstream(for: driver)
+    add(.connectDriver(upstream: id, driver, main: main, isReadOnly: isReadOnly))
+  }
+
+  // MARK: Events
+
+  /// What happened to an upstream. One that is gone has nothing more to say.
+  mutating func upstream(_ id: Int, _ event: UpstreamEvent) {
+    guard let index = upstreams.firstIndex(where: { $0.id == id }) else { return }
+    let upstream = upstreams[index]
+    switch event {
+    case .located(let target):
+      upstreams[index].target = target
+      if upstream.driver == nil { opened = target }
+      upstreams[index].state = .connecting
+    case .unavailable(let error): unavailable(upstream, error)
+    case .attached(let carriesDescriptors):
+      upstreams[index].isAttached = true
+      upstreams[index].carriesDescriptors = carriesDescriptors
+      if let driver = upstream.driver { add(.route(driver, .upstream(id, isLasting: true))) }
+    case .connected:
+      guard upstream.state == .connecting else { return }
+      call(index, Remote.authList, then: .listingMethods)
+    case .failed(let error): failed(upstream, error)
+    case .answered(let reply, let body):
+      if reply.status == .ok {
+        answered(index, body)
+      } else {
+        refused(index, reply, body)
+      }
+    case .ended(let words): ended(upstream, words)
+    case .sasl(let answer): saslAnswered(index, answer)
+    }
+  }
+
+  /// There is no such daemon. A driver's calls then go to the daemon that the client opened, whose own driver may serve
+  /// them; the next call asks again.
+  private mutating func unavailable(_ upstream: Upstream, _ error: RemoteError) {
+    upstreams.removeAll { $0.id == upstream.id }
+    if let driver = upstream.driver {
+      guard case .open(let main) = state else {
+        return add(.route(driver, .none(RemoteError(.internalError, "client socket is closed"))))
+      }
+      return add(.route(driver, .upstream(main, isLasting: false)))
+    }
+    refuseOpening(of: upstream.id, error)
+  }
+
+  /// The upstream that CONNECT_OPEN led to is not to be had.
+  private mutating func refuseOpening(of id: Int, _ error: RemoteError) {
+    guard case .opening(let serial, let main) = state, main == id else { return }
+    state = .connected
+    opened = nil
+    refuse(Session.header(Remote.connectOpen, serial), error)
+  }
+
+  private static func header(_ procedure: Int32, _ serial: UInt32) -> PacketHeader {
+    PacketHeader(procedure: procedure, kind: .call, serial: serial)
+  }
+
+  /// It could not be opened: whoever waits for it hears why.
+  private mutating func failed(_ upstream: Upstream, _ error: RemoteError) {
+    log(
+      .upstream, .warning,
+      "cannot open '\(upstream.target?.uri ?? "")' at \(upstream.target?.path ?? "its socket"): "
+        + (error.message ?? "no reason given"))
+    add(.note(.upstreamFailed))
+    lose(upstream.id, error)
+  }
+
+  mutating func openTimeUp(_ upstream: Upstream) {
+    // Whole seconds, rounded up.
+    let whole = Int(settings.openSeconds)
+    let seconds = Double(whole) < settings.openSeconds ? whole + 1 : whole
+    failed(
+      upstream,
+      RemoteError(.operationFailed, "\(upstream.name) did not answer within \(seconds) s"))
+  }
+
+  private mutating func lose(_ id: Int, _ error: RemoteError, closedEvent: Bool = false) {
+    upstreams.removeAll { $0.id == id }
+    add(.remove(upstream: id, error, closedEvent: closedEvent))
+    refuseOpening(of: id, error)
+  }
+
+  private static let closedError = RemoteError(.internalError, "client socket is closed")
+
+  /// The connection is over.
+  private mutating func ended(_ upstream: Upstream, _ words: String) {
+    if case .closing = state { return closed(upstream.id) }
+    log(.upstream, .warning, "connection to \(upstream.name) lost: \(words)")
+    add(.note(.upstreamLost))
+    // EIO, as libvirt's client itself would have it.
+    let error = RemoteError(
+      .systemError, "connection to \(upstream.name) lost: \(words)", int1: 5)
+    let isMain = upstream.driver == nil
+    lose(upstream.id, error, closedEvent: isMain)
+    guard isMain, case .open = state else { return }
+    // The backend that the client opened never comes back for it. A client that asks its library whether the
+    // connection is alive must see what it would see without the broker: a closed connection.
+    for upstream in upstreams { lose(upstream.id, error) }
+    state = .lost(Farewell(sent: traffic.sentToClient, lookAt: now + Session.closeSeconds))
+    add(.discardClient)
+  }
+
+  // MARK: Opening
+
+  /// The daemon's answer to the step under way.
+  private mutating func answered(_ index: Int, _ body: [UInt8]) {
+    let upstream = upstreams[index]
+    switch upstream.state {
+    case .listingMethods:
+      let types = body.withUnsafeBytes { (try? AuthListResult(payload: $0))?.types } ?? []
+      switch types.first {
+      case AuthListResult.none, nil: open(index)
+      case AuthListResult.polkit: call(index, Remote.authPolkit, then: .askingPolkit)
+      case AuthListResult.sasl where upstream.target?.hasCredentials == true:
+        call(index, Remote.authSASLInit, then: .listingMechanisms)
+      default:
+        failed(
+          upstream,
+          RemoteError(
+            .authenticationUnavailable,
+            "\(upstream.name) asks for SASL, which a broker cannot answer for its client"))
+      }
+    case .askingPolkit: open(index)
+    case .listingMechanisms:
+      guard let offer = body.withUnsafeBytes({ try? SASLInitResult(payload: $0) }) else {
+        return failSASL(upstream, "a list of mechanisms that cannot be read")
+      }
+      upstreams[index].state = .talkingSASL(isDone: false, isSatisfied: false)
+      add(.upstreamSASL(upstream: upstream.id, .start(mechanisms: offer.mechanisms)))
+    case .talkingSASL(let isDone, _):
+      guard let result = body.withUnsafeBytes({ try? SASLStepResult(payload: $0) }) else {
+        return failSASL(upstream, "an answer that cannot be read")
+      }
+      upstreams[index].state = .talkingSASL(isDone: isDone, isSatisfied: result.isComplete)
+      add(
+        .upstreamSASL(
+          upstream: upstream.id,
+          result.isComplete && isDone ? .accept : .step(result.data.bytes)))
+    case .opening:
+      guard let target = upstream.target, target.isRemote else {
+        upstreams[index].state = .awaitingNames
+        return tellIdentity(index)
+      }
+      recognise(index, target.marks)
+    case .recognising(let rest):
+      let result = body.withUnsafeBytes { try? FeatureResult(payload: $0) }
+      guard result?.supported != 1 else {
+        return failed(
+          upstream,
+          RemoteError(
+            .configurationUnsupported,
+            "opening '\(upstream.target?.path ?? "")' leads back to a broker the client came through"
+          ))
+      }
+      recognise(index, rest)
+    case .identifying: isOpen(index)
+    case .closing: closed(upstream.id)
+    // No call of the broker's own is under way then, so the relay has no reply to tell of.
+    case .locating, .connecting, .awaitingNames, .ready: break
+    }
+  }
+
+  private mutating func refused(_ index: Int, _ reply: PacketHeader, _ body: [UInt8]) {
+    let upstream = upstreams[index]
+    let error =
+      body.withUnsafeBytes { try? RemoteError(payload: $0) }
+      ?? RemoteError(
+        .rpc, "\(upstream.target?.daemon ?? "the daemon") refused procedure \(reply.procedure)")
+    switch upstream.state {
+    // A daemon from before authentication existed.
+    case .listingMethods where error.code == .noSupport || error.code == .rpc: open(index)
+    case .recognising(let rest): recognise(index, rest)
+    // Drivers without access control of their own, and daemons before 5.8, have no use for it.
+    case .identifying where error.code == .noSupport || Session.isUnknownProcedure(error):
+      isOpen(index)
+    case .listingMechanisms, .talkingSASL: failSASL(upstream, error.message ?? "refused")
+    case .closing: closed(upstream.id)
+    default: failed(upstream, error)
+    }
+  }
+
+  private static func isUnknownProcedure(_ error: RemoteError) -> Bool {
+    error.code == .rpc && (error.message ?? "").hasPrefix("unknown procedure")
+  }
+
+  private mutating func open(_ index: Int) {
+    call(
+      index, Remote.connectOpen,
+      ConnectOpenArguments(
+        name: upstreams[index].target?.uri ?? "",
+        flags: isReadOnly ? ConnectOpenArguments.readOnly : 0), then: .opening)
+  }
+
+  /// Asks the other host whether it is a broker that the client has come through already: any other daemon knows no such
+  /// feature. Then it is open.
+  private mutating func recognise(_ index: Int, _ marks: [Int32]) {
+    guard let mark = marks.first else { return isOpen(index) }
+    call(
+      index, Remote.connectSupportsFeature, FeatureArguments(feature: mark),
+      then: .recognising(rest: Array(marks.dropFirst())))
+  }
+
+  mutating func namesKnown(_ names: UnixNames) {
+    identity.names = names
+    add(.identityChanged)
+    for index in upstreams.indices { tellIdentity(index) }
+  }
+
+  /// Tells the daemon who the client is, once it is its turn and all of it is known.
+  private mutating func tellIdentity(_ index: Int) {
+    guard upstreams[index].state == .awaitingNames, identity.isComplete else { return }
+    call(
+      index, Remote.connectSetIdentity, SetIdentityArguments(parameters: identity.parameters),
+      then: .identifying)
+  }
+
+  private mutating func isOpen(_ index: Int) {
+    upstreams[index].state = .ready
+    let upstream = upstreams[index]
+    add(.openUpstream(upstream.id))
+    add(.note(.upstreamOpened))
+    if let target = upstream.target {
+      log(.upstream, target.isRemote ? .info : .debug, "\(upstream.name) opened '\(target.uri)'")
+    }
+    guard case .opening(let serial, let main) = state, main == upstream.id else { return }
+    state = .open(main: main)
+    add(.beginRelaying)
+    reply(Session.header(Remote.connectOpen, serial))
+  }
+
+  // MARK: The broker's own login
+
+  private mutating func saslAnswered(_ index: Int, _ answer: UpstreamSASLAnswer) {
+    let upstream = upstreams[index]
+    guard case .talkingSASL(_, let isSatisfied) = upstream.state else { return }
+    switch answer {
+    case .starts(let mechanism, let words, let isDone):
+      call(
+        index, Remote.authSASLStart,
+        SASLStartArguments(mechanism: mechanism, data: SASLData(words)),
+        then: .talkingSASL(isDone: isDone, isSatisfied: false))
+    case .says where isSatisfied: add(.upstreamSASL(upstream: upstream.id, .accept))
+    case .says(let words, let isDone):
+      call(
+        index, Remote.authSASLStep, SASLData(words),
+        then: .talkingSASL(isDone: isDone, isSatisfied: false))
+    case .accepted: open(index)
+    case .failed(let reason): failSASL(upstream, reason)
+    }
+  }
+
+  /// The reason is for the log: it may be about the broker's own credentials.
+  private mutating func failSASL(_ upstream: Upstream, _ reason: String) {
+    let path = upstream.target?.path ?? ""
+    log(.upstream, .warning, "\(path): SASL: \(reason)")
+    failed(
+      upstream,
+      RemoteError(
+        .authenticationFailed, "\(path) asks for SASL, and the broker could not log in"))
+  }
+
+  // MARK: Closing
+
+  /// Closes the upstreams in order, each behind what the client sent it, then answers and leaves.
+  mutating func closeNext() {
+    guard case .closing(let serial, _) = state else { return }
+    while let index = upstreams.indices.first {
+      if upstreams[index].state == .ready {
+        return call(index, Remote.connectClose, behindClient: true, then: .closing)
+      }
+      if upstreams[index].state == .closing { return }
+      lose(upstreams[index].id, Session.closedError)
+    }
+    leave()
+    reply(Session.header(Remote.connectClose, serial))
+  }
+
+  /// The upstream has closed in good order.
+  private mutating func closed(_ id: Int) {
+    lose(id, Session.closedError)
+    closeNext()
+  }
+
+  mutating func closeTimeUp() {
+    for upstream in upstreams {
+      log(.upstream, .warning, "\(upstream.target?.daemon ?? "a daemon") did not confirm the close")
+      lose(upstream.id, Session.closedError)
+    }
+    closeNext()
+  }
+
+  // MARK: Calls of the broker's own
+
+  private mutating func call(
+    _ index: Int, _ procedure: Int32, behindClient: Bool = false, then state: Upstream.State
+  ) {
+    let header = Session.header(procedure, upstreams[index].nextSerial())
+    call(index, header, Packets.make(header), behindClient: behindClient, then: state)
+  }
+
+  private mutating func call(
+    _ index: Int, _ procedure: Int32, _ body: some XDRBody, then state: Upstream.State
+  ) {
+    let header = Session.header(procedure, upstreams[index].nextSerial())
+    call(index, header, Packets.make(header, body), behindClient: false, then: state)
+  }
+
+  private mutating func call(
+    _ index: Int, _ header: PacketHeader, _ packet: [UInt8], behindClient: Bool,
+    then state: Upstream.State
+  ) {
+    upstreams[index].state = state
+    add(
+      .call(
+        upstream: upstreams[index].id, serial: header.serial, packet: packet,
+        behindClient: behindClient))
+  }
+}

@@ -1,0 +1,231 @@
+// Between the state machine of a session, the relay of its packets, and whoever does what they decide.
+
+/// Does what a session decides: connects, asks services, counts, logs. Implemented over real sockets, and by the
+/// simulator.
+public protocol SessionHost: RelayObserver {
+  /// Carries out an action of the host's. What comes of it is told to the driver by `post`, now or later.
+  func perform(_ action: SessionAction)
+  /// The session's deadline has changed; nil: there is none.
+  func deadlineChanged(to deadline: Double?)
+  /// Everything that could move has moved: the time to watch sockets anew.
+  func turnEnded()
+  /// Why a connection is over, in words: the client's, or that of an upstream.
+  func words(for end: LinkEnd, upstream: Int?) -> String
+}
+
+/// Runs one session: turns of the relay become events of the machine, and the machine's actions are carried out after it
+/// has returned. Neither is ever entered while it is at work.
+public final class SessionDriver: RelayOwner {
+  public private(set) var session: Session
+  private unowned(unsafe) let host: any SessionHost
+  private var madeRelay: Relay?
+  /// What has happened and is not handled yet.
+  private var events: [SessionEvent] = []
+  private var isBusy = false
+  /// Of the session, looked up once for each event instead of in each turn.
+  public private(set) var isOver = false
+  private var awaitsProgress = false
+  private var hasClientEnded = false
+  private var deadline: Double?
+  /// The upstream in each slot of the relay; 0: none.
+  private var ids: [Int] = []
+  private var now = 0.0
+
+  /// - Parameter host: must outlive the driver.
+  public init(
+    _ session: Session, host: any SessionHost, client transport: any Transport, pool: SegmentPool,
+    maxRequests: Int, marks: Marks = Marks(), largestWhole: Int = Limits.usualPacket
+  ) {
+    self.session = session
+    self.host = host
+    madeRelay = Relay(
+      client: transport, owner: self, pool: pool, maxRequests: maxRequests, marks: marks,
+      largestWhole: largestWhole)
+  }
+
+  /// Made right after the driver itself, which is its owner.
+  public var relay: Relay {
+    guard let madeRelay else { preconditionFailure("a driver has its relay from its first moment") }
+    return madeRelay
+  }
+
+  // MARK: Turns
+
+  /// The client's socket is ready.
+  public func clientReady(_ ready: Interest, at now: Double) {
+    begin(at: now)
+    if ready.contains(.read) { session.heard(at: now) }
+    relay.clientReady(ready)
+    finishTurn()
+  }
+
+  /// An upstream's socket is ready.
+  public func upstreamReady(_ slot: Int, _ ready: Interest, at now: Double) {
+    begin(at: now)
+    relay.upstreamReady(slot, ready)
+    finishTurn()
+  }
+
+  /// Moves what can move after a change that did not come from a socket.
+  public func settle(at now: Double) {
+    begin(at: now)
+    relay.settle()
+    finishTurn()
+  }
+
+  /// Something has happened. It is handled at once, or right after what is being handled.
+  public func post(_ event: SessionEvent, at now: Double) {
+    events.append(event)
+    guard !isBusy else { return }
+    begin(at: now)
+    finishTurn()
+  }
+
+  private func begin(at now: Double) {
+    self.now = now
+    relay.now = now
+    isBusy = true
+  }
+
+  private func finishTurn() {
+    var hasProgressed = false
+    while !isOver {
+      if let end = relay.clientEnd, !hasClientEnded {
+        hasClientEnded = true
+        events.append(.clientEnded(end, host.words(for: end, upstream: nil)))
+      }
+      if !events.isEmpty {
+        hasProgressed = false
+        handleEvents()
+      } else if awaitsProgress, !hasProgressed {
+        hasProgressed = true
+        handle(.progress)
+      } else {
+        break
+      }
+    }
+    isBusy = false
+    if isOver { events = [] } else { host.turnEnded() }
+  }
+
+  /// Handles what has happened so far, and moves what can move then.
+  private func handleEvents() {
+    let happened = events
+    events = []
+    for event in happened {
+      handle(event)
+      guard !isOver else { return }
+      relay.isHeld = session.isHeld
+      if case .call = event { relay.resume() }
+    }
+    relay.settle()
+  }
+
+  private func handle(_ event: SessionEvent) {
+    let actions = session.handle(event, traffic, at: now)
+    isOver = session.isOver
+    awaitsProgress = session.awaitsProgress
+    for action in actions { perform(action) }
+    // A timer that has run out is set anew in any case: it may have been early.
+    if event == .time { self.deadline = nil }
+    let deadline = session.deadline
+    guard deadline != self.deadline else { return }
+    self.deadline = deadline
+    host.deadlineChanged(to: deadline)
+  }
+
+  private var traffic: Session.Traffic {
+    var traffic = Session.Traffic()
+    traffic.sentToClient = relay.sentToClient
+    traffic.waitingForClient = relay.waitingForClient
+    traffic.waitingForUpstreams = relay.waitingForUpstreams
+    traffic.unrouted = relay.unroutedFromClient
+    traffic.awaitedCalls = relay.awaitedCount
+    traffic.isClientPaused = relay.isClientPaused
+    return traffic
+  }
+
+  // MARK: Actions
+
+  private func perform(_ action: SessionAction) {
+    switch action {
+    case .send(let packet): relay.reply(packet)
+    case .beginRelaying: relay.isOpen = true
+    case .route(let driver, .upstream(let id, let isLasting)):
+      let route = slot(of: id).map { Route(slot: $0, isLasting: isLasting) }
+      relay.provide(
+        route.map { .success($0) }
+          ?? .failure(RemoteError(.internalError, "client socket is closed")), for: driver)
+    case .route(let driver, .none(let error)): relay.provide(.failure(error), for: driver)
+    case .call(let id, let serial, let packet, let behindClient):
+      if let slot = slot(of: id) {
+        relay.call(slot, serial: serial, packet, behindClient: behindClient)
+      }
+    case .openUpstream(let id): if let slot = slot(of: id) { relay.upstreamIsOpen(slot) }
+    case .remove(let id, let error, let closedEvent):
+      host.perform(action)
+      guard let slot = slot(of: id) else { return }
+      ids[slot] = 0
+      relay.remove(upstream: slot, telling: error, closedEvent: closedEvent)
+    case .discardClient: relay.discardClient()
+    default: host.perform(action)
+    }
+  }
+
+  // MARK: Upstreams
+
+  /// An upstream's connection gets a place in the relay: its slot.
+  public func attach(_ id: Int, _ transport: any Transport, at now: Double) -> Int {
+    let slot = relay.add(upstream: transport)
+    while ids.count <= slot { ids.append(0) }
+    ids[slot] = id
+    post(
+      .upstream(id, .attached(carriesDescriptors: transport.carriesDescriptors)), at: now)
+    return slot
+  }
+
+  /// The slot of an upstream that has one.
+  public func slot(of id: Int) -> Int? { id > 0 ? ids.firstIndex(of: id) : nil }
+
+  /// The upstream in a slot.
+  public func upstream(in slot: Int) -> Int? {
+    ids.indices.contains(slot) && ids[slot] > 0 ? ids[slot] : nil
+  }
+
+  /// Ends everything that is under way in the relay.
+  public func clear(at now: Double) {
+    relay.now = now
+    relay.clear()
+    ids = []
+  }
+
+  // MARK: What the relay tells
+
+  public func takes(_ call: PacketHeader, body: [UInt8]) -> Bool {
+    guard session.takes(call, body: body) else { return false }
+    events.append(.call(call, body: body))
+    return true
+  }
+
+  public func route(to driver: Driver) -> Result<Route, RemoteError>? {
+    events.append(.needsRoute(driver))
+    return nil
+  }
+
+  public func upstream(_ slot: Int, answered reply: PacketHeader, body: [UInt8]) {
+    if let id = upstream(in: slot) { events.append(.upstream(id, .answered(reply, body: body))) }
+  }
+
+  public func upstream(_ slot: Int, ended reason: LinkEnd) {
+    guard let id = upstream(in: slot) else { return }
+    events.append(.upstream(id, .ended(host.words(for: reason, upstream: id))))
+  }
+
+  public var answerCounts: AnswerCounts? { host.answerCounts }
+  public func wantsAnswers(to access: Access) -> Bool { host.wantsAnswers(to: access) }
+  public func answered(_ call: Call, _ status: PacketStatus) { host.answered(call, status) }
+  public func ended(_ call: Call, object: StreamObject?, _ result: StreamResult) {
+    host.ended(call, object: object, result)
+  }
+  public func meters(for kind: StreamKind) -> [Meter] { host.meters(for: kind) }
+}
