@@ -19,6 +19,8 @@ public final class Broker {
   var settings: BrokerSettings
   let log: BrokerLog
   let reactor: Reactor
+  /// Threads for what may block.
+  let blocking: BlockingPool
   let pool = SegmentPool()
   private(set) lazy var spareMemory = SpareMemory(of: pool, on: reactor)
   /// What clients make the broker hold.
@@ -91,6 +93,7 @@ public final class Broker {
     self.log = log
     isSweepDue = settings.slowCallSeconds <= 0
     reactor = try Reactor()
+    blocking = BlockingPool(on: reactor)
     beganAt = reactor.now
     directory = SocketDirectory(
       settings: settings.backends, isPrivileged: geteuid() == 0,
@@ -106,13 +109,13 @@ public final class Broker {
       mostUnauthenticated: settings.limits.maxAnonymousClients,
       mostWaiting: Broker.mostWaiting(settings.limits))
     names = NameDirectory(
-      on: reactor, log: log[.names], waitSeconds: min(5, settings.openSeconds / 2))
+      on: reactor, blocking, log: log[.names], waitSeconds: min(5, settings.openSeconds / 2))
     let methods = Set(settings.listeners.map(\.authentication))
-    sasl = methods.contains(.sasl) ? try SASLService(settings.sasl, on: reactor) : nil
+    sasl = methods.contains(.sasl) ? try SASLService(settings.sasl) : nil
     polkit = methods.contains(.polkit) ? PolkitAuthority(on: reactor, log: log[.polkit]) : nil
     rateLimits = RateLimits(settings.rates)
     audit = try AuditLog(
-      settings.audit, on: reactor, log: log[.audit], for: settings.account)
+      settings.audit, on: reactor, blocking, log: log[.audit], for: settings.account)
     if settings.listeners.contains(where: \.isTLS) {
       guard let tls = settings.tls else {
         throw BrokerFailure("a listener is for TLS, and no certificates are configured")

@@ -128,7 +128,7 @@ struct SASLTests {
       var settings = SASLSettings()
       settings.allowedUsers = users
       _ = SASLRealm.service
-      return try SASLService(settings, on: try Reactor()).admits(user)
+      return try SASLService(settings).admits(user)
     }
     #expect(try admits(nil, "fred"))
     #expect(try !admits([], "fred"))

@@ -45,7 +45,7 @@ final class AuditLog {
   private let reactor: Reactor
   private let log: BrokerLog
   private let sink: AuditSink
-  private let workshop: Workshop
+  private let pool: BlockingPool
   private lazy var alarm = Alarm(on: reactor) { [unowned self] in flush() }
   private var beginning = AuditBeginning()
   private var waiting = AuditText()
@@ -61,7 +61,8 @@ final class AuditLog {
 
   /// - Throws: why the destination cannot be written to.
   init?(
-    _ settings: AuditSettings, on reactor: Reactor, log: BrokerLog, for account: ServiceAccount?
+    _ settings: AuditSettings, on reactor: Reactor, _ pool: BlockingPool, log: BrokerLog,
+    for account: ServiceAccount?
   ) throws(BrokerFailure) {
     guard let destination = settings.destination else { return nil }
     keepsChanges = settings.calls.contains(.change)
@@ -70,7 +71,7 @@ final class AuditLog {
     self.reactor = reactor
     self.log = log
     sink = try AuditSink(destination, for: account)
-    workshop = Workshop(on: reactor)
+    self.pool = pool
   }
 
   /// Calls that do this are recorded.
@@ -125,8 +126,8 @@ final class AuditLog {
     underWay = waiting.count
     sink.put(&waiting)
     waitingRecords = 0
-    workshop.run(
-      { sink.drain() }, tell: { [weak self] outcome in self?.wrote(records, outcome) })
+    pool.run(
+      .audit, { sink.drain() }, tell: { [weak self] outcome in self?.wrote(records, outcome) })
   }
 
   private func wrote(_ records: UInt64, _ outcome: AuditSink.Outcome) {

@@ -21,20 +21,20 @@ final class NameDirectory {
   private let waitSeconds: Double
   private let reactor: Reactor
   private let log: BrokerLog
-  private let workshop: Workshop
+  private let pool: BlockingPool
   private let look: @Sendable (uid_t, gid_t) -> UnixNames
   private var known: [Key: (names: UnixNames, at: Double)] = [:]
   private var asked: [Key: Question] = [:]
 
   init(
-    on reactor: Reactor, log: BrokerLog, waitSeconds: Double = 5,
+    on reactor: Reactor, _ pool: BlockingPool, log: BrokerLog, waitSeconds: Double = 5,
     look: @escaping @Sendable (uid_t, gid_t) -> UnixNames = UnixNames.look
   ) {
     self.reactor = reactor
     self.log = log
     self.waitSeconds = waitSeconds
     self.look = look
-    workshop = Workshop(on: reactor)
+    self.pool = pool
   }
 
   /// The names at once if they are known, else later by `tell`, which is called once.
@@ -52,7 +52,7 @@ final class NameDirectory {
     question.alarm = Alarm(on: reactor) { [unowned self] in giveUp(key) }
     question.alarm?.start(seconds: waitSeconds)
     asked[key] = question
-    workshop.run({ [look] in look(uid, gid) }, tell: { [unowned self] in answered(key, $0) })
+    pool.run(.names, { [look] in look(uid, gid) }, tell: { [weak self] in self?.answered(key, $0) })
     return nil
   }
 

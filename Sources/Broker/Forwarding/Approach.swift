@@ -23,12 +23,12 @@ final class Approach: Handler {
   private let timer: TimerWatcher
   private let tell: Tell
   private var phase = Phase.resolving
-  private var job: (workshop: Workshop, job: Workshop.Job)?
+  private var job: BlockingPool.Job?
   private var addresses: ArraySlice<Address> = []
   private var attempt: Attempt?
   private var session: TLSSession?
   /// A step of the handshake under way: until it is done the session belongs to a thread of the pool.
-  private var step: Workshop.Job?
+  private var step: BlockingPool.Job?
   /// What was wrong with the last address.
   private var trouble = RemoteError(.systemError, "no address")
 
@@ -69,8 +69,8 @@ final class Approach: Handler {
   func begin() {
     let host = destination.host
     let port = String(destination.port)
-    let workshop = broker.forwarding.workshop
-    let job = workshop.run(
+    job = broker.blocking.run(
+      .otherHosts,
       { () -> Result<[Address], BrokerFailure> in
         do throws(BrokerFailure) {
           return .success(try Address.resolve(host: host, port: port))
@@ -79,14 +79,13 @@ final class Approach: Handler {
         }
       },
       tell: { [weak self] result in self?.resolved(result) })
-    self.job = (workshop, job)
   }
 
   /// Forgets about it.
   func stop() {
     phase = .over
     timer.stop()
-    if let (workshop, job) = job { workshop.cancel(job) }
+    if let job { broker.blocking.cancel(job) }
     job = nil
     if let step { broker.handshakes.cancel(step) }
     step = nil

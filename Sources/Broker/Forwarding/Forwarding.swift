@@ -9,9 +9,6 @@ final class Forwarding {
   /// By what this broker recognises itself at the far end of a connection.
   let mark = Mark.random()
   private unowned let broker: Broker
-  /// Name services may hang: with several threads one slow name keeps nobody from the others.
-  private lazy var workshops = (0..<4).map { _ in Workshop(on: broker.reactor) }
-  private var nextWorkshop = 0
   /// Certificates in use, with the look their files had.
   private var loaded: [(settings: TLSSettings, looks: [FileLook], credentials: TLSCredentials)] = []
   let buffers = TLSBuffers()
@@ -19,12 +16,6 @@ final class Forwarding {
   init(_ settings: UpstreamSettings, broker: Broker) {
     self.settings = settings
     self.broker = broker
-  }
-
-  /// For work that may block; a different one each time.
-  var workshop: Workshop {
-    nextWorkshop = (nextWorkshop + 1) % workshops.count
-    return workshops[nextWorkshop]
   }
 
   // MARK: Policy

@@ -13,7 +13,7 @@ struct ClientLogin {
   /// SASL: the exchange, from AUTH_SASL_INIT until it has failed or the client leaves.
   var exchange: SASLExchange?
   /// The step of it that is under way, or waits for its turn.
-  var job: Workshop.Job?
+  var job: BlockingPool.Job?
   /// polkit's check, while it is under way.
   var check: PolkitAuthority.Check?
   /// The network address and the identity it counts for, while it does.
@@ -101,7 +101,7 @@ extension ClientSession {
     uncount()
     if let check = login.check { broker.polkit?.cancel(check) }
     login.check = nil
-    if let job = login.job { broker.sasl?.workshop.cancel(job) }
+    if let job = login.job { broker.blocking.cancel(job) }
     login.job = nil
     login.exchange = nil
   }
@@ -115,7 +115,7 @@ extension ClientSession {
       let exchange = service.exchange(over: login.connection)
       login.exchange = exchange
       run(
-        service, { exchange.begin() },
+        { exchange.begin() },
         tell: { session, result in
           switch result {
           case .success(let mechanisms): session.post(.sasl(.offers(mechanisms)))
@@ -131,11 +131,11 @@ extension ClientSession {
 
   /// Has the library do something, away from the loop.
   private func run<Result: Sendable>(
-    _ service: SASLService, _ work: @escaping @Sendable () -> Result,
+    _ work: @escaping @Sendable () -> Result,
     tell: @escaping (ClientSession, Result) -> Void
   ) {
-    login.job = service.workshop.run(
-      work,
+    login.job = broker.blocking.run(
+      .sasl, work,
       tell: { [weak self] result in
         guard let self, !isOver else { return }
         login.job = nil
@@ -148,7 +148,7 @@ extension ClientSession {
   ) {
     guard let exchange = login.exchange else { return post(.sasl(.failed("not begun"))) }
     run(
-      service, { step(exchange) },
+      { step(exchange) },
       tell: { session, progress in
         session.post(.sasl(session.answer(to: progress, exchange, service)))
       })

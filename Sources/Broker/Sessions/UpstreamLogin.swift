@@ -12,7 +12,7 @@ final class UpstreamLogin {
   let transport: SASLTransport
   private var surroundings: SASLConnection
   private var client: SASLClient?
-  private var job: (workshop: Workshop, job: Workshop.Job)?
+  private var job: BlockingPool.Job?
 
   init(
     over transport: any ClientTransport, host: String, path: String, authFile: String,
@@ -58,9 +58,8 @@ final class UpstreamLogin {
   /// Has the library say something next, away from the loop.
   private func proceed(_ work: @escaping @Sendable (SASLClient) -> SASLClient.Progress) {
     guard let client else { return upstream.saslAnswered(.failed("not begun")) }
-    let workshop = upstream.session.broker.forwarding.workshop
-    let started = workshop.run(
-      { work(client) },
+    job = upstream.session.broker.blocking.run(
+      .otherHosts, { work(client) },
       tell: { [weak self] (progress: SASLClient.Progress) in
         guard let self, self.client != nil else { return }
         job = nil
@@ -71,7 +70,6 @@ final class UpstreamLogin {
         case .says(let words, _): upstream.saslAnswered(.says(words, isDone: client.isDone))
         }
       })
-    job = (workshop, started)
   }
 
   private func accept() -> UpstreamSASLAnswer {
@@ -88,7 +86,7 @@ final class UpstreamLogin {
 
   func stop() {
     client = nil
-    if let (workshop, job) = job { workshop.cancel(job) }
+    if let job { upstream.session.broker.blocking.cancel(job) }
     job = nil
   }
 }

@@ -19,18 +19,14 @@ final class HandshakePool {
     case done(TLSVerdict)
   }
 
-  private static let mostThreads = 4
   private static let niceness: Int32 = 10
 
   /// For sessions in their handshake.
   let buffers = TLSBuffers(isShared: true)
-  private let workshop: Workshop
+  private let pool: BlockingPool
 
   init(on reactor: Reactor) {
-    let processors = sysconf(Int32(_SC_NPROCESSORS_ONLN))
-    workshop = Workshop(
-      on: reactor, threads: min(max(processors - 1, 1), HandshakePool.mostThreads),
-      niceness: HandshakePool.niceness)
+    pool = BlockingPool(on: reactor, niceness: HandshakePool.niceness)
   }
 
   /// A session on its way to a thread and back.
@@ -41,9 +37,10 @@ final class HandshakePool {
   func step(
     _ session: TLSSession, verify: @escaping @Sendable (TLSSession) -> TLSVerdict,
     tell: @escaping (Outcome) -> Void
-  ) -> Workshop.Job {
+  ) -> BlockingPool.Job {
     let loan = Loan(session: session)
-    return workshop.run(
+    return pool.run(
+      .handshakes,
       { () -> Outcome in
         switch loan.session.handshake() {
         case .blocked(let on): .blocked(on)
@@ -54,8 +51,8 @@ final class HandshakePool {
   }
 
   /// Its result is not reported. A queued step is dropped; a step that is running ends by itself.
-  func cancel(_ job: Workshop.Job) { workshop.cancel(job) }
+  func cancel(_ job: BlockingPool.Job) { pool.cancel(job) }
 
   /// Waits for the steps under way: the process may end after this, and GnuTLS with it.
-  func finish() { workshop.finish() }
+  func finish() { pool.finish() }
 }

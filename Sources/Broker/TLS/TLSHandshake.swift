@@ -26,7 +26,7 @@ final class TLSHandshake: Handler, Newcomer {
   private let timer: TimerWatcher
   private var phase = Phase.shaking
   /// The step under way: until it is done the session belongs to a thread of the pool.
-  private var job: Workshop.Job?
+  private var job: BlockingPool.Job?
   private(set) var peer: TLSPeer?
   /// The number of the client it becomes, once it is verified.
   var clientID: UInt64?

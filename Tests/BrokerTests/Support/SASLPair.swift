@@ -29,7 +29,7 @@ enum SASLRealm {
     pclose(pipe)
     atexit { _ = system("rm -rf /tmp/vb-broker-test.sasl.\(getpid())") }
     do throws(BrokerFailure) {
-      return .success(try SASLService(SASLSettings(), on: try Reactor()))
+      return .success(try SASLService(SASLSettings()))
     } catch {
       return .failure(error)
     }

@@ -9,17 +9,14 @@ final class SASLService {
   /// What one block may hold at most, plain or encoded, and what is promised to the other side.
   static let blockBytes = 65_536
 
-  /// Where exchanges are done: a password database, or what stands for one, may block.
-  let workshop: Workshop
   private var settings: SASLSettings
   private var allowed: NameList?
   /// Asked for once: the library would ask the name service for it at every client.
   private let hostName: String?
 
-  init(_ settings: SASLSettings, on reactor: Reactor) throws(BrokerFailure) {
+  init(_ settings: SASLSettings) throws(BrokerFailure) {
     self.settings = settings
     allowed = settings.allowedUsers.map { NameList($0) }
-    workshop = Workshop(on: reactor)
     guard SASLService.started == SASL_OK else {
       throw BrokerFailure(
         "the SASL library does not start: \(SASLService.words(SASLService.started)) "
@@ -60,7 +57,7 @@ final class SASLService {
 
   /// Once in a process, before anything else of it.
   private static let mutexes: Void = {
-    // Exchanges are done on one thread, encoding and letting go on another.
+    // Exchanges are done on threads of the pool, several at a time; encoding and releasing on the loop's.
     sasl_set_mutex(
       {
         let mutex = UnsafeMutablePointer<pthread_mutex_t>.allocate(capacity: 1)

@@ -1,0 +1,242 @@
+// Threads for calls that may block: name services, password databases, files.
+import Glibc
+
+/// Runs jobs on threads beside the loop and reports their results on the loop's thread.
+///
+/// One queue serves all services. Each service has a limit on the jobs that it may have running, and the pool may have
+/// as many threads as all limits together allow: a service whose calls hang delays its own further jobs only, and
+/// these only once it has reached its limit. Jobs of a service are begun in the order in which they were given. Threads
+/// are started by jobs, so a broker without jobs has one thread, and end when they are idle.
+final class BlockingPool {
+  /// Who may block, with the most jobs of it that run at a time.
+  enum Service: Int, CaseIterable, Sendable {
+    /// Names of users and groups.
+    case names
+    /// Steps of clients' SASL logins.
+    case sasl
+    /// Addresses of other hosts, and the broker's own SASL login there.
+    case otherHosts
+    /// Writing the audit.
+    case audit
+    /// Steps of TLS handshakes, which do not block but compute for long.
+    case handshakes
+
+    fileprivate var most: Int {
+      switch self {
+      case .names, .sasl, .otherHosts: 8
+      case .audit: 1
+      case .handshakes: min(max(sysconf(Int32(_SC_NPROCESSORS_ONLN)) - 1, 1), 4)
+      }
+    }
+  }
+
+  /// A job under way, to cancel it by.
+  struct Job: Hashable, Sendable {
+    fileprivate let number: UInt64
+  }
+
+  /// How soon another thread is tried for after the kernel has refused the first one.
+  private static let retrySeconds = 0.1
+
+  private let queue: JobQueue
+  /// Who gets the results. A job that is cancelled has nobody here.
+  private var receivers: [Job: (any Sendable) -> Void] = [:]
+  private var lastJob: UInt64 = 0
+  private let retry: Alarm
+
+  /// - Parameter niceness: by how much the threads yield to the loop's where all want the same processor.
+  init(on reactor: Reactor, niceness: Int32 = 0) {
+    let queue = JobQueue(niceness: niceness)
+    self.queue = queue
+    // A queue without any thread keeps its jobs: the loop never does them.
+    let retry = Alarm(on: reactor) { queue.startFirstThread() }
+    self.retry = retry
+    queue.wakeup = Wakeup(on: reactor) { [unowned self] in deliver() }
+  }
+
+  /// A job that hangs is left to itself: nothing waits for its thread.
+  deinit { queue.close() }
+
+  /// Does `work` on another thread, then `tell` on this one, never before this returns.
+  @discardableResult
+  func run<Result: Sendable>(
+    _ service: Service, _ work: @escaping @Sendable () -> Result, tell: @escaping (Result) -> Void
+  ) -> Job {
+    lastJob += 1
+    let job = Job(number: lastJob)
+    receivers[job] = { if let result = $0 as? Result { tell(result) } }
+    if !queue.add(job, service, work) { retry.start(seconds: BlockingPool.retrySeconds) }
+    return job
+  }
+
+  /// Its result is not reported. A job that has not begun never does, so that clients that come and go leave no work
+  /// behind for those after them.
+  func cancel(_ job: Job) {
+    receivers[job] = nil
+    queue.remove(job)
+  }
+
+  /// Waits for the running jobs and drops the others: for jobs that do not hang, before what they use is released.
+  func finish() {
+    receivers = [:]
+    queue.finish()
+  }
+
+  private func deliver() {
+    for (job, result) in queue.takeResults() { receivers.removeValue(forKey: job)?(result) }
+    if queue.isStranded { retry.start(seconds: BlockingPool.retrySeconds) }
+  }
+}
+
+/// What all threads share. Everything is touched only while the lock is held.
+private final class JobQueue: @unchecked Sendable {
+  typealias Work = @Sendable () -> any Sendable
+
+  private struct Entry {
+    let job: BlockingPool.Job
+    let service: BlockingPool.Service
+    let work: Work
+  }
+
+  /// Threads that stay when they have nothing to do.
+  private static let mostIdle = 2
+
+  private let lock: UnsafeMutablePointer<pthread_mutex_t> = .allocate(capacity: 1)
+  private let change: UnsafeMutablePointer<pthread_cond_t> = .allocate(capacity: 1)
+  private let niceness: Int32
+  private var entries: [Entry] = []
+  private var results: [(BlockingPool.Job, any Sendable)] = []
+  /// Running jobs of each service.
+  private var running = [Int](repeating: 0, count: BlockingPool.Service.allCases.count)
+  private var threads = 0
+  /// Threads without a job, those among them that have only been started.
+  private var idle = 0
+  private var isClosed = false
+  /// Rings on the loop. Set before there is a second thread.
+  var wakeup: Wakeup?
+
+  init(niceness: Int32) {
+    self.niceness = niceness
+    pthread_mutex_init(lock, nil)
+    pthread_cond_init(change, nil)
+  }
+
+  deinit {
+    pthread_cond_destroy(change)
+    pthread_mutex_destroy(lock)
+    change.deallocate()
+    lock.deallocate()
+  }
+
+  private func locked<Result>(_ body: () -> Result) -> Result {
+    pthread_mutex_lock(lock)
+    defer { pthread_mutex_unlock(lock) }
+    return body()
+  }
+
+  // MARK: From the loop's thread
+
+  /// False: no thread can be started, and there is none.
+  func add(
+    _ job: BlockingPool.Job, _ service: BlockingPool.Service, _ work: @escaping Work
+  ) -> Bool {
+    locked {
+      entries.append(Entry(job: job, service: service, work: work))
+      startThreadIfNeeded()
+      pthread_cond_signal(change)
+      return threads > 0
+    }
+  }
+
+  func startFirstThread() { locked { startThreadIfNeeded() } }
+
+  /// Jobs wait and there is no thread for them.
+  var isStranded: Bool { locked { threads == 0 && !entries.isEmpty } }
+
+  func remove(_ job: BlockingPool.Job) { locked { entries.removeAll { $0.job == job } } }
+
+  func takeResults() -> [(BlockingPool.Job, any Sendable)] {
+    locked {
+      defer { results = [] }
+      return results
+    }
+  }
+
+  func close() {
+    locked {
+      isClosed = true
+      entries = []
+      results = []
+      wakeup = nil
+    }
+    pthread_cond_broadcast(change)
+  }
+
+  func finish() {
+    close()
+    pthread_mutex_lock(lock)
+    while running.contains(where: { $0 > 0 }) { pthread_cond_wait(change, lock) }
+    pthread_mutex_unlock(lock)
+  }
+
+  // MARK: Threads
+
+  /// The first job whose service may have one more running.
+  private var nextIndex: Int? {
+    entries.firstIndex { running[$0.service.rawValue] < $0.service.most }
+  }
+
+  /// The lock is held. As every thread without a job is about to look for one, one more is needed where none is.
+  private func startThreadIfNeeded() {
+    guard idle == 0, nextIndex != nil, !isClosed else { return }
+    // Signals are the loop's: its thread is the one that expects to be interrupted.
+    var all = sigset_t()
+    var before = sigset_t()
+    sigfillset(&all)
+    pthread_sigmask(SIG_SETMASK, &all, &before)
+    defer { pthread_sigmask(SIG_SETMASK, &before, nil) }
+    let held = Unmanaged.passRetained(self)
+    var thread = pthread_t()
+    let status = pthread_create(
+      &thread, nil,
+      { data in
+        if let data { Unmanaged<JobQueue>.fromOpaque(data).takeRetainedValue().serve() }
+        return nil
+      }, held.toOpaque())
+    guard status == 0 else { return held.release() }
+    pthread_detach(thread)
+    threads += 1
+    idle += 1
+  }
+
+  private func serve() {
+    // Of the calling thread alone, on Linux.
+    if niceness > 0 { setpriority(__priority_which_t(PRIO_PROCESS.rawValue), 0, niceness) }
+    pthread_mutex_lock(lock)
+    while !isClosed {
+      guard let index = nextIndex else {
+        if idle > JobQueue.mostIdle { break }
+        pthread_cond_wait(change, lock)
+        continue
+      }
+      let entry = entries.remove(at: index)
+      idle -= 1
+      running[entry.service.rawValue] += 1
+      startThreadIfNeeded()
+      pthread_mutex_unlock(lock)
+      let result = entry.work()
+      pthread_mutex_lock(lock)
+      running[entry.service.rawValue] -= 1
+      idle += 1
+      if isClosed {
+        pthread_cond_broadcast(change)
+      } else {
+        results.append((entry.job, result))
+        wakeup?.wake()
+      }
+    }
+    idle -= 1
+    threads -= 1
+    pthread_mutex_unlock(lock)
+  }
+}

@@ -1,0 +1,215 @@
+// Jobs beside the loop: it runs while they block, and gets their results.
+import Glibc
+import Streams
+import Synchronization
+import Testing
+
+@testable import Broker
+
+/// Holds somebody up on another thread until it is opened.
+final class Gate: Sendable {
+  private let isOpen = Atomic<Bool>(false)
+  func open() { isOpen.store(true, ordering: .releasing) }
+  func wait() { while !isOpen.load(ordering: .acquiring) { usleep(1000) } }
+}
+
+@Suite("blocking pool")
+struct BlockingPoolTests {
+  private let reactor: Reactor
+
+  init() throws { reactor = try Reactor() }
+
+  @Test("the loop runs while a job blocks, and a job behind it is done")
+  func blocking() throws {
+    let gate = Gate()
+    let pool = BlockingPool(on: reactor)
+    var told: [String] = []
+    pool.run(
+      .names, { gate.wait() },
+      tell: { [reactor] in
+        told.append("the blocked job")
+        reactor.stop()
+      })
+    pool.run(
+      .names, { 7 },
+      tell: {
+        told.append("the next: \($0)")
+        gate.open()
+      })
+    reactor.run()
+    #expect(told == ["the next: 7", "the blocked job"])
+  }
+
+  @Test("a service whose every job hangs delays no other service", arguments: [8, 100])
+  func services(hanging: Int) throws {
+    let gate = Gate()
+    defer { gate.open() }
+    let pool = BlockingPool(on: reactor)
+    for _ in 0..<hanging { pool.run(.names, { gate.wait() }, tell: {}) }
+    var told: [BlockingPool.Service] = []
+    let others: [BlockingPool.Service] = [.sasl, .otherHosts, .audit]
+    for service in others {
+      pool.run(
+        service, { service },
+        tell: { [reactor] in
+          told.append($0)
+          if told.count == others.count { reactor.stop() }
+        })
+    }
+    reactor.run()
+    #expect(Set(told) == Set(others))
+  }
+
+  @Test("jobs of a service beyond its limit wait, and are done in their order")
+  func limit() throws {
+    let gate = Gate()
+    let order = Mutex<[Int]>([])
+    let pool = BlockingPool(on: reactor)
+    pool.run(.audit, { gate.wait() }, tell: {})
+    for number in 0..<20 {
+      pool.run(
+        .audit, { order.withLock { $0.append(number) } },
+        tell: { [reactor] in if number == 19 { reactor.stop() } })
+    }
+    let alarm = Alarm(on: reactor) {
+      #expect(order.withLock { $0 }.isEmpty)
+      gate.open()
+    }
+    alarm.start(seconds: 0.05)
+    reactor.run()
+    #expect(order.withLock { $0 } == Array(0..<20))
+  }
+
+  @Test("a job that hangs does not delay the end of its pool")
+  func hanging() throws {
+    let gate = Gate()
+    defer { gate.open() }
+    var pool: BlockingPool? = BlockingPool(on: reactor)
+    pool?.run(.names, { gate.wait() }, tell: { Issue.record("there is no receiver any more") })
+    pool = nil
+    let alarm = Alarm(on: reactor) { [reactor] in reactor.stop() }
+    alarm.start(seconds: 0.05)
+    reactor.run()
+  }
+
+  @Test("a cancelled job is not begun, and one that was begun reports nothing")
+  func cancelled() throws {
+    let gate = Gate()
+    let begun = Atomic<Bool>(false)
+    let done = Mutex<[Int]>([])
+    let pool = BlockingPool(on: reactor)
+    let first = pool.run(
+      .audit,
+      {
+        begun.store(true, ordering: .releasing)
+        gate.wait()
+        done.withLock { $0.append(1) }
+      }, tell: { Issue.record("the first was told") })
+    while !begun.load(ordering: .acquiring) { usleep(1000) }
+    let second = pool.run(
+      .audit, { done.withLock { $0.append(2) } }, tell: { Issue.record("the second was told") })
+    pool.run(
+      .audit, { done.withLock { $0.append(3) } }, tell: { [reactor] in reactor.stop() })
+    pool.cancel(first)
+    pool.cancel(second)
+    gate.open()
+    reactor.run()
+    #expect(done.withLock { $0 } == [1, 3])
+  }
+
+  @Test("the end of a pool waits for a running job, and drops the others")
+  func finishing() throws {
+    let begun = Atomic<Bool>(false)
+    let gate = Gate()
+    let done = Mutex<[Int]>([])
+    let pool = BlockingPool(on: reactor)
+    let other = BlockingPool(on: reactor)
+    pool.run(
+      .audit,
+      {
+        begun.store(true, ordering: .releasing)
+        gate.wait()
+        done.withLock { $0.append(1) }
+      }, tell: {})
+    pool.run(.audit, { done.withLock { $0.append(2) } }, tell: {})
+    while !begun.load(ordering: .acquiring) { usleep(1000) }
+    other.run(.names, { gate.open() }, tell: {})
+    pool.finish()
+    #expect(done.withLock { $0 } == [1])
+  }
+}
+
+@Suite("names of users")
+struct NameDirectoryTests {
+  private let reactor: Reactor
+  private let pool: BlockingPool
+
+  init() throws {
+    reactor = try Reactor()
+    pool = BlockingPool(on: reactor)
+  }
+
+  @Test("names are asked for once, however many want them, and remembered")
+  func names() throws {
+    let gate = Gate()
+    let count = Mutex(0)
+    let names = NameDirectory(on: reactor, pool, log: BrokerLog(threshold: .error) { _, _ in }) {
+      uid, gid in
+      gate.wait()
+      count.withLock { $0 += 1 }
+      return UnixNames(user: "user \(uid)", group: "group \(gid)")
+    }
+    let expected = UnixNames(user: "user 1", group: "group 2")
+    var told: [UnixNames] = []
+    for _ in 0..<3 {
+      let known = names.names(uid: 1, gid: 2) { [reactor] in
+        told.append($0)
+        if told.count == 3 { reactor.stop() }
+      }
+      #expect(known == nil)
+    }
+    gate.open()
+    reactor.run()
+    #expect(told == [expected, expected, expected])
+    #expect(count.withLock { $0 } == 1)
+    #expect(names.names(uid: 1, gid: 2) { _ in Issue.record("was known already") } == expected)
+  }
+
+  @Test("a name service that does not answer is not waited for; when it does, the names are known")
+  func slowNames() throws {
+    let gate = Gate()
+    let names = NameDirectory(
+      on: reactor, pool, log: BrokerLog(threshold: .error) { _, _ in }, waitSeconds: 0.05
+    ) { _, _ in
+      gate.wait()
+      return UnixNames(user: "late", group: "later")
+    }
+    var told: [UnixNames] = []
+    let known = names.names(uid: 1, gid: 2) { [reactor] in
+      told.append($0)
+      reactor.stop()
+    }
+    #expect(known == nil)
+    reactor.run()
+    #expect(told == [UnixNames()], "the numbers alone")
+    #expect(
+      names.names(uid: 1, gid: 2) { _ in Issue.record("told twice") } == UnixNames(),
+      "and the next one does not wait at all")
+    gate.open()
+    var latest: UnixNames? = UnixNames()
+    let alarm = Alarm(on: reactor) { [reactor] in reactor.stop() }
+    for _ in 0..<400 where latest == UnixNames() {
+      alarm.start(seconds: 0.01)
+      reactor.run()
+      latest = names.names(uid: 1, gid: 2) { _ in }
+    }
+    #expect(latest == UnixNames(user: "late", group: "later"))
+    #expect(told.count == 1)
+  }
+
+  @Test("the system's own names are found, and numbers without a name have none")
+  func look() {
+    #expect(UnixNames.look(0, 0) == UnixNames(user: "root", group: "root"))
+    #expect(UnixNames.look(0x7fff_fff0, 0x7fff_fff0) == UnixNames(user: nil, group: nil))
+  }
+}
