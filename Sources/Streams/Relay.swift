@@ -206,11 +206,10 @@ public final class Relay {
   public func clientReady(_ ready: Interest) {
     if ready.contains(.write) { client.outlet.unblock() }
     if ready.contains(.read) {
-      var reads = 0
+      let most = client.received &+ Relay.bytesPerTurn
       while mayReadClient, client.receive() {
         routeFromClient()
-        reads += 1
-        guard client.inlet.wasFilled, reads < Relay.readsPerTurn else { break }
+        guard client.inlet.wasFilled, client.received < most else { break }
       }
     }
     settle()
@@ -221,20 +220,20 @@ public final class Relay {
     guard let upstream = upstreams[slot] else { return }
     if ready.contains(.write) { upstream.link.outlet.unblock() }
     if ready.contains(.read) {
-      var reads = 0
+      let most = upstream.link.received &+ Relay.bytesPerTurn
       while upstream.link.end == nil, !upstream.isPaused, upstream.link.receive() {
         routeFromUpstream(upstream, slot)
         client.flush(at: now)
         pauseOrResume(upstream)
-        reads += 1
-        guard upstream.link.inlet.wasFilled, reads < Relay.readsPerTurn else { break }
+        guard upstream.link.inlet.wasFilled, upstream.link.received < most else { break }
       }
     }
     settle()
   }
 
-  /// Reads of one socket before others are looked at: fairness among clients.
-  static let readsPerTurn = 16
+  /// Bytes that are read from one socket before others are looked at: fairness among clients. The read that reaches it is
+  /// the last of the turn, so a turn relays one segment more at most.
+  static let bytesPerTurn: UInt64 = 1 << 20
 
   /// Moves everything that can move, until nothing can. To be called after each change from outside.
   public func settle() {

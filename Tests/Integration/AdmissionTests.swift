@@ -36,7 +36,9 @@ struct AdmissionTests {
       withExtendedLifetime((silent, other)) {}
     }
     #expect(
-      broker.log.contains("uid \(Self.attacker) has the most connections that have not"))
+      eventually {
+        broker.log.contains("uid \(Self.attacker) has the most connections that have not")
+      })
     try await scene.end()
   }
 

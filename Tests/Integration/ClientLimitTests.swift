@@ -37,7 +37,7 @@ struct ClientLimitTests {
       }
       for client in outside { try client.open() }
     }
-    #expect(broker.log.contains("max_clients (3)"), "the log names the setting")
+    #expect(eventually { broker.log.contains("max_clients (3)") }, "the log names the setting")
     try await scene.end()
   }
 }

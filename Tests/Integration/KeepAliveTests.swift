@@ -31,7 +31,7 @@ struct KeepAliveTests {
       #expect(elapsed >= .seconds(2.9))
       try scene.backend.line(0).awaitEnd()
     }
-    #expect(broker.log.contains("keepalive_count 2"), "the log gives the reason")
+    #expect(eventually { broker.log.contains("keepalive_count 2") }, "the log gives the reason")
     try await scene.end()
   }
 

@@ -95,7 +95,9 @@ struct LimitTests {
       try await shown("limit", "upload", "default", "--identity", "joe@*")
         == [["upload", "-", "0"], ann])
     #expect(
-      scene.broker.log.contains("an administrator sets the upload rate of each 'ann' to 1000"))
+      eventually {
+        scene.broker.log.contains("an administrator sets the upload rate of each 'ann' to 1000")
+      })
 
     let table = try await tool.table("limit")
     #expect(

@@ -14,9 +14,11 @@ struct SocketNameTests {
     let broker = try await BrokerProcess.start(
       backends: directory, settings: ["unix_sock_dir = \"\(directory)\""])
     #expect(
-      broker.log.contains(
-        "\(directory)/libvirt-sock is served by another process: the broker's own sockets are "
-          + "virtbroker-sock, virtbroker-sock-ro and virtbroker-admin-sock"))
+      eventually {
+        broker.log.contains(
+          "\(directory)/libvirt-sock is served by another process: the broker's own sockets are "
+            + "virtbroker-sock, virtbroker-sock-ro and virtbroker-admin-sock")
+      })
     // Through the broker to libvirtd, on both sockets; and past it.
     for name in ["virtbroker-sock", "virtbroker-sock-ro", "libvirt-sock"] {
       let client = try RawClient(unix: "\(directory)/\(name)")

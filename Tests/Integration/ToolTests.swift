@@ -240,7 +240,8 @@ struct ToolTests {
     #expect(nobody.status == 1 && nobody.errors.contains("No client with matching ID '999'"))
     let nonsense = try await tool.run("kill-stream", "abc")
     #expect(nonsense.status == 64 && nonsense.errors.contains("CLIENT/SERIAL"))
-    #expect(scene.broker.log.contains("was ended by an administrator: the disk is needed"))
+    #expect(
+      eventually { scene.broker.log.contains("was ended by an administrator: the disk is needed") })
     try await scene.end()
   }
 

@@ -71,7 +71,7 @@ final class Reactor {
 
   func stop() { ev_break(loop, Int32(EVBREAK_ALL)) }
 
-  /// Seconds on a clock that nobody sets.
+  /// Seconds on the monotonic clock, which is libev's own for timers.
   var now: Double {
     var time = timespec()
     clock_gettime(CLOCK_MONOTONIC, &time)
@@ -204,6 +204,8 @@ struct TimerWatcher: ~Copyable {
   /// Runs out once, this many seconds from now.
   func start(seconds: Double) {
     ev_timer_stop(reactor.loop, timer)
+    // libev counts from the time at which this turn began; from here on both clocks are the same.
+    ev_now_update(reactor.loop)
     timer.pointee.at = seconds
     timer.pointee.repeat = 0
     ev_timer_start(reactor.loop, timer)

@@ -91,7 +91,9 @@ struct MigrationFaultTests {
     try await lab.start(daemon)
     let result = try end.get()
     #expect(result.status == 1 && !result.errors.isEmpty, "virsh is told")
-    #expect(try ferry.broker(.b).log.contains(daemon), "the broker's log says which daemon it was")
+    #expect(
+      try eventually { try ferry.broker(.b).log.contains(daemon) },
+      "the broker's log says which daemon it was")
     try await journey.goesOnAtTheSource()
     try await ferry.end()
   }
@@ -124,7 +126,9 @@ struct MigrationFaultTests {
       try await eventually("the destination has given up") {
         try await !ferry.hasEmulator(of: journey.guest, on: .b)
       }
-      #expect(try ferry.broker(.b).log.contains("keepalive"), "its broker's log says why")
+      #expect(
+        try eventually { try ferry.broker(.b).log.contains("keepalive") },
+        "its broker's log says why")
     }
     try await journey.goesOnAtTheSource()
     try await ferry.end()
