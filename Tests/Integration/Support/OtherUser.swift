@@ -25,10 +25,13 @@ final class OtherUser: Sendable {
     close(inputs[0])
     close(answers[1])
     defer { close(answers[0]) }
-    var item = pollfd(fd: answers[0], events: Int16(POLLIN), revents: 0)
-    var line = [UInt8](repeating: 0, count: 16)
-    guard poll(&item, 1, 30_000) == 1, read(answers[0], &line, line.count) > 0 else {
-      throw Trouble("user \(number) cannot open \(count) connections to \(place)")
+    // The whole line: a program whose next write finds the pipe closed would end.
+    var byte: UInt8 = 0
+    while byte != UInt8(ascii: "\n") {
+      var item = pollfd(fd: answers[0], events: Int16(POLLIN), revents: 0)
+      guard poll(&item, 1, 30_000) == 1, read(answers[0], &byte, 1) == 1 else {
+        throw Trouble("user \(number) cannot open \(count) connections to \(place)")
+      }
     }
   }
 
