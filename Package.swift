@@ -18,7 +18,7 @@ let package = Package(
     .executable(name: "virtbroker", targets: ["virtbroker"]),
     .library(name: "Streams", targets: ["Streams"]),
     .library(name: "CGnuTLS", targets: ["CGnuTLS"]),
-    .library(name: "Treadmill", targets: ["Treadmill"]),
+    .library(name: "SyntheticRelay", targets: ["SyntheticRelay"]),
   ],
   dependencies: [
     .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2")
@@ -53,7 +53,7 @@ let package = Package(
       path: "Sources/Daemon/Tool", swiftSettings: settings),
     // The relay without sockets, to count what a packet costs; the bench runs it as well.
     .target(
-      name: "Treadmill", dependencies: ["Streams"], path: "Tests/Treadmill",
+      name: "SyntheticRelay", dependencies: ["Streams"], path: "Tests/SyntheticRelay",
       swiftSettings: settings),
     .target(name: "AllocationCount", path: "Tests/AllocationCount"),
     // Certificates for the tests of two rooms.
@@ -61,7 +61,7 @@ let package = Package(
       name: "Certificates", dependencies: ["CGnuTLS"], path: "Tests/Certificates",
       swiftSettings: settings),
     .testTarget(
-      name: "StreamsTests", dependencies: ["Streams", "Treadmill", "AllocationCount"],
+      name: "StreamsTests", dependencies: ["Streams", "SyntheticRelay", "AllocationCount"],
       resources: [.copy("Golden")], swiftSettings: settings),
     .testTarget(
       name: "BrokerTests",

@@ -23,7 +23,7 @@ let package = Package(
     .executableTarget(name: "limit-relay", path: "limit"),
     // The relay's steps without a kernel, for callgrind and memcheck.
     .executableTarget(
-      name: "steps", dependencies: [.product(name: "Treadmill", package: "virtbroker")],
+      name: "steps", dependencies: [.product(name: "SyntheticRelay", package: "virtbroker")],
       swiftSettings: settings),
     .systemLibrary(name: "CTimer"),
     .target(
@@ -42,7 +42,7 @@ let package = Package(
       name: "virtbench",
       dependencies: [
         "Ends", "Gauges", "Plots",
-        .product(name: "Treadmill", package: "virtbroker"),
+        .product(name: "SyntheticRelay", package: "virtbroker"),
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
       ],
       swiftSettings: settings),

@@ -19,7 +19,7 @@ extension Broker {
     }
     settings.sasl = new.sasl
     sasl?.adopt(new.sasl)
-    marks = Marks(new.limits)
+    watermarks = Watermarks(new.limits)
     if backlog != new.limits.maxQueuedClients {
       for listener in listeners { listener.setBacklog(new.limits.maxQueuedClients) }
     }
@@ -38,8 +38,8 @@ extension Broker {
       session.post(.settings(SessionSettings(settings)))
     }
     limitsChanged()
-    guard let door, let tls = new.tls, !isStopping else { return true }
-    guard door.adopt(tls, because: reason) == nil else { return false }
+    guard let tlsAcceptor, let tls = new.tls, !isStopping else { return true }
+    guard tlsAcceptor.adopt(tls, because: reason) == nil else { return false }
     settings.tls = tls
     return true
   }

@@ -26,16 +26,16 @@ public final class Broker {
   /// What clients make the broker hold.
   var memory: MemoryBudget
   let directory: SocketDirectory
-  var marks: Marks
+  var watermarks: Watermarks
   let names: NameDirectory
   /// There where a listener asks for it.
   let sasl: SASLService?
   let polkit: PolkitAuthority?
   /// Clients by their network address, and by whose they are.
-  var addresses = Census()
-  var subjects = Census()
+  var addresses = ClientCounts()
+  var subjects = ClientCounts()
   let rateLimits: RateLimits
-  let tally = Tally()
+  let counts = BrokerCounts()
   /// There where one is configured.
   private(set) var audit: AuditLog?
   private var metricsServers: [MetricsServer] = []
@@ -45,7 +45,7 @@ public final class Broker {
   /// Who gets a place: connections are known there by their client's number.
   var admission: Admission
   /// Connections that wait for a place, and those over TLS that are being told that they have one.
-  var newcomers: [UInt64: any Newcomer] = [:]
+  var pendingConnections: [UInt64: any PendingConnection] = [:]
   private(set) lazy var admissionAlarm = Alarm(on: reactor) { [unowned self] in lookForPlaces() }
   var displacedLoggedAt = -Double.infinity
   /// Closes what could keep the loop waiting.
@@ -55,7 +55,7 @@ public final class Broker {
   var isHangUpLookDue = false
   private var lastClient: UInt64 = 0
   /// Where clients come in over TLS; nil: nowhere.
-  private(set) var door: TLSDoor?
+  private(set) var tlsAcceptor: TLSAcceptor?
   private var limitLoggedAt = -Double.infinity
   private var beganAt = 0.0
   private var signals: [SignalWatcher] = []
@@ -100,7 +100,7 @@ public final class Broker {
       ownSockets: settings.listeners.compactMap {
         $0.unixPath
       })
-    marks = Marks(settings.limits)
+    watermarks = Watermarks(settings.limits)
     memory = MemoryBudget(total: Broker.memory(settings.limits))
     let limit = descriptorLimit()
     closer = Closer(quota: Quota(total: max(512, limit / 8), share: max(512, limit / 32)))
@@ -120,7 +120,7 @@ public final class Broker {
       guard let tls = settings.tls else {
         throw BrokerFailure("a listener is for TLS, and no certificates are configured")
       }
-      door = try TLSDoor(tls, broker: self)
+      tlsAcceptor = try TLSAcceptor(tls, broker: self)
     }
     for listener in settings.listeners {
       listeners += try Listener.open(
@@ -154,15 +154,15 @@ public final class Broker {
       describeLogin(at: listener)
     }
     admin?.start()
-    door?.start()
+    tlsAcceptor?.start()
     for server in metricsServers { log.info("metrics are served on \(server.name)") }
     if !metricsServers.isEmpty { lagWatch.start() }
     occupancyChanged()
     log.sink.leftOut = { [unowned self] in logAlarm.start(seconds: LogLimit.windowSeconds) }
     reactor.run()
     log.sink.leftOut = nil
-    door?.close()
-    newcomers = [:]
+    tlsAcceptor?.close()
+    pendingConnections = [:]
     for session in sessions.values { session.finish(because: "the broker stops") }
     if !metricsServers.isEmpty { lagWatch.stop() }
     metricsServers = []
@@ -182,8 +182,8 @@ public final class Broker {
     isStopping = true
     log.info("stopping: \(counted(sessions.count, "client")) connected")
     stopBegins?()
-    door?.close()
-    newcomers = [:]
+    tlsAcceptor?.close()
+    pendingConnections = [:]
     admin?.close()
     listeners = []
     stopAlarm.start(seconds: settings.stopSeconds)
@@ -211,12 +211,12 @@ public final class Broker {
   public var metricsNames: [String] { metricsServers.map(\.name) }
 
   /// The certificates in use, where TLS is served.
-  public var tlsStatus: TLSStatus? { door?.status }
+  public var tlsStatus: TLSStatus? { tlsAcceptor?.status }
 
   /// The files of TLS as they are now, asked for by somebody who wants to know why not: the reason, where the
   /// new ones are refused.
   func renewCertificates(because reason: String) -> String? {
-    door?.reload(because: reason).map { "\($0)" }
+    tlsAcceptor?.reload(because: reason).map { "\($0)" }
   }
 
   /// Takes new limits into use. Who is there already stays.
@@ -245,7 +245,7 @@ public final class Broker {
   var clients: some Collection<ClientSession> { sessions.values }
   func session(_ id: UInt64) -> ClientSession? { sessions[id] }
   /// Clients that have to prove who they are and have not yet.
-  var strangerCount: Int { listeners.reduce(0) { $0 + $1.strangers } }
+  var unauthenticatedCount: Int { listeners.reduce(0) { $0 + $1.unauthenticatedCount } }
   /// Of one listener.
   func unauthenticated(at listener: Listener) -> Int {
     admission.unauthenticated(at: listener.gate)
@@ -257,14 +257,14 @@ public final class Broker {
     if listener.settings.isAdmin, let admin { return admin.accepted(descriptor) }
     let isUNIX = listener.settings.isUNIX
     let origin = isUNIX ? Origin(ofUserAt: descriptor.number) : Origin(of: peer)
-    if listener.settings.isTLS, let door {
-      return door.greet(descriptor, from: peer, origin, on: listener)
+    if listener.settings.isTLS, let tlsAcceptor {
+      return tlsAcceptor.greet(descriptor, from: peer, origin, on: listener)
     }
     if !isUNIX { ClientSession.tune(descriptor.number) }
     let transport = PlainTransport(
       descriptor, carriesDescriptors: isUNIX,
       foreign: isUNIX ? ForeignDescriptors(closer: closer, origin: origin) : nil)
-    arrived(WaitingConnection(transport, from: peer, origin, on: listener, broker: self))
+    arrived(PlainPendingConnection(transport, from: peer, origin, on: listener, broker: self))
   }
 
   func nextClientID() -> UInt64 {
@@ -294,8 +294,8 @@ public final class Broker {
           + "wait until one leaves")
     }
     if listener.settings.authentication != .none, admission.isFull(gate: listener.gate) {
-      let isNews = reactor.now - listener.strangersLoggedAt > 60
-      if isNews { listener.strangersLoggedAt = reactor.now }
+      let isNews = reactor.now - listener.unauthenticatedLoggedAt > 60
+      if isNews { listener.unauthenticatedLoggedAt = reactor.now }
       log.line(
         isNews ? .warning : .debug,
         "max_anonymous_clients (\(settings.limits.maxAnonymousClients)) is reached by "

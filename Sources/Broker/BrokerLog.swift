@@ -41,11 +41,7 @@ public final class LogSink {
   }
 
   /// Seconds on a clock that only moves forward.
-  private static var now: Double {
-    var time = timespec()
-    clock_gettime(CLOCK_MONOTONIC, &time)
-    return Double(time.tv_sec) + Double(time.tv_nsec) / 1e9
-  }
+  private static var now: Double { Clock.monotonic.seconds }
 
   /// Writes a line unless there have been too many like it. Only one that is written is built.
   fileprivate func write(_ spot: LogLimit.Spot, isLimited: Bool, _ entry: () -> LogEntry) {

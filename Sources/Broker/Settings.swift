@@ -128,6 +128,6 @@ public struct LimitSettings: Sendable, Equatable {
   public init() {}
 }
 
-extension Marks {
+extension Watermarks {
   init(_ limits: LimitSettings) { self.init(high: limits.bufferBytes, ahead: limits.bufferBytes) }
 }

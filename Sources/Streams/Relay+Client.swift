@@ -5,7 +5,7 @@ extension Relay {
   @discardableResult
   func routeFromClient() -> Bool {
     guard !discardsClient else {
-      client.inlet.clear(client.transport)
+      client.receiveBuffer.clear(client.transport)
       return false
     }
     var moved = false
@@ -18,28 +18,28 @@ extension Relay {
           moved = true
           continue
         }
-        if client.inlet.frontIsCarrier, client.inlet.unfinished == 0 {
+        if client.receiveBuffer.frontIsCarrier, client.receiveBuffer.unfinished == 0 {
           throw Violation("descriptor outside a packet that announces one")
         }
         if calls.awaitedCount >= maxRequests {
-          let kind = client.inlet.frontKind()
+          let kind = client.receiveBuffer.frontKind()
           callWaits = kind == .call || kind == .callWithDescriptors
           if callWaits { break }
         }
-        guard let frame = try client.inlet.next() else { break }
+        guard let frame = try client.receiveBuffer.next() else { break }
         callWaits = false
         try route(frame)
         moved = true
       }
-      if client.inlet.hasMisplacedDescriptor {
+      if client.receiveBuffer.hasMisplacedDescriptor {
         throw Violation("descriptor with an ordinary byte")
       }
-      if !isOpen, client.inlet.holdsDescriptors { throw Relay.earlyDescriptor }
-      if client.inlet.hasTooManyDescriptors {
-        throw Violation("more than \(Inlet.mostDescriptors) descriptors at a time")
+      if !isOpen, client.receiveBuffer.holdsDescriptors { throw Relay.earlyDescriptor }
+      if client.receiveBuffer.hasTooManyDescriptors {
+        throw Violation("more than \(ReceiveBuffer.mostDescriptors) descriptors at a time")
       }
-      if !mayRoute, unrouted == nil, client.end == nil, client.own.queue.bytes <= marks.own {
-        try client.inlet.lookAhead { header in answerKeepAlive(header, on: client) }
+      if !mayRoute, unrouted == nil, client.end == nil, client.own.queue.bytes <= watermarks.own {
+        try client.receiveBuffer.lookAhead { header in answerKeepAlive(header, on: client) }
       }
     } catch {
       client.end = client.end ?? .violation(error)
@@ -63,21 +63,21 @@ extension Relay {
       switch calls.client(at: index, header) {
       case .relay:
         guard let upstream = upstreams[calls[index].upstream] else { return drop(frame) }
-        let lane =
-          calls[index].metered >= 0 ? laneUp(calls[index], upstream) : upstream.fromClient
-        guard frame.beginsRun else { return send(frame, to: upstream, by: lane) }
-        let run = client.inlet.run(behind: frame)
+        let sendQueue =
+          calls[index].metered >= 0 ? sendQueueUp(calls[index], upstream) : upstream.fromClient
+        guard frame.beginsRun else { return send(frame, to: upstream, by: sendQueue) }
+        let run = client.receiveBuffer.run(behind: frame)
         counters.packetsUp &+= UInt64(run.packets)
         calls.passedUp(
           at: index, payload: run.bytes - run.packets * Limits.header, packets: run.packets)
-        return send(frame.extended(by: run.bytes), to: upstream, by: lane)
+        return send(frame.extended(by: run.bytes), to: upstream, by: sendQueue)
       case .drop: break
       case .violation: throw Violation("hole on stream \(header.serial), which is not sparse")
       }
     case .call, .callWithDescriptors:
       return try routeCall(frame)
     case .message where header.program == Program.keepAlive:
-      if !client.inlet.frontWasSeen { answerKeepAlive(header, on: client) }
+      if !client.receiveBuffer.frontWasSeen { answerKeepAlive(header, on: client) }
       return drop(frame)
     default: break
     }
@@ -101,11 +101,12 @@ extension Relay {
       if asksOwner(header, body) { return drop(frame) }
     }
     let known = ProcedureTable.find(program: header.program, procedure: header.procedure)
-    if let known, known.stream != .none, calls.count - calls.awaitedCount >= Marks.streams {
+    if let known, known.stream != .none, calls.count - calls.awaitedCount >= Watermarks.streams {
       reply(
         Packets.error(
           answering: header,
-          RemoteError(.operationFailed, "\(Marks.streams) streams are open on this connection")))
+          RemoteError(.operationFailed, "\(Watermarks.streams) streams are open on this connection")
+        ))
       return drop(frame)
     }
     if let known, known.stream != .none, calls.findStream(header) != nil {
@@ -208,14 +209,14 @@ extension Relay {
   /// A copy of a call's arguments, as far as they are here: its body without the count of descriptors.
   private func arguments(of frame: Frame) -> [UInt8] {
     let count = frame.header.kind == .callWithDescriptors ? FrameScanner.sight : Limits.header
-    return client.inlet.bytes(of: frame, from: count, limit: Limits.usualPayload)
+    return client.receiveBuffer.bytes(of: frame, from: count, limit: Limits.usualPayload)
   }
 
   /// The rest of a large call that the broker answers. Arguments of any size end somewhere within what is kept,
   /// because libvirt's servers ignore what follows them; longer ones are answered as ones that cannot be decoded.
   private func readOn(_ frame: Frame) {
     if let kept = largeCall?.arguments.count, kept < Limits.usualPayload {
-      largeCall?.arguments += client.inlet.bytes(
+      largeCall?.arguments += client.receiveBuffer.bytes(
         of: frame, from: 0, limit: Limits.usualPayload - kept)
     }
     drop(frame)
@@ -227,23 +228,23 @@ extension Relay {
         answering: call.header, RemoteError(.rpc, "Unable to decode message payload")))
   }
 
-  private func send(_ frame: Frame, to upstream: UpstreamLink, by lane: Lane) {
-    client.inlet.take(frame, into: &lane.queue)
+  private func send(_ frame: Frame, to upstream: UpstreamLink, by sendQueue: SendQueue) {
+    client.receiveBuffer.take(frame, into: &sendQueue.queue)
     if frame.part == .first {
-      passingTo = (upstream, lane)
-      lane.unfinished = client.inlet.unfinished
+      passingTo = (upstream, sendQueue)
+      sendQueue.unfinished = client.receiveBuffer.unfinished
     }
-    noteWaiting(lane)
+    noteWaiting(sendQueue)
   }
 
-  /// Enough waits on that lane.
-  private func noteWaiting(_ lane: Lane) {
-    guard lane.queue.bytes > marks.high else { return }
-    if lane.metering == nil { isCongested = true } else { isMetered = true }
+  /// Enough waits on that queue.
+  private func noteWaiting(_ sendQueue: SendQueue) {
+    guard sendQueue.queue.bytes > watermarks.high else { return }
+    if sendQueue.metering == nil { isCongested = true } else { isMetered = true }
   }
 
   private func checkDescriptors(of frame: Frame) throws(Violation) {
-    guard client.inlet.hasDescriptors(of: frame) else {
+    guard client.receiveBuffer.hasDescriptors(of: frame) else {
       throw Violation("call announces more descriptors than came with it")
     }
   }
@@ -252,14 +253,14 @@ extension Relay {
   private func passOn(_ frame: Frame) throws(Violation) {
     try checkDescriptors(of: frame)
     if largeCall != nil { return readOn(frame) }
-    guard let (_, lane) = passingTo else { return drop(frame) }
-    client.inlet.take(frame, into: &lane.queue)
-    lane.unfinished = client.inlet.unfinished
+    guard let (_, sendQueue) = passingTo else { return drop(frame) }
+    client.receiveBuffer.take(frame, into: &sendQueue.queue)
+    sendQueue.unfinished = client.receiveBuffer.unfinished
     if frame.part == .last { passingTo = nil }
-    noteWaiting(lane)
+    noteWaiting(sendQueue)
   }
 
-  private func drop(_ frame: Frame) { client.inlet.drop(frame, client.transport) }
+  private func drop(_ frame: Frame) { client.receiveBuffer.drop(frame, client.transport) }
 
   /// Keepalive is this hop's own business: a PING is answered, everything else is a sign of life.
   func answerKeepAlive(_ header: PacketHeader, on link: Link) {

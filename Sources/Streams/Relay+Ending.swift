@@ -17,8 +17,8 @@ extension Relay {
     let packet = Packets.streamError(
       program: call.program, procedure: call.procedure, serial: call.serial, error)
     // Behind what the daemon has given already, but not into the middle of a packet.
-    let lane = releasedLane(call) ?? upstream.toClient
-    append(packet, to: lane.unfinished == 0 ? lane : client.own)
+    let sendQueue = releasedQueue(call) ?? upstream.toClient
+    append(packet, to: sendQueue.unfinished == 0 ? sendQueue : client.own)
     return true
   }
 

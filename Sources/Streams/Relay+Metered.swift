@@ -1,11 +1,11 @@
-// Streams that are kept to a rate travel on lanes of their own, so that nothing else waits for them.
+// Streams that are kept to a rate travel on queues of their own, so that nothing else waits for them.
 
-/// The lanes of one stream with a rate. Each is made when there is something for it.
+/// The queues of one stream with a rate. Each is made when there is something for it.
 final class MeteredStream {
   let slot: Int
   private(set) var meters: [Meter]
-  var up: Lane?
-  var down: Lane?
+  var up: SendQueue?
+  var down: SendQueue?
   /// The stream has ended; what is queued still goes.
   var isOver = false
 
@@ -37,7 +37,7 @@ extension Relay {
   /// Some stream of this client has a rate.
   public var hasMeteredStreams: Bool { meteredCount > 0 }
 
-  /// Keeps streams under way to the rates the owner has for them now, on lanes of their own. To be called when
+  /// Keeps streams under way to the rates the owner has for them now, on queues of their own. To be called when
   /// rates have changed, and followed by `settle`.
   public func meterStreams() {
     for call in calls.calls where call.stream != nil {
@@ -65,28 +65,30 @@ extension Relay {
     return metered.count - 1
   }
 
-  /// The lane of a call's packets to its daemon.
-  func laneUp(_ call: Call, _ upstream: UpstreamLink) -> Lane {
+  /// The queue of a call's packets to its daemon.
+  func sendQueueUp(_ call: Call, _ upstream: UpstreamLink) -> SendQueue {
     guard call.metered >= 0, call.kind.isMeteredUp, let stream = metered[call.metered] else {
       return upstream.fromClient
     }
-    if let lane = stream.up { return lane }
-    let lane = Lane(pool: pool, metering: Metering(stream.meters), behind: upstream.fromClient)
-    stream.up = lane
-    upstream.link.outlet.add(lane)
-    return lane
+    if let sendQueue = stream.up { return sendQueue }
+    let sendQueue = SendQueue(
+      pool: pool, metering: Metering(stream.meters), behind: upstream.fromClient)
+    stream.up = sendQueue
+    upstream.link.scheduler.add(sendQueue)
+    return sendQueue
   }
 
-  /// The lane of a call's packets to the client.
-  func laneDown(_ call: Call, _ upstream: UpstreamLink) -> Lane {
+  /// The queue of a call's packets to the client.
+  func sendQueueDown(_ call: Call, _ upstream: UpstreamLink) -> SendQueue {
     guard call.metered >= 0, call.kind.isMeteredDown, let stream = metered[call.metered] else {
       return upstream.toClient
     }
-    if let lane = stream.down { return lane }
-    let lane = Lane(pool: pool, metering: Metering(stream.meters), behind: upstream.toClient)
-    stream.down = lane
-    client.outlet.add(lane)
-    return lane
+    if let sendQueue = stream.down { return sendQueue }
+    let sendQueue = SendQueue(
+      pool: pool, metering: Metering(stream.meters), behind: upstream.toClient)
+    stream.down = sendQueue
+    client.scheduler.add(sendQueue)
+    return sendQueue
   }
 
   /// Bytes of metered streams that wait for their daemons, or that came from one and wait for the client.
@@ -102,31 +104,31 @@ extension Relay {
     }
   }
 
-  /// A large packet whose beginning is going out on this lane has to get its rest, however much waits on others:
+  /// A large packet whose beginning is going out on this queue has to get its rest, however much waits on others:
   /// none of those can send before it is complete.
-  func mustFinish(_ lane: Lane?) -> Bool {
-    guard meteredCount > 0, let lane else { return false }
-    return lane.isMidway && lane.queue.bytes <= marks.high / 2
+  func mustFinish(_ sendQueue: SendQueue?) -> Bool {
+    guard meteredCount > 0, let sendQueue else { return false }
+    return sendQueue.isMidway && sendQueue.queue.bytes <= watermarks.high / 2
   }
 
-  /// Lets go of the lanes of streams that are over, once these are empty.
+  /// Lets go of the queues of streams that are over, once these are empty.
   func dismissMetered() {
     guard meteredCount > 0 else { return }
     for index in metered.indices {
       guard let stream = metered[index], stream.isOver, isDone(stream.up), isDone(stream.down)
       else { continue }
-      if let lane = stream.up, let upstream = upstreams[stream.slot] {
-        upstream.link.outlet.remove(lane, upstream.link.transport)
+      if let sendQueue = stream.up, let upstream = upstreams[stream.slot] {
+        upstream.link.scheduler.remove(sendQueue, upstream.link.transport)
       }
-      if let lane = stream.down { client.outlet.remove(lane, client.transport) }
+      if let sendQueue = stream.down { client.scheduler.remove(sendQueue, client.transport) }
       metered[index] = nil
       meteredCount -= 1
     }
   }
 
-  private func isDone(_ lane: Lane?) -> Bool {
-    guard let lane else { return true }
-    return lane.queue.isEmpty && !lane.isMidway && lane.unfinished == 0
+  private func isDone(_ sendQueue: SendQueue?) -> Bool {
+    guard let sendQueue else { return true }
+    return sendQueue.queue.isEmpty && !sendQueue.isMidway && sendQueue.unfinished == 0
   }
 
   /// An upstream goes: what its metered streams have for the client leaves without regard to any rate. True
@@ -136,23 +138,23 @@ extension Relay {
     var isBroken = false
     for index in metered.indices {
       guard let stream = metered[index], stream.slot == slot else { continue }
-      if let lane = stream.down {
-        if lane.unfinished > 0 { isBroken = true }
-        lane.metering = nil
-        if lane.queue.isEmpty {
-          client.outlet.remove(lane, client.transport)
+      if let sendQueue = stream.down {
+        if sendQueue.unfinished > 0 { isBroken = true }
+        sendQueue.metering = nil
+        if sendQueue.queue.isEmpty {
+          client.scheduler.remove(sendQueue, client.transport)
           stream.down = nil
         } else {
-          farewells.append(lane)
+          drainingQueues.append(sendQueue)
         }
       }
     }
     return isBroken
   }
 
-  /// The lane by which a stream's data goes to the client, if it has one of its own, which from now on goes without
+  /// The queue by which a stream's data goes to the client, if it has one of its own, which from now on goes without
   /// regard to any rate: somebody ends the stream.
-  func releasedLane(_ call: Call) -> Lane? {
+  func releasedQueue(_ call: Call) -> SendQueue? {
     guard call.metered >= 0, let stream = metered[call.metered] else { return nil }
     stream.up?.metering = nil
     stream.down?.metering = nil
@@ -173,8 +175,8 @@ extension Relay {
     guard meteredCount > 0 else { return nil }
     var next = Double.infinity
     for case let stream? in metered {
-      for lane in [stream.up, stream.down] {
-        guard let lane, let time = lane.waitsUntil(now) else { continue }
+      for sendQueue in [stream.up, stream.down] {
+        guard let sendQueue, let time = sendQueue.waitsUntil(now) else { continue }
         next = min(next, time)
       }
     }

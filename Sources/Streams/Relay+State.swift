@@ -3,7 +3,7 @@
 extension Relay {
   /// Bytes of the client that wait for a daemon.
   public func waitingForUpstream(_ slot: Int) -> Int {
-    upstreams.indices.contains(slot) ? upstreams[slot]?.link.outlet.bytes ?? 0 : 0
+    upstreams.indices.contains(slot) ? upstreams[slot]?.link.scheduler.bytes ?? 0 : 0
   }
 
   /// A daemon is not read, because too much waits for the client.

@@ -6,18 +6,18 @@ extension Relay {
     do throws(Violation) {
       while upstream.link.end == nil {
         // A backend that refuses a call with descriptors may send these back behind its answer.
-        if upstream.link.inlet.frontIsCarrier, upstream.link.inlet.unfinished == 0 {
-          upstream.link.inlet.dropCarrier(upstream.link.transport)
+        if upstream.link.receiveBuffer.frontIsCarrier, upstream.link.receiveBuffer.unfinished == 0 {
+          upstream.link.receiveBuffer.dropCarrier(upstream.link.transport)
           continue
         }
-        guard let frame = try upstream.link.inlet.next() else { break }
+        guard let frame = try upstream.link.receiveBuffer.next() else { break }
         try route(frame, from: upstream, slot)
       }
-      if upstream.link.inlet.hasMisplacedDescriptor {
+      if upstream.link.receiveBuffer.hasMisplacedDescriptor {
         throw Violation("descriptor with an ordinary byte")
       }
-      if upstream.link.inlet.hasTooManyDescriptors {
-        throw Violation("more than \(Inlet.mostDescriptors) descriptors at a time")
+      if upstream.link.receiveBuffer.hasTooManyDescriptors {
+        throw Violation("more than \(ReceiveBuffer.mostDescriptors) descriptors at a time")
       }
     } catch {
       upstream.link.end = upstream.link.end ?? .violation(error)
@@ -33,18 +33,18 @@ extension Relay {
     switch header.kind {
     case .stream, .streamHole:
       guard let index = calls.findStream(header), calls[index].upstream == slot else { break }
-      let lane =
-        calls[index].metered >= 0 ? laneDown(calls[index], upstream) : upstream.toClient
+      let sendQueue =
+        calls[index].metered >= 0 ? sendQueueDown(calls[index], upstream) : upstream.toClient
       let verdict =
         header.status == .continue ? calls.server(at: index, header) : routeEnd(header, of: index)
       switch verdict {
       case .relay:
-        guard frame.beginsRun else { return send(frame, from: upstream, by: lane) }
-        let run = upstream.link.inlet.run(behind: frame)
+        guard frame.beginsRun else { return send(frame, from: upstream, by: sendQueue) }
+        let run = upstream.link.receiveBuffer.run(behind: frame)
         counters.packetsDown &+= UInt64(run.packets)
         calls.passedDown(
           at: index, payload: run.bytes - run.packets * Limits.header, packets: run.packets)
-        return send(frame.extended(by: run.bytes), from: upstream, by: lane)
+        return send(frame.extended(by: run.bytes), from: upstream, by: sendQueue)
       case .drop: break
       case .violation: throw Violation("stream \(header.serial) sent a packet out of its order")
       }
@@ -53,7 +53,9 @@ extension Relay {
     case .message:
       if header.program == Program.keepAlive {
         // One that does not read its PONGs gets no more of them.
-        if upstream.link.own.queue.bytes <= marks.own { answerKeepAlive(header, on: upstream.link) }
+        if upstream.link.own.queue.bytes <= watermarks.own {
+          answerKeepAlive(header, on: upstream.link)
+        }
         return drop(frame, from: upstream)
       }
       if isOpen {
@@ -87,10 +89,10 @@ extension Relay {
       guard frame.part == .whole else {
         throw Violation("reply of \(header.length) bytes is too large")
       }
-      let body = upstream.link.inlet.body(of: frame)
+      let body = upstream.link.receiveBuffer.body(of: frame)
       drop(frame, from: upstream)
       upstream.ownSerial = nil
-      upstream.link.inlet.largestWhole = largestWhole
+      upstream.link.receiveBuffer.largestWhole = largestWhole
       return owner.upstream(slot, answered: header, body: body)
     }
     guard let index = calls.findAwaited(header, upstream: slot) else {
@@ -133,11 +135,11 @@ extension Relay {
     if call.isCut, header.status == .ok { abort(header, at: upstream) }
   }
 
-  private func send(_ frame: Frame, from upstream: UpstreamLink, by lane: Lane) {
-    upstream.link.inlet.take(frame, into: &lane.queue)
+  private func send(_ frame: Frame, from upstream: UpstreamLink, by sendQueue: SendQueue) {
+    upstream.link.receiveBuffer.take(frame, into: &sendQueue.queue)
     if frame.part == .first {
-      lane.unfinished = upstream.link.inlet.unfinished
-      upstream.passingDown = lane
+      sendQueue.unfinished = upstream.link.receiveBuffer.unfinished
+      upstream.passingDown = sendQueue
     }
   }
 
@@ -146,7 +148,7 @@ extension Relay {
     of frame: Frame, from upstream: UpstreamLink
   ) throws(Violation) -> Bool {
     guard frame.carriers > 0 else { return true }
-    guard upstream.link.inlet.hasDescriptors(of: frame) else {
+    guard upstream.link.receiveBuffer.hasDescriptors(of: frame) else {
       throw Violation("reply announces more descriptors than came with it")
     }
     guard client.transport.carriesDescriptors else {
@@ -159,15 +161,15 @@ extension Relay {
   }
 
   private func passOn(_ frame: Frame, from upstream: UpstreamLink) throws(Violation) {
-    guard let lane = upstream.passingDown,
+    guard let sendQueue = upstream.passingDown,
       try mayCarryDescriptors(of: frame, from: upstream)
     else { return drop(frame, from: upstream) }
-    upstream.link.inlet.take(frame, into: &lane.queue)
-    lane.unfinished = upstream.link.inlet.unfinished
+    upstream.link.receiveBuffer.take(frame, into: &sendQueue.queue)
+    sendQueue.unfinished = upstream.link.receiveBuffer.unfinished
     if frame.part == .last { upstream.passingDown = nil }
   }
 
   private func drop(_ frame: Frame, from upstream: UpstreamLink) {
-    upstream.link.inlet.drop(frame, upstream.link.transport)
+    upstream.link.receiveBuffer.drop(frame, upstream.link.transport)
   }
 }

@@ -55,7 +55,7 @@ public struct Route: Equatable, Sendable {
 }
 
 /// How much may wait, in bytes, in each direction.
-public struct Marks: Sendable, Equatable {
+public struct Watermarks: Sendable, Equatable {
   /// A source is paused when more than this waits for its destination, and resumed below half of it.
   public var high: Int
   /// What is read ahead of a client whose calls are held back, so that its PINGs are seen.
@@ -76,15 +76,15 @@ public struct Marks: Sendable, Equatable {
 final class UpstreamLink {
   let link: Link
   /// Packets of the client, held while the upstream is being opened.
-  let fromClient: Lane
-  /// Packets for the client: a lane of the client's outlet.
-  let toClient: Lane
+  let fromClient: SendQueue
+  /// Packets for the client: a queue of the client's scheduler.
+  let toClient: SendQueue
   /// Serial of a call of the broker's own whose reply is awaited.
   var ownSerial: UInt32?
   /// The owner has been told that the connection is over.
   var isEndTold = false
   /// Where the rest of a large packet for the client follows its beginning.
-  var passingDown: Lane?
+  var passingDown: SendQueue?
   /// Not read, because too much waits for the client.
   var isPaused = false
 
@@ -92,10 +92,10 @@ final class UpstreamLink {
     link = Link(
       transport: transport, pool: pool, announcing: .replyWithDescriptors,
       largestWhole: largestWhole)
-    fromClient = Lane(pool: pool)
-    toClient = Lane(pool: pool)
+    fromClient = SendQueue(pool: pool)
+    toClient = SendQueue(pool: pool)
     fromClient.isHeld = true
-    link.outlet.add(fromClient)
+    link.scheduler.add(fromClient)
   }
 }
 
@@ -121,13 +121,13 @@ public final class Relay {
   let client: Link
   var upstreams: [UpstreamLink?] = []
   /// Lanes of upstreams that are gone, with packets still to deliver.
-  var farewells: [Lane] = []
+  var drainingQueues: [SendQueue] = []
   var calls = CallTable()
   /// What the streams under way belong to, by the keys of their calls.
   var objects: [UInt64: StreamObject] = [:]
   /// Which upstream serves a driver, by the driver's number; -1: ask the owner.
   var routes = [Int](repeating: -1, count: Driver.allCases.count)
-  let marks: Marks
+  let watermarks: Watermarks
   let largestWhole: Int
   unowned(unsafe) let owner: any RelayOwner
   let answerCounts: AnswerCounts?
@@ -136,9 +136,9 @@ public final class Relay {
 
   /// The time in seconds, on whatever clock the owner has: to be set before each turn.
   public var now = 0.0
-  var pausedByClient = Spell()
-  var pausedByBackend = Spell()
-  var pausedByLimit = Spell()
+  var pausedByClient = Stopwatch()
+  var pausedByBackend = Stopwatch()
+  var pausedByLimit = Stopwatch()
   /// One of these was going on at the end of the last turn.
   var isPauseNoted = false
   /// Some upstream is paused.
@@ -162,8 +162,8 @@ public final class Relay {
   public internal(set) var hasCloseCallback = false
   public internal(set) var counters = Counters()
 
-  /// The upstream that gets the rest of a large packet of the client, and the lane it goes by; nil: nobody.
-  var passingTo: (upstream: UpstreamLink, lane: Lane)?
+  /// The upstream that gets the rest of a large packet of the client, and the queue it goes by; nil: nobody.
+  var passingTo: (upstream: UpstreamLink, sendQueue: SendQueue)?
   /// A call of the client that the broker answers and that is too large to be kept: its header and the beginning of
   /// its arguments.
   var largeCall: (header: PacketHeader, arguments: [UInt8])?
@@ -182,7 +182,7 @@ public final class Relay {
   ///   - largestWhole: packets up to this size are forwarded whole, larger ones as they come.
   public init(
     client transport: any Transport, owner: any RelayOwner, pool: SegmentPool, maxRequests: Int,
-    marks: Marks = Marks(), largestWhole: Int = Limits.usualPacket
+    watermarks: Watermarks = Watermarks(), largestWhole: Int = Limits.usualPacket
   ) {
     self.owner = owner
     answerCounts = owner.answerCounts
@@ -190,7 +190,7 @@ public final class Relay {
       owner.wantsAnswers(to: access) ? bits | access.bit : bits
     }
     self.pool = pool
-    self.marks = marks
+    self.watermarks = watermarks
     self.maxRequests = maxRequests
     self.largestWhole = largestWhole
     client = Link(
@@ -204,12 +204,12 @@ public final class Relay {
 
   /// The client's socket is ready.
   public func clientReady(_ ready: Interest) {
-    if ready.contains(.write) { client.outlet.unblock() }
+    if ready.contains(.write) { client.scheduler.unblock() }
     if ready.contains(.read) {
       let most = client.received &+ Relay.bytesPerTurn
       while mayReadClient, client.receive() {
         routeFromClient()
-        guard client.inlet.wasFilled, client.received < most else { break }
+        guard client.receiveBuffer.wasFilled, client.received < most else { break }
       }
     }
     settle()
@@ -218,14 +218,14 @@ public final class Relay {
   /// An upstream's socket is ready.
   public func upstreamReady(_ slot: Int, _ ready: Interest) {
     guard let upstream = upstreams[slot] else { return }
-    if ready.contains(.write) { upstream.link.outlet.unblock() }
+    if ready.contains(.write) { upstream.link.scheduler.unblock() }
     if ready.contains(.read) {
       let most = upstream.link.received &+ Relay.bytesPerTurn
       while upstream.link.end == nil, !upstream.isPaused, upstream.link.receive() {
         routeFromUpstream(upstream, slot)
         client.flush(at: now)
         pauseOrResume(upstream)
-        guard upstream.link.inlet.wasFilled, upstream.link.received < most else { break }
+        guard upstream.link.receiveBuffer.wasFilled, upstream.link.received < most else { break }
       }
     }
     settle()
@@ -254,11 +254,11 @@ public final class Relay {
         progress = true
       }
       takeStock()
-      if mayRoute, client.inlet.waiting > 0, routeFromClient() { progress = true }
+      if mayRoute, client.receiveBuffer.waiting > 0, routeFromClient() { progress = true }
     }
-    client.inlet.settle()
-    for upstream in upstreams { upstream?.link.inlet.settle() }
-    if !farewells.isEmpty { dismissFarewells() }
+    client.receiveBuffer.settle()
+    for upstream in upstreams { upstream?.link.receiveBuffer.settle() }
+    if !drainingQueues.isEmpty { removeDrained() }
     if meteredCount > 0 { dismissMetered() }
     if isPauseNoted || isCongested || isAnyPaused || meteredCount > 0 { notePauses() }
   }
@@ -272,16 +272,16 @@ public final class Relay {
       if upstream.isPaused { isAnyPaused = true }
     }
     self.isAnyPaused = isAnyPaused
-    isCongested = most > (isCongested ? marks.high / 2 : marks.high)
+    isCongested = most > (isCongested ? watermarks.high / 2 : watermarks.high)
     if isMetered || meteredCount > 0 {
-      isMetered = meteredUp > (isMetered ? marks.high / 2 : marks.high)
+      isMetered = meteredUp > (isMetered ? watermarks.high / 2 : watermarks.high)
     }
   }
 
-  private func dismissFarewells() {
-    farewells.removeAll { lane in
-      guard lane.queue.isEmpty else { return false }
-      client.outlet.remove(lane, client.transport)
+  private func removeDrained() {
+    drainingQueues.removeAll { sendQueue in
+      guard sendQueue.queue.isEmpty else { return false }
+      client.scheduler.remove(sendQueue, client.transport)
       return true
     }
   }
@@ -308,8 +308,8 @@ public final class Relay {
       waiting = max(waiting, meteredDown(from: upstream))
       if mustFinish(upstream.passingDown) { waiting = 0 }
     }
-    if waiting > marks.high { upstream.isPaused = true }
-    if waiting <= marks.high / 2 { upstream.isPaused = false }
+    if waiting > watermarks.high { upstream.isPaused = true }
+    if waiting <= watermarks.high / 2 { upstream.isPaused = false }
   }
 
   // MARK: What the state allows
@@ -319,26 +319,26 @@ public final class Relay {
   /// out: a keystroke waits for no reply, and a reply waits for that rest.
   var mayRoute: Bool {
     client.end == nil && !isHeld && !awaitsOwner && (unrouted == nil || provided != nil) && !isFull
-      && client.own.queue.bytes <= marks.own
+      && client.own.queue.bytes <= watermarks.own
       && !(callWaits && calls.awaitedCount >= maxRequests)
   }
 
   /// No more of the client's packets is taken in.
-  private var isFull: Bool { (isCongested || isMetered) && !mustFinish(passingTo?.lane) }
+  private var isFull: Bool { (isCongested || isMetered) && !mustFinish(passingTo?.sendQueue) }
 
   private var mayReadClient: Bool {
     guard !discardsClient else { return client.end == nil }
     // Until a call at the front has its route, where the packets behind it begin is not known.
-    return client.end == nil && unrouted == nil && client.own.queue.bytes <= marks.own
-      && (mayRoute || client.inlet.waiting < marks.ahead)
+    return client.end == nil && unrouted == nil && client.own.queue.bytes <= watermarks.own
+      && (mayRoute || client.receiveBuffer.waiting < watermarks.ahead)
   }
 
   /// What the client's socket is to be watched for. A function of the state alone.
   public var clientInterest: Interest {
     guard client.end == nil else { return [] }
     var interest: Interest = mayReadClient ? .read : []
-    if client.outlet.isBlocked, client.outlet.hasWork {
-      interest.formUnion(client.outlet.blockedOn)
+    if client.scheduler.isBlocked, client.scheduler.hasWork {
+      interest.formUnion(client.scheduler.blockedOn)
     }
     return interest
   }
@@ -347,8 +347,8 @@ public final class Relay {
   public func upstreamInterest(_ slot: Int) -> Interest {
     guard let upstream = upstreams[slot], upstream.link.end == nil else { return [] }
     var interest: Interest = upstream.isPaused ? [] : .read
-    if upstream.link.outlet.isBlocked, upstream.link.outlet.hasWork {
-      interest.formUnion(upstream.link.outlet.blockedOn)
+    if upstream.link.scheduler.isBlocked, upstream.link.scheduler.hasWork {
+      interest.formUnion(upstream.link.scheduler.blockedOn)
     }
     return interest
   }
@@ -362,12 +362,12 @@ public final class Relay {
   public var sentToClient: UInt64 { client.sent }
   func tellsAnswers(to access: Access) -> Bool { toldAccesses & access.bit != 0 }
   /// Bytes that wait for the client, and for all upstreams together.
-  public var waitingForClient: Int { client.outlet.bytes }
+  public var waitingForClient: Int { client.scheduler.bytes }
   public var waitingForUpstreams: Int {
-    upstreams.reduce(client.inlet.waiting) { $0 + ($1?.link.outlet.bytes ?? 0) }
+    upstreams.reduce(client.receiveBuffer.waiting) { $0 + ($1?.link.scheduler.bytes ?? 0) }
   }
   /// Bytes of the client that were read and not passed on or answered yet.
-  public var unroutedFromClient: Int { client.inlet.waiting }
+  public var unroutedFromClient: Int { client.receiveBuffer.waiting }
   public var callsUnderWay: [Call] { calls.calls }
   public var awaitedCount: Int { calls.awaitedCount }
   /// Streams that are not over.
@@ -411,9 +411,9 @@ public final class Relay {
   public func call(_ slot: Int, serial: UInt32, _ packet: [UInt8], behindClient: Bool = false) {
     guard let upstream = upstreams[slot] else { return }
     upstream.ownSerial = serial
-    upstream.link.inlet.largestWhole = max(largestWhole, Limits.ownReply)
-    let lane = behindClient ? upstream.fromClient : upstream.link.own
-    packet.withUnsafeBytes { lane.queue.append(copying: $0) }
+    upstream.link.receiveBuffer.largestWhole = max(largestWhole, Limits.ownReply)
+    let sendQueue = behindClient ? upstream.fromClient : upstream.link.own
+    packet.withUnsafeBytes { sendQueue.queue.append(copying: $0) }
   }
 
   // MARK: Upstreams come and go
@@ -422,7 +422,7 @@ public final class Relay {
   /// Returns its slot.
   public func add(upstream transport: any Transport) -> Int {
     let upstream = UpstreamLink(transport: transport, pool: pool, largestWhole: largestWhole)
-    client.outlet.add(upstream.toClient)
+    client.scheduler.add(upstream.toClient)
     if let free = upstreams.firstIndex(where: { $0 == nil }) {
       upstreams[free] = upstream
       return free
@@ -447,13 +447,13 @@ public final class Relay {
     upstream.link.clear()
     // Behind what still waits there; otherwise among the broker's own packets, which a client has to read
     // before it can make more of them necessary.
-    let lane: Lane
+    let sendQueue: SendQueue
     if client.end == nil, !upstream.toClient.queue.isEmpty {
-      lane = upstream.toClient
-      farewells.append(lane)
+      sendQueue = upstream.toClient
+      drainingQueues.append(sendQueue)
     } else {
-      lane = client.own
-      client.outlet.remove(upstream.toClient, client.transport)
+      sendQueue = client.own
+      client.scheduler.remove(upstream.toClient, client.transport)
     }
     guard client.end == nil else {
       calls.removeAll(upstream: slot) { call in ended(call, .clientGone) }
@@ -463,7 +463,7 @@ public final class Relay {
       append(
         Packets.event(
           Remote.connectEventConnectionClosed,
-          ConnectionClosedEvent(reason: ConnectionClosedEvent.endOfFile)), to: lane)
+          ConnectionClosedEvent(reason: ConnectionClosedEvent.endOfFile)), to: sendQueue)
     }
     calls.removeAll(upstream: slot) { call in
       // A call that was answered is there only for its stream.
@@ -473,14 +473,14 @@ public final class Relay {
           program: call.program, procedure: call.procedure, serial: call.serial, error)
         : Packets.error(answering: call.header, error)
       let own = call.metered >= 0 ? metered[call.metered]?.down : nil
-      append(packet, to: own ?? lane)
+      append(packet, to: own ?? sendQueue)
       ended(call, .backendLost)
     }
     forgetMetered(of: slot)
   }
 
-  func append(_ packet: [UInt8], to lane: Lane) {
-    packet.withUnsafeBytes { lane.queue.append(copying: $0) }
+  func append(_ packet: [UInt8], to sendQueue: SendQueue) {
+    packet.withUnsafeBytes { sendQueue.queue.append(copying: $0) }
   }
 
   /// From now on what the client sends is read and dropped; packets for it still go out. To be called when no
@@ -492,7 +492,7 @@ public final class Relay {
     largeCall = nil
     unrouted = nil
     provided = nil
-    client.inlet.clear(client.transport)
+    client.receiveBuffer.clear(client.transport)
   }
 
   /// Ends everything and lets go of every segment and descriptor.
@@ -507,7 +507,7 @@ public final class Relay {
     client.clear()
     for upstream in upstreams { upstream?.link.clear() }
     upstreams = []
-    farewells = []
+    drainingQueues = []
     metered = []
     meteredCount = 0
     passingTo = nil

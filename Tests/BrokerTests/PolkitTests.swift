@@ -31,12 +31,12 @@ struct PolkitTests {
   }
 
   private func verdict(_ answer: ScriptedAuthority.Answer) throws -> (
-    PolkitVerdict?, ScriptedAuthority
+    PolkitResult?, ScriptedAuthority
   ) {
     let authority = try ScriptedAuthority(at: scratch.path + "/bus", answer)
     defer { authority.end() }
     let polkit = PolkitAuthority(on: reactor, log: log)
-    var verdict: PolkitVerdict?
+    var verdict: PolkitResult?
     _ = polkit.check(subject, action: "org.libvirt.unix.manage") { verdict = $0 }
     #expect(verdict == nil, "never before the check is in the asker's hands")
     run { verdict != nil }
@@ -75,19 +75,19 @@ struct PolkitTests {
       (.verdict(granted: true, challenge: false, details: ["polkit.dismissed": "x"]), .granted),
       (.nonsense, .failed("an answer that cannot be read")),
       (.error("org.test.No"), .failed("org.test.No: as the test wants it")),
-    ] as [(ScriptedAuthority.Answer, PolkitVerdict)])
-  func answers(answer: ScriptedAuthority.Answer, expected: PolkitVerdict) throws {
+    ] as [(ScriptedAuthority.Answer, PolkitResult)])
+  func answers(answer: ScriptedAuthority.Answer, expected: PolkitResult) throws {
     #expect(try verdict(answer).0 == expected)
   }
 
   @Test("what the client is told has libvirt's codes")
   func errors() {
     #expect(
-      PolkitVerdict.denied.error("a").message == "authentication failed: access denied by policy")
-    #expect(PolkitVerdict.nobodyToAsk.error("a").code == .authenticationUnavailable)
-    #expect(PolkitVerdict.dismissed.error("a").code == .authenticationCancelled)
-    #expect(PolkitVerdict.failed("secret").error("a").message?.contains("secret") == false)
-    for verdict in [PolkitVerdict.denied, .nobodyToAsk, .dismissed, .failed("")] {
+      PolkitResult.denied.error("a").message == "authentication failed: access denied by policy")
+    #expect(PolkitResult.nobodyToAsk.error("a").code == .authenticationUnavailable)
+    #expect(PolkitResult.dismissed.error("a").code == .authenticationCancelled)
+    #expect(PolkitResult.failed("secret").error("a").message?.contains("secret") == false)
+    for verdict in [PolkitResult.denied, .nobodyToAsk, .dismissed, .failed("")] {
       #expect(verdict.error("a").domain == .polkit)
     }
   }
@@ -101,7 +101,7 @@ struct PolkitTests {
     }
     unlink(scratch.path + "/bus")
     let polkit = PolkitAuthority(on: reactor, log: log)
-    var verdicts: [PolkitVerdict] = []
+    var verdicts: [PolkitResult] = []
     _ = polkit.check(subject, action: "a") { verdicts.append($0) }
     run { verdicts.count == 1 }
     guard case .failed = verdicts.first else {

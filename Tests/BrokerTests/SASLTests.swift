@@ -136,7 +136,7 @@ struct SASLTests {
     #expect(try !admits(["joe", "fr*"], "alfred"))
   }
 
-  // As the relay's outlet does it: from the front of what is left, and only what the transport says has gone.
+  // As the relay's scheduler does it: from the front of what is left, and only what the transport says has gone.
   @Test(
     "what is sent is clear up to one byte and encoded behind it, however little the socket takes",
     arguments: 1...40)

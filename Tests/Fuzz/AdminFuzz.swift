@@ -30,26 +30,26 @@ private func split(_ input: UnsafeRawBufferPointer) -> (Int32, UnsafeRawBufferPo
 
 /// The first byte says how large the pieces are that the rest arrives in. Whatever it is, each whole call is answered
 /// once, and in the end nothing is held.
-func dialogue(_ input: UnsafeRawBufferPointer) {
+func connection(_ input: UnsafeRawBufferPointer) {
   guard let first = input.first else { return }
   let pool = SegmentPool(capacity: 1024, spare: 2)
   do {
     let caller = Caller(Array(input.dropFirst()), size: 1 + Int(first))
     let clerk = Clerk()
-    let dialogue = Dialogue(over: caller, owner: clerk, pool: pool)
-    clerk.dialogue = dialogue
+    let connection = ServerConnection(over: caller, owner: clerk, pool: pool)
+    clerk.connection = connection
     // Each turn takes at least one piece, or ends it.
-    for _ in 0...input.count where dialogue.end == nil { dialogue.ready([.read, .write]) }
-    precondition(dialogue.end != nil, "the connection has ended, and that is not noticed")
+    for _ in 0...input.count where connection.end == nil { connection.ready([.read, .write]) }
+    precondition(connection.end != nil, "the connection has ended, and that is not noticed")
     precondition(caller.replies <= clerk.answered + clerk.pings(in: input), "a reply was made up")
-    dialogue.clear()
+    connection.clear()
   }
   precondition(pool.heldCount == 0, "a segment was kept")
 }
 
 /// Reads every call as one of both programs, and answers.
-private final class Clerk: DialogueOwner {
-  unowned(unsafe) var dialogue: Dialogue?
+private final class Clerk: ServerConnectionOwner {
+  unowned(unsafe) var connection: ServerConnection?
   private(set) var answered = 0
 
   func answer(_ call: PacketHeader, body: [UInt8]) {
@@ -58,7 +58,7 @@ private final class Clerk: DialogueOwner {
       _ = try? AdminCall(procedure: call.procedure, body: body)
       _ = try? BrokerCall(procedure: call.procedure, body: body)
     }
-    dialogue?.reply(Packets.reply(answering: call))
+    connection?.reply(Packets.reply(answering: call))
   }
 
   /// More than there can be.

@@ -12,7 +12,7 @@ private typealias Target = @Sendable (UnsafeRawBufferPointer) -> Void
 private let targets: [String: Target] = [
   "admin-call": adminCall,
   "admin-clients": { roundTrip(AdminList<AdminClient>.self, $0) },
-  "admin-dialogue": dialogue,
+  "admin-dialogue": connection,
   "broker-call": brokerCall,
   "broker-page": { roundTrip(BrokerPage.self, $0) },
   "auth-list-result": { roundTrip(AuthListResult.self, $0) },

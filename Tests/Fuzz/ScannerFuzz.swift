@@ -1,6 +1,6 @@
-// The fuzz target for what finds packets in bytes: the inlet and its scanner, over reads cut anywhere.
+// The fuzz target for what finds packets in bytes: the receive buffer and its scanner, over reads cut anywhere.
 
-/// The first eight bytes of the input say how large segments are, where reads are cut and when the inlet looks
+/// The first eight bytes of the input say how large segments are, where reads are cut and when the receive buffer looks
 /// ahead; the rest is what a peer sends. What goes on must be what a plain walk over the whole finds.
 func scanner(_ input: UnsafeRawBufferPointer) {
   guard input.count > 8 else { return }
@@ -13,27 +13,27 @@ func scanner(_ input: UnsafeRawBufferPointer) {
   // Bytes in front of a packet's carriers that came along with those.
   var waiting = 0
   do {
-    var inlet = Inlet(pool: pool, largestWhole: largestWhole)
+    var receiveBuffer = ReceiveBuffer(pool: pool, largestWhole: largestWhole)
     var queue = SegmentQueue(pool: pool)
     do throws(Violation) {
-      reading: while case .moved = inlet.receive(from: peer) {
-        if orders[1] & 1 != 0 { try inlet.lookAhead { _ in } }
-        while let frame = try inlet.next() {
+      reading: while case .moved = receiveBuffer.receive(from: peer) {
+        if orders[1] & 1 != 0 { try receiveBuffer.lookAhead { _ in } }
+        while let frame = try receiveBuffer.next() {
           // Nothing here brings descriptors, so a packet that announces some is the last.
           guard frame.carriers == 0 else {
             let isCutThrough = frame.header.length > UInt32(largestWhole)
             waiting = isCutThrough ? frame.length - frame.carriers - 1 : 0
             break reading
           }
-          inlet.take(frame, into: &queue)
+          receiveBuffer.take(frame, into: &queue)
           forwarded += drained(&queue)
         }
-        inlet.settle()
+        receiveBuffer.settle()
       }
     } catch {
       violated = true
     }
-    inlet.clear(peer)
+    receiveBuffer.clear(peer)
     queue.clear { _ in }
   }
   precondition(forwarded.elementsEqual(peer.bytes.prefix(forwarded.count)), "bytes were changed")

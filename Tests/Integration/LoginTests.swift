@@ -1,4 +1,4 @@
-// Before the login: what a stranger may do, and how little that disturbs everybody else.
+// Before the login: what an unauthenticated client may do, and how little that disturbs everybody else.
 import Foundation
 import Streams
 import Testing
@@ -226,21 +226,23 @@ struct LoginTests {
     let scene = try await scene(["max_anonymous_clients = 2"])
     let broker = scene.broker
     try await blocking {
-      var strangers = [try broker.client(.unix), try broker.client(.unix)]
-      for client in strangers { #expect(try client.call(Remote.authList).header.status == .ok) }
+      var unauthenticatedCount = [try broker.client(.unix), try broker.client(.unix)]
+      for client in unauthenticatedCount {
+        #expect(try client.call(Remote.authList).header.status == .ok)
+      }
       let waiting = try broker.client(.unix)
       try waiting.send(Packets.make(waiting.header(Remote.authList)))
       #expect(waiting.receiveAll(for: 0.3).isEmpty)
       // By TCP, and where nothing is asked for, they come in as ever.
       #expect(try broker.client(.tcp).call(Remote.authList).header.status == .ok)
       try broker.client(readOnly: true).open()
-      // One that is no stranger any more makes room, and so does one that leaves.
-      try strangers[0].mustLogIn()
+      // One that has authenticated makes room, and so does one that leaves.
+      try unauthenticatedCount[0].mustLogIn()
       #expect(try waiting.receive()?.header.status == .ok)
       let next = try broker.client(.unix)
       try next.send(Packets.make(next.header(Remote.authList)))
       #expect(next.receiveAll(for: 0.3).isEmpty)
-      strangers.removeLast()
+      unauthenticatedCount.removeLast()
       #expect(try next.receive()?.header.status == .ok)
     }
     #expect(eventually { broker.log.contains("max_anonymous_clients (2)") })

@@ -176,7 +176,7 @@ struct TLSTests {
   }
 
   @Test("whoever speaks something else is told apart in the log, and others do not notice")
-  func strangers() async throws {
+  func unauthenticatedCount() async throws {
     let (tls, backend) = try await scene(["tls_handshake_timeout = 1"])
     try await blocking {
       let silent = try RawClient(tcp: tls.port)
@@ -236,7 +236,7 @@ struct TLSTests {
   }
 
   @Test("verified clients that have not logged in wait for their byte at max_anonymous_clients")
-  func strangersWait() async throws {
+  func unauthenticatedWait() async throws {
     let (tls, backend) = try await scene(
       ["auth_tls = \"sasl\"", "max_anonymous_clients = 2"],
       realm: try await PasswordRealm.make("PLAIN"))
@@ -246,7 +246,7 @@ struct TLSTests {
         var item = pollfd(fd: client.0.descriptor, events: Int16(POLLIN), revents: 0)
         return poll(&item, 1, milliseconds) == 1 && (try? client.1.receive(1)) == [1]
       }
-      // All of them are there before the first is verified, and so past the listener's door.
+      // All of them are there before the first is verified, and so past the listener's limit.
       var clients = try (0..<3).map { _ in try tls.connected(identity) }
       for client in clients { try client.1.handshake() }
       for client in clients[..<2] { #expect(isTold(client)) }

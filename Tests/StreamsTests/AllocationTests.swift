@@ -1,18 +1,18 @@
 // The data path takes no memory: once warm, a packet costs no allocation, whatever kind it is of.
 import AllocationCount
+import SyntheticRelay
 import Testing
-import Treadmill
 
 @Suite("Allocations", .enabled(if: allocation_is_counted() != 0, "a sanitizer has the allocator"))
 struct AllocationTests {
   @Test("a relayed packet costs none", arguments: Course.allCases)
   func perPacket(course: Course) {
-    let treadmill = Treadmill(course)
-    treadmill.run(packets: 200)
-    let (before, bytes) = (allocation_count(), treadmill.bytes)
-    treadmill.run(packets: 10_000)
+    let syntheticRelay = SyntheticRelay(course)
+    syntheticRelay.run(packets: 200)
+    let (before, bytes) = (allocation_count(), syntheticRelay.bytes)
+    syntheticRelay.run(packets: 10_000)
     #expect(allocation_count() - before == 0)
-    #expect(treadmill.bytes - bytes >= 10_000 * 28, "packets went through")
+    #expect(syntheticRelay.bytes - bytes >= 10_000 * 28, "packets went through")
   }
 
   @Test("the counter counts")

@@ -7,7 +7,7 @@ import Testing
 private final class World: RelayOwner {
   static let segment = 256
   static let largestWhole = 320
-  static let marks = Marks(high: 512, ahead: 512, own: 256)
+  static let watermarks = Watermarks(high: 512, ahead: 512, own: 256)
 
   let seed: UInt64
   var random: Seed
@@ -39,7 +39,7 @@ private final class World: RelayOwner {
     client.sharesSerials = meters.isEmpty
     made = Relay(
       client: client.socket, owner: self, pool: pool, maxRequests: random.pick(1...6),
-      marks: World.marks, largestWhole: World.largestWhole)
+      watermarks: World.watermarks, largestWhole: World.largestWhole)
     _ = open(.hypervisor)
     relay.isOpen = true
   }
@@ -184,8 +184,8 @@ private final class World: RelayOwner {
 
   /// Bytes that may wait: the mark, what one read adds, and the broker's own small packets.
   private var bound: Int {
-    (relay.upstreams.count * (meters.isEmpty ? 1 : 2) + relay.farewells.count + 2)
-      * (World.marks.high + 2 * World.segment + World.largestWhole + 600)
+    (relay.upstreams.count * (meters.isEmpty ? 1 : 2) + relay.drainingQueues.count + 2)
+      * (World.watermarks.high + 2 * World.segment + World.largestWhole + 600)
   }
 
   func checkBounds() -> String? {

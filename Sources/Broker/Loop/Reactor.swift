@@ -3,6 +3,48 @@ import CLibev
 import Glibc
 import Streams
 
+/// The kernel's clocks. They are read here alone, because libev's header makes the C library's `timespec` its own.
+enum Clock {
+  case monotonic
+  /// The same, but for the time since the last tick of the kernel, and cheaper to read.
+  case coarse
+  /// Since 1970. It can be set.
+  case wall
+  /// Since the machine started, with the time that it slept.
+  case sinceBoot
+
+  var seconds: Double {
+    let time = time
+    return Double(time.tv_sec) + Double(time.tv_nsec) / 1e9
+  }
+
+  /// Whole seconds, and nanoseconds beyond.
+  var parts: (seconds: Int, nanoseconds: Int) {
+    let time = time
+    return (time.tv_sec, time.tv_nsec)
+  }
+
+  /// For calls that wait until then.
+  func time(in seconds: Int) -> timespec {
+    var time = time
+    time.tv_sec += seconds
+    return time
+  }
+
+  private var time: timespec {
+    let id =
+      switch self {
+      case .monotonic: CLOCK_MONOTONIC
+      case .coarse: CLOCK_MONOTONIC_COARSE
+      case .wall: CLOCK_REALTIME
+      case .sinceBoot: CLOCK_BOOTTIME
+      }
+    var time = timespec()
+    clock_gettime(id, &time)
+    return time
+  }
+}
+
 /// Whoever the loop calls. A class and not a protocol, so that a watcher can reach it from its raw
 /// pointer without counting references.
 class Handler {
@@ -12,7 +54,7 @@ class Handler {
   func timeUp() {}
   /// The turn that was asked for with `goOn`.
   func again() {}
-  fileprivate var goesOn = false
+  fileprivate var continuesSoon = false
 }
 
 /// The event loop. Everything of the broker runs inside `run`, on the thread that called it.
@@ -72,19 +114,15 @@ final class Reactor {
   func stop() { ev_break(loop, Int32(EVBREAK_ALL)) }
 
   /// Seconds on the monotonic clock, which is libev's own for timers.
-  var now: Double {
-    var time = timespec()
-    clock_gettime(CLOCK_MONOTONIC, &time)
-    return Double(time.tv_sec) + Double(time.tv_nsec) / 1e9
-  }
+  var now: Double { Clock.monotonic.seconds }
 
   /// Keeps `handler` alive until this turn is over.
   func depart(_ handler: AnyObject) { departures.append(handler) }
 
   /// Gives `handler` another turn when everybody who is ready has had one.
-  func goOn(_ handler: Handler) {
-    guard !handler.goesOn else { return }
-    handler.goesOn = true
+  func continueSoon(_ handler: Handler) {
+    guard !handler.continuesSoon else { return }
+    handler.continuesSoon = true
     unfinished.append(handler)
   }
 
@@ -95,7 +133,7 @@ final class Reactor {
     if count > 0 {
       for index in 0..<count {
         let handler = unfinished[index]
-        handler.goesOn = false
+        handler.continuesSoon = false
         handler.again()
       }
       unfinished.removeFirst(count)

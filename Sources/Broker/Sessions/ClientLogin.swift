@@ -158,7 +158,7 @@ extension ClientSession {
     to progress: SASLExchange.Progress, _ exchange: SASLExchange, _ service: SASLService
   ) -> SASLAnswer {
     switch progress {
-    case .goesOn(let words): return .proceeds(words)
+    case .continuesSoon(let words): return .proceeds(words)
     case .failed(let trouble):
       return .failed("'\(exchange.mechanism.prefix(64))' failed: \(trouble)")
     case .done(let words, let user, let strength):

@@ -75,7 +75,7 @@ extension ClientSession: SessionHost {
       guard let number = upstream.start() else { return .success(()) }
       upstreams.removeAll { $0 === upstream }
       release(upstream)
-      broker.tally.upstreamFailures &+= 1
+      broker.counts.upstreamFailures &+= 1
       return .failure(broker.directory.unreachable(backend.path, number))
     }
   }
@@ -109,10 +109,10 @@ extension ClientSession: SessionHost {
     case .loggedIn:
       recordLoggedIn()
       broker.authenticated(self)
-    case .upstreamOpened: broker.tally.upstreamsOpened &+= 1
-    case .upstreamFailed: broker.tally.upstreamFailures &+= 1
-    case .upstreamLost: broker.tally.upstreamDeaths &+= 1
-    case .keepAliveTimeout: broker.tally.keepAliveTimeouts &+= 1
+    case .upstreamOpened: broker.counts.upstreamsOpened &+= 1
+    case .upstreamFailed: broker.counts.upstreamFailures &+= 1
+    case .upstreamLost: broker.counts.upstreamDeaths &+= 1
+    case .keepAliveTimeout: broker.counts.keepAliveTimeouts &+= 1
     }
   }
 }

@@ -57,7 +57,7 @@ final class ClientSession: Handler {
       SessionSettings(broker.settings), at: now)
     madeDriver = SessionDriver(
       session, host: self, client: login.layer(over: transport), pool: pool,
-      maxRequests: broker.settings.limits.maxClientRequests, marks: broker.marks)
+      maxRequests: broker.settings.limits.maxClientRequests, watermarks: broker.watermarks)
     watcher.watch(relay.clientInterest)
     deadlineChanged(to: session.deadline)
   }
@@ -136,7 +136,7 @@ final class ClientSession: Handler {
       if !broker.isHangUpLookDue { broker.startHangUpLooks() }
     } else if transport.holdsBytes {
       // What has been read and decrypted already is announced by no descriptor.
-      broker.reactor.goOn(self)
+      broker.reactor.continueSoon(self)
     }
     for upstream in upstreams { upstream.watch() }
     if !broker.isSweepDue, relay.awaitedCount > 0 { broker.startSweeps() }

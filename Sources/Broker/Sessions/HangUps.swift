@@ -21,7 +21,7 @@ extension Broker {
   func lookForHangUps() {
     isHangUpLookDue = false
     let unread = sessions.values.filter(\.isNotRead)
-    let waiting = Array(newcomers.values)
+    let waiting = Array(pendingConnections.values)
     guard !unread.isEmpty || !waiting.isEmpty else { return }
     var items = (unread.map(\.transport.number) + waiting.map(\.number)).map {
       pollfd(fd: $0, events: Broker.readHangUp, revents: 0)

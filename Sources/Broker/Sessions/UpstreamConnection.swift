@@ -18,7 +18,7 @@ final class UpstreamConnection: Handler {
   /// Of a daemon on this host.
   private let address: Address?
   /// The way to another one, until it is there.
-  private var approach: Approach?
+  private var connector: HostConnector?
   /// The program that the connection goes through.
   private let process: HelperProcess?
   /// The broker's login at a host that may ask for SASL.
@@ -92,7 +92,7 @@ final class UpstreamConnection: Handler {
   func start() -> Int32? {
     guard let transport else {
       report(.located(UpstreamTarget(backend)))
-      approachHost()
+      startConnector()
       return nil
     }
     let connected = process != nil || connects(transport)
@@ -120,19 +120,19 @@ final class UpstreamConnection: Handler {
     address?.withPointer { connect(transport.number, $0, $1) } == 0
   }
 
-  private func approachHost() {
+  private func startConnector() {
     guard let remote = backend.remote, case .network(let tls) = remote.way else { return }
     let broker = session.broker
-    let approach = Approach(
+    let connector = HostConnector(
       remote, tls: tls, openBefore: broker.reactor.now + broker.settings.openSeconds,
       broker: broker
     ) { [unowned self] in arrived($0) }
-    self.approach = approach
-    approach.begin()
+    self.connector = connector
+    connector.begin()
   }
 
   private func arrived(_ result: Result<any ClientTransport, RemoteError>) {
-    approach = nil
+    connector = nil
     switch result {
     case .failure(let error): report(.failed(error))
     case .success(let transport):
@@ -182,7 +182,9 @@ final class UpstreamConnection: Handler {
     let interest = session.relay.upstreamInterest(slot)
     watcher?.watch(interest)
     // What has been read and decrypted already is announced by no descriptor.
-    if interest.contains(.read), transport?.holdsBytes == true { session.broker.reactor.goOn(self) }
+    if interest.contains(.read), transport?.holdsBytes == true {
+      session.broker.reactor.continueSoon(self)
+    }
   }
 
   override func again() {
@@ -205,8 +207,8 @@ final class UpstreamConnection: Handler {
   func stop() {
     watcher?.watch([])
     timer.stop()
-    approach?.stop()
-    approach = nil
+    connector?.stop()
+    connector = nil
     login?.stop()
     process?.end()
   }

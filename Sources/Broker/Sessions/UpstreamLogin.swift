@@ -44,7 +44,7 @@ final class UpstreamLogin {
   /// Nil where the file has none for the host, or cannot be read; mechanisms that have their own can still be used.
   private var credentials: UpstreamCredentials? {
     let log = upstream.session.log[.upstream]
-    do throws(TLSTrouble) {
+    do throws(TLSError) {
       let bytes = try readFile(authFile, limit: 64 << 10)
       let found = UpstreamCredentials(for: host, in: String(decoding: bytes, as: UTF8.self))
       if found == nil { log.warning("\(authFile) has no credentials for '\(host)'") }

@@ -60,7 +60,7 @@ enum ChainLimits {
     var datum = gnutls_datum_t(
       data: UnsafeMutablePointer(mutating: bytes.baseAddress?.assumingMemoryBound(to: UInt8.self)),
       size: UInt32(clamping: bytes.count))
-    do throws(TLSTrouble) {
+    do throws(TLSError) {
       return trouble(ofKeyIn: try X509(der: &datum)).map { "showed a certificate that \($0)" }
     } catch {
       return "showed a certificate that cannot be understood: \(error)"

@@ -13,9 +13,7 @@ struct ControlBudget {
 
   /// One more has come. False: that is too many.
   mutating func spend() -> Bool {
-    var now = timespec()
-    clock_gettime(CLOCK_MONOTONIC_COARSE, &now)
-    return spend(at: now.tv_sec)
+    spend(at: Clock.coarse.parts.seconds)
   }
 
   /// - Parameter second: of a clock that is never set back.

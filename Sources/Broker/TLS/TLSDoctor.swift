@@ -29,11 +29,11 @@ public enum TLSDoctor {
 
   /// What can be said without a running broker.
   public static func examine(_ settings: TLSSettings) -> [Finding] {
-    let now = TLSDoor.now
+    let now = TLSAcceptor.now
     let files = TLSFileSet(settings, at: now)
     var findings: [Finding] = []
     for summary in files.summaries {
-      let sentence = TLSDoor.sentence(summary, at: now)
+      let sentence = TLSAcceptor.sentence(summary, at: now)
       let days = summary.daysLeft(at: now)
       if days < 0 {
         findings.append(.fault("\(sentence): renew it and send the broker a HUP signal"))
@@ -125,14 +125,14 @@ public enum TLSDoctor {
     host: String, port: String, against settings: TLSSettings
   ) -> [Finding] {
     let place = "\(host) port \(port)"
-    do throws(TLSTrouble) {
+    do throws(TLSError) {
       let served = try ask(host, port)
       var findings = [Finding.fine("\(place) serves \(served.parameters)")]
       guard let leaf = served.chain.first else {
         return findings + [.fault("\(place) shows no certificate")]
       }
       let certificate = try leaf.certificate()
-      let now = TLSDoor.now
+      let now = TLSAcceptor.now
       let what = "\(place): the certificate '\(certificate.subject)'"
       if leaf.isFor(host: host) {
         findings.append(.fine("\(what) is for '\(host)'"))
@@ -167,7 +167,7 @@ public enum TLSDoctor {
           : .fault("\(what) does not lead to an authority in \(settings.authorityFile): \(trouble)")
       )
     }
-    let own = TLSFileSet(settings, at: TLSDoor.now).summaries.filter { $0.kind == .server }
+    let own = TLSFileSet(settings, at: TLSAcceptor.now).summaries.filter { $0.kind == .server }
     if let same = own.first(where: { $0.fingerprint == certificate.fingerprint }) {
       findings.append(.fine("\(what) is the one in \(same.file)"))
     } else if !own.isEmpty {
@@ -182,10 +182,10 @@ public enum TLSDoctor {
   /// Makes a handshake as a client that knows nothing yet.
   private static func ask(
     _ host: String, _ port: String
-  ) throws(TLSTrouble) -> (chain: [X509], parameters: String) {
+  ) throws(TLSError) -> (chain: [X509], parameters: String) {
     let addresses: [Address]
     do throws(BrokerFailure) { addresses = try Address.resolve(host: host, port: port) } catch {
-      throw TLSTrouble(error.description)
+      throw TLSError(error.description)
     }
     var why = "no address"
     for address in addresses {
@@ -207,6 +207,6 @@ public enum TLSDoctor {
       }
       return (try session.peerChain(), session.parameters)
     }
-    throw TLSTrouble(why)
+    throw TLSError(why)
   }
 }

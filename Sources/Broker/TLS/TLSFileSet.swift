@@ -58,7 +58,7 @@ struct TLSFileSet {
   }
 
   private mutating func read(_ path: String, _ limit: Int) -> [UInt8]? {
-    do throws(TLSTrouble) { return try readFile(path, limit: limit) } catch {
+    do throws(TLSError) { return try readFile(path, limit: limit) } catch {
       refusals.append("\(path) \(error)")
       return nil
     }
@@ -74,7 +74,7 @@ struct TLSFileSet {
   }
 
   private mutating func list(_ bytes: [UInt8], _ path: String) -> [X509] {
-    do throws(TLSTrouble) {
+    do throws(TLSError) {
       let list = try X509.list(pem: bytes)
       if list.isEmpty { refusals.append("\(path) holds no certificate") }
       return list
@@ -101,7 +101,7 @@ struct TLSFileSet {
   private mutating func check(
     _ certificate: X509, _ path: String, as role: CertificateRole, at now: Int64
   ) {
-    do throws(TLSTrouble) {
+    do throws(TLSError) {
       let certificate = try certificate.certificate()
       summaries.append(
         TLSCertificateSummary(

@@ -3,8 +3,8 @@ import Glibc
 import Streams
 
 /// A handshake under way. It is no client yet: it counts against no limit but that of handshakes, and
-/// belongs to the door alone.
-final class TLSHandshake: Handler, Newcomer {
+/// belongs to the acceptor alone.
+final class TLSHandshake: Handler, PendingConnection {
   private enum Phase {
     case shaking
     /// The client is verified; the byte that tells it so is on its way.
@@ -14,7 +14,7 @@ final class TLSHandshake: Handler, Newcomer {
     case over
   }
 
-  private unowned let door: TLSDoor
+  private unowned let tlsAcceptor: TLSAcceptor
   let id: UInt64
   /// The peer's address, and its text.
   let address: Address?
@@ -33,21 +33,21 @@ final class TLSHandshake: Handler, Newcomer {
 
   init(
     _ session: TLSSession, from address: Address?, _ origin: Origin, id: UInt64,
-    on listener: Listener, door: TLSDoor
+    on listener: Listener, tlsAcceptor: TLSAcceptor
   ) {
-    self.door = door
+    self.tlsAcceptor = tlsAcceptor
     self.id = id
     self.origin = origin
     self.listener = listener
     self.session = session
     self.address = address
     name = address?.text ?? "unknown address"
-    watcher = DescriptorWatcher(session.number, on: door.reactor)
-    timer = TimerWatcher(on: door.reactor)
+    watcher = DescriptorWatcher(session.number, on: tlsAcceptor.reactor)
+    timer = TimerWatcher(on: tlsAcceptor.reactor)
     super.init()
     watcher.belong(to: self)
     timer.belong(to: self)
-    timer.start(seconds: door.settings.handshakeSeconds)
+    timer.start(seconds: tlsAcceptor.settings.handshakeSeconds)
     // Nothing can have come yet that is worth a system call now.
     watcher.watch(.read)
   }
@@ -66,8 +66,8 @@ final class TLSHandshake: Handler, Newcomer {
   private func shake() {
     guard job == nil else { return }
     watcher.watch([])
-    job = door.pool.step(
-      session, verify: { $0.verifyClient(at: TLSDoor.now) },
+    job = tlsAcceptor.pool.step(
+      session, verify: { $0.verifyClient(at: TLSAcceptor.now) },
       tell: { [weak self] in self?.shaken($0) })
   }
 
@@ -78,21 +78,21 @@ final class TLSHandshake: Handler, Newcomer {
     case .blocked(let on): watcher.watch(on)
     case .failed(let why): end("the TLS handshake failed: \(why)")
     case .done(let verdict):
-      session.buffers = door.buffers
-      guard let peer = door.verify(self, verdict) else { return end(nil) }
+      session.buffers = tlsAcceptor.buffers
+      guard let peer = tlsAcceptor.verify(self, verdict) else { return end(nil) }
       self.peer = peer
       timer.stop()
       phase = .waiting
       watcher.watch(.read)
-      door.verified(self)
+      tlsAcceptor.verified(self)
     }
   }
 
   /// There is room: the client is told that it may come in, with the one byte that libvirt's clients
   /// wait for.
   func admitted() {
-    door.admitted(self)
-    timer.start(seconds: door.settings.handshakeSeconds)
+    tlsAcceptor.admitted(self)
+    timer.start(seconds: tlsAcceptor.settings.handshakeSeconds)
     phase = .confirming
     guard session.say(1) else { return end("the confirmation could not be encrypted") }
     confirm()
@@ -104,7 +104,7 @@ final class TLSHandshake: Handler, Newcomer {
     case .failed(let why): end("the confirmation could not be sent: \(why)")
     case .done:
       leave()
-      door.letIn(self)
+      tlsAcceptor.letIn(self)
     }
   }
 
@@ -120,7 +120,7 @@ final class TLSHandshake: Handler, Newcomer {
 
   override func timeUp() {
     end(
-      "the TLS handshake was not finished within \(Int(door.settings.handshakeSeconds)) s "
+      "the TLS handshake was not finished within \(Int(tlsAcceptor.settings.handshakeSeconds)) s "
         + "(tls_handshake_timeout)")
   }
 
@@ -128,7 +128,7 @@ final class TLSHandshake: Handler, Newcomer {
   func end(_ why: String?) {
     guard phase != .over else { return }
     leave()
-    door.ended(self, why)
+    tlsAcceptor.ended(self, why)
   }
 
   func dropped(_ why: String) { end(why) }
@@ -137,7 +137,7 @@ final class TLSHandshake: Handler, Newcomer {
 
   private func leave() {
     phase = .over
-    if let job { door.pool.cancel(job) }
+    if let job { tlsAcceptor.pool.cancel(job) }
     job = nil
     timer.stop()
     watcher.watch([])

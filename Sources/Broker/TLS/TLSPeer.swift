@@ -63,9 +63,9 @@ struct TLSVerdict: Sendable, Equatable {
 
 extension TLSSession {
   /// The certificates the other side showed, leaf first.
-  func peerChain() throws(TLSTrouble) -> [X509] {
+  func peerChain() throws(TLSError) -> [X509] {
     guard gnutls_certificate_type_get(handle) == GNUTLS_CRT_X509 else {
-      throw TLSTrouble("it is no X.509 certificate")
+      throw TLSError("it is no X.509 certificate")
     }
     var count: UInt32 = 0
     guard let list = gnutls_certificate_get_peers(handle, &count) else { return [] }
@@ -99,7 +99,7 @@ extension TLSSession {
   private func verdict(
     _ judge: (X509?, [Certificate], String) -> TLSVerdict
   ) -> TLSVerdict {
-    do throws(TLSTrouble) {
+    do throws(TLSError) {
       let chain = try peerChain()
       var certificates: [Certificate] = []
       for certificate in chain { certificates.append(try certificate.certificate()) }

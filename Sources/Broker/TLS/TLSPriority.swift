@@ -16,32 +16,32 @@ final class TLSPriority {
     ":-VERS-SSL3.0:-VERS-TLS1.0:-VERS-TLS1.1:-VERS-DTLS-ALL:-DHE-RSA:-GROUP-DH-ALL"
 
   /// - Throws: what is wrong with the string.
-  init(_ wanted: String?) throws(TLSTrouble) {
+  init(_ wanted: String?) throws(TLSError) {
     if let wanted { try TLSPriority.check(wanted) }
     text = (wanted ?? TLSPriority.usual(hasAES: TLSPriority.processorHasAES)) + TLSPriority.without
     var made: gnutls_priority_t?
     let status = gnutls_priority_init(&made, text, nil)
     guard status != GNUTLS_E_NO_PRIORITIES_WERE_SET else {
-      throw TLSTrouble("'\(wanted ?? text)' leaves neither TLS 1.2 nor TLS 1.3")
+      throw TLSError("'\(wanted ?? text)' leaves neither TLS 1.2 nor TLS 1.3")
     }
     guard status >= 0, let made else {
-      throw TLSTrouble("'\(text)': \(tlsErrorText(status))")
+      throw TLSError("'\(text)': \(tlsErrorText(status))")
     }
     cache = made
     let allowed = [GNUTLS_TLS1_2, GNUTLS_TLS1_3]
     let versions = TLSPriority.versions(of: made)
     guard versions.contains(where: { allowed.contains($0) }) else {
-      throw TLSTrouble("'\(wanted ?? text)' leaves neither TLS 1.2 nor TLS 1.3")
+      throw TLSError("'\(wanted ?? text)' leaves neither TLS 1.2 nor TLS 1.3")
     }
     guard versions.allSatisfy({ allowed.contains($0) }) else {
-      throw TLSTrouble("'\(wanted ?? text)' allows versions older than TLS 1.2")
+      throw TLSError("'\(wanted ?? text)' allows versions older than TLS 1.2")
     }
     var groups: UnsafePointer<UInt32>?
     var exchanges: UnsafePointer<UInt32>?
     guard gnutls_priority_kx_list(made, &exchanges) > 0,
       gnutls_priority_group_list(made, &groups) > 0
     else {
-      throw TLSTrouble(
+      throw TLSError(
         "'\(wanted ?? text)' leaves no elliptic curve (finite-field Diffie-Hellman is never used)")
     }
   }
@@ -49,7 +49,7 @@ final class TLSPriority {
   deinit { gnutls_priority_deinit(cache) }
 
   /// A mistake is pointed at in the administrator's own words.
-  private static func check(_ wanted: String) throws(TLSTrouble) {
+  private static func check(_ wanted: String) throws(TLSError) {
     var made: gnutls_priority_t?
     var place: UnsafePointer<CChar>?
     let status: (Int32, String) = wanted.withCString { text in
@@ -58,7 +58,7 @@ final class TLSPriority {
     }
     guard status.0 >= 0 else {
       let rest = status.1.isEmpty || status.1 == wanted ? "" : " at '\(status.1)'"
-      throw TLSTrouble("'\(wanted)'\(rest): \(tlsErrorText(status.0))")
+      throw TLSError("'\(wanted)'\(rest): \(tlsErrorText(status.0))")
     }
     if let made { gnutls_priority_deinit(made) }
   }
@@ -96,12 +96,12 @@ final class TLSPriority {
 }
 
 /// The bytes of a file of at most `limit` bytes.
-func readFile(_ path: String, limit: Int) throws(TLSTrouble) -> [UInt8] {
+func readFile(_ path: String, limit: Int) throws(TLSError) -> [UInt8] {
   let file = Descriptor(open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK))
-  guard file.number >= 0 else { throw TLSTrouble("cannot be opened: \(errorText(errno))") }
+  guard file.number >= 0 else { throw TLSError("cannot be opened: \(errorText(errno))") }
   var status = stat()
   guard fstat(file.number, &status) == 0, status.st_mode & S_IFMT == S_IFREG else {
-    throw TLSTrouble("is not a regular file")
+    throw TLSError("is not a regular file")
   }
   var bytes: [UInt8] = []
   var room = [UInt8](repeating: 0, count: 16 << 10)
@@ -110,9 +110,9 @@ func readFile(_ path: String, limit: Int) throws(TLSTrouble) -> [UInt8] {
     if count == 0 { return bytes }
     if count < 0 {
       if errno == EINTR { continue }
-      throw TLSTrouble("cannot be read: \(errorText(errno))")
+      throw TLSError("cannot be read: \(errorText(errno))")
     }
     bytes += room[..<count]
   }
-  throw TLSTrouble("is larger than \(limit >> 10) KiB")
+  throw TLSError("is larger than \(limit >> 10) KiB")
 }

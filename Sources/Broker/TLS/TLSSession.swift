@@ -143,7 +143,7 @@ final class TLSSession {
   /// The broker's end of an accepted connection.
   convenience init(
     serving descriptor: consuming Descriptor, with credentials: TLSCredentials, buffers: TLSBuffers
-  ) throws(TLSTrouble) {
+  ) throws(TLSError) {
     try self.init(GNUTLS_SERVER, descriptor, credentials, buffers)
     // Asked for but not demanded: a client without one is told by the broker, which knows more.
     gnutls_certificate_server_set_request(handle, GNUTLS_CERT_REQUEST)
@@ -153,19 +153,19 @@ final class TLSSession {
   convenience init(
     connecting descriptor: consuming Descriptor, with credentials: TLSCredentials,
     buffers: TLSBuffers
-  ) throws(TLSTrouble) {
+  ) throws(TLSError) {
     try self.init(GNUTLS_CLIENT, descriptor, credentials, buffers)
   }
 
   private init(
     _ role: gnutls_init_flags_t, _ descriptor: consuming Descriptor,
     _ credentials: TLSCredentials, _ buffers: TLSBuffers
-  ) throws(TLSTrouble) {
+  ) throws(TLSError) {
     var made: gnutls_session_t?
     // Without resumption every handshake verifies its client.
     let flags: [gnutls_init_flags_t] = [role, GNUTLS_NONBLOCK, GNUTLS_NO_SIGNAL, GNUTLS_NO_TICKETS]
     let status = gnutls_init(&made, flags.reduce(0) { $0 | $1.rawValue })
-    guard status >= 0, let made else { throw TLSTrouble(tlsErrorText(status)) }
+    guard status >= 0, let made else { throw TLSError(tlsErrorText(status)) }
     handle = made
     self.credentials = credentials
     self.descriptor = descriptor
@@ -178,16 +178,16 @@ final class TLSSession {
   }
 
   /// A client's end, which blocks and shows no certificate: to see what somebody serves.
-  init(asking descriptor: consuming Descriptor) throws(TLSTrouble) {
+  init(asking descriptor: consuming Descriptor) throws(TLSError) {
     var made: gnutls_session_t?
     let role: gnutls_init_flags_t = GNUTLS_CLIENT
     let status = gnutls_init(&made, role.rawValue)
-    guard status >= 0, let made else { throw TLSTrouble(tlsErrorText(status)) }
+    guard status >= 0, let made else { throw TLSError(tlsErrorText(status)) }
     var store: gnutls_certificate_credentials_t?
     let allocated = gnutls_certificate_allocate_credentials(&store)
     guard allocated >= 0, let store else {
       gnutls_deinit(made)
-      throw TLSTrouble(tlsErrorText(allocated))
+      throw TLSError(tlsErrorText(allocated))
     }
     handle = made
     ownStore = store

@@ -8,7 +8,7 @@ func tlsErrorText(_ number: Int32) -> String {
 }
 
 /// Why a file or a certificate cannot be used.
-struct TLSTrouble: Error, Equatable, CustomStringConvertible {
+struct TLSError: Error, Equatable, CustomStringConvertible {
   let description: String
   init(_ description: String) { self.description = description }
 }
@@ -23,33 +23,33 @@ final class X509 {
   deinit { gnutls_x509_crt_deinit(handle) }
 
   /// The certificates of a PEM file, in its order.
-  static func list(pem: [UInt8]) throws(TLSTrouble) -> [X509] {
+  static func list(pem: [UInt8]) throws(TLSError) -> [X509] {
     var list: UnsafeMutablePointer<gnutls_x509_crt_t?>?
     var count: UInt32 = 0
     let status = pem.withDatum {
       gnutls_x509_crt_list_import2(&list, &count, $0, GNUTLS_X509_FMT_PEM, 0)
     }
-    guard status >= 0, let list else { throw TLSTrouble(tlsErrorText(status)) }
+    guard status >= 0, let list else { throw TLSError(tlsErrorText(status)) }
     defer { free(list) }
     return (0..<Int(count)).compactMap { list[$0].map { X509(owning: $0) } }
   }
 
   /// One certificate as it comes over the wire.
-  init(der: UnsafePointer<gnutls_datum_t>) throws(TLSTrouble) {
+  init(der: UnsafePointer<gnutls_datum_t>) throws(TLSError) {
     var made: gnutls_x509_crt_t?
     let status = gnutls_x509_crt_init(&made)
-    guard status >= 0, let made else { throw TLSTrouble(tlsErrorText(status)) }
+    guard status >= 0, let made else { throw TLSError(tlsErrorText(status)) }
     handle = made
     let imported = gnutls_x509_crt_import(handle, der, GNUTLS_X509_FMT_DER)
-    guard imported >= 0 else { throw TLSTrouble(tlsErrorText(imported)) }
+    guard imported >= 0 else { throw TLSError(tlsErrorText(imported)) }
   }
 
   /// What it says. Throws where something in it cannot be understood.
-  func certificate() throws(TLSTrouble) -> Certificate {
+  func certificate() throws(TLSError) -> Certificate {
     let activation = gnutls_x509_crt_get_activation_time(handle)
     let expiration = gnutls_x509_crt_get_expiration_time(handle)
     guard activation != -1, expiration != -1 else {
-      throw TLSTrouble("its dates cannot be read")
+      throw TLSError("its dates cannot be read")
     }
     return Certificate(
       subject: try name(gnutls_x509_crt_get_dn),
@@ -62,7 +62,7 @@ final class X509 {
   /// Empty where there is none: names may be in the extensions alone.
   private func name(
     _ get: (gnutls_x509_crt_t?, UnsafeMutablePointer<CChar>?, UnsafeMutablePointer<Int>?) -> Int32
-  ) throws(TLSTrouble) -> String {
+  ) throws(TLSError) -> String {
     var size = 1024
     for _ in 0..<2 {
       var bytes = [CChar](repeating: 0, count: size)
@@ -73,37 +73,37 @@ final class X509 {
       }
       if status == GNUTLS_E_REQUESTED_DATA_NOT_AVAILABLE { return "" }
       guard status == GNUTLS_E_SHORT_MEMORY_BUFFER, size > bytes.count, size < 1 << 20 else {
-        throw TLSTrouble("a name in it cannot be read: \(tlsErrorText(status))")
+        throw TLSError("a name in it cannot be read: \(tlsErrorText(status))")
       }
     }
-    throw TLSTrouble("a name in it cannot be read: it grows")
+    throw TLSError("a name in it cannot be read: it grows")
   }
 
-  private func basicConstraints() throws(TLSTrouble) -> Certificate.BasicConstraints {
+  private func basicConstraints() throws(TLSError) -> Certificate.BasicConstraints {
     var isAuthority: UInt32 = 0
     let status = gnutls_x509_crt_get_basic_constraints(handle, nil, &isAuthority, nil)
     if status == GNUTLS_E_REQUESTED_DATA_NOT_AVAILABLE { return .missing }
     guard status >= 0 else {
-      throw TLSTrouble("its basic constraints cannot be read: \(tlsErrorText(status))")
+      throw TLSError("its basic constraints cannot be read: \(tlsErrorText(status))")
     }
     return isAuthority != 0 ? .authority : .notAuthority
   }
 
-  private func keyUsage() throws(TLSTrouble) -> Certificate.Marked<Certificate.KeyUsage>? {
+  private func keyUsage() throws(TLSError) -> Certificate.Marked<Certificate.KeyUsage>? {
     var usage: UInt32 = 0
     var isCritical: UInt32 = 0
     let status = gnutls_x509_crt_get_key_usage(handle, &usage, &isCritical)
     if status == GNUTLS_E_REQUESTED_DATA_NOT_AVAILABLE { return nil }
     guard status >= 0 else {
-      throw TLSTrouble("its key usage cannot be read: \(tlsErrorText(status))")
+      throw TLSError("its key usage cannot be read: \(tlsErrorText(status))")
     }
     return .init(Certificate.KeyUsage(rawValue: usage), isCritical: isCritical != 0)
   }
 
   /// Decodes the extension once: asking for its entries one by one took 1.5 s where a hostile one had thousands.
-  private func purposes() throws(TLSTrouble) -> Certificate.Marked<[String]>? {
-    func trouble(_ status: Int32) -> TLSTrouble {
-      TLSTrouble("its extended key usage cannot be read: \(tlsErrorText(status))")
+  private func purposes() throws(TLSError) -> Certificate.Marked<[String]>? {
+    func trouble(_ status: Int32) -> TLSError {
+      TLSError("its extended key usage cannot be read: \(tlsErrorText(status))")
     }
     var content = gnutls_datum_t()
     var isCritical: UInt32 = 0

@@ -49,7 +49,7 @@ public enum PauseCause: UInt8, CaseIterable, Sendable {
 }
 
 /// How long something has been so, all in all.
-struct Spell {
+struct Stopwatch {
   private var total = 0.0
   private var since: Double?
 

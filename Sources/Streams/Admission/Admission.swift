@@ -4,12 +4,12 @@
 /// `clients`; at each gate, `unauthenticated` of them for those that have yet to log in. Beyond that a
 /// connection waits.
 ///
-/// An origin that floods a gate takes places from itself alone. A newcomer whose origin has no unauthenticated
+/// An origin that floods a gate takes places from itself alone. A connection whose origin has no unauthenticated
 /// connection there, or by more than one fewer than the busiest origin has, takes the place of the busiest
 /// origin's oldest one. That one has had `graceSeconds` by then, so that clients of many hosts that all connect
 /// at once are not dropped in the middle of a login; for root it need not. Root's connections are not dropped.
 ///
-/// At `clients`, a newcomer whose origin has no client takes the place of an unauthenticated one in the same
+/// At `clients`, a connection whose origin has no client takes the place of an unauthenticated one in the same
 /// way. Root, if it has no client, gets a place beyond the limit.
 ///
 /// Among those that wait, the origin with the fewest places comes first, then the connection that came first.

@@ -16,10 +16,10 @@ public enum LinkEnd: Equatable, Sendable {
 /// A connection as the data flow sees it.
 final class Link {
   let transport: any Transport
-  var inlet: Inlet
-  var outlet: Outlet
+  var receiveBuffer: ReceiveBuffer
+  var scheduler: SendScheduler
   /// For packets the broker makes itself.
-  let own: Lane
+  let own: SendQueue
   var end: LinkEnd?
   /// Nothing can be sent any more, for this reason; there may still be something to read.
   private(set) var sendFailure: LinkEnd?
@@ -35,17 +35,17 @@ final class Link {
     let scanner = FrameScanner(
       announcing: announcing, carriesDescriptors: transport.carriesDescriptors)
     // libvirt's servers send the descriptors of a refused call back; no client sends any by itself.
-    inlet = Inlet(
+    receiveBuffer = ReceiveBuffer(
       pool: pool, scanner: scanner, largestWhole: largestWhole,
       allowsStray: announcing == .replyWithDescriptors)
-    outlet = Outlet(pool: pool)
-    own = Lane(pool: pool)
-    outlet.add(own)
+    scheduler = SendScheduler(pool: pool)
+    own = SendQueue(pool: pool)
+    scheduler.add(own)
   }
 
   /// One read. False if there was nothing, or the connection is over.
   func receive() -> Bool {
-    switch inlet.receive(from: transport) {
+    switch receiveBuffer.receive(from: transport) {
     case .moved(let count):
       received &+= UInt64(count)
       return true
@@ -58,8 +58,8 @@ final class Link {
 
   /// Sends what can be sent.
   func flush(at now: Double = 0) {
-    guard end == nil, sendFailure == nil, outlet.hasWork, !outlet.isBlocked else { return }
-    switch outlet.flush(to: transport, at: now) {
+    guard end == nil, sendFailure == nil, scheduler.hasWork, !scheduler.isBlocked else { return }
+    switch scheduler.flush(to: transport, at: now) {
     case .moved(let count): sent &+= UInt64(count)
     case .blocked: break
     case .end: sendFailure = .closed
@@ -69,7 +69,7 @@ final class Link {
 
   /// Forgets all that came in or waits to go out.
   func clear() {
-    inlet.clear(transport)
-    for lane in outlet.lanes { outlet.remove(lane, transport) }
+    receiveBuffer.clear(transport)
+    for sendQueue in scheduler.sendQueues { scheduler.remove(sendQueue, transport) }
   }
 }

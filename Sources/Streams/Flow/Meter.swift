@@ -35,7 +35,7 @@ public final class Meter {
   }
 }
 
-/// What one lane is kept to: it pays for what is at its front, waits for its place, and sends.
+/// What one queue is kept to: it pays for what is at its front, waits for its place, and sends.
 final class Metering {
   /// How much is paid for at a time, in seconds of the rate: waking up for each small packet would cost more
   /// than it is worth, and no timer is finer.

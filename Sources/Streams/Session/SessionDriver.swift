@@ -34,12 +34,13 @@ public final class SessionDriver: RelayOwner {
   /// - Parameter host: must outlive the driver.
   public init(
     _ session: Session, host: any SessionHost, client transport: any Transport, pool: SegmentPool,
-    maxRequests: Int, marks: Marks = Marks(), largestWhole: Int = Limits.usualPacket
+    maxRequests: Int, watermarks: Watermarks = Watermarks(),
+    largestWhole: Int = Limits.usualPacket
   ) {
     self.session = session
     self.host = host
     madeRelay = Relay(
-      client: transport, owner: self, pool: pool, maxRequests: maxRequests, marks: marks,
+      client: transport, owner: self, pool: pool, maxRequests: maxRequests, watermarks: watermarks,
       largestWhole: largestWhole)
   }
 

@@ -108,7 +108,7 @@ final class SASLPair {
     var count: UInt32 = 0
     var status = sasl_client_start(client, mechanism, nil, &words, &count, nil)
     var progress = server.start(mechanism, bytes(words, count))
-    while case .goesOn(let answer) = progress {
+    while case .continuesSoon(let answer) = progress {
       try #require(status == SASL_CONTINUE, "the client has nothing more to say")
       words = nil
       status = (answer ?? []).map { CChar(bitPattern: $0) }.withUnsafeBufferPointer {

@@ -88,7 +88,7 @@ extension Ends {
     (0..<count).map { UInt8(truncatingIfNeeded: ($0 &+ seed) &* 31 ^ ($0 >> 9)) }
   }
 
-  /// Sends all of it in runs of odd sizes, as an outlet would, until the transport holds nothing of it.
+  /// Sends all of it in runs of odd sizes, as a scheduler would, until the transport holds nothing of it.
   func send(_ bytes: [UInt8], over transport: TLSTransport) throws {
     var bytes = bytes
     var sent = 0

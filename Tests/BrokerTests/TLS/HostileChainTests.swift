@@ -95,17 +95,17 @@ struct HostileChainTests {
       .client("CN=c1").with { $0.hosts = hosts }, from: authority.root)
     var identity = try ClientIdentity(client)
     identity.priority = priority
-    let ends = try Ends(TLSCredentials(authority.serve(), at: TLSDoor.now))
+    let ends = try Ends(TLSCredentials(authority.serve(), at: TLSAcceptor.now))
     let session = ends.client(identity) { _ in }
     #expect(try ends.shake() == .done)
     try session.join()
-    #expect(ends.server.verifyClient(at: TLSDoor.now).faults == [])
+    #expect(ends.server.verifyClient(at: TLSAcceptor.now).faults == [])
   }
 
   @Test("a client that sends records without effect for ever is refused")
   func endlessHandshake() throws {
     let authority = try Authority()
-    let ends = try Ends(TLSCredentials(authority.serve(), at: TLSDoor.now))
+    let ends = try Ends(TLSCredentials(authority.serve(), at: TLSAcceptor.now))
     // TLS 1.3 has every peer ignore a record that says "change the cipher".
     let hello = try Hello.bytes()
     let record: [UInt8] = [20, 3, 3, 0, 1, 1]
@@ -136,7 +136,7 @@ struct HostileChainTests {
       [kind, 3, 3, UInt8(content.count >> 8), UInt8(content.count & 255)] + content
     }
     let authority = try Authority()
-    let ends = try Ends(TLSCredentials(authority.serve(), at: TLSDoor.now))
+    let ends = try Ends(TLSCredentials(authority.serve(), at: TLSAcceptor.now))
     let bytes =
       record(22, body.prefix(50)) + record(23, [1, 2, 3]) + record(22, body.dropFirst(50))
     #expect(write(ends.far, bytes, bytes.count) == bytes.count)
@@ -190,7 +190,7 @@ struct HostileChainTests {
     priority: String = "NORMAL"
   ) throws -> String {
     let authority = try Authority()
-    let credentials = try TLSCredentials(authority.serve(), at: TLSDoor.now)
+    let credentials = try TLSCredentials(authority.serve(), at: TLSAcceptor.now)
     let (near, far) = try socketPair()
     defer { close(far) }
     let buffers = TLSBuffers()

@@ -372,7 +372,7 @@ struct OwnCertificateTests {
   @Test("a client that offers nothing but FFDHE8192 is refused")
   func finiteField() throws {
     let authority = try Authority()
-    let ends = try Ends(TLSCredentials(authority.serve(), at: TLSDoor.now))
+    let ends = try Ends(TLSCredentials(authority.serve(), at: TLSAcceptor.now))
     var identity = ClientIdentity()
     identity.priority = "NORMAL:-GROUP-ALL:+GROUP-FFDHE8192"
     let client = ends.client(identity) { _ in }

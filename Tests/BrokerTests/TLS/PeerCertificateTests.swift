@@ -223,32 +223,32 @@ struct PeerCertificateTests {
     broker.tls = settings
     let made = try Broker(settings: broker, log: BrokerLog(threshold: .error) { _, _ in })
     defer { withExtendedLifetime(made) {} }
-    let door = try #require(made.door)
+    let tlsAcceptor = try #require(made.tlsAcceptor)
     func lists() -> [String] {
-      door.status.certificates.filter { $0.kind == .revocationList }.map(\.file)
+      tlsAcceptor.status.certificates.filter { $0.kind == .revocationList }.map(\.file)
     }
     #expect(lists() == [path])
     #expect(unlink(path) == 0)
     for _ in 0..<2 {
-      #expect(door.reload(because: "of the test") == nil)
+      #expect(tlsAcceptor.reload(because: "of the test") == nil)
       #expect(lists() == [path])
     }
-    let old = try #require(door.credentials.revocations)
+    let old = try #require(tlsAcceptor.credentials.revocations)
     #expect(
-      door.credentials.warnings == [
+      tlsAcceptor.credentials.warnings == [
         "\(path): the revocation list has disappeared; the one that was read from it stays in use until "
           + "the broker is started again"
       ])
     #expect(
-      try verdict(ClientIdentity(bad), door.credentials).sentence(.refusal).contains(
+      try verdict(ClientIdentity(bad), tlsAcceptor.credentials).sentence(.refusal).contains(
         "it has been revoked"))
     // Another file's list is not kept in its place.
     settings.revocationFile = path + ".other"
-    #expect(try TLSCredentials(settings, at: TLSDoor.now, keeping: old).revocations == nil)
+    #expect(try TLSCredentials(settings, at: TLSAcceptor.now, keeping: old).revocations == nil)
     // A list that comes back is the one that counts.
     settings.revocationFile = path
     _ = try authority.write("crl.pem", authority.root.revocationList([]))
-    let new = try TLSCredentials(settings, at: TLSDoor.now, keeping: old)
+    let new = try TLSCredentials(settings, at: TLSAcceptor.now, keeping: old)
     #expect(new.warnings == [])
     #expect(try verdict(ClientIdentity(bad), new).faults == [])
   }
@@ -298,13 +298,13 @@ struct PeerCertificateTests {
   private func verdict(
     _ identity: ClientIdentity, _ settings: TLSSettings, _ priority: String = "NORMAL"
   ) throws -> TLSVerdict {
-    try verdict(identity, TLSCredentials(settings, at: TLSDoor.now), priority)
+    try verdict(identity, TLSCredentials(settings, at: TLSAcceptor.now), priority)
   }
 
   private func verdict(
     _ identity: ClientIdentity, _ credentials: TLSCredentials, _ priority: String = "NORMAL"
   ) throws -> TLSVerdict {
-    let now = TLSDoor.now
+    let now = TLSAcceptor.now
     let ends = try Ends(credentials)
     var identity = identity
     identity.priority = priority

@@ -17,7 +17,7 @@ struct TLSControlTests {
 
   init() throws {
     authority = try Authority()
-    credentials = try TLSCredentials(authority.serve(), at: TLSDoor.now)
+    credentials = try TLSCredentials(authority.serve(), at: TLSAcceptor.now)
     identity = try ClientIdentity(MadeCertificate(.client("CN=c1"), from: authority.root))
   }
 

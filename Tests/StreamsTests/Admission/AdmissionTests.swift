@@ -35,116 +35,119 @@ struct AdmissionTests {
 
   @Test("connections of one origin wait at their gate's limit, and come in in order")
   func waits() {
-    var door = Door()
-    for id in 1...3 as ClosedRange<UInt64> { #expect(door.comes(attacker) == [.admit(id)]) }
-    #expect(door.comes(attacker) == [])
-    #expect(door.comes(attacker) == [])
-    #expect(door.comes(attacker, gate: 1) == [.admit(6)], "another gate has places of its own")
-    #expect(door.comes(attacker, mustLogIn: false) == [.admit(7)], "or, without a login, none")
-    #expect(door.logsIn(2) == [.admit(4)])
-    #expect(door.leaves(1) == [.admit(5)])
-    #expect(door.leaves(99) == [])
-    #expect(door.admission.unauthenticated(at: 0) == 3 && door.admission.admittedCount == 6)
-    #expect(door.admission.nextLook == nil, "none of them is ever dropped")
+    var tlsAcceptor = Door()
+    for id in 1...3 as ClosedRange<UInt64> { #expect(tlsAcceptor.comes(attacker) == [.admit(id)]) }
+    #expect(tlsAcceptor.comes(attacker) == [])
+    #expect(tlsAcceptor.comes(attacker) == [])
+    #expect(
+      tlsAcceptor.comes(attacker, gate: 1) == [.admit(6)], "another gate has places of its own")
+    #expect(
+      tlsAcceptor.comes(attacker, mustLogIn: false) == [.admit(7)], "or, without a login, none")
+    #expect(tlsAcceptor.logsIn(2) == [.admit(4)])
+    #expect(tlsAcceptor.leaves(1) == [.admit(5)])
+    #expect(tlsAcceptor.leaves(99) == [])
+    #expect(
+      tlsAcceptor.admission.unauthenticated(at: 0) == 3 && tlsAcceptor.admission.admittedCount == 6)
+    #expect(tlsAcceptor.admission.nextLook == nil, "none of them is ever dropped")
   }
 
   @Test("root takes the oldest place of the busiest origin at once, and keeps its own")
   func rootComes() {
-    var door = Door()
-    _ = door.comes(other)
-    _ = door.comes(attacker)
-    _ = door.comes(attacker)
-    #expect(door.comes(root) == [.drop(2), .admit(4)])
-    door.now = 100
-    #expect(door.comes(attacker) == [], "it has as many as the others")
-    #expect(door.comes(Origin.user(7)) == [.drop(1), .admit(6)])
-    #expect(door.comes(Origin.user(8)) == [.drop(3), .admit(7)])
+    var tlsAcceptor = Door()
+    _ = tlsAcceptor.comes(other)
+    _ = tlsAcceptor.comes(attacker)
+    _ = tlsAcceptor.comes(attacker)
+    #expect(tlsAcceptor.comes(root) == [.drop(2), .admit(4)])
+    tlsAcceptor.now = 100
+    #expect(tlsAcceptor.comes(attacker) == [], "it has as many as the others")
+    #expect(tlsAcceptor.comes(Origin.user(7)) == [.drop(1), .admit(6)])
+    #expect(tlsAcceptor.comes(Origin.user(8)) == [.drop(3), .admit(7)])
   }
 
   @Test("root's own connections wait for each other")
   func rootsOwn() {
-    var door = Door()
-    for _ in 1...3 { _ = door.comes(root) }
-    #expect(door.comes(root) == [])
-    #expect(door.comes(attacker) == [], "and are not dropped for others")
-    #expect(door.leaves(1) == [.admit(5)], "which have fewer places, and so come first")
-    #expect(door.leaves(2) == [.admit(4)])
+    var tlsAcceptor = Door()
+    for _ in 1...3 { _ = tlsAcceptor.comes(root) }
+    #expect(tlsAcceptor.comes(root) == [])
+    #expect(tlsAcceptor.comes(attacker) == [], "and are not dropped for others")
+    #expect(tlsAcceptor.leaves(1) == [.admit(5)], "which have fewer places, and so come first")
+    #expect(tlsAcceptor.leaves(2) == [.admit(4)])
   }
 
   @Test("an origin without a connection gets a place when the one it takes has had its time")
   func grace() {
-    var door = Door()
-    for _ in 1...3 { _ = door.comes(attacker) }
-    door.now = 0.25
-    #expect(door.comes(other) == [])
-    #expect(door.admission.nextLook == 1)
-    door.now = 1
-    #expect(door.fill() == [.drop(1), .admit(4)])
-    #expect(door.admission.nextLook == nil)
+    var tlsAcceptor = Door()
+    for _ in 1...3 { _ = tlsAcceptor.comes(attacker) }
+    tlsAcceptor.now = 0.25
+    #expect(tlsAcceptor.comes(other) == [])
+    #expect(tlsAcceptor.admission.nextLook == 1)
+    tlsAcceptor.now = 1
+    #expect(tlsAcceptor.fill() == [.drop(1), .admit(4)])
+    #expect(tlsAcceptor.admission.nextLook == nil)
   }
 
   @Test("an origin takes places until the shares are equal, and not one more")
   func shares() {
-    var door = Door(unauthenticated: 4)
-    for _ in 1...4 { _ = door.comes(attacker) }
-    door.now = 1
-    #expect(door.comes(other) == [.drop(1), .admit(5)])
-    #expect(door.comes(other) == [.drop(2), .admit(6)])
-    #expect(door.comes(other) == [])
-    #expect(door.comes(attacker) == [])
-    door.now = 10
-    #expect(door.fill() == [])
+    var tlsAcceptor = Door(unauthenticated: 4)
+    for _ in 1...4 { _ = tlsAcceptor.comes(attacker) }
+    tlsAcceptor.now = 1
+    #expect(tlsAcceptor.comes(other) == [.drop(1), .admit(5)])
+    #expect(tlsAcceptor.comes(other) == [.drop(2), .admit(6)])
+    #expect(tlsAcceptor.comes(other) == [])
+    #expect(tlsAcceptor.comes(attacker) == [])
+    tlsAcceptor.now = 10
+    #expect(tlsAcceptor.fill() == [])
   }
 
   @Test(
     "at max_clients all wait, but root without any client and those without one where one can go")
   func full() {
-    var door = Door(clients: 2)
-    _ = door.comes(attacker, mustLogIn: false)
-    _ = door.comes(attacker, mustLogIn: false)
-    #expect(door.admission.isFull)
-    #expect(door.comes(attacker, mustLogIn: false) == [])
-    #expect(door.comes(other, mustLogIn: false) == [], "clients that have logged in stay")
-    #expect(door.comes(root, mustLogIn: false) == [.admit(5)])
-    #expect(door.comes(root, mustLogIn: false) == [], "now it has one")
-    #expect(door.leaves(1) == [], "that was the one too many")
-    #expect(door.leaves(2) == [.admit(3)])
+    var tlsAcceptor = Door(clients: 2)
+    _ = tlsAcceptor.comes(attacker, mustLogIn: false)
+    _ = tlsAcceptor.comes(attacker, mustLogIn: false)
+    #expect(tlsAcceptor.admission.isFull)
+    #expect(tlsAcceptor.comes(attacker, mustLogIn: false) == [])
+    #expect(tlsAcceptor.comes(other, mustLogIn: false) == [], "clients that have logged in stay")
+    #expect(tlsAcceptor.comes(root, mustLogIn: false) == [.admit(5)])
+    #expect(tlsAcceptor.comes(root, mustLogIn: false) == [], "now it has one")
+    #expect(tlsAcceptor.leaves(1) == [], "that was the one too many")
+    #expect(tlsAcceptor.leaves(2) == [.admit(3)])
 
-    door = Door(clients: 2)
-    _ = door.comes(attacker, gate: 1)
-    _ = door.comes(attacker, mustLogIn: false)
-    door.now = 1
-    #expect(door.comes(other, mustLogIn: false) == [.drop(1), .admit(3)])
+    tlsAcceptor = Door(clients: 2)
+    _ = tlsAcceptor.comes(attacker, gate: 1)
+    _ = tlsAcceptor.comes(attacker, mustLogIn: false)
+    tlsAcceptor.now = 1
+    #expect(tlsAcceptor.comes(other, mustLogIn: false) == [.drop(1), .admit(3)])
 
-    door = Door(clients: 0)
-    #expect(door.comes(root, mustLogIn: false) == [], "none is none")
+    tlsAcceptor = Door(clients: 0)
+    #expect(tlsAcceptor.comes(root, mustLogIn: false) == [], "none is none")
   }
 
   @Test("one too many that waits drops the oldest of the origin of which most wait")
   func tooManyWait() {
-    var door = Door(unauthenticated: 1, waiting: 3)
-    _ = door.comes(root)
-    #expect(door.comes(root) == [])
-    #expect(door.comes(other) == [])
-    #expect(door.comes(attacker) == [])
-    #expect(door.comes(attacker) == [.drop(4)])
-    #expect(door.comes(attacker) == [.drop(5)])
-    #expect(door.leaves(1) == [.admit(2)], "the others have not lost their turn")
+    var tlsAcceptor = Door(unauthenticated: 1, waiting: 3)
+    _ = tlsAcceptor.comes(root)
+    #expect(tlsAcceptor.comes(root) == [])
+    #expect(tlsAcceptor.comes(other) == [])
+    #expect(tlsAcceptor.comes(attacker) == [])
+    #expect(tlsAcceptor.comes(attacker) == [.drop(4)])
+    #expect(tlsAcceptor.comes(attacker) == [.drop(5)])
+    #expect(tlsAcceptor.leaves(1) == [.admit(2)], "the others have not lost their turn")
   }
 
   @Test("without room in the kernel the busiest origin gives up one, but never its last")
   func shed() {
-    var door = Door(unauthenticated: 3)
-    _ = door.comes(attacker)
-    _ = door.comes(attacker)
-    _ = door.comes(root)
-    _ = door.comes(attacker)
-    _ = door.comes(attacker)
-    #expect(door.admission.shed() == .drop(4))
-    #expect(door.admission.shed() == .drop(1))
-    #expect(door.fill() == [.admit(5)])
-    #expect(door.admission.shed() == .drop(2))
-    #expect(door.admission.shed() == nil)
+    var tlsAcceptor = Door(unauthenticated: 3)
+    _ = tlsAcceptor.comes(attacker)
+    _ = tlsAcceptor.comes(attacker)
+    _ = tlsAcceptor.comes(root)
+    _ = tlsAcceptor.comes(attacker)
+    _ = tlsAcceptor.comes(attacker)
+    #expect(tlsAcceptor.admission.shed() == .drop(4))
+    #expect(tlsAcceptor.admission.shed() == .drop(1))
+    #expect(tlsAcceptor.fill() == [.admit(5)])
+    #expect(tlsAcceptor.admission.shed() == .drop(2))
+    #expect(tlsAcceptor.admission.shed() == nil)
   }
 
   /// A connection that has come and is neither gone nor dropped.
@@ -168,11 +171,11 @@ struct AdmissionTests {
   func random() {
     for seed: UInt64 in 0..<200 {
       var generator = SplitMix(state: seed)
-      var door = Door(clients: 12, unauthenticated: 4, waiting: 6)
+      var tlsAcceptor = Door(clients: 12, unauthenticated: 4, waiting: 6)
       var known: [UInt64: Known] = [:]
       var last: UInt64 = 0
       for _ in 0..<300 {
-        door.now += Double(generator.next(below: 100)) / 200
+        tlsAcceptor.now += Double(generator.next(below: 100)) / 200
         let oldest = known.keys.sorted()
         switch generator.next(below: 4) {
         case 0, 1:
@@ -181,23 +184,23 @@ struct AdmissionTests {
           known[last] = Known(origin: origin)
           let gate = generator.next(below: 2)
           let mustLogIn = generator.next(below: 3) > 0
-          note(door.comes(origin, gate: gate, mustLogIn: mustLogIn), in: &known)
+          note(tlsAcceptor.comes(origin, gate: gate, mustLogIn: mustLogIn), in: &known)
         case 2:
-          if let id = oldest.first { note(door.logsIn(id), in: &known) }
+          if let id = oldest.first { note(tlsAcceptor.logsIn(id), in: &known) }
         default:
           guard !oldest.isEmpty else { continue }
           let id = oldest[generator.next(below: oldest.count)]
           known[id] = nil
-          note(door.leaves(id), in: &known)
+          note(tlsAcceptor.leaves(id), in: &known)
         }
         let inside = known.values.count { $0.isIn }
         let waiting = known.count - inside
-        #expect(inside == door.admission.admittedCount, "seed \(seed)")
+        #expect(inside == tlsAcceptor.admission.admittedCount, "seed \(seed)")
         #expect(inside <= 13, "seed \(seed)")
-        #expect(waiting == door.admission.waitingCount, "seed \(seed)")
+        #expect(waiting == tlsAcceptor.admission.waitingCount, "seed \(seed)")
         #expect(waiting <= 6, "seed \(seed)")
-        #expect(door.admission.unauthenticated(at: 0) <= 4)
-        #expect(door.admission.unauthenticated(at: 1) <= 4)
+        #expect(tlsAcceptor.admission.unauthenticated(at: 0) <= 4)
+        #expect(tlsAcceptor.admission.unauthenticated(at: 1) <= 4)
         if known.values.contains(where: \.waitsAsRoot) {
           let isAnyIn = known.values.contains(where: \.isInAsRoot)
           #expect(isAnyIn, "seed \(seed)")

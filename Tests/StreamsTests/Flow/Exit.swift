@@ -1,23 +1,23 @@
-// An outlet with everything around it that a test needs.
+// A scheduler with everything around it that a test needs.
 @testable import Streams
 
-/// An outlet with lanes, and a socket that notes what it is given.
+/// A scheduler with queues, and a socket that notes what it is given.
 final class Exit {
   let pool = SegmentPool(capacity: SegmentPool.usualCapacity)
   let socket = PiecedTransport()
-  var outlet: Outlet
-  let lanes: [Lane]
+  var scheduler: SendScheduler
+  let sendQueues: [SendQueue]
 
-  init(lanes count: Int) {
-    outlet = Outlet(pool: pool)
-    lanes = (0..<count).map { [pool] _ in Lane(pool: pool) }
-    for lane in lanes { outlet.add(lane) }
+  init(sendQueues count: Int) {
+    scheduler = SendScheduler(pool: pool)
+    sendQueues = (0..<count).map { [pool] _ in SendQueue(pool: pool) }
+    for sendQueue in sendQueues { scheduler.add(sendQueue) }
   }
 
-  deinit { for lane in outlet.lanes { outlet.remove(lane, socket) } }
+  deinit { for sendQueue in scheduler.sendQueues { scheduler.remove(sendQueue, socket) } }
 
-  func put(_ lane: Int, _ bytes: [UInt8]) {
-    bytes.withUnsafeBytes { lanes[lane].queue.append(copying: $0) }
+  func put(_ sendQueue: Int, _ bytes: [UInt8]) {
+    bytes.withUnsafeBytes { sendQueues[sendQueue].queue.append(copying: $0) }
   }
 
   /// The socket takes `room` bytes more, `perSend` at a time.
@@ -25,21 +25,21 @@ final class Exit {
   func flush(_ room: Int = .max, perSend: Int = .max, budget: Int = .max) -> Outcome {
     socket.room = room
     socket.perSend = perSend
-    outlet.unblock()
-    return outlet.flush(to: socket, budget: budget)
+    scheduler.unblock()
+    return scheduler.flush(to: socket, budget: budget)
   }
 
-  var hasWork: Bool { outlet.hasWork }
-  var isBlocked: Bool { outlet.isBlocked }
-  func remove(_ lane: Int) { outlet.remove(lanes[lane], socket) }
+  var hasWork: Bool { scheduler.hasWork }
+  var isBlocked: Bool { scheduler.isBlocked }
+  func remove(_ sendQueue: Int) { scheduler.remove(sendQueues[sendQueue], socket) }
 }
 
-/// A packet that names its lane in its serial and its number in its procedure.
-func lanePacket(_ lane: Int, _ number: Int, _ length: Int = 28) -> [UInt8] {
+/// A packet that names its queue in its serial and its number in its procedure.
+func lanePacket(_ sendQueue: Int, _ number: Int, _ length: Int = 28) -> [UInt8] {
   var header = PacketHeader(
-    procedure: Int32(number), kind: .reply, serial: UInt32(lane), status: .ok)
+    procedure: Int32(number), kind: .reply, serial: UInt32(sendQueue), status: .ok)
   header.length = UInt32(length)
-  var bytes = [UInt8](repeating: UInt8(truncatingIfNeeded: number &* 3 &+ lane), count: length)
+  var bytes = [UInt8](repeating: UInt8(truncatingIfNeeded: number &* 3 &+ sendQueue), count: length)
   bytes.withUnsafeMutableBytes { room in
     if let base = room.baseAddress { header.write(at: base) }
   }
@@ -47,8 +47,8 @@ func lanePacket(_ lane: Int, _ number: Int, _ length: Int = 28) -> [UInt8] {
 }
 
 /// The packets in what a socket was given, carriers of descriptors left out; nil if there is something else.
-func lanePackets(_ bytes: [UInt8]) -> [(lane: Int, number: Int, length: Int)]? {
-  var found: [(lane: Int, number: Int, length: Int)] = []
+func lanePackets(_ bytes: [UInt8]) -> [(sendQueue: Int, number: Int, length: Int)]? {
+  var found: [(sendQueue: Int, number: Int, length: Int)] = []
   var rest = bytes[...]
   while !rest.isEmpty {
     guard rest.count >= 28 else { return nil }
@@ -57,12 +57,13 @@ func lanePackets(_ bytes: [UInt8]) -> [(lane: Int, number: Int, length: Int)]? {
     }
     guard let header, rest.count >= Int(header.length) else { return nil }
     let number = Int(header.procedure)
-    let lane = Int(header.serial)
-    guard Array(rest.prefix(Int(header.length))) == lanePacket(lane, number, Int(header.length))
+    let sendQueue = Int(header.serial)
+    guard
+      Array(rest.prefix(Int(header.length))) == lanePacket(sendQueue, number, Int(header.length))
     else {
       return nil
     }
-    found.append((lane, number, Int(header.length)))
+    found.append((sendQueue, number, Int(header.length)))
     rest = rest.dropFirst(Int(header.length))
   }
   return found

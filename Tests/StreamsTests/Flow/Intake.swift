@@ -1,21 +1,21 @@
-// An inlet with everything around it that a test needs.
+// A receive buffer with everything around it that a test needs.
 @testable import Streams
 
-/// An inlet with a socket to read from and a queue to take to.
+/// A receive buffer with a socket to read from and a queue to take to.
 final class Intake {
   let pool: SegmentPool
   let socket = PiecedTransport()
-  var inlet: Inlet
+  var receiveBuffer: ReceiveBuffer
   var queue: SegmentQueue
 
   init(segment: Int = 256, largestWhole: Int = Limits.usualPacket, allowsStray: Bool = true) {
     pool = SegmentPool(capacity: segment)
-    inlet = Inlet(pool: pool, largestWhole: largestWhole, allowsStray: allowsStray)
+    receiveBuffer = ReceiveBuffer(pool: pool, largestWhole: largestWhole, allowsStray: allowsStray)
     queue = SegmentQueue(pool: pool)
   }
 
   deinit {
-    inlet.clear(socket)
+    receiveBuffer.clear(socket)
     queue.clear { _ in }
   }
 
@@ -27,32 +27,32 @@ final class Intake {
   @discardableResult
   func read(_ bytes: ArraySlice<UInt8>, descriptor: Int32 = -1) -> Outcome {
     socket.supply(bytes, descriptor: descriptor)
-    return inlet.receive(from: socket)
+    return receiveBuffer.receive(from: socket)
   }
 
   /// One read of what the socket still has.
   @discardableResult
-  func read() -> Outcome { inlet.receive(from: socket) }
+  func read() -> Outcome { receiveBuffer.receive(from: socket) }
 
-  var wasFilled: Bool { inlet.wasFilled }
-  var frontIsCarrier: Bool { inlet.frontIsCarrier }
-  var frontWasSeen: Bool { inlet.frontWasSeen }
-  var hasMisplacedDescriptor: Bool { inlet.hasMisplacedDescriptor }
-  var hasTooManyDescriptors: Bool { inlet.hasTooManyDescriptors }
+  var wasFilled: Bool { receiveBuffer.wasFilled }
+  var frontIsCarrier: Bool { receiveBuffer.frontIsCarrier }
+  var frontWasSeen: Bool { receiveBuffer.frontWasSeen }
+  var hasMisplacedDescriptor: Bool { receiveBuffer.hasMisplacedDescriptor }
+  var hasTooManyDescriptors: Bool { receiveBuffer.hasTooManyDescriptors }
 
-  func next() throws(Violation) -> Frame? { try inlet.next() }
-  func hasDescriptors(of frame: Frame) -> Bool { inlet.hasDescriptors(of: frame) }
-  func body(of frame: Frame) -> [UInt8] { inlet.body(of: frame) }
-  func take(_ frame: Frame) { inlet.take(frame, into: &queue) }
-  func drop(_ frame: Frame) { inlet.drop(frame, socket) }
+  func next() throws(Violation) -> Frame? { try receiveBuffer.next() }
+  func hasDescriptors(of frame: Frame) -> Bool { receiveBuffer.hasDescriptors(of: frame) }
+  func body(of frame: Frame) -> [UInt8] { receiveBuffer.body(of: frame) }
+  func take(_ frame: Frame) { receiveBuffer.take(frame, into: &queue) }
+  func drop(_ frame: Frame) { receiveBuffer.drop(frame, socket) }
 
   /// Takes every frame there is, with the part each is.
   @discardableResult
   func takeAll() throws -> [Frame] {
     var frames: [Frame] = []
-    while let frame = try inlet.next() {
+    while let frame = try receiveBuffer.next() {
       frames.append(frame)
-      inlet.take(frame, into: &queue)
+      receiveBuffer.take(frame, into: &queue)
     }
     return frames
   }
@@ -78,7 +78,7 @@ final class Intake {
   /// The headers `lookAhead` shows now.
   func seen() throws -> [UInt32] {
     var serials: [UInt32] = []
-    try inlet.lookAhead { serials.append($0.serial) }
+    try receiveBuffer.lookAhead { serials.append($0.serial) }
     return serials
   }
 }

@@ -102,7 +102,7 @@ struct LookAheadTests {
         intake.read(bytes[start..<min(start + 100, begun - filling)])
         try intake.takeAll()
         _ = intake.contents()
-        intake.inlet.settle()
+        intake.receiveBuffer.settle()
       }
       #expect(intake.pool.heldCount == 0)
       intake.read(bytes[(begun - filling)..<begun])

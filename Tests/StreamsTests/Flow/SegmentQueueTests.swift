@@ -164,7 +164,7 @@ struct SegmentQueueTests {
     let store = Store()
     let segment = store.segment([1, 2, 3])
     store.queue.append(segment, 32, 34)
-    // The inlet holds it and reads on behind the third byte.
+    // The receive buffer holds it and reads on behind the third byte.
     store.copy([9, 9])
     (segment.bytes + segment.end).storeBytes(of: 4, as: UInt8.self)
     segment.end += 1

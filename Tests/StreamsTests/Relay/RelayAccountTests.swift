@@ -18,43 +18,43 @@ struct RelayAccountTests {
 
   @Test("a stream is told with its kind, its object, its age and what went each way")
   func streamTold() throws {
-    let desk = Desk()
-    desk.relay.now = 10
-    desk.fromClient(
+    let harness = RelayHarness()
+    harness.relay.now = 10
+    harness.fromClient(
       Self.opening(Remote.domainOpenConsole) { writer in
         Self.domain(&writer, "demo")
         writer.uint32(0)
         writer.uint32(0)
       })
-    desk.relay.now = 12.5
-    desk.fromBackend(0, reply(1, Remote.domainOpenConsole))
-    desk.fromClient(
+    harness.relay.now = 12.5
+    harness.fromBackend(0, reply(1, Remote.domainOpenConsole))
+    harness.fromClient(
       stream(1, Remote.domainOpenConsole, .continue, [1]),
       stream(1, Remote.domainOpenConsole, .continue, [2, 3]))
-    desk.fromBackend(0, stream(1, Remote.domainOpenConsole, .continue, [4, 5, 6, 7]))
-    let found = try #require(desk.relay.callsUnderWay.first)
+    harness.fromBackend(0, stream(1, Remote.domainOpenConsole, .continue, [4, 5, 6, 7]))
+    let found = try #require(harness.relay.callsUnderWay.first)
     #expect(found.kind == .console)
     #expect(found.startedAt == 10)
     #expect((found.bytesUp, found.packetsUp) == (3, 2))
     #expect((found.bytesDown, found.packetsDown) == (4, 1))
-    #expect(desk.relay.object(of: found) == .domain("demo"))
-    #expect(desk.replied.map(\.serial) == [1])
-    #expect(desk.over.isEmpty)
+    #expect(harness.relay.object(of: found) == .domain("demo"))
+    #expect(harness.replied.map(\.serial) == [1])
+    #expect(harness.over.isEmpty)
   }
 
   @Test("answers are counted by procedure, result and time, whether a daemon's or the broker's own")
   func counted() throws {
-    let desk = Desk(isOpen: false)
-    desk.isAnswered = { $0.procedure == Remote.connectOpen }
-    desk.fromClient(call(1, Remote.connectOpen))
-    desk.relay.isOpen = true
-    desk.relay.now = 10
-    desk.fromClient(call(2, 157), call(3, 157), call(4, 9999), call(5, -7))
-    desk.relay.now = 10.02
-    desk.fromBackend(0, reply(2, 157), reply(4, 9999), reply(5, -7))
-    desk.relay.now = 100
-    desk.fromBackend(0, reply(3, 157, .error))
-    let counts = try #require(desk.answerCounts)
+    let harness = RelayHarness(isOpen: false)
+    harness.isAnswered = { $0.procedure == Remote.connectOpen }
+    harness.fromClient(call(1, Remote.connectOpen))
+    harness.relay.isOpen = true
+    harness.relay.now = 10
+    harness.fromClient(call(2, 157), call(3, 157), call(4, 9999), call(5, -7))
+    harness.relay.now = 10.02
+    harness.fromBackend(0, reply(2, 157), reply(4, 9999), reply(5, -7))
+    harness.relay.now = 100
+    harness.fromBackend(0, reply(3, 157, .error))
+    let counts = try #require(harness.answerCounts)
     var found: [Int32: [UInt64]] = [:]
     counts.each(of: Program.remote) { found[$0] = [$1, $2] }
     #expect(found == [Remote.connectOpen: [1, 0], 157: [1, 1], 0: [2, 0]])
@@ -71,13 +71,13 @@ struct RelayAccountTests {
   @Test("only answers that are asked for are told, and those to calls that open streams")
   func told() {
     let create: Int32 = 9
-    let desk = Desk(told: [.change])
-    desk.fromClient(
+    let harness = RelayHarness(told: [.change])
+    harness.fromClient(
       Self.opening(Remote.domainOpenConsole) { Self.domain(&$0, "demo") },
       call(2, 157), call(3, create))
-    desk.fromBackend(
+    harness.fromBackend(
       0, reply(1, Remote.domainOpenConsole), reply(2, 157), reply(3, create))
-    #expect(desk.replied.map(\.serial) == [1, 3])
+    #expect(harness.replied.map(\.serial) == [1, 3])
   }
 
   @Test("the object of every kind of stream is found in its opening call")
@@ -130,29 +130,29 @@ struct RelayAccountTests {
       (Remote.domainOpenConsole, nil, { $0.uint32(1 << 30) }),
     ]
     for (procedure, object, body) in cases {
-      let desk = Desk()
-      desk.fromClient(Self.opening(procedure, body))
-      let found = try #require(desk.relay.callsUnderWay.first)
-      #expect(desk.relay.object(of: found) == object, "procedure \(procedure)")
+      let harness = RelayHarness()
+      harness.fromClient(Self.opening(procedure, body))
+      let found = try #require(harness.relay.callsUnderWay.first)
+      #expect(harness.relay.object(of: found) == object, "procedure \(procedure)")
     }
   }
 
   @Test("how a stream ended is told once, with what it had moved")
   func ends() throws {
     let upload = Remote.storageVolUpload
-    func desk(_ steps: (Desk) -> Void) -> Desk {
-      let desk = Desk()
-      desk.fromClient(call(1, upload, []))
-      steps(desk)
-      return desk
+    func harness(_ steps: (RelayHarness) -> Void) -> RelayHarness {
+      let harness = RelayHarness()
+      harness.fromClient(call(1, upload, []))
+      steps(harness)
+      return harness
     }
     let finish = stream(1, upload, .ok)
     let abort = stream(1, upload, .error)
     let open = reply(1, upload)
-    let cases: [(StreamResult, Desk)] = [
+    let cases: [(StreamResult, RelayHarness)] = [
       (
         .finished,
-        desk {
+        harness {
           $0.fromBackend(0, open)
           $0.fromClient(stream(1, upload, .continue, [1, 2]), finish)
           $0.fromBackend(0, finish)
@@ -160,7 +160,7 @@ struct RelayAccountTests {
       ),
       (
         .aborted,
-        desk {
+        harness {
           $0.fromBackend(0, open)
           $0.fromClient(stream(1, upload, .continue, [1, 2]), abort)
           $0.fromBackend(0, finish)
@@ -168,7 +168,7 @@ struct RelayAccountTests {
       ),
       (
         .failed,
-        desk {
+        harness {
           $0.fromBackend(0, open)
           $0.fromClient(stream(1, upload, .continue, [1, 2]))
           $0.fromBackend(0, abort)
@@ -176,7 +176,7 @@ struct RelayAccountTests {
       ),
       (
         .refused,
-        desk {
+        harness {
           $0.fromClient(stream(1, upload, .continue, [1, 2]))
           $0.fromBackend(
             0,
@@ -187,59 +187,59 @@ struct RelayAccountTests {
       ),
       (
         .backendLost,
-        desk {
+        harness {
           $0.fromClient(stream(1, upload, .continue, [1, 2]))
           $0.backendEnds()
         }
       ),
       (
         .clientGone,
-        desk {
+        harness {
           $0.fromClient(stream(1, upload, .continue, [1, 2]))
           $0.relay.clear()
           $0.relay.clear()
         }
       ),
     ]
-    for (result, desk) in cases {
-      let over = try #require(desk.over.first, "\(result)")
-      #expect(desk.over.count == 1)
+    for (result, harness) in cases {
+      let over = try #require(harness.over.first, "\(result)")
+      #expect(harness.over.count == 1)
       #expect(over.result == result)
       #expect(over.call.bytesUp == 2, "\(result)")
-      #expect(desk.relay.callsUnderWay.isEmpty)
+      #expect(harness.relay.callsUnderWay.isEmpty)
     }
   }
 
   @Test("a stream that is held up says by whom, and for how long that has been so")
   func pauses() throws {
-    let desk = Desk(marks: Marks(high: 64, ahead: 64))
+    let harness = RelayHarness(watermarks: Watermarks(high: 64, ahead: 64))
     let download = Remote.storageVolDownload
-    desk.relay.now = 1
-    desk.fromClient(call(1, download, []))
-    desk.fromBackend(0, reply(1, download))
-    _ = desk.toClient()
-    let found = try #require(desk.relay.callsUnderWay.first)
-    #expect(desk.relay.pause(of: found) == nil)
-    desk.client.room = 0
-    desk.relay.now = 2
-    desk.fromBackend(0, stream(1, download, .continue, [UInt8](repeating: 0, count: 100)))
-    #expect(desk.relay.pause(of: found) == .client)
-    desk.relay.now = 5
-    #expect(desk.relay.pausedSeconds(by: .client, at: desk.relay.now) == 3)
-    desk.clientReads()
-    desk.relay.now = 9
-    #expect(desk.relay.pause(of: found) == nil)
-    #expect(desk.relay.pausedSeconds(by: .client, at: desk.relay.now) == 3)
-    #expect(desk.relay.pausedSeconds(by: .backend, at: desk.relay.now) == 0)
+    harness.relay.now = 1
+    harness.fromClient(call(1, download, []))
+    harness.fromBackend(0, reply(1, download))
+    _ = harness.toClient()
+    let found = try #require(harness.relay.callsUnderWay.first)
+    #expect(harness.relay.pause(of: found) == nil)
+    harness.client.room = 0
+    harness.relay.now = 2
+    harness.fromBackend(0, stream(1, download, .continue, [UInt8](repeating: 0, count: 100)))
+    #expect(harness.relay.pause(of: found) == .client)
+    harness.relay.now = 5
+    #expect(harness.relay.pausedSeconds(by: .client, at: harness.relay.now) == 3)
+    harness.clientReads()
+    harness.relay.now = 9
+    #expect(harness.relay.pause(of: found) == nil)
+    #expect(harness.relay.pausedSeconds(by: .client, at: harness.relay.now) == 3)
+    #expect(harness.relay.pausedSeconds(by: .backend, at: harness.relay.now) == 0)
 
-    desk.fromClient(call(2, Remote.storageVolUpload, []))
-    desk.backends[0].room = 0
-    desk.fromClient(
+    harness.fromClient(call(2, Remote.storageVolUpload, []))
+    harness.backends[0].room = 0
+    harness.fromClient(
       stream(2, Remote.storageVolUpload, .continue, [UInt8](repeating: 0, count: 100)))
-    let upload = try #require(desk.relay.callsUnderWay.first { $0.serial == 2 })
-    #expect(desk.relay.pause(of: upload) == .backend)
-    #expect(desk.relay.pause(of: found) == nil)
-    desk.relay.now = 10
-    #expect(desk.relay.pausedSeconds(by: .backend, at: desk.relay.now) == 1)
+    let upload = try #require(harness.relay.callsUnderWay.first { $0.serial == 2 })
+    #expect(harness.relay.pause(of: upload) == .backend)
+    #expect(harness.relay.pause(of: found) == nil)
+    harness.relay.now = 10
+    #expect(harness.relay.pausedSeconds(by: .backend, at: harness.relay.now) == 1)
   }
 }

@@ -14,29 +14,29 @@ struct RelayDescriptorTests {
 
   @Test("descriptors go with their call and come with their reply")
   func descriptors() {
-    let desk = Desk()
-    desk.fromClient(carrying(1, 2), [0], descriptor: 50)
-    #expect(desk.backends[0].sent.isEmpty, "half of it is not forwarded")
-    desk.fromClient([0], descriptor: 51)
-    #expect(desk.backends[0].sent == [.bytes(carrying(1, 2)), .descriptor(50), .descriptor(51)])
+    let harness = RelayHarness()
+    harness.fromClient(carrying(1, 2), [0], descriptor: 50)
+    #expect(harness.backends[0].sent.isEmpty, "half of it is not forwarded")
+    harness.fromClient([0], descriptor: 51)
+    #expect(harness.backends[0].sent == [.bytes(carrying(1, 2)), .descriptor(50), .descriptor(51)])
     let answer = carrying(1, 1, kind: .replyWithDescriptors)
-    desk.fromBackend(0, answer)
-    #expect(desk.client.sent.isEmpty)
-    desk.fromBackend(0, [0], descriptor: 60)
-    #expect(desk.client.sent == [.bytes(answer), .descriptor(60)])
-    #expect(desk.backends[0].discarded == [50, 51], "what was sent is closed here")
-    #expect(desk.client.discarded == [60])
+    harness.fromBackend(0, answer)
+    #expect(harness.client.sent.isEmpty)
+    harness.fromBackend(0, [0], descriptor: 60)
+    #expect(harness.client.sent == [.bytes(answer), .descriptor(60)])
+    #expect(harness.backends[0].discarded == [50, 51], "what was sent is closed here")
+    #expect(harness.client.discarded == [60])
   }
 
   @Test("descriptors that do not fit what was announced end the client's connection")
   func wrongDescriptors() {
-    let missing = Desk()
+    let missing = RelayHarness()
     missing.fromClient(carrying(1, 1), [0])
     #expect(missing.violation == "call announces more descriptors than came with it")
-    let stray = Desk()
+    let stray = RelayHarness()
     stray.fromClient([0], descriptor: 50)
     #expect(stray.violation == "descriptor outside a packet that announces one")
-    let ordinary = Desk()
+    let ordinary = RelayHarness()
     ordinary.fromClient(Array(call(1).prefix(5)), descriptor: 50)
     #expect(
       ordinary.violation == "descriptor with an ordinary byte", "before its packet is there")
@@ -46,14 +46,14 @@ struct RelayDescriptorTests {
     "while a client's calls are held back, a wrong descriptor still ends its connection at once")
   func wrongWhileHeld() {
     for wrong in [[0], Array(call(9).prefix(20)), call(9)] {
-      let desk = Desk()
-      desk.relay.isHeld = true
-      desk.fromClient(carrying(1, 1), [0], descriptor: 50)
-      #expect(desk.violation == nil, "this one is right, and waits")
-      desk.fromClient(wrong, descriptor: 51)
-      #expect(desk.violation == "descriptor with an ordinary byte")
+      let harness = RelayHarness()
+      harness.relay.isHeld = true
+      harness.fromClient(carrying(1, 1), [0], descriptor: 50)
+      #expect(harness.violation == nil, "this one is right, and waits")
+      harness.fromClient(wrong, descriptor: 51)
+      #expect(harness.violation == "descriptor with an ordinary byte")
     }
-    let heaped = Desk()
+    let heaped = RelayHarness()
     heaped.relay.isHeld = true
     for serial in 0..<9 where heaped.relay.clientEnd == nil {
       heaped.fromClient(carrying(UInt32(serial), 32))
@@ -67,17 +67,17 @@ struct RelayDescriptorTests {
   @Test("before the connection is open no descriptor is taken, whatever announces it")
   func early() {
     let words = "descriptor before the connection is open"
-    let announced = Desk(isOpen: false)
+    let announced = RelayHarness(isOpen: false)
     announced.fromClient(carrying(1, 1), [0], descriptor: 50)
     #expect(announced.violation == words)
-    let partly = Desk(isOpen: false)
+    let partly = RelayHarness(isOpen: false)
     partly.fromClient(carrying(1, 2), [0], descriptor: 50)
     #expect(partly.violation == words)
-    let held = Desk(isOpen: false)
+    let held = RelayHarness(isOpen: false)
     held.relay.isHeld = true
     held.fromClient(carrying(1, 1), [0], descriptor: 50)
     #expect(held.violation == words)
-    let none = Desk(isOpen: false)
+    let none = RelayHarness(isOpen: false)
     none.isAnswered = { _ in true }
     none.fromClient(carrying(1, 0))
     #expect(none.violation == nil, "one that announces none is a call like any other")
@@ -86,13 +86,13 @@ struct RelayDescriptorTests {
   @Test("no descriptor goes over a connection that cannot carry it", arguments: [20, 600])
   func withoutSocket(padding: Int) {
     let body = Stamp.bytes(1, padding: padding)
-    let desk = Desk(largestWhole: 128, clientCarries: false)
-    desk.fromClient(
+    let harness = RelayHarness(largestWhole: 128, clientCarries: false)
+    harness.fromClient(
       Stamp.packet(PacketHeader(procedure: 3, kind: .callWithDescriptors, serial: 1), body)
         .dropLast(10) + [])
-    desk.fromClient(body.suffix(10) + [0])
-    #expect(desk.violation == "packet with descriptors on a connection that cannot carry any")
-    let other = Desk(largestWhole: 128, clientCarries: false)
+    harness.fromClient(body.suffix(10) + [0])
+    #expect(harness.violation == "packet with descriptors on a connection that cannot carry any")
+    let other = RelayHarness(largestWhole: 128, clientCarries: false)
     other.fromClient(call(1))
     let answer = Stamp.packet(
       PacketHeader(procedure: 3, kind: .replyWithDescriptors, serial: 1), body)
@@ -105,38 +105,38 @@ struct RelayDescriptorTests {
 
   @Test("descriptors a daemon sends back behind a refusal are dropped, and nothing is out of step")
   func sentBack() {
-    let desk = Desk()
-    desk.fromClient(carrying(1, 2), [0], descriptor: 50)
-    desk.fromClient([0], descriptor: 51)
-    desk.fromClient(call(2))
-    desk.fromBackend(0, reply(1, 3, .error, Stamp.bytes(39)), [0], descriptor: 70)
-    desk.fromBackend(0, [0], descriptor: 71)
-    desk.fromBackend(0, reply(2))
-    #expect(desk.toClient().map(\.serial) == [1, 2])
-    #expect(desk.backends[0].discarded == [50, 51, 70, 71])
-    #expect(desk.ended.isEmpty)
+    let harness = RelayHarness()
+    harness.fromClient(carrying(1, 2), [0], descriptor: 50)
+    harness.fromClient([0], descriptor: 51)
+    harness.fromClient(call(2))
+    harness.fromBackend(0, reply(1, 3, .error, Stamp.bytes(39)), [0], descriptor: 70)
+    harness.fromBackend(0, [0], descriptor: 71)
+    harness.fromBackend(0, reply(2))
+    #expect(harness.toClient().map(\.serial) == [1, 2])
+    #expect(harness.backends[0].discarded == [50, 51, 70, 71])
+    #expect(harness.ended.isEmpty)
   }
 
   @Test("a reply that lacks its descriptors ends the upstream")
   func replyWithout() {
-    let desk = Desk()
-    desk.fromClient(call(1))
-    desk.fromBackend(0, carrying(1, 1, kind: .replyWithDescriptors), [0])
-    #expect(desk.upstreamViolation == "reply announces more descriptors than came with it")
-    #expect(desk.toClient().map(\.header.status) == [.error])
+    let harness = RelayHarness()
+    harness.fromClient(call(1))
+    harness.fromBackend(0, carrying(1, 1, kind: .replyWithDescriptors), [0])
+    #expect(harness.upstreamViolation == "reply announces more descriptors than came with it")
+    #expect(harness.toClient().map(\.header.status) == [.error])
   }
 
   @Test(
     "a call with descriptors for a daemon that cannot be passed any is refused, and they are closed"
   )
   func otherHost() {
-    let desk = Desk()
-    desk.backends[0].carriesDescriptors = false
-    desk.fromClient(carrying(1, 1), [0], descriptor: 50)
-    desk.fromClient(call(2))
-    #expect(desk.toClient().map(\.header.status) == [.error])
-    #expect(desk.client.discarded == [50])
-    #expect(desk.backends[0].sent == [.bytes(call(2))])
-    #expect(desk.violation == nil && desk.ended.isEmpty)
+    let harness = RelayHarness()
+    harness.backends[0].carriesDescriptors = false
+    harness.fromClient(carrying(1, 1), [0], descriptor: 50)
+    harness.fromClient(call(2))
+    #expect(harness.toClient().map(\.header.status) == [.error])
+    #expect(harness.client.discarded == [50])
+    #expect(harness.backends[0].sent == [.bytes(call(2))])
+    #expect(harness.violation == nil && harness.ended.isEmpty)
   }
 }

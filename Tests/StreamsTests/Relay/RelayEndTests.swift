@@ -9,36 +9,36 @@ struct RelayEndTests {
 
   @Test("each call and each stream of a lost upstream ends once, with the error of its owner")
   func everythingEnds() {
-    let desk = Desk(maxRequests: 20)
-    desk.fromClient(call(1, SimulatedBackend.download), call(2, SimulatedBackend.console))
-    desk.fromBackend(
+    let harness = RelayHarness(maxRequests: 20)
+    harness.fromClient(call(1, SimulatedBackend.download), call(2, SimulatedBackend.console))
+    harness.fromBackend(
       0, reply(1, SimulatedBackend.download), reply(2, SimulatedBackend.console),
       stream(1, SimulatedBackend.download, .continue, [1]))
     // Open: 1 and 2; finishing: 3; its call not answered: 4; over: 5; plain calls: 6, 7.
-    desk.fromClient(call(3, SimulatedBackend.upload))
-    desk.fromBackend(0, reply(3, SimulatedBackend.upload))
-    desk.fromClient(
+    harness.fromClient(call(3, SimulatedBackend.upload))
+    harness.fromBackend(0, reply(3, SimulatedBackend.upload))
+    harness.fromClient(
       stream(3, SimulatedBackend.upload, .ok), call(4, SimulatedBackend.download),
       call(5, SimulatedBackend.download), call(6), call(7, 23))
-    desk.fromBackend(
+    harness.fromBackend(
       0, stream(4, SimulatedBackend.download, .continue, [4]), reply(5, SimulatedBackend.download),
-      Packets.streamError(program: Program.remote, procedure: 209, serial: 5, desk.farewell))
-    _ = desk.toClient()
-    #expect(desk.relay.callsUnderWay.count == 6)
+      Packets.streamError(program: Program.remote, procedure: 209, serial: 5, harness.farewell))
+    _ = harness.toClient()
+    #expect(harness.relay.callsUnderWay.count == 6)
 
-    desk.backendEnds()
-    #expect(desk.ended.map(\.reason) == [.closed])
-    let arrived = desk.toClient()
-    #expect(arrived.allSatisfy { $0.header.status == .error && $0.error == desk.farewell })
+    harness.backendEnds()
+    #expect(harness.ended.map(\.reason) == [.closed])
+    let arrived = harness.toClient()
+    #expect(arrived.allSatisfy { $0.header.status == .error && $0.error == harness.farewell })
     #expect(Set(arrived.filter { $0.header.kind == .stream }.map(\.serial)) == [1, 2, 3])
     #expect(Set(arrived.filter { $0.header.kind == .reply }.map(\.serial)) == [4, 6, 7])
     #expect(arrived.count == 6)
     #expect(arrived.first { $0.serial == 7 }?.header.procedure == 23)
-    #expect(desk.relay.callsUnderWay.isEmpty)
-    #expect(desk.relay.awaitedCount == 0)
-    #expect(desk.relay.clientEnd == nil, "the client lives on")
-    desk.fromClient(stream(1, SimulatedBackend.download, .error))
-    #expect(desk.toClient().isEmpty, "a stream that was failed is not answered again")
+    #expect(harness.relay.callsUnderWay.isEmpty)
+    #expect(harness.relay.awaitedCount == 0)
+    #expect(harness.relay.clientEnd == nil, "the client lives on")
+    harness.fromClient(stream(1, SimulatedBackend.download, .error))
+    #expect(harness.toClient().isEmpty, "a stream that was failed is not answered again")
   }
 
   @Test(
@@ -47,18 +47,18 @@ struct RelayEndTests {
       true, false,
     ])
   func closedEvent(unregisters: Bool) {
-    let desk = Desk()
-    desk.fromClient(call(1, Self.registered))
-    desk.fromBackend(0, reply(1, Self.registered))
+    let harness = RelayHarness()
+    harness.fromClient(call(1, Self.registered))
+    harness.fromBackend(0, reply(1, Self.registered))
     if unregisters {
-      desk.fromClient(call(2, Remote.connectUnregisterCloseCallback))
-      desk.fromBackend(0, reply(2, Remote.connectUnregisterCloseCallback))
+      harness.fromClient(call(2, Remote.connectUnregisterCloseCallback))
+      harness.fromBackend(0, reply(2, Remote.connectUnregisterCloseCallback))
     }
-    desk.fromClient(call(3), call(4))
-    _ = desk.toClient()
-    desk.backendEnds(0, .failed(104))
-    #expect(desk.ended.map(\.reason) == [.failed(104)])
-    let arrived = desk.toClient()
+    harness.fromClient(call(3), call(4))
+    _ = harness.toClient()
+    harness.backendEnds(0, .failed(104))
+    #expect(harness.ended.map(\.reason) == [.failed(104)])
+    let arrived = harness.toClient()
     #expect(arrived.suffix(2).map(\.serial) == [3, 4])
     if unregisters {
       #expect(arrived.count == 2)
@@ -74,46 +74,47 @@ struct RelayEndTests {
 
   @Test("a close callback that was refused is none")
   func refusedCallback() {
-    let desk = Desk()
-    desk.fromClient(call(1, Self.registered))
-    desk.fromBackend(
+    let harness = RelayHarness()
+    harness.fromClient(call(1, Self.registered))
+    harness.fromBackend(
       0,
       Packets.error(
-        answering: PacketHeader(procedure: Self.registered, kind: .call, serial: 1), desk.farewell))
-    _ = desk.toClient()
-    desk.backendEnds()
-    #expect(desk.toClient().isEmpty)
+        answering: PacketHeader(procedure: Self.registered, kind: .call, serial: 1),
+        harness.farewell))
+    _ = harness.toClient()
+    harness.backendEnds()
+    #expect(harness.toClient().isEmpty)
   }
 
   @Test("what an upstream gave before its end arrives before the errors", arguments: [0, 40, 1000])
   func lastWords(room: Int) {
-    let desk = Desk()
-    desk.fromClient(call(1), call(2), call(3))
-    desk.client.room = 0
-    desk.fromBackend(0, reply(2, 3, .ok, [9, 9]), event(1), event(2), reply(1))
-    desk.backendEnds()
-    desk.clientReads(room)
-    desk.clientReads()
-    let arrived = desk.toClient()
+    let harness = RelayHarness()
+    harness.fromClient(call(1), call(2), call(3))
+    harness.client.room = 0
+    harness.fromBackend(0, reply(2, 3, .ok, [9, 9]), event(1), event(2), reply(1))
+    harness.backendEnds()
+    harness.clientReads(room)
+    harness.clientReads()
+    let arrived = harness.toClient()
     #expect(arrived.map(\.serial) == [2, 1, 1, 1, 3])
     #expect(arrived.map(\.header.status) == [.ok, .ok, .ok, .ok, .error])
-    #expect(desk.pool.heldCount == 0)
+    #expect(harness.pool.heldCount == 0)
   }
 
   @Test("what a daemon sent before it stopped taking anything is still read")
   func brokenPipe() {
-    let desk = Desk()
-    desk.fromClient(call(1), call(2))
+    let harness = RelayHarness()
+    harness.fromClient(call(1), call(2))
     // It answers the first call and goes; the broker notices when it wants to send the third.
     let socket = GoneTransport(reply(1))
-    let slot = desk.relay.add(upstream: socket)
-    desk.homes[.storage] = slot
-    desk.relay.upstreamIsOpen(slot)
-    desk.fromClient(call(3, 84))
-    #expect(desk.ended.map(\.slot) == [slot])
-    #expect(desk.toClient().map(\.serial) == [3], "1 was not its call")
+    let slot = harness.relay.add(upstream: socket)
+    harness.homes[.storage] = slot
+    harness.relay.upstreamIsOpen(slot)
+    harness.fromClient(call(3, 84))
+    #expect(harness.ended.map(\.slot) == [slot])
+    #expect(harness.toClient().map(\.serial) == [3], "1 was not its call")
 
-    let other = Desk(backends: 0)
+    let other = RelayHarness(backends: 0)
     let gone = GoneTransport(reply(1) + event(4))
     other.homes[.hypervisor] = other.relay.add(upstream: gone)
     other.relay.upstreamIsOpen(0)
@@ -130,12 +131,13 @@ struct RelayEndTests {
     "a packet that breaks off in the middle ends the client's connection, one not begun does not",
     arguments: [60, 200, 500])
   func brokenOff(arrived: Int) {
-    let desk = Desk(largestWhole: 128)
-    desk.fromClient(call(1))
-    desk.fromBackend(0, Array(reply(1, 3, .ok, [UInt8](repeating: 7, count: 600)).prefix(arrived)))
-    desk.backendEnds()
-    #expect(desk.relay.clientEnd == .brokenOff)
-    let whole = Desk(largestWhole: 1000)
+    let harness = RelayHarness(largestWhole: 128)
+    harness.fromClient(call(1))
+    harness.fromBackend(
+      0, Array(reply(1, 3, .ok, [UInt8](repeating: 7, count: 600)).prefix(arrived)))
+    harness.backendEnds()
+    #expect(harness.relay.clientEnd == .brokenOff)
+    let whole = RelayHarness(largestWhole: 1000)
     whole.fromClient(call(1))
     whole.fromBackend(0, Array(reply(1, 3, .ok, [UInt8](repeating: 7, count: 600)).prefix(arrived)))
     whole.backendEnds()
@@ -147,118 +149,118 @@ struct RelayEndTests {
     "what a client sends is dropped once it is discarded, and what waits for it still arrives",
     arguments: [0, 40, 200])
   func discarded(sent: Int) {
-    let desk = Desk(largestWhole: 128)
-    desk.fromClient(call(1), call(2))
-    desk.client.room = 0
-    desk.fromBackend(0, reply(1), event(1))
+    let harness = RelayHarness(largestWhole: 128)
+    harness.fromClient(call(1), call(2))
+    harness.client.room = 0
+    harness.fromBackend(0, reply(1), event(1))
     // The beginning of a packet of any kind, with a descriptor, waits or is passed on already.
     let large = call(3, 84, [UInt8](repeating: 7, count: 600))
-    desk.fromClient(Array(large.prefix(sent)))
-    desk.backendEnds()
-    desk.relay.discardClient()
-    _ = desk.toBackend()
+    harness.fromClient(Array(large.prefix(sent)))
+    harness.backendEnds()
+    harness.relay.discardClient()
+    _ = harness.toBackend()
     let carrying = Stamp.packet(
       PacketHeader(procedure: 84, kind: .callWithDescriptors, serial: 4), Stamp.bytes(1))
-    desk.fromClient(Array(large.dropFirst(sent)) + ping)
-    desk.fromClient(carrying + [0], descriptor: 44)
-    desk.fromClient([UInt8](repeating: 0xff, count: 100))
-    #expect(desk.relay.clientInterest.contains(.read), "it is read all the same")
-    #expect(desk.relay.clientEnd == nil, "nothing it sends is a violation any more")
-    #expect(desk.relay.unroutedFromClient == 0)
-    #expect(desk.client.discarded == [44])
-    #expect(desk.toBackend().isEmpty)
-    desk.clientReads()
-    let arrived = desk.toClient()
+    harness.fromClient(Array(large.dropFirst(sent)) + ping)
+    harness.fromClient(carrying + [0], descriptor: 44)
+    harness.fromClient([UInt8](repeating: 0xff, count: 100))
+    #expect(harness.relay.clientInterest.contains(.read), "it is read all the same")
+    #expect(harness.relay.clientEnd == nil, "nothing it sends is a violation any more")
+    #expect(harness.relay.unroutedFromClient == 0)
+    #expect(harness.client.discarded == [44])
+    #expect(harness.toBackend().isEmpty)
+    harness.clientReads()
+    let arrived = harness.toClient()
     #expect(arrived.map(\.serial).prefix(3) == [1, 1, 2])
     #expect(arrived.allSatisfy { $0.header.program != Program.keepAlive })
-    #expect(desk.pool.heldCount == 0)
-    desk.client.afterwards = .end
-    desk.relay.clientReady(.read)
-    #expect(desk.relay.clientEnd == .closed)
+    #expect(harness.pool.heldCount == 0)
+    harness.client.afterwards = .end
+    harness.relay.clientReady(.read)
+    #expect(harness.relay.clientEnd == .closed)
   }
 
   @Test("the rest of a client's large packet is dropped when its upstream has gone")
   func restDropped() {
-    let desk = Desk(backends: 2, largestWhole: 128)
-    desk.homes[.storage] = 1
+    let harness = RelayHarness(backends: 2, largestWhole: 128)
+    harness.homes[.storage] = 1
     let large = call(1, 84, [UInt8](repeating: 7, count: 600))
-    desk.fromClient(Array(large.prefix(200)))
-    #expect(desk.backends[1].takeBytes().count == 200)
-    desk.backendEnds(1)
-    #expect(desk.toClient().map(\.serial) == [1])
-    desk.fromClient(Array(large.dropFirst(200)) + call(2))
-    #expect(desk.toBackend(0).map(\.serial) == [2])
-    #expect(desk.relay.clientEnd == nil)
+    harness.fromClient(Array(large.prefix(200)))
+    #expect(harness.backends[1].takeBytes().count == 200)
+    harness.backendEnds(1)
+    #expect(harness.toClient().map(\.serial) == [1])
+    harness.fromClient(Array(large.dropFirst(200)) + call(2))
+    #expect(harness.toBackend(0).map(\.serial) == [2])
+    #expect(harness.relay.clientEnd == nil)
   }
 
   @Test("the calls, streams and events of other upstreams go on")
   func others() {
-    let desk = Desk(backends: 2)
-    desk.homes[.storage] = 1
-    desk.fromClient(
+    let harness = RelayHarness(backends: 2)
+    harness.homes[.storage] = 1
+    harness.fromClient(
       call(1), call(2, 84), call(3, SimulatedBackend.download), call(4, SimulatedBackend.console))
-    desk.fromBackend(1, reply(3, SimulatedBackend.download))
-    _ = desk.toClient()
-    desk.backendEnds(0)
-    #expect(desk.toClient().map(\.serial) == [1, 4])
-    desk.fromBackend(
+    harness.fromBackend(1, reply(3, SimulatedBackend.download))
+    _ = harness.toClient()
+    harness.backendEnds(0)
+    #expect(harness.toClient().map(\.serial) == [1, 4])
+    harness.fromBackend(
       1, stream(3, SimulatedBackend.download, .continue, [1]), reply(2, 84), event(1, 370))
-    #expect(desk.toClient().map(\.serial) == [3, 2, 1])
-    desk.fromClient(call(5, 84))
-    #expect(desk.toBackend(1).map(\.serial).last == 5)
+    #expect(harness.toClient().map(\.serial) == [3, 2, 1])
+    harness.fromClient(call(5, 84))
+    #expect(harness.toBackend(1).map(\.serial).last == 5)
   }
 
   @Test("after a loss the owner is asked again where a driver's calls go")
   func routedAgain() {
-    let desk = Desk(backends: 2)
-    desk.homes[.storage] = 1
-    desk.fromClient(call(1, 84), call(2, 84), call(3))
-    #expect(desk.routed == [.storage, .hypervisor], "once each")
-    desk.backendEnds(1)
-    _ = desk.toClient()
-    desk.homes[.storage] = 0
-    desk.fromClient(call(4, 84), call(5))
-    #expect(desk.routed == [.storage, .hypervisor, .storage])
-    #expect(desk.toBackend(0).map(\.serial) == [3, 4, 5])
-    let slot = desk.add()
+    let harness = RelayHarness(backends: 2)
+    harness.homes[.storage] = 1
+    harness.fromClient(call(1, 84), call(2, 84), call(3))
+    #expect(harness.routed == [.storage, .hypervisor], "once each")
+    harness.backendEnds(1)
+    _ = harness.toClient()
+    harness.homes[.storage] = 0
+    harness.fromClient(call(4, 84), call(5))
+    #expect(harness.routed == [.storage, .hypervisor, .storage])
+    #expect(harness.toBackend(0).map(\.serial) == [3, 4, 5])
+    let slot = harness.add()
     #expect(slot == 1, "the place of the lost one is used again")
   }
 
   @Test("a route that need not last is asked for at each call")
   func notLasting() {
-    let desk = Desk(backends: 2)
-    desk.isLasting = false
-    desk.fromClient(call(1, 84), call(2, 84))
-    desk.homes[.storage] = 1
-    desk.isLasting = true
-    desk.fromClient(call(3, 84), call(4, 84))
-    #expect(desk.routed == [.storage, .storage, .storage])
-    #expect(desk.toBackend(0).map(\.serial) == [1, 2])
-    #expect(desk.toBackend(1).map(\.serial) == [3, 4])
+    let harness = RelayHarness(backends: 2)
+    harness.isLasting = false
+    harness.fromClient(call(1, 84), call(2, 84))
+    harness.homes[.storage] = 1
+    harness.isLasting = true
+    harness.fromClient(call(3, 84), call(4, 84))
+    #expect(harness.routed == [.storage, .storage, .storage])
+    #expect(harness.toBackend(0).map(\.serial) == [1, 2])
+    #expect(harness.toBackend(1).map(\.serial) == [3, 4])
   }
 
   @Test("where there is no upstream the owner's error is the reply")
   func noRoute() {
-    let desk = Desk()
-    desk.routeError = RemoteError(.internalError, "client socket is closed")
-    desk.fromClient(call(1), call(2, SimulatedBackend.upload))
-    let arrived = desk.toClient()
+    let harness = RelayHarness()
+    harness.routeError = RemoteError(.internalError, "client socket is closed")
+    harness.fromClient(call(1), call(2, SimulatedBackend.upload))
+    let arrived = harness.toClient()
     #expect(arrived.map(\.serial) == [1, 2])
-    #expect(arrived.allSatisfy { $0.header.kind == .reply && $0.error == desk.routeError })
-    #expect(desk.relay.callsUnderWay.isEmpty)
-    #expect(desk.toBackend().isEmpty)
+    #expect(arrived.allSatisfy { $0.header.kind == .reply && $0.error == harness.routeError })
+    #expect(harness.relay.callsUnderWay.isEmpty)
+    #expect(harness.toBackend().isEmpty)
   }
 
   @Test("the end of a client is seen, with its reason", arguments: [Outcome.end, .failed(104)])
   func clientEnds(outcome: Outcome) {
-    let desk = Desk()
-    desk.fromClient(call(1))
-    desk.client.afterwards = outcome
-    desk.relay.clientReady(.read)
-    #expect(desk.relay.clientEnd == (outcome == .end ? .closed : .failed(104)))
-    #expect(desk.relay.clientInterest == [])
-    desk.fromBackend(0, reply(1))
-    #expect(desk.toClient().isEmpty)
+    let harness = RelayHarness()
+    harness.fromClient(call(1))
+    harness.client.afterwards = outcome
+    harness.relay.clientReady(.read)
+    #expect(harness.relay.clientEnd == (outcome == .end ? .closed : .failed(104)))
+    #expect(harness.relay.clientInterest == [])
+    harness.fromBackend(0, reply(1))
+    #expect(harness.toClient().isEmpty)
   }
 
   @Test(
@@ -266,30 +268,31 @@ struct RelayEndTests {
     arguments: 0..<100 as Range<UInt64>)
   func cleared(seed: UInt64) {
     var random = Seed(seed)
-    let desk = Desk(backends: 2, marks: Marks(high: 600, ahead: 600, own: 200), segment: 256)
-    desk.homes[.storage] = 1
-    desk.client.room = random.pick(0...300)
-    desk.backends[0].room = random.pick(0...300)
-    desk.backends[1].room = random.pick(0...300)
+    let harness = RelayHarness(
+      backends: 2, watermarks: Watermarks(high: 600, ahead: 600, own: 200), segment: 256)
+    harness.homes[.storage] = 1
+    harness.client.room = random.pick(0...300)
+    harness.backends[0].room = random.pick(0...300)
+    harness.backends[1].room = random.pick(0...300)
     var given = 0
     for serial in 1...UInt32(random.pick(2...12)) {
       let carrying = Stamp.packet(
         PacketHeader(procedure: 84, kind: .callWithDescriptors, serial: serial), Stamp.bytes(1))
       if random.once(in: 2) {
-        desk.fromClient(carrying + [0], descriptor: 50 + Int32(serial))
+        harness.fromClient(carrying + [0], descriptor: 50 + Int32(serial))
         given += 1
       } else {
-        desk.fromClient(
+        harness.fromClient(
           Array(call(serial, 3, [UInt8](repeating: 1, count: 90)).prefix(random.pick(20...118))))
         break
       }
-      desk.fromBackend(0, event(serial))
+      harness.fromBackend(0, event(serial))
     }
-    desk.relay.clear()
-    #expect(desk.pool.heldCount == 0)
+    harness.relay.clear()
+    #expect(harness.pool.heldCount == 0)
     #expect(
-      desk.client.discarded.count + desk.backends[0].discarded.count
-        + desk.backends[1].discarded.count == given)
+      harness.client.discarded.count + harness.backends[0].discarded.count
+        + harness.backends[1].discarded.count == given)
   }
 }
 

@@ -73,8 +73,8 @@ private struct Replay {
   /// Plays it with reads that end at these places of the whole conversation and wherever the speaker or a
   /// descriptor makes them end. Returns what was wrong.
   func play(cuts: Set<Int>, segment: Int, largestWhole: Int = Limits.usualPacket) -> String? {
-    let desk = Desk(maxRequests: 64, segment: segment, largestWhole: largestWhole)
-    desk.isAnswered = Replay.isOwn
+    let harness = RelayHarness(maxRequests: 64, segment: segment, largestWhole: largestWhole)
+    harness.isAnswered = Replay.isOwn
     var begin = 0
     var descriptor: Int32 = 100
     for burst in bursts {
@@ -92,27 +92,27 @@ private struct Replay {
         if isCarrier { descriptor += 1 }
         let carried = isCarrier ? descriptor : -1
         if burst.isFromClient {
-          desk.fromClient(Array(burst.bytes[start..<end]), descriptor: carried)
+          harness.fromClient(Array(burst.bytes[start..<end]), descriptor: carried)
         } else {
-          desk.fromBackend(0, Array(burst.bytes[start..<end]), descriptor: carried)
+          harness.fromBackend(0, Array(burst.bytes[start..<end]), descriptor: carried)
         }
         start = end
         // Larger than the segments, a piece takes more than one read.
-        while desk.client.hasPieces || desk.backends[0].hasPieces {
-          desk.relay.clientReady(.read)
-          desk.relay.upstreamReady(0, .read)
+        while harness.client.hasPieces || harness.backends[0].hasPieces {
+          harness.relay.clientReady(.read)
+          harness.relay.upstreamReady(0, .read)
         }
       }
     }
-    if let end = desk.relay.clientEnd { return "the client's connection ended: \(end)" }
-    if let end = desk.ended.first { return "the upstream ended: \(end.reason)" }
-    if desk.backends[0].sentDescriptors.count != descriptorsUp { return "descriptors up" }
-    if desk.client.sentDescriptors.count != descriptorsDown { return "descriptors down" }
-    let up = without(own: desk.backends[0].takeBytes())
-    let down = without(own: desk.client.takeBytes())
+    if let end = harness.relay.clientEnd { return "the client's connection ended: \(end)" }
+    if let end = harness.ended.first { return "the upstream ended: \(end.reason)" }
+    if harness.backends[0].sentDescriptors.count != descriptorsUp { return "descriptors up" }
+    if harness.client.sentDescriptors.count != descriptorsDown { return "descriptors down" }
+    let up = without(own: harness.backends[0].takeBytes())
+    let down = without(own: harness.client.takeBytes())
     if let difference = difference(up, forBackend) { return "to the backend: \(difference)" }
     if let difference = difference(down, forClient) { return "to the client: \(difference)" }
-    if desk.pool.heldCount != 0 { return "\(desk.pool.heldCount) segments are held" }
+    if harness.pool.heldCount != 0 { return "\(harness.pool.heldCount) segments are held" }
     return nil
   }
 

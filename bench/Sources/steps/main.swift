@@ -1,6 +1,6 @@
 // steps COURSE PACKETS: the relay's steps for that many packets, without sockets, for a profiler to count.
 import Glibc
-import Treadmill
+import SyntheticRelay
 
 let arguments = CommandLine.arguments
 guard arguments.count == 3, let course = Course(rawValue: arguments[1]),
@@ -11,11 +11,11 @@ else {
   _ = write(STDERR_FILENO, usage, usage.utf8.count)
   exit(2)
 }
-let treadmill = Treadmill(course)
+let syntheticRelay = SyntheticRelay(course)
 // What is made once, on the first packets, is the same whatever follows.
-treadmill.run(packets: 200)
+syntheticRelay.run(packets: 200)
 let clock = ContinuousClock()
-let elapsed = clock.measure { treadmill.run(packets: packets) }
+let elapsed = clock.measure { syntheticRelay.run(packets: packets) }
 let nanoseconds =
   Double(elapsed.components.seconds) * 1e9 + Double(elapsed.components.attoseconds) / 1e9
 print(nanoseconds / Double(packets))

@@ -1,7 +1,7 @@
 // What the relay's own work costs a packet: instructions, allocations, nanoseconds.
 import ArgumentParser
 import Foundation
-import Treadmill
+import SyntheticRelay
 
 struct StepsCommand: ParsableCommand {
   static let configuration = CommandConfiguration(

@@ -49,7 +49,7 @@ struct BusMessage {
   }
 
   /// What the answer to a check says: two truth values and a dictionary of texts.
-  static func verdict(of reply: OpaquePointer?) -> PolkitVerdict {
+  static func verdict(of reply: OpaquePointer?) -> PolkitResult {
     var isGranted: Int32 = 0
     var isChallenge: Int32 = 0
     let boolean = CChar(UInt8(ascii: "b"))

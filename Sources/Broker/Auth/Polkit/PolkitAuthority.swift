@@ -22,12 +22,12 @@ final class PolkitAuthority: Handler {
   private var watcher: DescriptorWatcher?
   private let timer: TimerWatcher
   /// Whom to tell, by the number of the check.
-  private var askers: [UInt64: (PolkitVerdict) -> Void] = [:]
+  private var askers: [UInt64: (PolkitResult) -> Void] = [:]
   /// Checks on this bus, by the number of the message.
   private var checks: [UInt64: Check] = [:]
   private var lastCheck: UInt64 = 0
   /// Answers come while the bus is being looked at: they are told when that is over.
-  private var verdicts: [(Check, PolkitVerdict)] = []
+  private var verdicts: [(Check, PolkitResult)] = []
 
   init(on reactor: Reactor, log: BrokerLog) {
     self.reactor = reactor
@@ -46,7 +46,7 @@ final class PolkitAuthority: Handler {
 
   /// Asks whether the subject may do that. The answer comes later, never before this returns.
   func check(
-    _ subject: PolkitSubject, action: String, tell: @escaping (PolkitVerdict) -> Void
+    _ subject: PolkitSubject, action: String, tell: @escaping (PolkitResult) -> Void
   ) -> Check {
     lastCheck += 1
     let check = Check(number: lastCheck)

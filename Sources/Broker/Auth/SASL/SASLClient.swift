@@ -11,7 +11,7 @@ final class SASLClient: SASLLayer, @unchecked Sendable {
   enum Progress: Sendable, Equatable {
     /// What is to be said next; with the mechanism, the first time.
     case says([UInt8]?, mechanism: String)
-    case failed(SASLTrouble)
+    case failed(SASLError)
   }
 
   private var connection: OpaquePointer?
@@ -84,12 +84,12 @@ final class SASLClient: SASLLayer, @unchecked Sendable {
     return secret
   }
 
-  private func trouble(_ doing: String, _ status: Int32) -> SASLTrouble {
+  private func trouble(_ doing: String, _ status: Int32) -> SASLError {
     var words = "\(doing): \(SASLService.words(status))"
     if let connection, let detail = sasl_errdetail(connection) {
       words += " (\(String(cString: detail)))"
     }
-    return SASLTrouble(description: words)
+    return SASLError(description: words)
   }
 
   // MARK: Steps, away from the loop
@@ -134,7 +134,7 @@ final class SASLClient: SASLLayer, @unchecked Sendable {
 
   /// The server has said something.
   func step(_ data: [UInt8]?) -> Progress {
-    guard let connection else { return .failed(SASLTrouble(description: "not begun")) }
+    guard let connection else { return .failed(SASLError(description: "not begun")) }
     var words: UnsafePointer<CChar>?
     var count: UInt32 = 0
     let status = ((data ?? []).map { CChar(bitPattern: $0) } + [0]).withUnsafeBufferPointer {

@@ -10,10 +10,10 @@ final class SASLExchange: @unchecked Sendable {
   /// What a step came to.
   enum Progress: Sendable, Equatable {
     /// The client has to answer this.
-    case goesOn([UInt8]?)
+    case continuesSoon([UInt8]?)
     /// The client is `user`; these are the last words to it.
     case done([UInt8]?, user: String, strength: Int)
-    case failed(SASLTrouble)
+    case failed(SASLError)
   }
 
   private var connection: OpaquePointer?
@@ -58,20 +58,20 @@ final class SASLExchange: @unchecked Sendable {
   }
 
   /// Why the library returned `status`, with all it said about it.
-  private func trouble(_ doing: String, _ status: Int32) -> SASLTrouble {
+  private func trouble(_ doing: String, _ status: Int32) -> SASLError {
     var words = "\(doing): \(SASLService.words(status))"
     if let connection, let detail = sasl_errdetail(connection) {
       words += " (\(String(cString: detail)))"
     }
     for remark in remarks where !words.contains(remark) { words += "; \(remark)" }
     remarks = []
-    return SASLTrouble(description: words)
+    return SASLError(description: words)
   }
 
   // MARK: Steps, away from the loop
 
   /// The mechanisms the client may choose from, with commas between them.
-  func begin() -> Result<String, SASLTrouble> {
+  func begin() -> Result<String, SASLError> {
     // No flag would make a mechanism say nothing of success: its last words go with the reply.
     var status = sasl_server_new(
       SASLService.name, hostName, nil, surroundings.local, surroundings.remote, callbacks,
@@ -127,7 +127,7 @@ final class SASLExchange: @unchecked Sendable {
       UnsafeMutablePointer<UInt32>
     ) -> Int32
   ) -> Progress {
-    guard let connection else { return .failed(SASLTrouble(description: "not begun")) }
+    guard let connection else { return .failed(SASLError(description: "not begun")) }
     stepCount += 1
     var answer: UnsafePointer<CChar>?
     var answerCount: UInt32 = 0
@@ -148,9 +148,9 @@ final class SASLExchange: @unchecked Sendable {
       UnsafeBufferPointer(start: answer, count: Int(answerCount)).map { UInt8(bitPattern: $0) }
     }
     guard (words?.count ?? 0) <= SASLService.blockBytes else {
-      return .failed(SASLTrouble(description: "step \(stepCount): an answer too long to send"))
+      return .failed(SASLError(description: "step \(stepCount): an answer too long to send"))
     }
-    if status == SASL_CONTINUE { return .goesOn(words) }
+    if status == SASL_CONTINUE { return .continuesSoon(words) }
     return finish(connection, words)
   }
 
@@ -167,7 +167,7 @@ final class SASLExchange: @unchecked Sendable {
     }
     if surroundings.cover == .none, Int(strength) < leastStrength {
       return .failed(
-        SASLTrouble(
+        SASLError(
           description: "user '\(user)' brings protection of strength \(strength), and at least "
             + "\(leastStrength) is required"))
     }

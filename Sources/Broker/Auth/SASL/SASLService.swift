@@ -49,7 +49,7 @@ final class SASLService {
 
   /// The mechanisms offered to such connections, or why there are none. For the start, where waiting is
   /// allowed.
-  func offered(over connection: SASLConnection) -> Result<String, SASLTrouble> {
+  func offered(over connection: SASLConnection) -> Result<String, SASLError> {
     exchange(over: connection).begin()
   }
 
@@ -113,7 +113,7 @@ final class SASLService {
 }
 
 /// Why something of SASL failed, for the log and never for the client.
-struct SASLTrouble: Error, Equatable, CustomStringConvertible {
+struct SASLError: Error, Equatable, CustomStringConvertible {
   let description: String
 }
 

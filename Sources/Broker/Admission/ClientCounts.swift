@@ -1,0 +1,15 @@
+// How many clients there are of one kind.
+
+/// Counts clients by a name they have in common: an address, or whose they are.
+struct ClientCounts {
+  private var counts: [String: Int] = [:]
+
+  subscript(name: String) -> Int { counts[name] ?? 0 }
+
+  mutating func add(_ name: String) { counts[name, default: 0] += 1 }
+
+  mutating func remove(_ name: String) {
+    guard let count = counts[name] else { return }
+    counts[name] = count > 1 ? count - 1 : nil
+  }
+}

@@ -1,0 +1,241 @@
+// A listening socket: where clients come in.
+import CLinux
+import Glibc
+import Streams
+
+/// Accepts connections and hands them to the broker. Watched only while the broker takes clients.
+final class Listener: Handler {
+  /// Connections accepted in one turn before others are looked at.
+  private static let acceptsPerTurn = 64
+
+  private unowned let broker: Broker
+  private let descriptor: Descriptor
+  private var watcher: DescriptorWatcher
+  private let boundPath: String?
+  private let account: ServiceAccount?
+  let settings: ListenerSettings
+  /// How the log calls it: a path or an address with its port.
+  let name: String
+  /// Its number, by which admission knows it. The admin socket has none.
+  var gate = 0
+  /// Clients of it that have not proved yet who they are, where they have to.
+  var unauthenticatedCount: Int { broker.unauthenticated(at: self) }
+  /// When it was last said that there are too many of them, on the reactor's clock.
+  var unauthenticatedLoggedAt = -Double.infinity
+
+  /// Takes over a bound, listening socket. `path` is removed when the listener goes.
+  private init(
+    _ descriptor: consuming Descriptor, _ settings: ListenerSettings, name: String, path: String?,
+    broker: Broker
+  ) {
+    self.broker = broker
+    self.settings = settings
+    self.name = name
+    boundPath = path
+    account = broker.settings.account
+    watcher = DescriptorWatcher(descriptor.number, on: broker.reactor)
+    self.descriptor = descriptor
+    super.init()
+    watcher.belong(to: self)
+  }
+
+  deinit {
+    watcher.watch([])
+    if let boundPath { Listener.remove(boundPath, for: account) }
+  }
+
+  /// Removes a socket's file with the rights that apply in its directory.
+  static func remove(_ path: String, for account: ServiceAccount?) {
+    // Where the rights cannot be had it stays, and is found to be left over at the next start.
+    try? access(path, for: account) { _ = unlink(path) }
+  }
+
+  /// Binds and listens as the settings say; a TCP setting can be several sockets.
+  static func open(
+    _ settings: ListenerSettings, broker: Broker, backlog: Int
+  ) throws(BrokerFailure) -> [Listener] {
+    switch settings.address {
+    case .activated(let number, let name, _):
+      // One the service manager made: it has its options and its backlog from there, and its file stays.
+      let flags = fcntl(number, F_GETFL)
+      guard flags >= 0, fcntl(number, F_SETFL, flags | O_NONBLOCK) >= 0,
+        fcntl(number, F_SETFD, FD_CLOEXEC) >= 0
+      else {
+        throw BrokerFailure("cannot use descriptor \(number) as \(name): \(errorText(errno))")
+      }
+      let place = settings.unixPath ?? Address.local(of: number)?.text ?? ""
+      return [
+        Listener(
+          Descriptor(number), settings, name: place.isEmpty ? name : place, path: nil,
+          broker: broker)
+      ]
+    case .unix(let path, let mode, let group):
+      let descriptor = try bindUNIX(
+        path, mode: mode, group: group, backlog: backlog, for: broker.settings.account)
+      return [Listener(descriptor, settings, name: path, path: path, broker: broker)]
+    case .tcp(let host, let port):
+      var listeners: [Listener] = []
+      for address in try Address.resolve(host: host, port: port) {
+        guard let descriptor = try bindTCP(address, backlog: backlog) else { continue }
+        let name = Address.local(of: descriptor.number)?.text ?? address.text
+        listeners.append(Listener(descriptor, settings, name: name, path: nil, broker: broker))
+      }
+      guard !listeners.isEmpty else {
+        throw BrokerFailure("no address to listen on for '\(host ?? "*")' port '\(port)'")
+      }
+      return listeners
+    }
+  }
+
+  /// `account`: whom the process is about to become.
+  static func bindUNIX(
+    _ path: String, mode: UInt32, group: UInt32?, backlog: Int, for account: ServiceAccount?
+  ) throws(BrokerFailure) -> Descriptor {
+    guard let address = Address.unix(path) else {
+      throw BrokerFailure("socket path '\(path)' is empty or longer than a UNIX socket allows")
+    }
+    let descriptor = Descriptor(socket(AF_UNIX, socketKind, 0))
+    guard descriptor.number >= 0 else {
+      throw BrokerFailure("cannot make a socket for '\(path)': \(errorText(errno))")
+    }
+    try removeStaleSocket(path, address, for: account)
+    let number = descriptor.number
+    let trouble: Int32 = try access(path, for: account) {
+      // The permissions hold from the first moment on: bind applies the umask.
+      let old = umask(~mode & 0o777)
+      defer { umask(old) }
+      return address.withPointer { bind(number, $0, $1) } == 0 ? 0 : errno
+    }
+    guard trouble == 0 else {
+      throw BrokerFailure(
+        "cannot bind socket '\(path)': \(errorText(trouble))\(account?.note(at: path) ?? "")")
+    }
+    if let group, let trouble = give(path, to: group, for: account) {
+      defer { remove(path, for: account) }
+      throw BrokerFailure("cannot give socket '\(path)' to group \(group): \(trouble)")
+    }
+    guard listen(descriptor.number, Int32(clamping: backlog)) == 0 else {
+      defer { remove(path, for: account) }
+      throw BrokerFailure("cannot listen on socket '\(path)': \(errorText(errno))")
+    }
+    return descriptor
+  }
+
+  /// Sets the group of a socket that has just been bound; the user may not be in it, so this is for root to do, and
+  /// the file by now be another. Nil, or why not.
+  private static func give(_ path: String, to group: gid_t, for account: ServiceAccount?) -> String?
+  {
+    let owner = account.flatMap { $0.isUsed(at: path) ? $0.uid : nil } ?? geteuid()
+    // Neither follows a link nor opens anything.
+    let file = Descriptor(Glibc.open(path, Int32(LINUX_O_PATH) | O_NOFOLLOW | O_CLOEXEC))
+    var status = stat()
+    guard file.number >= 0, fstat(file.number, &status) == 0 else { return errorText(errno) }
+    guard status.st_mode & S_IFMT == S_IFSOCK, status.st_uid == owner, status.st_nlink == 1 else {
+      return "another file has its place"
+    }
+    let given = fchownat(
+      file.number, "", uid_t.max, group, Int32(LINUX_AT_EMPTY_PATH))
+    return given == 0 ? nil : errorText(errno)
+  }
+
+  /// A socket somebody answers on is somebody's; one nobody answers on is left over. Anything else that
+  /// has the name is not ours to remove.
+  private static func removeStaleSocket(
+    _ path: String, _ address: Address, for account: ServiceAccount?
+  ) throws(BrokerFailure) {
+    var status = stat()
+    guard lstat(path, &status) == 0 else { return }
+    guard status.st_mode & S_IFMT == S_IFSOCK else {
+      throw BrokerFailure("'\(path)' exists and is not a socket")
+    }
+    let probe = Descriptor(socket(AF_UNIX, socketKind, 0))
+    guard probe.number >= 0 else {
+      throw BrokerFailure("cannot make a socket to try '\(path)': \(errorText(errno))")
+    }
+    let reached = address.withPointer { connect(probe.number, $0, $1) } == 0
+    if reached || errno != ECONNREFUSED {
+      throw BrokerFailure("socket '\(path)' is in use by another process")
+    }
+    remove(path, for: account)
+  }
+
+  /// Nil where the machine has no such address family.
+  static func bindTCP(
+    _ address: Address, backlog: Int
+  ) throws(BrokerFailure) -> Descriptor? {
+    let descriptor = Descriptor(socket(address.family, socketKind, 0))
+    guard descriptor.number >= 0 else {
+      if errno == EAFNOSUPPORT { return nil }
+      throw BrokerFailure("cannot make a socket for \(address.text): \(errorText(errno))")
+    }
+    setOption(descriptor.number, SOL_SOCKET, SO_REUSEADDR, 1)
+    if address.family == AF_INET6 {
+      setOption(descriptor.number, Int32(IPPROTO_IPV6), IPV6_V6ONLY, 1)
+    }
+    guard address.withPointer({ bind(descriptor.number, $0, $1) }) == 0 else {
+      // With IPv6 switched off its wildcard address still resolves.
+      if errno == EADDRNOTAVAIL, address.family == AF_INET6 { return nil }
+      throw BrokerFailure("cannot bind \(address.text): \(errorText(errno))")
+    }
+    guard listen(descriptor.number, Int32(clamping: backlog)) == 0 else {
+      throw BrokerFailure("cannot listen on \(address.text): \(errorText(errno))")
+    }
+    return descriptor
+  }
+
+  /// Where it listens, as the kernel has it.
+  var address: Address? { Address.local(of: descriptor.number) }
+
+  /// Whether new clients are let in here.
+  var isAccepting: Bool {
+    get { watcher.interest.contains(.read) }
+    set { watcher.watch(newValue ? .read : []) }
+  }
+
+  /// The kernel lets the backlog of a listening socket be set again.
+  func setBacklog(_ count: Int) { _ = listen(descriptor.number, Int32(clamping: count)) }
+
+  override func ready(_ ready: Interest) {
+    for _ in 0..<Listener.acceptsPerTurn where isAccepting {
+      // A client more is one more to close, sooner or later.
+      guard broker.closer.waitingCount < Closer.mostWaiting else {
+        return broker.cannotAccept(on: self, EMFILE)
+      }
+      // Every later call on it says itself that it must not wait. The peer's address is taken now: the kernel does
+      // not know it any more once the peer has reset the connection.
+      var address: Address?
+      let accepted = Descriptor(Address.accept(descriptor.number, &address))
+      guard accepted.number >= 0 else {
+        switch errno {
+        case EMFILE, ENFILE, ENOBUFS, ENOMEM: broker.cannotAccept(on: self, errno)
+        default: break
+        }
+        return
+      }
+      // No program the broker ever starts is to inherit a client.
+      _ = fcntl(accepted.number, F_SETFD, FD_CLOEXEC)
+      let isLast = Listener.isReserved(accepted.number)
+      broker.accepted(accepted, from: address, on: self)
+      if isLast { return broker.cannotAccept(on: self, EMFILE) }
+    }
+  }
+
+  /// Numbers kept for what comes over connections that there are: one message can bring 253 descriptors, and
+  /// those that find no number are closed by the kernel on this thread, for as long as that takes.
+  private static let reserve = 256
+
+  private static func isReserved(_ number: Int32) -> Bool {
+    // With so few that there is nothing to spare, clients come first.
+    guard number >= reserve else { return false }
+    return Int(number) >= descriptorLimit() - reserve && descriptorLimit() >= 4 * reserve
+  }
+}
+
+let socketKind = Int32(SOCK_STREAM.rawValue | SOCK_NONBLOCK.rawValue | SOCK_CLOEXEC.rawValue)
+
+/// Sets an integer option. Options only tune a connection, so a refusal is no error.
+@discardableResult
+func setOption(_ descriptor: Int32, _ level: Int32, _ option: Int32, _ value: Int32) -> Bool {
+  var value = value
+  return setsockopt(descriptor, level, option, &value, socklen_t(MemoryLayout<Int32>.size)) == 0
+}

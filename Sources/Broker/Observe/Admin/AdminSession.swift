@@ -1,0 +1,141 @@
+// One administrator's program on the admin socket.
+import Glibc
+import Streams
+
+/// A connection to the admin socket, of a peer that has been checked. Its calls are answered on the spot.
+final class AdminSession: Handler {
+  private unowned let service: AdminService
+  /// Counts up from 1, apart from the numbers of the main server's clients.
+  let id: UInt64
+  /// How the log calls it.
+  let name: String
+  /// In seconds since 1970.
+  let connectedAt = Int64(time(nil))
+  var identity: VerifiedIdentity
+  private let transport: PlainTransport
+  private var watcher: DescriptorWatcher
+  private let timer: TimerWatcher
+  private var madeConnection: ServerConnection?
+  private var keepAlive = KeepAlive()
+  private var isOver = false
+
+  init(_ descriptor: consuming Descriptor, peer: UnixPeer, id: UInt64, service: AdminService) {
+    self.service = service
+    self.id = id
+    identity = VerifiedIdentity(peer: peer)
+    name = "administrator \(id) (pid \(peer.pid), uid \(peer.uid))"
+    let reactor = service.broker.reactor
+    watcher = DescriptorWatcher(descriptor.number, on: reactor)
+    timer = TimerWatcher(on: reactor)
+    // Descriptors that come along are for nobody, and the kernel closes them.
+    transport = PlainTransport(descriptor, carriesDescriptors: false)
+    super.init()
+    watcher.belong(to: self)
+    timer.belong(to: self)
+    madeConnection = ServerConnection(over: transport, owner: self, pool: service.broker.pool)
+    watcher.watch(connection.interest)
+  }
+
+  deinit { watcher.watch([]) }
+
+  /// Made right after the session itself, whom it has to know.
+  private var connection: ServerConnection {
+    guard let madeConnection else {
+      preconditionFailure("a session has its dialogue from its first moment")
+    }
+    return madeConnection
+  }
+
+  override func ready(_ ready: Interest) {
+    if ready.contains(.read) { keepAlive.heardAt = service.broker.reactor.now }
+    connection.ready(ready)
+    turnEnded()
+  }
+
+  private func turnEnded() {
+    guard !isOver else { return }
+    if let end = connection.end {
+      switch end {
+      case .closed, .brokenOff: return finish(because: "closed by the administrator")
+      case .failed(let number): return finish(because: errorText(number))
+      case .violation(let violation):
+        return finish(because: "protocol violation: \(violation)", .warning)
+      }
+    }
+    if connection.isLeaving, connection.waiting == 0 {
+      return finish(because: "closed by the administrator")
+    }
+    watcher.watch(connection.interest)
+    if connection.knowsKeepAlive, !keepAlive.isWanted { startKeepAlive() }
+    service.answered()
+  }
+
+  /// Ends the connection at once.
+  func finish(because reason: String, _ level: BrokerLog.Level = .info) {
+    guard !isOver else { return }
+    isOver = true
+    timer.stop()
+    watcher.watch([])
+    connection.clear()
+    service.departed(self, because: reason, level)
+  }
+
+  // MARK: Keepalive
+
+  /// A client that has sent keepalive packets itself can be asked for life. libvirt's own do not on this
+  /// socket, and would take a PING for a breach of the protocol.
+  private func startKeepAlive() {
+    keepAlive.start(service.settings.keepAlive, at: service.broker.reactor.now)
+    awaitLook()
+  }
+
+  /// The interval is another from now on, or there is none any more.
+  func keepAliveChanged() {
+    guard !isOver else { return }
+    keepAlive.adopt(service.settings.keepAlive, at: service.broker.reactor.now)
+    awaitLook()
+  }
+
+  private func awaitLook() {
+    guard let time = keepAlive.lookAt else { return timer.stop() }
+    timer.start(seconds: max(0.001, time - service.broker.reactor.now))
+  }
+
+  override func timeUp() {
+    guard !isOver else { return }
+    let settings = service.settings.keepAlive
+    var traffic = KeepAlive.Traffic()
+    traffic.waiting = connection.waiting
+    switch keepAlive.look(settings, traffic, at: service.broker.reactor.now) {
+    case .nothing: break
+    case .ping:
+      if connection.waiting == 0 { connection.reply(Packets.keepAlive(KeepAliveProcedure.ping)) }
+    case .dead(let unanswered):
+      return finish(
+        because: "no answer to \(unanswered) keepalive PINGs "
+          + "(admin_keepalive_interval \(settings.intervalSeconds) s, "
+          + "admin_keepalive_count \(settings.count))", .warning)
+    }
+    awaitLook()
+    connection.settle()
+    turnEnded()
+  }
+}
+
+extension AdminSession: ServerConnectionOwner {
+  func answer(_ call: PacketHeader, body: [UInt8]) {
+    // It may have ended itself by a call in front of this one.
+    guard !isOver else { return }
+    do throws(RemoteError) {
+      let answer = try service.answer(call, body: body, for: self)
+      guard !isOver else { return }
+      connection.reply(
+        answer.map { Packets.reply(answering: call, $0) } ?? Packets.reply(answering: call))
+    } catch {
+      connection.reply(Packets.error(answering: call, error))
+    }
+  }
+
+  /// The reply to the call under way is the last.
+  func leave() { connection.isLeaving = true }
+}

@@ -1,0 +1,186 @@
+// What audit records are written to.
+import Glibc
+
+/// The file or the journal's socket, and what is to be written there. `lock` is held while somebody writes, which
+/// the loop does only for the last words of a broker; `shelf` never for long.
+final class AuditSink: @unchecked Sendable {
+  private static let journal = "/run/systemd/journal/socket"
+  private let destination: AuditSettings.Destination
+  private let lock: UnsafeMutablePointer<pthread_mutex_t> = .allocate(capacity: 1)
+  private let shelf: UnsafeMutablePointer<pthread_mutex_t> = .allocate(capacity: 1)
+  private var descriptor: Int32 = -1
+  private var mustReopen = false
+  /// To be written by the next `drain`, and what the one under way writes.
+  private var shelved = AuditText()
+  private var writing = AuditText()
+
+  /// `account`: whom the process is about to become, and whose the file then is.
+  init(
+    _ destination: AuditSettings.Destination, for account: ServiceAccount?
+  ) throws(BrokerFailure) {
+    self.destination = destination
+    pthread_mutex_init(lock, nil)
+    pthread_mutex_init(shelf, nil)
+    if let trouble = open(for: account) { throw BrokerFailure(trouble) }
+    if case .file = destination, let account { giveFile(descriptor, to: account) }
+  }
+
+  deinit {
+    if descriptor >= 0 { close(descriptor) }
+    for mutex in [lock, shelf] {
+      pthread_mutex_destroy(mutex)
+      mutex.deallocate()
+    }
+  }
+
+  private func holding<Result>(
+    _ mutex: UnsafeMutablePointer<pthread_mutex_t>, _ body: () -> Result
+  ) -> Result {
+    pthread_mutex_lock(mutex)
+    defer { pthread_mutex_unlock(mutex) }
+    return body()
+  }
+
+  func reopen() { holding(shelf) { mustReopen = true } }
+
+  /// Takes whole lines, to be written by the next `drain`, and leaves an empty text.
+  func put(_ lines: inout AuditText) {
+    holding(shelf) {
+      if shelved.isEmpty {
+        swap(&shelved, &lines)
+      } else {
+        shelved.add(lines.bytes)
+        lines.clear()
+      }
+    }
+  }
+
+  /// Nil, or why not; what was open then stays open.
+  private func open(for account: ServiceAccount? = nil) -> String? {
+    let opened: Result<Int32, BrokerFailure> =
+      switch destination {
+      case .file(let path): AuditSink.openFile(path, account)
+      case .journald: AuditSink.connectJournal()
+      }
+    switch opened {
+    case .success(let number):
+      if descriptor >= 0 { close(descriptor) }
+      descriptor = number
+      return nil
+    case .failure(let trouble): return trouble.description
+    }
+  }
+
+  private static func openFile(
+    _ path: String, _ account: ServiceAccount?
+  ) -> Result<Int32, BrokerFailure> {
+    let flags = O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOCTTY
+    do throws(BrokerFailure) {
+      // A pipe that has no reader is refused instead of waited for.
+      let number = try access(path, for: account) { Glibc.open(path, flags | O_NONBLOCK, 0o600) }
+      guard number < 0 else {
+        _ = fcntl(number, F_SETFL, O_APPEND)
+        return .success(number)
+      }
+      let why = errorText(errno) + (account?.note(at: path) ?? "")
+      return .failure(BrokerFailure("audit_log: cannot open the audit file \(path): \(why)"))
+    } catch {
+      return .failure(error)
+    }
+  }
+
+  private static func connectJournal() -> Result<Int32, BrokerFailure> {
+    guard let address = Address.unix(AuditSink.journal) else {
+      return .failure(BrokerFailure("no journal"))
+    }
+    let number = socket(AF_UNIX, Int32(SOCK_DGRAM.rawValue | SOCK_CLOEXEC.rawValue), 0)
+    guard number >= 0, address.withPointer({ connect(number, $0, $1) }) == 0 else {
+      let why = errorText(errno)
+      if number >= 0 { close(number) }
+      return .failure(BrokerFailure("cannot reach the journal at \(AuditSink.journal): \(why)"))
+    }
+    return .success(number)
+  }
+
+  /// What came of writing.
+  struct Outcome: Sendable {
+    /// Why what was put there is lost.
+    var lost: String?
+    /// Why the file could not be opened anew: what was open is written to as before.
+    var kept: String?
+  }
+
+  /// Writes what was put there.
+  func drain() -> Outcome {
+    var outcome = Outcome()
+    outcome.lost = drain(&outcome.kept)
+    return outcome
+  }
+
+  /// The same at the end of the broker, on the loop's thread: for a destination that takes nothing it waits no longer
+  /// than a given time.
+  func drain(within seconds: Int) -> Outcome {
+    var end = Clock.wall.time(in: seconds)
+    guard pthread_mutex_timedlock(lock, &end) == 0 else {
+      return Outcome(lost: "what was written before is not taken")
+    }
+    defer { pthread_mutex_unlock(lock) }
+    var outcome = Outcome()
+    outcome.lost = drainHeld(&outcome.kept, waits: false)
+    return outcome
+  }
+
+  private func drain(_ kept: inout String?) -> String? {
+    holding(lock) { drainHeld(&kept, waits: true) }
+  }
+
+  private func drainHeld(_ kept: inout String?, waits: Bool) -> String? {
+    let isStale = holding(shelf) {
+      swap(&shelved, &writing)
+      defer { mustReopen = false }
+      return mustReopen
+    }
+    defer { writing.clear() }
+    if writing.isEmpty, !isStale { return nil }
+    if isStale || descriptor < 0, let trouble = open() {
+      guard descriptor >= 0 else { return trouble }
+      kept = trouble
+    }
+    // What is open here is this process's own, so that no other is surprised.
+    if !waits { _ = fcntl(descriptor, F_SETFL, O_APPEND | O_NONBLOCK) }
+    switch destination {
+    case .file(let path):
+      return writeAll(writing.bytes) ? nil : "cannot write to \(path): \(errorText(errno))"
+    case .journald:
+      for line in writing.bytes.split(separator: UInt8(ascii: "\n")) where !tellJournal(line) {
+        let number = errno
+        // It may have been started again.
+        close(descriptor)
+        descriptor = -1
+        return "the journal takes no records: \(errorText(number))"
+      }
+      return nil
+    }
+  }
+
+  private func writeAll(_ bytes: UnsafeBufferPointer<UInt8>) -> Bool {
+    var done = 0
+    while let base = bytes.baseAddress, done < bytes.count {
+      let count = Glibc.write(descriptor, base + done, bytes.count - done)
+      if count < 0, errno == EINTR { continue }
+      guard count > 0 else { return false }
+      done += count
+    }
+    return true
+  }
+
+  /// The journal's own protocol: fields as lines of one datagram.
+  private func tellJournal(_ line: Slice<UnsafeBufferPointer<UInt8>>) -> Bool {
+    var datagram = Array("SYSLOG_IDENTIFIER=virtbrokerd\nPRIORITY=5\nMESSAGE=".utf8)
+    datagram += line
+    datagram.append(UInt8(ascii: "\n"))
+    return datagram.withUnsafeBytes {
+      send(descriptor, $0.baseAddress, $0.count, Int32(MSG_NOSIGNAL))
+    } > 0
+  }
+}

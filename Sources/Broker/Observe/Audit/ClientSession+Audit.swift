@@ -1,0 +1,122 @@
+// What is counted and recorded of a client: its coming and going, its calls and its streams.
+import Streams
+
+extension ClientSession {
+  var answerCounts: AnswerCounts? { broker.servesMetrics ? broker.counts.answers : nil }
+  func wantsAnswers(to access: Access) -> Bool { audit?.keeps(access) ?? false }
+
+  func answered(_ call: Call, _ status: PacketStatus) {
+    if wantsAnswers(to: call.access) {
+      record("call") { record in
+        describe(call, &record)
+        record.add("duration", seconds: relay.now - call.startedAt)
+        record.add("result", word: status == .ok ? "ok" : "error")
+      }
+    }
+    guard call.stream != nil, status == .ok else { return }
+    broker.counts.streamsOpened[Int(call.kind.rawValue)] &+= 1
+    record("stream_opened") { record in
+      describe(call, &record)
+      describe(relay.object(of: call), of: call, &record)
+    }
+  }
+
+  func ended(_ call: Call, object: StreamObject?, _ result: StreamResult) {
+    broker.counts.ended(call, result)
+    record("stream_ended") { record in
+      describe(call, &record)
+      describe(object, of: call, &record)
+      record.add("bytes_to_daemon", call.bytesUp)
+      record.add("bytes_to_client", call.bytesDown)
+      record.add("duration", seconds: relay.now - call.startedAt)
+      record.add("result", result.name)
+    }
+  }
+
+  // MARK: Coming and going
+
+  func recordOpened() {
+    broker.counts.accepted &+= 1
+    record("connection_opened") { $0.add("listener", login.listener?.name) }
+  }
+
+  /// The client was not let in, or not let do something it asked for by logging in.
+  func recordRefused(_ reason: Refusal, _ words: String) {
+    broker.counts.refused[reason, default: 0] &+= 1
+    record("connection_refused") { record in
+      record.add("reason", reason.rawValue)
+      record.add("text", words)
+    }
+  }
+
+  func recordClosed(_ reason: String) {
+    broker.counts.keep(relay)
+    record("connection_closed") { record in
+      record.add("duration", seconds: broker.reactor.now - source.cameAt)
+      record.add("bytes_received", relay.receivedFromClient)
+      record.add("bytes_sent", relay.sentToClient)
+      record.add("calls", relay.counters.calls)
+      record.add("text", reason)
+    }
+  }
+
+  func recordLoggedIn() { record("logged_in") { $0.add("method", login.method.rawValue) } }
+
+  // MARK: Records
+
+  /// A record with who it is about, if there is an audit.
+  private func record(_ event: StaticString, _ body: (inout AuditText) -> Void) {
+    audit?.add(event) { record in
+      record.add(whoItIs)
+      body(&record)
+    }
+  }
+
+  /// Who the client is, put into words once for as long as nothing more is learnt of it.
+  private var whoItIs: [UInt8] {
+    if let auditFields { return auditFields }
+    var fields = AuditText()
+    fields.add("client", id)
+    fields.add("transport", source.transportName)
+    fields.add("address", source.address)
+    fields.add("identity", identity.name)
+    if let peer = identity.peer {
+      fields.add("pid", peer.pid)
+      fields.add("user", identity.names?.user)
+    }
+    let bytes = Array(fields.bytes)
+    auditFields = bytes
+    return bytes
+  }
+
+  private func describe(_ call: Call, _ record: inout AuditText) {
+    if let known = ProcedureTable.find(program: call.program, procedure: call.procedure) {
+      record.add("procedure", word: known.name)
+    } else {
+      record.add("procedure", "\(call.program):\(call.procedure)")
+    }
+    record.add("serial", call.serial)
+  }
+
+  private func describe(_ object: StreamObject?, of call: Call, _ record: inout AuditText) {
+    record.add("kind", call.kind.name)
+    record.add("object_type", object?.type)
+    record.add("object", object?.description)
+  }
+}
+
+extension Broker {
+  /// A client was refused before it became one, by the certificate it showed.
+  func refused(_ address: String, _ name: String?, on listener: Listener, _ words: String) {
+    counts.handshakes[.refused, default: 0] &+= 1
+    counts.refused[.certificate, default: 0] &+= 1
+    audit?.add("connection_refused") { record in
+      record.add("transport", "tls")
+      record.add("address", address)
+      record.add("listener", listener.name)
+      record.add("certificate", name)
+      record.add("reason", Refusal.certificate.rawValue)
+      record.add("text", words)
+    }
+  }
+}

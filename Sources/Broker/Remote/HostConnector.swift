@@ -1,0 +1,267 @@
+// The way to another host over the network: its name, a connection, TLS.
+import Glibc
+import Streams
+
+/// Connects to a host, one address after the other, and if wanted makes a TLS session there and has it confirmed.
+/// Tells once what came of it, unless stopped before.
+final class HostConnector: Handler {
+  typealias Tell = (Result<any ClientTransport, RemoteError>) -> Void
+
+  private enum Phase {
+    case resolving
+    case connecting
+    case shaking
+    /// Each has accepted the other's certificate once the server says so, with one byte.
+    case confirming
+    case over
+  }
+
+  private unowned let broker: Broker
+  private let destination: Destination
+  private let tls: Destination.TLSWish?
+  private let openBefore: Double
+  private let timer: TimerWatcher
+  private let tell: Tell
+  private var phase = Phase.resolving
+  private var job: BlockingPool.Job?
+  private var addresses: ArraySlice<Address> = []
+  private var attempt: Attempt?
+  private var session: TLSSession?
+  /// A step of the handshake under way: until it is done the session belongs to a thread of the pool.
+  private var step: BlockingPool.Job?
+  /// What was wrong with the last address.
+  private var trouble = RemoteError(.systemError, "no address")
+
+  /// One socket, and what it waits for. The watcher goes before the socket does.
+  private final class Attempt {
+    let number: Int32
+    private var descriptor: Descriptor?
+    private var watcher: DescriptorWatcher
+
+    init(_ descriptor: consuming Descriptor, for handler: Handler, on reactor: Reactor) {
+      number = descriptor.number
+      watcher = DescriptorWatcher(descriptor.number, on: reactor)
+      self.descriptor = consume descriptor
+      watcher.belong(to: handler)
+    }
+
+    deinit { watcher.watch([]) }
+
+    func watch(_ interest: Interest) { watcher.watch(interest) }
+    func take() -> Descriptor { descriptor.take() ?? Descriptor(-1) }
+  }
+
+  init(
+    _ destination: Destination, tls: Destination.TLSWish?, openBefore: Double, broker: Broker,
+    _ tell: @escaping Tell
+  ) {
+    self.destination = destination
+    self.tls = tls
+    self.openBefore = openBefore
+    self.broker = broker
+    self.tell = tell
+    timer = TimerWatcher(on: broker.reactor)
+    super.init()
+    timer.belong(to: self)
+  }
+
+  /// Goes off. Nothing is told before this returns.
+  func begin() {
+    let host = destination.host
+    let port = String(destination.port)
+    job = broker.blocking.run(
+      .otherHosts,
+      { () -> Result<[Address], BrokerFailure> in
+        do throws(BrokerFailure) {
+          return .success(try Address.resolve(host: host, port: port))
+        } catch {
+          return .failure(error)
+        }
+      },
+      tell: { [weak self] result in self?.resolved(result) })
+  }
+
+  /// Forgets about it.
+  func stop() {
+    phase = .over
+    timer.stop()
+    if let job { broker.blocking.cancel(job) }
+    job = nil
+    if let step { broker.handshakes.cancel(step) }
+    step = nil
+    attempt = nil
+    session = nil
+  }
+
+  private func finish(_ result: Result<any ClientTransport, RemoteError>) {
+    stop()
+    broker.reactor.depart(self)
+    tell(result)
+  }
+
+  private func fail(_ words: String, _ number: Int32 = -1) {
+    finish(.failure(RemoteError(.systemError, words, int1: number)))
+  }
+
+  // MARK: Connecting
+
+  private func resolved(_ result: Result<[Address], BrokerFailure>) {
+    guard phase == .resolving else { return }
+    job = nil
+    switch result {
+    case .failure(let failure): fail("unable to connect to '\(destination.place)': \(failure)")
+    case .success(let found):
+      addresses = found[...]
+      phase = .connecting
+      connectNext()
+    }
+  }
+
+  /// The time that is left is shared by the addresses that are left.
+  private func connectNext() {
+    attempt = nil
+    while let address = addresses.popFirst() {
+      guard !broker.forwarding.leadsHere(address) else {
+        let why = "opening '\(destination.place)' leads back to this broker: it is \(address.text)"
+        return finish(.failure(RemoteError(.configurationUnsupported, why)))
+      }
+      let descriptor = Descriptor(socket(address.family, socketKind, 0))
+      guard descriptor.number >= 0 else {
+        note(address, errno)
+        continue
+      }
+      let status = address.withPointer { connect(descriptor.number, $0, $1) }
+      guard status == 0 || errno == EINPROGRESS else {
+        note(address, errno)
+        continue
+      }
+      let attempt = Attempt(descriptor, for: self, on: broker.reactor)
+      attempt.watch(.write)
+      self.attempt = attempt
+      let left = openBefore - broker.reactor.now
+      timer.start(seconds: max(0.01, left / Double(addresses.count + 1)))
+      return
+    }
+    finish(.failure(trouble))
+  }
+
+  private func note(_ address: Address, _ number: Int32) {
+    trouble = RemoteError(
+      .systemError,
+      "unable to connect to '\(destination.place)' at \(address.text): \(errorText(number))",
+      int1: number)
+  }
+
+  override func timeUp() {
+    guard phase == .connecting, !addresses.isEmpty else { return }
+    connectNext()
+  }
+
+  override func ready(_ ready: Interest) {
+    switch phase {
+    case .connecting: connected()
+    case .shaking: shake()
+    case .confirming: hearConfirmation()
+    case .resolving, .over: break
+    }
+  }
+
+  private func connected() {
+    guard let attempt else { return }
+    var number: Int32 = 0
+    var length = socklen_t(MemoryLayout<Int32>.size)
+    if getsockopt(attempt.number, SOL_SOCKET, SO_ERROR, &number, &length) != 0 { number = errno }
+    guard number == 0 else {
+      trouble = RemoteError(
+        .systemError, "unable to connect to '\(destination.place)': \(errorText(number))",
+        int1: number)
+      return connectNext()
+    }
+    timer.stop()
+    // That has the kernel notice a host that vanishes: the broker asks no daemon for life, whose answers a paused
+    // reader could not see.
+    ClientSession.tune(attempt.number)
+    guard let tls else {
+      let descriptor = attempt.take()
+      self.attempt = nil
+      return finish(.success(PlainTransport(descriptor, carriesDescriptors: false)))
+    }
+    begin(tls, attempt)
+  }
+
+  // MARK: TLS
+
+  private func begin(_ tls: Destination.TLSWish, _ attempt: Attempt) {
+    do throws(TLSRefusal) {
+      let credentials = try broker.forwarding.credentials(tls.settings)
+      do throws(TLSError) {
+        session = try TLSSession(
+          connecting: attempt.take(), with: credentials, buffers: broker.handshakes.buffers)
+      } catch {
+        return fail("no TLS session with '\(destination.place)': \(error)")
+      }
+    } catch {
+      // What is wrong with which file of the broker's is for the log alone.
+      broker.log[.upstream].warning("TLS with '\(destination.place)': \(error)")
+      return fail(
+        "no TLS session with '\(destination.place)': the broker's own certificates cannot be used")
+    }
+    phase = .shaking
+    shake()
+  }
+
+  private func shake() {
+    guard let session, step == nil else { return }
+    attempt?.watch([])
+    let host = destination.host
+    step = broker.handshakes.step(
+      session, verify: { $0.verifyServer(host: host, at: TLSAcceptor.now) },
+      tell: { [weak self] in self?.shaken($0) })
+  }
+
+  private func shaken(_ outcome: HandshakePool.Outcome) {
+    step = nil
+    guard phase == .shaking, let session else { return }
+    switch outcome {
+    case .blocked(let on): attempt?.watch(on)
+    case .failed(let why): fail("the TLS handshake with '\(destination.place)' failed: \(why)")
+    case .done(let verdict):
+      session.buffers = broker.forwarding.buffers
+      let warnings = verdict.sentence(.warning)
+      if !warnings.isEmpty { broker.log[.upstream].warning("'\(destination.place)': \(warnings)") }
+      if verdict.isRefused {
+        let refusals = verdict.sentence(.refusal)
+        guard tls?.verifies == false else {
+          return fail("'\(destination.place)' is not trusted: \(refusals)")
+        }
+        broker.log[.upstream].warning(
+          "'\(destination.place)' is used all the same (no_verify): \(refusals)")
+      }
+      phase = .confirming
+      hearConfirmation()
+    }
+  }
+
+  private func hearConfirmation() {
+    guard let session else { return }
+    var byte: UInt8 = 0
+    session.beginReading()
+    let outcome = withUnsafeMutableBytes(of: &byte) { session.read(into: $0) }
+    session.endReading()
+    switch outcome {
+    case .blocked(let on): attempt?.watch(on)
+    case .moved(1) where byte == 1:
+      let peer = TLSPeer(
+        distinguishedName: nil, parameters: session.parameters, keyBits: session.keyBits)
+      let transport = TLSTransport(session, peer)
+      attempt = nil
+      finish(.success(transport))
+    case .moved, .end:
+      fail("'\(destination.place)' has not accepted the broker's certificate or address")
+    case .failed(let number):
+      fail(
+        "'\(destination.place)' has not accepted the broker's certificate or address: "
+          + (session.trouble ?? errorText(number)))
+    }
+  }
+}

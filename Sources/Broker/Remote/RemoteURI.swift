@@ -1,0 +1,302 @@
+// The URI of a daemon on another host, as a client asks for it: taken apart, and checked for what a client must
+// not decide.
+import Streams
+
+/// How another host is reached. libssh and libssh2 are done by the ssh program, too.
+enum RemoteTransport: String, Sendable, CaseIterable {
+  case tcp, tls, unix, ssh, ext
+
+  init?(word: Substring) {
+    switch word {
+    case "libssh", "libssh2": self = .ssh
+    default: self.init(rawValue: String(word))
+    }
+  }
+
+  /// Nil: nothing that has ports.
+  var usualPort: UInt16? {
+    switch self {
+    case .tcp: 16509
+    case .tls: 16514
+    case .ssh: 22
+    case .unix, .ext: nil
+    }
+  }
+}
+
+/// `scheme+transport://user@host:port/path?query`, every part of it harmless by itself: none begins like an option
+/// or holds what a shell, a file's path or a log line could stumble over.
+struct RemoteURI: Equatable {
+  /// What the other host opens for the client.
+  enum Target: Equatable {
+    /// The daemon there chooses.
+    case any
+    /// One of the daemons of that host.
+    case local(ConnectURI)
+    /// A further host, as seen from that one.
+    indirect case remote(RemoteURI)
+  }
+
+  var scheme: String
+  var transport: RemoteTransport
+  var user: String?
+  /// In lower case, an IPv6 address without its brackets.
+  var host: String
+  var port: UInt16?
+  var path = ""
+  /// The parameter `name` says what is opened, not the path.
+  var isNamed = false
+  var target = Target.any
+  /// The brokers this has come through, by their marks.
+  var marks: [Int32] = []
+
+  /// Whether the other host opens a user's daemon. With the parameter `name`, the path has no meaning.
+  var isSession: Bool {
+    switch target {
+    case .local(let uri): uri.isSession
+    case .any: !isNamed && path == "/session"
+    case .remote: false
+    }
+  }
+
+  /// The parameter by which one broker tells the next which others the client has come through.
+  static let marksParameter = "virtbroker_via"
+
+  /// How other hosts may be reached from another host. What is resolved there with that host's privileges must not be
+  /// a client's choice: a command (`ext`), or a socket of that host, on which the client would be that host's root.
+  private static let furtherTransports: Set<RemoteTransport> = [.tcp, .tls, .ssh]
+
+  /// Nil: a local daemon's URI, or nothing that could be a URI at all.
+  static func parse(_ text: String) -> Result<RemoteURI?, RemoteError> { parse(text, depth: 0) }
+
+  /// - Parameter depth: how many other hosts come before this one.
+  private static func parse(_ text: String, depth: Int) -> Result<RemoteURI?, RemoteError> {
+    guard ConnectURI.isWellFormed(text), let colon = text.firstIndex(of: ":") else {
+      return .success(nil)
+    }
+    let front = text[..<colon].split(
+      separator: "+", maxSplits: 1, omittingEmptySubsequences: false)
+    let scheme = String(front[0])
+    let rest = text[text.index(after: colon)...]
+    let place = rest.hasPrefix("//") ? rest.dropFirst(2) : ""
+    let authority = place.prefix { $0 != "/" && $0 != "?" && $0 != "#" }
+    let word = front.count == 2 ? front[1] : authority.isEmpty ? "unix" : "tls"
+    guard let transport = RemoteTransport(word: word) else { return .success(nil) }
+    guard !authority.isEmpty || transport != .unix else { return .success(nil) }
+    guard scheme == "remote" || ConnectURI.paths[scheme] != nil else { return .success(nil) }
+    let reader = Reader(text: text, depth: depth)
+    guard depth < mostHosts else {
+      return .failure(reader.refusal("more than \(mostHosts) hosts in a row, the next of them"))
+    }
+    guard depth == 0 || furtherTransports.contains(transport) else {
+      return .failure(
+        reader.refusal(
+          "transport '\(word)' behind another host, where tcp, tls and ssh are possible,")
+      )
+    }
+    let uri = RemoteURI(scheme: scheme, transport: transport, host: "")
+    return reader.read(authority: authority, behind: place.dropFirst(authority.count), uri)
+      .map { $0 }
+  }
+
+  /// Names of users: no option, no token of ssh's, nothing a shell knows.
+  static func isUser(_ text: some StringProtocol) -> Bool {
+    consists(text, of: "._@+-") && text.utf8.count <= 128 && text.utf8.first != UInt8(ascii: "-")
+  }
+
+  /// A name or an IPv4 address, or with colons in it an IPv6 address.
+  static func isHost(_ text: some StringProtocol) -> Bool {
+    guard let first = text.utf8.first, text.utf8.count <= 253 else { return false }
+    if text.contains(":") {
+      return text.utf8.allSatisfy {
+        ("0"..."9").contains(UnicodeScalar($0)) || ("a"..."f").contains(UnicodeScalar($0))
+          || ("A"..."F").contains(UnicodeScalar($0)) || $0 == UInt8(ascii: ":")
+          || $0 == UInt8(ascii: ".")
+      }
+    }
+    return consists(text, of: "._-") && first != UInt8(ascii: "-") && first != UInt8(ascii: ".")
+  }
+
+  /// Letters and digits of ASCII, and those.
+  static func consists(_ text: some StringProtocol, of others: String) -> Bool {
+    !text.isEmpty
+      && text.unicodeScalars.allSatisfy {
+        $0.isASCII
+          && ($0.properties.isAlphabetic || ("0"..."9").contains($0)
+            || others.unicodeScalars.contains($0))
+      }
+  }
+
+  /// The parts behind the scheme.
+  private struct Reader {
+    let text: String
+    let depth: Int
+
+    func refusal(_ why: String) -> RemoteError {
+      RemoteError(.configurationUnsupported, "\(why) in URI '\(ConnectURI.shown(text))'")
+    }
+
+    func read(
+      authority: Substring, behind rest: Substring, _ uri: RemoteURI
+    ) -> Result<RemoteURI, RemoteError> {
+      var uri = uri
+      let rest = rest.prefix { $0 != "#" }
+      uri.path = String(rest.prefix { $0 != "?" })
+      guard let parameters = URIParameters.parse(rest.dropFirst(uri.path.utf8.count + 1)) else {
+        return .failure(ConnectURI.unparsable(text))
+      }
+      var kept: [Substring] = []
+      var name: String?
+      for parameter in parameters {
+        switch parameter.key {
+        case "name":
+          guard name == nil else { return .failure(refusal("second parameter 'name'")) }
+          name = parameter.value
+        case RemoteURI.marksParameter:
+          guard uri.marks.isEmpty, let marks = RemoteURI.marks(parameter.value) else {
+            return .failure(refusal("wrong parameter '\(parameter.key)'"))
+          }
+          uri.marks = marks
+        case let key where ConnectURI.clientParameters.contains(key):
+          return .failure(
+            RemoteError(
+              .configurationUnsupported,
+              "parameter '\(key)' in URI '\(ConnectURI.shown(text))': what is used on the broker's host to "
+                + "reach another one comes from the broker's upstream_settings, never from a client"
+            ))
+        default: kept.append(parameter.text)
+        }
+      }
+      if let error = readPlace(authority, &uri) { return .failure(error) }
+      uri.isNamed = name != nil
+      let query = kept.isEmpty ? "" : "?" + kept.joined(separator: "&")
+      return target(name, uri, query).map { target in
+        uri.target = target
+        return uri
+      }
+    }
+
+    /// What the other host is to open. It goes to a daemon there, or through a shell and to a command, so it is checked
+    /// as strictly as what is opened here.
+    private func target(
+      _ name: String?, _ uri: RemoteURI, _ query: String
+    ) -> Result<Target, RemoteError> {
+      let isRemote = uri.scheme == "remote"
+      guard let name else {
+        return isRemote
+          ? .success(.any)
+          : ConnectURI.parse("\(uri.scheme)://\(uri.path)\(query)").map { .local($0) }
+      }
+      guard !name.isEmpty else { return .success(.any) }
+      guard ConnectURI.isWellFormed(name) else {
+        return .failure(refusal("wrong value of the parameter 'name'"))
+      }
+      return RemoteURI.parse(name, depth: depth + 1).flatMap { next in
+        next.map { .success(.remote($0)) } ?? ConnectURI.parse(name).map { .local($0) }
+      }
+    }
+
+    private func readPlace(_ authority: Substring, _ uri: inout RemoteURI) -> RemoteError? {
+      var place = authority
+      if let at = place.lastIndex(of: "@") {
+        let user = String(decoding: URIParameters.decoded(place[..<at]), as: UTF8.self)
+        guard RemoteURI.isUser(user) else { return refusal("user name that cannot be used") }
+        uri.user = user
+        place = place[place.index(after: at)...]
+      }
+      var port: Substring?
+      var host = place
+      if place.hasPrefix("[") {
+        guard let end = place.firstIndex(of: "]") else { return refusal("host without its ']'") }
+        host = place[place.index(after: place.startIndex)..<end]
+        guard host.contains(":") else { return refusal("host that cannot be used") }
+        let behind = place[place.index(after: end)...]
+        guard behind.isEmpty || behind.hasPrefix(":") else {
+          return refusal("host that cannot be used")
+        }
+        port = behind.isEmpty ? nil : behind.dropFirst()
+      } else if let colon = place.firstIndex(of: ":") {
+        host = place[..<colon]
+        port = place[place.index(after: colon)...]
+      }
+      guard !host.isEmpty else { return refusal("no host, which this transport needs,") }
+      guard RemoteURI.isHost(host) else { return refusal("host that cannot be used") }
+      uri.host = host.lowercased()
+      if let port {
+        guard RemoteURI.consists(port, of: ""), let number = UInt16(port), number > 0 else {
+          return refusal("port that cannot be used")
+        }
+        guard uri.transport.usualPort != nil else {
+          return refusal("port with transport '\(uri.transport.rawValue)', which has none,")
+        }
+        uri.port = number
+      }
+      return nil
+    }
+  }
+
+  // MARK: Watermarks
+
+  /// More brokers than this in a row are a circle, or a joke.
+  static let mostMarks = 8
+
+  private static func marks(_ text: String) -> [Int32]? {
+    let marks = text.split(separator: ",", omittingEmptySubsequences: false).map { word in
+      word.utf8.count == 8 ? Int32(word, radix: 16) : nil
+    }
+    // In the range of marks: nothing else may be made of them.
+    guard marks.count <= mostMarks, marks.allSatisfy({ $0.map(Mark.isOne) ?? false }) else {
+      return nil
+    }
+    return marks.compactMap { $0 }
+  }
+
+  // MARK: Text
+
+  /// The longest row of other hosts that a URI can name.
+  static let mostHosts = 8
+
+  /// What the other host is asked to open. If that is a further host, a broker there learns the marks of those before.
+  ///
+  /// It is put together from its checked parts: the other host takes no character apart that was not taken apart here.
+  func name(through marks: [Int32]) -> String {
+    switch target {
+    case .any: ""
+    case .local(let uri): uri.text
+    case .remote(let next): next.text(through: marks)
+    }
+  }
+
+  private func text(through marks: [Int32]) -> String {
+    var text = "\(scheme)+\(transport.rawValue)://"
+    if let user { text += URIParameters.encoded(user) + "@" }
+    text += host.contains(":") ? "[\(host)]" : host
+    if let port { text += ":\(port)" }
+    var parameters: [String] = []
+    switch target {
+    case .local(let uri) where !isNamed:
+      // Its path, and the parameters that are its own.
+      let parts = uri.text.split(separator: "?", maxSplits: 1)
+      text += path
+      if parts.count == 2 { parameters.append(String(parts[1])) }
+    case .any where !isNamed: text += isSession ? "/session" : "/"
+    case .any, .local, .remote:
+      text += "/"
+      parameters.append("name=\(URIParameters.encoded(name(through: [])))")
+    }
+    if !marks.isEmpty {
+      let words = marks.map { String($0, radix: 16) }.joined(separator: ",")
+      parameters.append("\(RemoteURI.marksParameter)=\(words)")
+    }
+    return parameters.isEmpty ? text : text + "?" + parameters.joined(separator: "&")
+  }
+}
+
+/// By what a broker knows itself: the number of a feature that no daemon has but this one.
+enum Mark {
+  /// Far from every feature libvirt will ever have.
+  private static let range: ClosedRange<Int32> = 0x4000_0000...0x7fff_ffff
+
+  static func random() -> Int32 { Int32.random(in: range) }
+  static func isOne(_ number: Int32) -> Bool { range.contains(number) }
+}

@@ -1,0 +1,180 @@
+// Which other hosts may be opened, and what is used on this host to reach them: the administrator's words alone.
+
+/// Everything the broker is told about other hosts.
+public struct UpstreamSettings: Sendable, Equatable {
+  /// Where clients may go; nothing: nowhere.
+  public var allowed: [UpstreamPattern] = []
+  /// What holds for a destination. Of a parameter in several rules the first counts.
+  public var rules: [UpstreamRule] = []
+  /// The broker's own certificates as a client of other hosts, where no rule says otherwise.
+  public var certificates = UpstreamCertificates(
+    authorityFile: "/etc/pki/CA/cacert.pem", revocationFile: "/etc/pki/CA/cacrl.pem",
+    certificateFile: "/etc/pki/libvirt/clientcert.pem",
+    keyFile: "/etc/pki/libvirt/private/clientkey.pem")
+  public init() {}
+}
+
+/// Files for TLS as a client.
+public struct UpstreamCertificates: Sendable, Equatable {
+  public var authorityFile: String
+  public var revocationFile: String
+  public var certificateFile: String
+  public var keyFile: String
+
+  public init(
+    authorityFile: String, revocationFile: String, certificateFile: String, keyFile: String
+  ) {
+    self.authorityFile = authorityFile
+    self.revocationFile = revocationFile
+    self.certificateFile = certificateFile
+    self.keyFile = keyFile
+  }
+
+  /// A directory of them, under the names libvirt's parameter `pkipath` expects.
+  public init(directory: String) {
+    self.init(
+      authorityFile: directory + "/cacert.pem", revocationFile: directory + "/cacrl.pem",
+      certificateFile: directory + "/clientcert.pem", keyFile: directory + "/clientkey.pem")
+  }
+}
+
+/// Destinations: `[TRANSPORT://]HOST[:PORT]`, with `*` and `?` in the host, and `*` for any port.
+public struct UpstreamPattern: Sendable, Equatable {
+  private enum Port: Sendable, Equatable {
+    case unsaid
+    case any
+    case number(UInt16)
+  }
+
+  private let transport: RemoteTransport?
+  private let hosts: NameList
+  private let port: Port
+
+  /// - Throws: what is wrong with it.
+  public init(_ text: String) throws(BrokerFailure) {
+    var rest = text[...]
+    if let end = text.firstRange(of: "://") {
+      guard let transport = RemoteTransport(word: text[..<end.lowerBound]) else {
+        throw BrokerFailure(
+          "'\(text[..<end.lowerBound])' is no transport; there are tcp, tls, ssh, unix and ext")
+      }
+      self.transport = transport
+      rest = text[end.upperBound...]
+    } else {
+      transport = nil
+    }
+    var host = rest
+    var port: Substring?
+    if rest.hasPrefix("["), let end = rest.firstIndex(of: "]") {
+      host = rest[rest.index(after: rest.startIndex)..<end]
+      let behind = rest[rest.index(after: end)...]
+      if !behind.isEmpty { port = behind.hasPrefix(":") ? behind.dropFirst() : "" }
+    } else if let colon = rest.firstIndex(of: ":") {
+      host = rest[..<colon]
+      port = rest[rest.index(after: colon)...]
+    }
+    // With something in the places of the wildcards it has to be what a host can be.
+    let sample = host.map { $0 == "*" || $0 == "?" ? "a" : String($0) }.joined()
+    guard RemoteURI.isHost(sample) else { throw BrokerFailure("'\(host)' is no host") }
+    hosts = NameList([host.lowercased()])
+    switch port {
+    case nil: self.port = .unsaid
+    case "*": self.port = .any
+    case let port?:
+      guard let number = UInt16(port), number > 0 else {
+        throw BrokerFailure("'\(port)' is neither a port number nor '*'")
+      }
+      self.port = .number(number)
+    }
+  }
+
+  /// Whether it is about that destination at all.
+  func concerns(_ uri: RemoteURI) -> Bool {
+    guard transport == nil || transport == uri.transport, hosts.admits(uri.host) else {
+      return false
+    }
+    guard case .number(let number) = port else { return true }
+    return (uri.port ?? uri.transport.usualPort) == number
+  }
+
+  /// Whether clients may go there: where no port is said, to the usual one alone.
+  func allows(_ uri: RemoteURI) -> Bool {
+    guard concerns(uri) else { return false }
+    return port != .unsaid || uri.port == nil || uri.port == uri.transport.usualPort
+  }
+}
+
+/// What is used to reach some destinations: a pattern, then `PARAMETER=VALUE` as often as needed, with blanks
+/// between.
+public struct UpstreamRule: Sendable, Equatable {
+  let pattern: UpstreamPattern
+  let values: [String: String]
+
+  /// The files it names that have to be there from the start, by parameter.
+  public var files: [(parameter: String, path: String)] {
+    ["command", "keyfile", "known_hosts", "pkipath", "authfile"].compactMap { key in
+      values[key].map { (key, $0) }
+    }
+  }
+
+  /// The names of all parameters.
+  public static let parameters: [String] = checks.keys.sorted()
+
+  /// - Throws: what is wrong with it.
+  public init(_ text: String) throws(BrokerFailure) {
+    let words = text.split { $0 == " " || $0 == "\t" }
+    guard let first = words.first else { throw BrokerFailure("it is empty") }
+    pattern = try UpstreamPattern(String(first))
+    var values: [String: String] = [:]
+    for word in words.dropFirst() {
+      guard let sign = word.firstIndex(of: "=") else {
+        throw BrokerFailure("expected PARAMETER=VALUE, found '\(word)'")
+      }
+      let key = String(word[..<sign])
+      let value = String(word[word.index(after: sign)...])
+      guard let check = UpstreamRule.checks[key] else {
+        throw BrokerFailure(
+          "there is no parameter '\(key)'; there are "
+            + UpstreamRule.parameters.joined(separator: ", "))
+      }
+      guard values[key] == nil else { throw BrokerFailure("'\(key)' is there twice") }
+      if let expected = check(value) {
+        throw BrokerFailure("\(key): expected \(expected), found '\(value)'")
+      }
+      values[key] = value
+    }
+    self.values = values
+  }
+
+  /// What was expected instead of a value; nil: it is right.
+  private typealias Check = @Sendable (String) -> String?
+
+  private static let checks: [String: Check] = [
+    "user": { RemoteURI.isUser($0) ? nil : "the name of a user" },
+    "command": path, "keyfile": path, "known_hosts": path, "pkipath": path, "authfile": path,
+    "socket": path,
+    "netcat": {
+      RemoteURI.consists($0, of: "/._+-") && !$0.hasPrefix("-")
+        ? nil : "the name or path of a program of the other host"
+    },
+    "proxy": words("auto", "netcat", "native"),
+    "known_hosts_verify": words("normal", "auto", "ignore"),
+    "no_verify": words("0", "1"), "no_sanity": words("0", "1"),
+    "tls_priority": { text in
+      do throws(TLSError) { _ = try TLSPriority(text) } catch {
+        return "a GnuTLS priority string (\(error))"
+      }
+      return nil
+    },
+  ]
+
+  /// Of characters that mean nothing to any shell, for some of these paths go through one.
+  private static let path: Check = {
+    $0.hasPrefix("/") && RemoteURI.consists($0, of: "/._+:@=,-")
+      ? nil : "an absolute path of letters, digits and / . _ + : @ = , -"
+  }
+
+  private static func words(_ words: String...) -> Check {
+    { words.contains($0) ? nil : words.joined(separator: " or ") }
+  }
+}

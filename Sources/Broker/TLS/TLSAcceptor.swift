@@ -1,0 +1,258 @@
+// Where clients come in over TLS: the certificates in use, their renewal, and who is on the way in.
+import Glibc
+import Streams
+
+/// What an administrator may want to know of the certificates in use.
+public struct TLSStatus: Sendable, Equatable {
+  public var certificates: [TLSCertificateSummary]
+  /// Sets of files that have been taken into use so far.
+  public var generation: Int
+  public var handshakes: Int
+}
+
+/// Everything TLS of one broker. New handshakes use the newest set of certificates that passed its
+/// checks; sessions go on with the one they were made with.
+final class TLSAcceptor {
+  /// Files are often written one after the other, by a program that takes its time.
+  private static let settleSeconds = 0.5
+  private static let reminderSeconds = 3600.0
+
+  private unowned let broker: Broker
+  private(set) var settings: TLSSettings
+  private(set) var credentials: TLSCredentials
+  private(set) var generation = 1
+  /// Of sessions whose handshake is done.
+  let buffers = TLSBuffers()
+  var pool: HandshakePool { broker.handshakes }
+  private var handshakes: [UInt64: TLSHandshake] = [:]
+  private var order: [UInt64] = []
+  /// Verified ones that found the broker full, or the listener at its limit of unauthenticated clients.
+  private var waiting: [TLSHandshake] = []
+  private var lastID: UInt64 = 0
+  private var limitLoggedAt = -Double.infinity
+  private var reminders: [String: ExpiryReminder] = [:]
+  private var watch: FileWatch?
+  private lazy var reminderAlarm = Alarm(on: broker.reactor) { [unowned self] in hourUp() }
+
+  var reactor: Reactor { broker.reactor }
+  private var log: BrokerLog { broker.log[.tls] }
+
+  /// - Throws: why the certificates cannot be used.
+  init(_ settings: TLSSettings, broker: Broker) throws(BrokerFailure) {
+    self.broker = broker
+    self.settings = settings
+    do throws(TLSRefusal) {
+      credentials = try TLSCredentials(settings, at: TLSAcceptor.now)
+    } catch {
+      throw BrokerFailure("TLS cannot be served: \(error)")
+    }
+  }
+
+  /// Seconds since 1970.
+  static var now: Int64 { Int64(time(nil)) }
+
+  /// Begins to look after the files. To be called when the log is there to be written to.
+  func start() {
+    tell()
+    remind()
+    reminderAlarm.start(seconds: TLSAcceptor.reminderSeconds)
+    watchFiles()
+  }
+
+  private func watchFiles() {
+    let watch = FileWatch(
+      settings.files, settleSeconds: TLSAcceptor.settleSeconds, on: reactor, log: log
+    ) { [unowned self] in reload(because: "their files changed") }
+    watch.start()
+    self.watch = watch
+  }
+
+  var status: TLSStatus {
+    TLSStatus(
+      certificates: credentials.summaries, generation: generation, handshakes: handshakes.count)
+  }
+
+  // MARK: Coming in
+
+  /// A connection has been accepted.
+  func greet(
+    _ descriptor: consuming Descriptor, from address: Address?, _ origin: Origin,
+    on listener: Listener
+  ) {
+    ClientSession.tune(descriptor.number)
+    let session: TLSSession
+    do throws(TLSError) {
+      session = try TLSSession(
+        serving: descriptor, with: credentials, buffers: pool.buffers)
+    } catch {
+      return log.warning("no TLS session can be made: \(error)")
+    }
+    if handshakes.count >= settings.maxHandshakes { makeRoom() }
+    lastID += 1
+    let handshake = TLSHandshake(
+      session, from: address, origin, id: lastID, on: listener, tlsAcceptor: self)
+    handshakes[lastID] = handshake
+    order.append(lastID)
+    if order.count > 2 * settings.maxHandshakes + 64 { order.removeAll { handshakes[$0] == nil } }
+  }
+
+  /// The oldest one of the address with the most: an address that floods the broker with handshakes only drives
+  /// out its own.
+  private func makeRoom() {
+    var counts: [Origin: Int] = [:]
+    for handshake in handshakes.values { counts[handshake.origin, default: 0] += 1 }
+    let most = counts.values.max()
+    guard
+      let oldest = order.first(where: { id in
+        handshakes[id].map { counts[$0.origin] == most } ?? false
+      })
+    else { return }
+    if reactor.now - limitLoggedAt > 60 {
+      limitLoggedAt = reactor.now
+      log.warning(
+        "tls_max_handshakes (\(settings.maxHandshakes)) is reached: the oldest handshakes of the "
+          + "busiest address end")
+    }
+    handshakes[oldest]?.end("another handshake needed its place (tls_max_handshakes)")
+  }
+
+  /// Who the client is, if it may come in. Otherwise nil, and the log says why.
+  func verify(_ handshake: TLSHandshake, _ verdict: TLSVerdict) -> TLSPeer? {
+    let session = handshake.session
+    let warnings = verdict.sentence(.warning)
+    if !warnings.isEmpty { log.warning("\(handshake.name) over TLS: \(warnings)") }
+    var peer = TLSPeer(
+      distinguishedName: verdict.name, parameters: session.parameters, keyBits: session.keyBits)
+    if verdict.isRefused {
+      let refusals = verdict.sentence(.refusal)
+      guard let credentials = session.credentials, !credentials.refusesClients else {
+        log.warning("\(handshake.name) refused over TLS: \(refusals)")
+        broker.refused(handshake.name, verdict.name, on: handshake.listener, refusals)
+        return nil
+      }
+      log.warning(
+        "\(handshake.name) let in over TLS all the same (tls_no_verify_certificate): \(refusals)")
+      // A name that is not proven is nobody's.
+      peer.distinguishedName = nil
+    }
+    return peer
+  }
+
+  /// The handshake is done; the client comes in as soon as there is room.
+  func verified(_ handshake: TLSHandshake) {
+    // In this order: the reference given up may be the last one.
+    waiting.append(handshake)
+    handshakes[handshake.id] = nil
+    broker.arrived(handshake)
+  }
+
+  /// It has a place, and is about to be told.
+  func admitted(_ handshake: TLSHandshake) {
+    handshakes[handshake.id] = handshake
+    waiting.removeAll { $0 === handshake }
+  }
+
+  /// The client has been told; from here on it is one.
+  func letIn(_ handshake: TLSHandshake) {
+    forget(handshake)
+    guard let peer = handshake.peer, let id = handshake.clientID else { return }
+    broker.pendingConnections[id] = nil
+    broker.counts.handshakes[.verified, default: 0] &+= 1
+    broker.admit(
+      TLSTransport(handshake.session, peer), from: handshake.address, handshake.origin,
+      on: handshake.listener, id: id)
+  }
+
+  func ended(_ handshake: TLSHandshake, _ why: String?) {
+    if let why {
+      log.warning("\(handshake.name): \(why)")
+      broker.counts.handshakes[.failed, default: 0] &+= 1
+    }
+    forget(handshake)
+    broker.pendingConnectionEnded(handshake)
+  }
+
+  private func forget(_ handshake: TLSHandshake) {
+    reactor.depart(handshake)
+    handshakes[handshake.id] = nil
+    waiting.removeAll { $0 === handshake }
+    if handshakes.isEmpty { order.removeAll(keepingCapacity: true) }
+  }
+
+  /// Ends everything that is not a client yet.
+  func close() {
+    reminderAlarm.stop()
+    watch = nil
+    for handshake in Array(handshakes.values) + waiting { handshake.end(nil) }
+  }
+
+  // MARK: Certificates
+
+  /// Takes the files as they are now into use, or says why not and goes on with what there is.
+  @discardableResult
+  func reload(because reason: String) -> TLSRefusal? {
+    do throws(TLSRefusal) {
+      credentials = try TLSCredentials(
+        settings, at: TLSAcceptor.now, keeping: credentials.revocations)
+    } catch {
+      log.line(
+        .error,
+        "the TLS certificates were to be renewed because \(reason), but the new ones are refused "
+          + "and the old ones stay: \(error)")
+      return error
+    }
+    generation += 1
+    log.info("the TLS certificates were renewed because \(reason)")
+    tell()
+    reminders = [:]
+    remind()
+    return nil
+  }
+
+  /// Handshakes are made by these settings from now on, with the files as they are now. Nil, or why not; then
+  /// the old ones stay, files and all.
+  func adopt(_ settings: TLSSettings, because reason: String) -> TLSRefusal? {
+    let old = self.settings
+    self.settings = settings
+    if let refusal = reload(because: reason) {
+      self.settings = old
+      return refusal
+    }
+    if old.files != settings.files { watchFiles() }
+    return nil
+  }
+
+  private func tell() {
+    for warning in credentials.warnings { log.warning(warning) }
+    for summary in credentials.summaries {
+      log.info(TLSAcceptor.sentence(summary, at: TLSAcceptor.now))
+    }
+  }
+
+  private func hourUp() {
+    remind()
+    reminderAlarm.start(seconds: TLSAcceptor.reminderSeconds)
+  }
+
+  private func remind() {
+    let now = TLSAcceptor.now
+    for summary in credentials.summaries {
+      let key = "\(summary.file) \(summary.name)"
+      if reminders[key, default: ExpiryReminder()].isDue(days: summary.daysLeft(at: now)) {
+        log.warning(TLSAcceptor.sentence(summary, at: now))
+      }
+    }
+  }
+
+  static func sentence(_ summary: TLSCertificateSummary, at now: Int64) -> String {
+    let days = summary.daysLeft(at: now)
+    let when =
+      days < 0
+      ? "has expired on \(dateText(summary.expiration))"
+      : "expires in \(counted(days, "day")), on \(dateText(summary.expiration))"
+    let what =
+      summary.kind == .revocationList
+      ? "the revocation list" : "the \(summary.kind.rawValue) certificate '\(summary.name)'"
+    return "\(summary.file): \(what) \(when)"
+  }
+}

@@ -1,0 +1,391 @@
+// What one socket gave and nobody has taken yet.
+
+/// The receiving half of a link: segments as they were filled, a scanner over them, and descriptors that
+/// came along. Packets are taken from the front and handed on as slices of the segments they lie in.
+///
+///     front          rest …
+///     [···head▓▓▓▓▓] [▓▓▓▓▓▓] [▓▓▓room]       ▓ = `waiting` bytes
+///
+/// While nothing waits it owns no segment; less than a header is kept aside, so an idle connection holds
+/// no buffer.
+struct ReceiveBuffer: ~Copyable {
+  /// Below this much room a read gets a second segment to go on in.
+  private static let comfortableRoom = 64 * 1024
+  /// Descriptors that may wait, those of packets held back among them. No more can be told from an attempt
+  /// to use up the process's own.
+  static let mostDescriptors = 8 * Limits.descriptors
+
+  private let pool: SegmentPool
+  /// Packets up to this size are given whole.
+  var largestWhole: Int
+  private var scanner: FrameScanner
+  private var front: Segment?
+  private var head = 0
+  private var rest: [Segment] = []
+  /// The beginning of a header, between two reads.
+  private var aside: (UInt64, UInt64, UInt64, UInt64) = (0, 0, 0, 0)
+  private var asideCount = 0
+  /// Bytes received and not taken.
+  private(set) var waiting = 0
+  /// Bytes taken since the connection began: the position of the head in the whole sequence.
+  private(set) var position: UInt64 = 0
+  /// Descriptors received, each with the position of its carrier byte.
+  private var descriptors: [(position: UInt64, descriptor: Int32)] = []
+  /// Where the packet begins in which, or in whose carriers, the last descriptor was.
+  private var placed: UInt64 = 0
+  /// A descriptor may come with a byte between two packets.
+  private let allowsStray: Bool
+  /// A descriptor came with a byte that is no carrier: in the middle of a packet, or of its header.
+  private(set) var hasMisplacedDescriptor = false
+  /// How far `lookAhead` has seen, as a position.
+  private var seen: UInt64 = 0
+  /// The last read filled all the room it was given, so the kernel may have more.
+  private(set) var wasFilled = false
+
+  init(
+    pool: SegmentPool, scanner: FrameScanner = FrameScanner(),
+    largestWhole: Int = Limits.usualPacket, allowsStray: Bool = true
+  ) {
+    self.allowsStray = allowsStray
+    self.pool = pool
+    self.scanner = scanner
+    self.largestWhole = largestWhole
+  }
+
+  deinit {
+    assert(front == nil && rest.isEmpty, "an inlet is emptied before it goes")
+  }
+
+  /// Bytes of a large packet whose beginning has gone on and whose rest has not arrived.
+  var unfinished: Int { scanner.unfinished }
+
+  // MARK: Receiving
+
+  /// One read. Room is as much as the segments have, so a result that large means there may be more.
+  mutating func receive(from transport: any Transport) -> Outcome {
+    let first = openRoom()
+    var second: Segment?
+    pool.runs[0] = Run(base: first.bytes + first.end, count: first.room)
+    var places = 1
+    if first.room < ReceiveBuffer.comfortableRoom, first.capacity > first.room + Segment.headroom {
+      let fresh = pool.take()
+      second = fresh
+      pool.runs[1] = Run(base: fresh.bytes + fresh.end, count: fresh.room)
+      places = 2
+    }
+    var descriptor: Int32 = -1
+    let outcome = transport.receive(
+      into: UnsafeBufferPointer(rebasing: pool.runs[0..<places]), descriptor: &descriptor)
+    var moved = 0
+    if case .moved(let count) = outcome { moved = count }
+    let here = min(moved, first.room)
+    first.end += here
+    if let second {
+      if moved > here {
+        second.end += moved - here
+        rest.append(second)
+      } else {
+        pool.release(second)
+      }
+    }
+    wasFilled = moved == pool.runs[0].count + (places > 1 ? pool.runs[1].count : 0)
+    waiting += moved
+    if descriptor >= 0 {
+      let place = position &+ UInt64(waiting) &- 1
+      descriptors.append((place, descriptor))
+      if !isCarrier(at: place) { hasMisplacedDescriptor = true }
+    }
+    if moved == 0 { settle() }
+    return outcome
+  }
+
+  /// The segment to read into: the last one, or a fresh one with what was kept aside in front.
+  private mutating func openRoom() -> Segment {
+    if let last = rest.last { return last }
+    if let front { return front }
+    let fresh = pool.take()
+    if asideCount > 0 {
+      fresh.start = Segment.headroom - asideCount
+      withUnsafeBytes(of: &aside) { kept in
+        if let base = kept.baseAddress {
+          (fresh.bytes + fresh.start).copyMemory(from: base, byteCount: asideCount)
+        }
+      }
+      asideCount = 0
+    }
+    head = fresh.start
+    front = fresh
+    return fresh
+  }
+
+  // MARK: Taking
+
+  /// The next packet that can go on, or nil.
+  mutating func next() throws(Violation) -> Frame? {
+    // The bytes of a packet that is being cut through are not looked at: nothing is to be moved for them.
+    if scanner.unfinished > 0 { return scanner.rest(available: waiting) }
+    guard let place = look(atOffset: 0) else { return nil }
+    return try scanner.frame(at: place, available: waiting, largestWhole: largestWhole)
+  }
+
+  /// Packets right behind a whole one without descriptors that differ from it in nothing but their length
+  /// and their payload, and have some: as many as lie in the same segment. Streams of small packets spend
+  /// most of their time on decisions that all of such a run have in common.
+  func run(behind frame: Frame) -> (bytes: Int, packets: Int) {
+    guard let front, descriptors.isEmpty else { return (0, 0) }
+    return run(
+      behind: front.bytes + head, length: frame.length, available: front.end - head)
+  }
+
+  /// The same behind the packet of `length` bytes at `first`, in `available` bytes from there on.
+  private func run(
+    behind first: UnsafeRawPointer, length: Int, available: Int
+  ) -> (bytes: Int, packets: Int) {
+    var end = length
+    var packets = 0
+    while available - end > Limits.header {
+      let next = first + end
+      let length = Int(UInt32(bigEndian: next.loadUnaligned(as: UInt32.self)))
+      guard length > Limits.header, length <= min(largestWhole, available - end),
+        PacketHeader.areAlike(first, next)
+      else { break }
+      end += length
+      packets += 1
+    }
+    return (end - length, packets)
+  }
+
+  /// What kind of packet begins at the front; nil while its header is not there or in the middle of one.
+  mutating func frontKind() -> PacketKind? {
+    guard scanner.unfinished == 0, waiting >= Limits.header, let place = look(atOffset: 0) else {
+      return nil
+    }
+    return PacketHeader(at: place).kind
+  }
+
+  /// The bytes at `offset` from the head, with as many as the scanner needs in one piece; nil if there
+  /// are none. Where a header lies across two segments its beginning moves in front of its rest.
+  private mutating func look(atOffset offset: Int) -> UnsafeMutableRawPointer? {
+    guard offset < waiting, let front else { return nil }
+    let within = front.end - head
+    if offset < within, within - offset >= min(FrameScanner.sight, waiting - offset) {
+      return front.bytes + head + offset
+    }
+    return lookFurther(atOffset: offset)
+  }
+
+  private mutating func lookFurther(atOffset offset: Int) -> UnsafeMutableRawPointer? {
+    guard let front else { return nil }
+    var index = -1
+    var segment = front
+    var from = head
+    var left = offset
+    while left >= segment.end - from {
+      left -= segment.end - from
+      index += 1
+      guard index < rest.count else { return nil }
+      segment = rest[index]
+      from = segment.start
+    }
+    let here = segment.end - from - left
+    let place = segment.bytes + from + left
+    if index + 1 < rest.count, here < scanner.need(at: place, available: here) {
+      // Only a header that is split moves its beginning, and what is before it then ends with the segment,
+      // in whole packets or the rest of one cut through: the headroom behind is used once.
+      let next = rest[index + 1]
+      precondition(next.start >= here, "the headroom of a segment is used once")
+      next.start -= here
+      (next.bytes + next.start).copyMemory(
+        from: segment.bytes + segment.end - here, byteCount: here)
+      segment.end -= here
+      if segment.end == from { dropEmpty(index) }
+      return next.bytes + next.start
+    }
+    return place
+  }
+
+  private mutating func dropEmpty(_ index: Int) {
+    if index >= 0 {
+      pool.release(rest.remove(at: index))
+    } else {
+      advanceFront()
+    }
+  }
+
+  private mutating func advanceFront() {
+    if let front { pool.release(front) }
+    if rest.isEmpty {
+      front = nil
+    } else {
+      let next = rest.removeFirst()
+      front = next
+      head = next.start
+    }
+  }
+
+  /// Takes the frame from the front and queues it.
+  mutating func take(_ frame: Frame, into queue: inout SegmentQueue) {
+    advance(frame.length - frame.carriers) { segment, start, end in
+      queue.append(segment, start, end)
+    }
+    for _ in 0..<frame.carriers {
+      if let descriptor = takeDescriptor() { queue.append(descriptor: descriptor) }
+      advance(1) { _, _, _ in }
+    }
+  }
+
+  /// Whether each carrier byte of the frame at the front brought its descriptor.
+  func hasDescriptors(of frame: Frame) -> Bool {
+    guard frame.carriers > 0 else { return true }
+    guard descriptors.count >= frame.carriers else { return false }
+    let first = position &+ UInt64(frame.length - frame.carriers)
+    return (0..<frame.carriers).allSatisfy { descriptors[$0].position == first &+ UInt64($0) }
+  }
+
+  /// Takes the frame from the front and forgets it, its descriptors too.
+  mutating func drop(_ frame: Frame, _ transport: any Transport) {
+    advance(frame.length - frame.carriers) { _, _, _ in }
+    for _ in 0..<frame.carriers { dropCarrier(transport) }
+  }
+
+  /// A copy of the body of the frame at the front, as far as it is here: for the few packets the broker
+  /// itself reads.
+  func body(of frame: Frame) -> [UInt8] { bytes(of: frame, from: Limits.header) }
+
+  /// A copy of the bytes of the frame at the front from an offset on, `limit` at most, without its carriers.
+  func bytes(of frame: Frame, from offset: Int, limit: Int = .max) -> [UInt8] {
+    var skip = offset
+    var left = min(frame.length - frame.carriers - offset, limit)
+    guard left > 0, let front else { return [] }
+    var copy: [UInt8] = []
+    copy.reserveCapacity(left)
+    var segment = front
+    var start = head
+    var next = 0
+    while true {
+      let skipped = min(skip, segment.end - start)
+      skip -= skipped
+      let part = min(segment.end - start - skipped, left)
+      copy.append(
+        contentsOf: UnsafeRawBufferPointer(start: segment.bytes + start + skipped, count: part))
+      left -= part
+      guard left > 0, next < rest.count else { return copy }
+      segment = rest[next]
+      start = segment.start
+      next += 1
+    }
+  }
+
+  /// Moves the head, telling the pieces it passes.
+  private mutating func advance(_ length: Int, _ piece: (Segment, Int, Int) -> Void) {
+    waiting -= length
+    position &+= UInt64(length)
+    var left = length
+    while left > 0, let front {
+      let here = min(left, front.end - head)
+      piece(front, head, head + here)
+      head += here
+      left -= here
+      if head == front.end, !rest.isEmpty { advanceFront() }
+    }
+  }
+
+  /// Lets go of what need not be owned until the next read. To be called when the callback is done.
+  mutating func settle() {
+    guard rest.isEmpty, let front else { return }
+    // While somebody still has to send from it, it is filled further: a fresh segment for each small read
+    // would make a few queued bytes hold any number of them.
+    guard front.isUnshared || front.room < ReceiveBuffer.comfortableRoom else { return }
+    if waiting == 0 {
+      advanceFront()
+    } else if waiting < Limits.header, scanner.unfinished == 0 {
+      asideCount = waiting
+      withUnsafeMutableBytes(of: &aside) { kept in
+        kept.baseAddress?.copyMemory(from: front.bytes + head, byteCount: waiting)
+      }
+      advanceFront()
+    }
+  }
+
+  /// Forgets everything.
+  mutating func clear(_ transport: any Transport) {
+    while front != nil { advanceFront() }
+    asideCount = 0
+    waiting = 0
+    for (_, descriptor) in descriptors { transport.discard(descriptor: descriptor) }
+    descriptors = []
+  }
+
+  // MARK: Descriptors
+
+  private mutating func takeDescriptor() -> Int32? {
+    guard let first = descriptors.first, first.position == position else { return nil }
+    return descriptors.removeFirst().descriptor
+  }
+
+  /// Whether the next byte carries a descriptor. Between packets that is a stray one: libvirt's servers
+  /// send those of a refused call back.
+  var frontIsCarrier: Bool {
+    guard let first = descriptors.first else { return false }
+    return waiting > 0 && first.position == position
+  }
+
+  /// Whether a descriptor may come with the byte at `place`, the last one received. All that decides it has
+  /// arrived by then, so a descriptor where none belongs is known at once, however long its packet would
+  /// have waited.
+  private mutating func isCarrier(at place: UInt64) -> Bool {
+    let passed = position &+ UInt64(scanner.unfinished)
+    if place < passed { return place >= passed &- UInt64(scanner.unfinishedCarriers) }
+    if placed < position { placed = passed }
+    while true {
+      if place == placed {
+        if allowsStray { placed &+= 1 }
+        return allowsStray
+      }
+      let offset = Int(placed &- position)
+      // Without a header in full there is nothing it could belong to.
+      guard let start = look(atOffset: offset),
+        let (header, carriers) = try? scanner.edges(at: start, waiting - offset)
+      else { return false }
+      let end = placed &+ UInt64(header.length)
+      if place < end { return false }
+      if place < end &+ UInt64(carriers) { return true }
+      placed = end &+ UInt64(carriers)
+    }
+  }
+
+  /// Whether any descriptor waits.
+  var holdsDescriptors: Bool { !descriptors.isEmpty }
+
+  /// Whether more descriptors wait than any honest peer has under way.
+  var hasTooManyDescriptors: Bool { descriptors.count > ReceiveBuffer.mostDescriptors }
+
+  /// Drops the carrier at the front with its descriptor.
+  mutating func dropCarrier(_ transport: any Transport) {
+    if let descriptor = takeDescriptor() { transport.discard(descriptor: descriptor) }
+    advance(1) { _, _, _ in }
+  }
+
+  // MARK: Looking ahead
+
+  /// Shows the headers of whole packets behind the head, once each, without taking them: a client's
+  /// PINGs are answered even while its calls are held back.
+  mutating func lookAhead(_ show: (PacketHeader) -> Void) throws(Violation) {
+    if seen < position { seen = position &+ UInt64(scanner.unfinished) }
+    while seen >= position, seen &- position < UInt64(waiting) {
+      let offset = Int(seen &- position)
+      guard let place = look(atOffset: offset),
+        let (header, carriers) = try scanner.edges(at: place, waiting - offset)
+      else { return }
+      seen &+= UInt64(header.length) &+ UInt64(carriers)
+      show(header)
+      // What is like this one shows nothing new, where it lies in the front segment.
+      guard header.kind == .stream, let front, offset < front.end - head else { continue }
+      let available = front.end - head - offset
+      seen &+= UInt64(run(behind: place, length: Int(header.length), available: available).bytes)
+    }
+  }
+
+  /// Whether the packet at the head was shown by `lookAhead`.
+  var frontWasSeen: Bool { seen > position }
+}
