@@ -61,7 +61,7 @@ test: setup-tests lint build
 	swift build --build-tests --package-path bench
 	swift test --skip-build --package-path bench
 	scripts/beside scripts/sanitize \
-	  "VIRTBROKER_FAULT_SECONDS=60 swift test --skip-build $(TEST_FLAGS) --filter FaultInjectionTests"
+	  "VIRTBROKER_FAULT_SECONDS=60 VIRTBROKER_FAULT_SEED=1 swift test --skip-build $(TEST_FLAGS) --filter FaultInjectionTests"
 	swift test --skip-build $(TEST_FLAGS) --skip FaultInjectionTests
 
 # Each target of the fuzzer, and the fault injection, runs for SOAK_SECONDS. The fault injection prints its seed.

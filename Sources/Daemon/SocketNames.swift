@@ -60,15 +60,8 @@ struct SocketNames: Equatable, Sendable {
     let probe = socket(AF_UNIX, Int32(SOCK_STREAM.rawValue | SOCK_NONBLOCK.rawValue) | O_CLOEXEC, 0)
     guard probe >= 0 else { return nil }
     defer { close(probe) }
-    var address = sockaddr_un()
-    address.sun_family = sa_family_t(AF_UNIX)
-    guard path.utf8.count < MemoryLayout.size(ofValue: address.sun_path) else { return nil }
-    withUnsafeMutableBytes(of: &address.sun_path) { $0.copyBytes(from: path.utf8) }
-    let reached = withUnsafePointer(to: &address) {
-      $0.withMemoryRebound(to: sockaddr.self, capacity: 1) {
-        connect(probe, $0, socklen_t(MemoryLayout<sockaddr_un>.size)) == 0
-      }
-    }
+    guard let address = UnixAddress(path) else { return nil }
+    let reached = address.withPointer { connect(probe, $0, $1) == 0 }
     return reached || errno == EAGAIN ? "another process" : nil
   }
 

@@ -98,17 +98,23 @@ struct ReloadingTests {
       scratch.read("virtbrokerd.conf").replacing("log_level = 2", with: "log_level = 4")
         + "\nlog_filters = \"1:netserverclient\"\n")
     program.signal(SIGHUP)
-    let client = try eventuallyConnected(scratch)
-    #expect(says(scratch, "client 1 (UNIX"))
+    let client = try logged(scratch)
     #expect(!scratch.read("log").contains("log_filters"), "that line is below the level now")
     stop(program)
     #expect(!scratch.read("log").contains("stopped"))
     withExtendedLifetime(client) {}
   }
 
-  private func eventuallyConnected(_ scratch: Scratch) throws -> UnixSocket {
-    usleep(200_000)
-    return try UnixSocket(connectedTo: "\(scratch.path)/libvirt-sock")
+  /// A client whose connection the log mentions, which it does once the new filters are in use.
+  private func logged(_ scratch: Scratch) throws -> UnixSocket {
+    for _ in 0..<500 {
+      let client = try UnixSocket(connectedTo: "\(scratch.path)/libvirt-sock")
+      for _ in 0..<20 {
+        if scratch.read("log").contains(" (UNIX, ") { return client }
+        usleep(2000)
+      }
+    }
+    return try #require(nil, "no connection is mentioned in the log")
   }
 
   @Test(

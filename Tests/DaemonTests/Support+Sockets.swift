@@ -1,4 +1,5 @@
 // Sockets that stand for the service manager's and the journal's.
+import Broker
 import Foundation
 import Testing
 

@@ -28,8 +28,10 @@ struct BackendDeathTests {
     }
     // And virsh, to see what a person sees.
     let uri = way == .unix ? broker.unixURI() : broker.tcpURI()
+    let connected = { @Sendable in broker.log.components(separatedBy: " connected to ").count }
+    let before = connected()
     async let waiting = virsh(uri, ["list", "--all"], limit: .seconds(20))
-    try await Task.sleep(for: .milliseconds(300))
+    #expect(try await blocking { eventually { connected() > before } })
     try await lab.kill("libvirtd")
     try await blocking {
       let event = try client.receive(within: Self.promise, "the event of the closed connection") {

@@ -22,14 +22,9 @@ struct Address {
 
   /// A UNIX socket's path. Nil: longer than the kernel allows.
   static func unix(_ path: String) -> Address? {
-    var address = sockaddr_un()
-    address.sun_family = sa_family_t(AF_UNIX)
-    let bytes = Array(path.utf8)
-    guard !bytes.isEmpty, bytes.count < MemoryLayout.size(ofValue: address.sun_path) else {
-      return nil
+    UnixAddress(path)?.withPointer {
+      Address(UnsafeRawBufferPointer(start: $0, count: Int($1)))
     }
-    withUnsafeMutableBytes(of: &address.sun_path) { $0.copyBytes(from: bytes) }
-    return withUnsafeBytes(of: &address) { Address($0) }
   }
 
   /// Every address `host` and `port` resolve to; without a host, those of the whole machine.

@@ -1,13 +1,13 @@
-// The address of a datagram socket of the service manager's or the journal's.
-@preconcurrency import Glibc
+// The address of a UNIX socket.
+public import Glibc
 
 /// A UNIX socket's address as the kernel wants it; with `@` in front, one without a file.
-struct UnixAddress {
+public struct UnixAddress {
   private var address = sockaddr_un()
   private var length = socklen_t(MemoryLayout<sa_family_t>.size)
 
   /// Nil where it is empty, or longer than the kernel allows.
-  init?(_ path: String) {
+  public init?(_ path: String) {
     address.sun_family = sa_family_t(AF_UNIX)
     var bytes = Array(path.utf8)
     guard !bytes.isEmpty, bytes.count < MemoryLayout.size(ofValue: address.sun_path) else {
@@ -18,7 +18,7 @@ struct UnixAddress {
     length += socklen_t(bytes.count)
   }
 
-  func withPointer<R>(_ body: (UnsafePointer<sockaddr>, socklen_t) -> R) -> R {
+  public func withPointer<R>(_ body: (UnsafePointer<sockaddr>, socklen_t) -> R) -> R {
     withUnsafePointer(to: address) {
       $0.withMemoryRebound(to: sockaddr.self, capacity: 1) { body($0, length) }
     }
