@@ -16,10 +16,10 @@ SHELL := /bin/bash
 prefix ?= /usr/local
 sysconfdir ?= /etc
 export DESTDIR prefix sysconfdir
-# Tests are optimised like the product, because the simulation is only worth its name with thousands of seeds;
-# assertions of the tests stay, and so do the exclusivity checks.
-TEST_FLAGS = -Xswiftc -O
+# A debug build of its own, so that going to and fro between this and other builds rebuilds nothing.
 CHECK_FLAGS = --scratch-path .build/check
+# The suites are a debug build, with all checks at run time; the broker that the integration tests start is the product.
+PRODUCT = VIRTBROKERD=$(CURDIR)/.build/release/virtbrokerd
 SOAK_SECONDS ?= 3600
 # Of `make bench`, without the builds: it begins no round that would end later.
 BENCH_MINUTES ?= 6
@@ -45,37 +45,40 @@ lint: setup
 	@scripts/links
 	@scripts/draw-echo | cmp - docs/echo.svg
 
-# A debug build of its own, so that going to and fro between this and `make test` rebuilds nothing.
 check: setup-tests lint
 	scripts/messages check
 	swift build --build-tests $(CHECK_FLAGS)
-	swift test --skip-build $(CHECK_FLAGS) --skip IntegrationTests --skip AllocationTests
+	swift test --skip-build $(CHECK_FLAGS) --skip IntegrationTests
 
-# The last line printed is the test run's own summary, so the cheaper checks come first. While faults are
-# injected the processors wait a third of the time, which the builds with sanitizers make use of.
-# The package is made of the release build.
+# The last line printed is the test run's own summary, so the cheaper checks come first. While faults are injected the
+# processors wait a third of the time, which the builds with sanitizers make use of. The package is made of the release
+# build.
 test: setup-tests lint build
 	scripts/messages check
+	swift build -c release --product allocations
+	.build/release/allocations
 	scripts/fuzz check
-	swift build --build-tests $(TEST_FLAGS)
 	swift build --build-tests --package-path bench
 	swift test --skip-build --package-path bench
+	swift build --build-tests $(CHECK_FLAGS)
 	scripts/beside scripts/sanitize \
-	  "VIRTBROKER_FAULT_SECONDS=60 VIRTBROKER_FAULT_SEED=1 swift test --skip-build $(TEST_FLAGS) --filter FaultInjectionTests"
-	swift test --skip-build $(TEST_FLAGS) --skip FaultInjectionTests
+	  "$(PRODUCT) VIRTBROKER_FAULT_SECONDS=60 VIRTBROKER_FAULT_SEED=1 swift test --skip-build $(CHECK_FLAGS) --filter FaultInjectionTests"
+	$(PRODUCT) swift test --skip-build $(CHECK_FLAGS) --skip FaultInjectionTests
 
-# Each target of the fuzzer, and the fault injection, runs for SOAK_SECONDS. The fault injection prints its seed.
+# Each target of the fuzzer, and the fault injection, runs for SOAK_SECONDS. The fault injection prints its seed. The
+# simulations run under the sanitizers here alone.
 soak: setup-tests build
 	scripts/fuzz $(SOAK_SECONDS)
-	swift build --build-tests $(TEST_FLAGS)
-	VIRTBROKER_FAULT_SECONDS=$(SOAK_SECONDS) swift test --skip-build $(TEST_FLAGS) --filter FaultInjectionTests
-	VIRTBROKER_LONG=1 swift test --skip-build $(TEST_FLAGS) --filter BackPressureTests
+	VIRTBROKER_SOAK=1 scripts/sanitize
+	swift build --build-tests $(CHECK_FLAGS)
+	$(PRODUCT) VIRTBROKER_FAULT_SECONDS=$(SOAK_SECONDS) swift test --skip-build $(CHECK_FLAGS) --filter FaultInjectionTests
+	$(PRODUCT) VIRTBROKER_LONG=1 swift test --skip-build $(CHECK_FLAGS) --filter BackPressureTests
 
 # The package on a Debian with a systemd of its own, which is made once: no part of `make test`, because that takes minutes.
 test-package: setup-tests build
 	@Tests/Integration/package/debian >/dev/null
-	swift build --build-tests $(TEST_FLAGS)
-	VIRTBROKER_BOOTS_HOSTS=1 swift test --skip-build $(TEST_FLAGS) --filter PackageTests
+	swift build --build-tests $(CHECK_FLAGS)
+	$(PRODUCT) VIRTBROKER_BOOTS_HOSTS=1 swift test --skip-build $(CHECK_FLAGS) --filter PackageTests
 
 bench: setup-tests build build-bench
 	cd bench && .build/release/virtbench compare --minutes $(BENCH_MINUTES)

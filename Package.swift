@@ -56,12 +56,15 @@ let package = Package(
       name: "SyntheticRelay", dependencies: ["Streams"], path: "Tests/SyntheticRelay",
       swiftSettings: settings),
     .target(name: "AllocationCount", path: "Tests/AllocationCount"),
+    .executableTarget(
+      name: "allocations", dependencies: ["SyntheticRelay", "AllocationCount"],
+      path: "Tests/Allocations", swiftSettings: settings),
     // Certificates for the tests of two rooms.
     .target(
       name: "Certificates", dependencies: ["CGnuTLS"], path: "Tests/Certificates",
       swiftSettings: settings),
     .testTarget(
-      name: "StreamsTests", dependencies: ["Streams", "SyntheticRelay", "AllocationCount"],
+      name: "StreamsTests", dependencies: ["Streams", "SyntheticRelay"],
       resources: [.copy("Golden")], swiftSettings: settings),
     .testTarget(
       name: "BrokerTests",

@@ -65,18 +65,10 @@ final class TLSSession: @unchecked Sendable {
   /// A record of bytes that lie in several pieces.
   private let staging = UnsafeMutableRawBufferPointer.allocate(
     byteCount: largestRecord, alignment: 64)
-  /// Records on their way in and out. GnuTLS by itself takes two system calls for each that comes and one for each
-  /// that goes, and carries its bytes through several buffers: an end that does so is slower than what it is to
-  /// measure. So these are the broker's own ways, too.
+  /// Records on their way in and out, many for each system call: GnuTLS by itself takes two for each that comes and one
+  /// for each that goes. Encryption is GnuTLS's own, which shares no code with the broker that is measured.
   private var input = Records(records: 16)
   private var output = Records(records: 16)
-  /// Decrypted bytes for which there was no room.
-  private var plain = Records(records: 1)
-  /// The keys of each direction, where the cipher is one whose records can be done here.
-  private var reading: TLSRecordKeys?
-  private var writing: TLSRecordKeys?
-  /// Bytes GnuTLS may still take, where it is given one record and no more.
-  private var pullsLeft: Int?
   /// Bytes whose record waits in `output` and which have not been told to have gone.
   private var owed = 0
   private static let largestRecord = 16_384
@@ -125,7 +117,7 @@ final class TLSSession: @unchecked Sendable {
   deinit {
     gnutls_deinit(session)
     staging.deallocate()
-    for records in [input, output, plain] { records.bytes.deallocate() }
+    for records in [input, output] { records.bytes.deallocate() }
     free(host)
   }
 
@@ -148,19 +140,14 @@ final class TLSSession: @unchecked Sendable {
   /// GnuTLS wants ciphertext: what one read brought, as long as that lasts.
   private func pull(_ room: UnsafeMutableRawPointer, _ count: Int) -> Int {
     guard let base = input.bytes.baseAddress else { return -1 }
-    if input.count == 0, pullsLeft == nil {
+    if input.count == 0 {
       let received = fill()
       guard received > 0 else {
         if received < 0 { gnutls_transport_set_errno(session, errno) }
         return received
       }
     }
-    let here = min(count, input.count, pullsLeft ?? .max)
-    guard here > 0 else {
-      gnutls_transport_set_errno(session, EAGAIN)
-      return -1
-    }
-    if let left = pullsLeft { pullsLeft = left - here }
+    let here = min(count, input.count)
     room.copyMemory(from: base + input.head, byteCount: here)
     input.head += here
     return here
@@ -210,33 +197,13 @@ final class TLSSession: @unchecked Sendable {
   }
 
   /// Whether bytes wait that no descriptor announces.
-  var hasPending: Bool {
-    guard reading != nil else { return input.count > 0 || gnutls_record_check_pending(session) > 0 }
-    return plain.count > 0 || completeRecord != nil
-  }
-
-  /// The size of the record at the front, if all of it is here, or if it cannot be one.
-  private var completeRecord: Int? {
-    guard input.count >= TLSRecordKeys.header, let base = input.bytes.baseAddress else {
-      return nil
-    }
-    let length = Int(
-      UInt16(bigEndian: (base + input.head).loadUnaligned(fromByteOffset: 3, as: UInt16.self)))
-    let size = TLSRecordKeys.header + length
-    return size > 16_661 || input.count >= size ? size : nil
-  }
+  var hasPending: Bool { input.count > 0 || gnutls_record_check_pending(session) > 0 }
 
   /// One step of the handshake: nil when it is done, or the poll events to wait for.
   func shakeHands() throws(EndFailure) -> Int32? {
     let code = gnutls_handshake(session)
     guard try flush() else { return POLLOUT }
-    if code == GNUTLS_E_SUCCESS {
-      if gnutls_record_check_pending(session) == 0 {
-        reading = TLSRecordKeys(of: session, reading: true)
-        writing = TLSRecordKeys(of: session, reading: false)
-      }
-      return nil
-    }
+    if code == GNUTLS_E_SUCCESS { return nil }
     if code == GNUTLS_E_CERTIFICATE_VERIFICATION_ERROR {
       throw EndFailure("the server's certificate does not pass: \(verdict)")
     }
@@ -244,88 +211,25 @@ final class TLSSession: @unchecked Sendable {
     return POLLIN
   }
 
-  /// Decrypts what is there; nil when that is nothing yet, 0 at the end.
+  /// Decrypts as much as there is and as there is room for; nil when that is nothing yet, 0 at the end.
   func receive(into room: UnsafeMutableRawBufferPointer) throws(EndFailure) -> Int? {
-    if reading != nil { return try receiveRecords(into: room) }
-    while true {
-      let count = gnutls_record_recv(session, room.baseAddress, room.count)
-      if count >= 0 { return count }
+    var total = 0
+    while total < room.count, let base = room.baseAddress {
+      let count = gnutls_record_recv(session, base + total, room.count - total)
+      if count > 0 {
+        total += count
+        // What needs another system call comes with the next look at the socket.
+        if hasPending { continue }
+        return total
+      }
       let code = Int32(truncatingIfNeeded: count)
-      if code == GNUTLS_E_AGAIN { return nil }
-      // As a server that is gone looks to one that did not say goodbye: libvirt does not either.
-      if code == GNUTLS_E_PREMATURE_TERMINATION { return 0 }
+      if code == GNUTLS_E_AGAIN { return total > 0 ? total : nil }
+      // Without a goodbye, which libvirt does not send either.
+      if code == 0 || code == GNUTLS_E_PREMATURE_TERMINATION { return total }
       // Session tickets, key updates and signals pass by.
       guard gnutls_error_is_fatal(code) == 0 else { throw .tls("receiving", code) }
     }
-  }
-
-  /// The same where records are done here: as many as there are and as there is room for.
-  private func receiveRecords(
-    into room: UnsafeMutableRawBufferPointer
-  ) throws(EndFailure) -> Int? {
-    var total = 0
-    while total < room.count, let target = room.baseAddress, let base = input.bytes.baseAddress,
-      let spare = plain.bytes.baseAddress
-    {
-      if plain.count > 0 {
-        let here = min(plain.count, room.count - total)
-        (target + total).copyMemory(from: spare + plain.head, byteCount: here)
-        plain.head += here
-        total += here
-        continue
-      }
-      guard let size = completeRecord else {
-        guard total == 0 else { return total }
-        let received = fill()
-        if received == 0 { return 0 }
-        if received < 0 {
-          if errno == EINTR { continue }
-          guard errno == EAGAIN else { throw .system("receiving") }
-          return nil
-        }
-        continue
-      }
-      let record = base + input.head
-      guard let keys = reading, let need = keys.room(forLength: size - TLSRecordKeys.header),
-        record.load(as: UInt8.self) == TLSRecordKeys.data
-      else {
-        if try giveToLibrary(size) { return total }
-        continue
-      }
-      let isDirect = room.count - total >= need
-      switch keys.open(
-        record, length: size - TLSRecordKeys.header, into: isDirect ? target + total : spare)
-      {
-      case .data(let count):
-        input.head += size
-        if isDirect {
-          total += count
-        } else {
-          plain.head = 0
-          plain.tail = count
-        }
-      case .other: if try giveToLibrary(size) { return total }
-      case .hollow, .forged: throw EndFailure("receiving: a record that does not decrypt")
-      }
-    }
     return total
-  }
-
-  /// Has GnuTLS read the record at the front, which is a session ticket, new keys or an alert. Whether it was the
-  /// last one.
-  private func giveToLibrary(_ size: Int) throws(EndFailure) -> Bool {
-    guard size <= input.count else { throw EndFailure("receiving: a record is too long") }
-    reading?.tell(session, reading: true)
-    writing?.tell(session, reading: false)
-    pullsLeft = size
-    var none: UInt8 = 0
-    let code = Int32(truncatingIfNeeded: gnutls_record_recv(session, &none, 1))
-    pullsLeft = nil
-    if code == 0 { return true }
-    guard code < 0, gnutls_error_is_fatal(code) == 0 else { throw .tls("receiving", code) }
-    reading = TLSRecordKeys(of: session, reading: true)
-    writing = TLSRecordKeys(of: session, reading: false)
-    return false
   }
 
   /// Encrypts as many records of the pieces as there is room for and sends them; how many of their bytes that
@@ -356,16 +260,9 @@ final class TLSSession: @unchecked Sendable {
   private func encrypt(
     _ bytes: UnsafeMutableRawPointer?, _ size: Int
   ) throws(EndFailure) -> Int {
-    guard let keys = writing, let bytes, let base = output.bytes.baseAddress else {
-      let moved = gnutls_record_send(session, bytes, size)
-      guard moved > 0 else { throw .tls("sending", Int32(truncatingIfNeeded: moved)) }
-      return moved
-    }
-    guard let length = keys.seal(bytes, size, at: base + output.tail) else {
-      throw .tls("sending", GNUTLS_E_ENCRYPTION_FAILED)
-    }
-    output.tail += length
-    return size
+    let moved = gnutls_record_send(session, bytes, size)
+    guard moved > 0 else { throw .tls("sending", Int32(truncatingIfNeeded: moved)) }
+    return moved
   }
 
   /// The next record's bytes, `from` so many of the pieces on: where they lie, or copied together.

@@ -1,1 +1,0 @@
-../../../Sources/Broker/TLS/TLSRecordKeys.swift
