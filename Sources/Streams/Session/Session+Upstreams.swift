@@ -100,8 +100,11 @@ extension Session {
   }
 
   private mutating func lose(_ id: Int, _ error: RemoteError, closedEvent: Bool = false) {
-    upstreams.removeAll { $0.id == id }
+    guard let index = upstreams.firstIndex(where: { $0.id == id }) else { return }
+    let upstream = upstreams.remove(at: index)
     add(.remove(upstream: id, error, closedEvent: closedEvent))
+    // The call that it was opened for still waits for its route.
+    if let driver = upstream.driver, !upstream.isAttached { add(.route(driver, .none(error))) }
     refuseOpening(of: id, error)
   }
 

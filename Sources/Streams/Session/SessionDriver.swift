@@ -5,7 +5,7 @@
 public protocol SessionHost: RelayObserver {
   /// Carries out an action of the host's. What comes of it is told to the driver by `post`, now or later.
   func perform(_ action: SessionAction)
-  /// The session's deadline has changed; nil: there is none.
+  /// The session's deadline is another than the one it began with, or than it was last; nil: there is none.
   func deadlineChanged(to deadline: Double?)
   /// Everything that could move has moved: the time to watch sockets anew.
   func turnEnded()
@@ -39,6 +39,7 @@ public final class SessionDriver: RelayOwner {
   ) {
     self.session = session
     self.host = host
+    deadline = session.deadline
     madeRelay = Relay(
       client: transport, owner: self, pool: pool, maxRequests: maxRequests, watermarks: watermarks,
       largestWhole: largestWhole)
@@ -127,10 +128,9 @@ public final class SessionDriver: RelayOwner {
     isOver = session.isOver
     awaitsProgress = session.awaitsProgress
     for action in actions { perform(action) }
-    // A timer that has run out is set anew in any case: it may have been early.
-    if event == .time { self.deadline = nil }
     let deadline = session.deadline
-    guard deadline != self.deadline else { return }
+    // A timer that has run out is set anew in any case: it may have been early.
+    guard deadline != self.deadline || event == .time else { return }
     self.deadline = deadline
     host.deadlineChanged(to: deadline)
   }

@@ -1,0 +1,297 @@
+// A backend daemon of a simulated session, seen from its end of one upstream connection.
+@testable import Streams
+
+/// Answers the broker's own calls as libvirt's daemons do, and checks their order and their contents; answers the
+/// client's calls, raises events, hangs and dies.
+final class SessionBackendModel {
+  /// What AUTH_LIST is answered with.
+  enum Method {
+    case none, polkit, sasl, refused
+    /// A daemon from before authentication existed.
+    case old
+  }
+
+  /// How far the broker has come, by the answers it received.
+  enum Stage: Equatable {
+    case start, mustLogIn, saslOffered, saslStarted, mayOpen, opened, ready, closing, refused
+  }
+
+  /// What the broker must send.
+  struct Expectation {
+    var target: UpstreamTarget
+    /// Whose own daemon it is; nil: the one that the client opened.
+    var driver: Driver?
+    var isReadOnly: Bool
+    /// The feature numbers that answer the broker's own calls.
+    var ownFeatures: Set<Int32>
+  }
+
+  /// Serials of the broker's own calls start here.
+  static let firstOwnSerial: UInt32 = 0xFFFF_0000
+  /// Procedures that the broker answers itself.
+  private static let brokers: Set<Int32> = [1, 2, 66, 67, 68, 69, 70, 419]
+
+  let id: Int
+  let expectation: Expectation
+  let socket: ScriptedTransport
+  let method: Method
+  /// Steps of the broker's SASL login until this daemon is satisfied.
+  let saslSteps: Int
+  var saslStep = 0
+  private(set) var stage = Stage.start
+  private(set) var pending: [PacketHeader] = []
+  /// SET_IDENTITY as it arrived.
+  private var identity: [TypedParameter]?
+  private(set) var clientCalls: [PacketHeader] = []
+  private var marks: [Int32]
+  var isHung = false
+  var isDead = false
+  /// The session has removed it, with so many sends until then.
+  var removedAfter: Int?
+  private(set) var problem: String?
+  private(set) var trace = Trace()
+  private var reader = PacketReader()
+  private var events: UInt32 = 0
+
+  init(id: Int, _ expectation: Expectation, method: Method, saslSteps: Int, seed: UInt64) {
+    self.id = id
+    self.expectation = expectation
+    self.method = method
+    self.saslSteps = saslSteps
+    marks = expectation.target.marks
+    socket = ScriptedTransport(seed: seed)
+  }
+
+  var isGone: Bool { isDead || removedAfter != nil }
+
+  private var ownCallAwaited: Bool {
+    pending.contains { $0.serial >= SessionBackendModel.firstOwnSerial }
+  }
+
+  // MARK: Receiving
+
+  /// Reads what the broker sent. How many more packets are to be answered.
+  func read() -> Int {
+    let before = pending.count
+    reader.feed(socket.taken)
+    socket.taken.removeAll(keepingCapacity: true)
+    while problem == nil, let (header, packet) = reader.next() {
+      trace.mix(header)
+      if header.program == Program.keepAlive { continue }
+      guard header.kind == .call else {
+        problem = "it received a packet of type \(header.kind.rawValue)"
+        break
+      }
+      let isOwn = header.serial >= SessionBackendModel.firstOwnSerial
+      if stage == .closing {
+        problem = "it received a call behind CONNECT_CLOSE"
+      } else if isOwn {
+        let body = Array(packet[Limits.header...])
+        checkOwn(header, body)
+      } else {
+        checkClients(header, packet)
+        clientCalls.append(header)
+      }
+      pending.append(header)
+    }
+    return pending.count - before
+  }
+
+  private func checkOwn(_ call: PacketHeader, _ body: [UInt8]) {
+    if ownCallAwaited { problem = "the broker sent a call before the answer to its last one" }
+    let isInOrder =
+      switch call.procedure {
+      case Remote.authList: stage == .start
+      case Remote.authPolkit: stage == .mustLogIn && method == .polkit
+      case Remote.authSASLInit:
+        stage == .mustLogIn && method == .sasl && expectation.target.hasCredentials
+      case Remote.authSASLStart: stage == .saslOffered
+      case Remote.authSASLStep: stage == .saslStarted
+      case Remote.connectOpen: stage == .mayOpen
+      case Remote.connectSupportsFeature: stage == .opened && expectation.target.isRemote
+      case Remote.connectSetIdentity: stage == .opened && !expectation.target.isRemote
+      case Remote.connectClose: stage == .ready
+      default: false
+      }
+    guard isInOrder else {
+      problem = "the broker called procedure \(call.procedure) in stage \(stage)"
+      return
+    }
+    body.withUnsafeBytes { body in
+      switch call.procedure {
+      case Remote.connectOpen:
+        let arguments = try? ConnectOpenArguments(payload: body)
+        if arguments?.name != expectation.target.uri { problem = "opened with another URI" }
+        if arguments?.flags != (expectation.isReadOnly ? 1 : 0) {
+          problem = "opened with flags \(arguments?.flags ?? 99)"
+        }
+      case Remote.connectSupportsFeature:
+        let feature = (try? FeatureArguments(payload: body))?.feature
+        if marks.first != feature { problem = "asked for another mark" }
+      case Remote.connectSetIdentity:
+        let arguments = try? SetIdentityArguments(payload: body)
+        identity = arguments?.parameters ?? []
+        if arguments?.flags != 0 { problem = "SET_IDENTITY has flags" }
+      case Remote.connectClose: stage = .closing
+      default: break
+      }
+    }
+  }
+
+  private func checkClients(_ call: PacketHeader, _ packet: [UInt8]) {
+    let known = ProcedureTable.find(program: call.program, procedure: call.procedure)
+    if stage != .ready {
+      problem = "a call of the client arrived in stage \(stage)"
+    } else if call.version != Program.version {
+      problem = "a call of an unknown version arrived"
+    } else if call.program == Program.remote,
+      SessionBackendModel.brokers.contains(call.procedure)
+    {
+      problem = "procedure \(call.procedure) of the client was passed on"
+    } else if call.program == Program.remote, call.procedure == Remote.connectSupportsFeature,
+      let feature = Stamp.word(packet, 0).map(Int32.init(bitPattern:)),
+      expectation.ownFeatures.contains(feature)
+    {
+      problem = "the question for feature \(feature) was passed on"
+    } else if let own = expectation.driver, known?.driver != own {
+      problem = "a call of another driver arrived: procedure \(call.procedure)"
+    }
+  }
+
+  /// The identity that arrived since the last time, for the simulation to check.
+  func takeIdentity() -> [TypedParameter]? {
+    defer { identity = nil }
+    return identity
+  }
+
+  // MARK: Answering
+
+  /// Answers one of the calls that wait. An error that a client receives is noted in `backendErrors`.
+  func answer(_ random: inout Seed, isCalm: Bool, _ backendErrors: inout Set<UInt32>) {
+    guard !isGone, !isHung, !pending.isEmpty else { return }
+    let call = pending.remove(at: random.pick(0...pending.count - 1))
+    if call.serial >= SessionBackendModel.firstOwnSerial {
+      return answerOwn(call, &random, isCalm: isCalm)
+    }
+    if call.procedure > 450 || (!isCalm && random.once(in: 10)) {
+      backendErrors.insert(call.serial)
+      return refuse(call, RemoteError(.operationFailed, domain: .qemu, "simulated"))
+    }
+    var reply = call
+    reply.kind = .reply
+    socket.supply(
+      Stamp.packet(reply, Stamp.bytes(call.serial, UInt32(id), padding: 4 * random.pick(0...20))))
+  }
+
+  private func refuse(_ call: PacketHeader, _ error: RemoteError) {
+    socket.supply(Packets.error(answering: call, error))
+  }
+
+  private func reply(_ call: PacketHeader, _ body: some XDRBody, _ next: Stage) {
+    stage = next
+    socket.supply(Packets.reply(answering: call, body))
+  }
+
+  private func reply(_ call: PacketHeader, _ next: Stage) {
+    stage = next
+    socket.supply(Packets.reply(answering: call))
+  }
+
+  private func answerOwn(_ call: PacketHeader, _ random: inout Seed, isCalm: Bool) {
+    let failure = RemoteError(.operationFailed, domain: .qemu, "simulated")
+    if !isCalm, call.procedure != Remote.connectSupportsFeature, random.once(in: 25) {
+      if call.procedure != Remote.connectClose { stage = .refused }
+      return refuse(call, failure)
+    }
+    switch call.procedure {
+    case Remote.authList: answerAuthList(call, &random)
+    case Remote.authPolkit: reply(call, AuthPolkitResult(complete: 1), .mayOpen)
+    case Remote.authSASLInit: reply(call, SASLInitResult(mechanisms: "SIMPLE"), .saslOffered)
+    case Remote.authSASLStart, Remote.authSASLStep:
+      saslStep += 1
+      let isComplete = saslStep >= saslSteps
+      let data = SASLData(random.once(in: 2) ? nil : [7])
+      reply(
+        call, SASLStepResult(isComplete: isComplete, data: data),
+        isComplete ? .mayOpen : .saslStarted)
+    case Remote.connectOpen:
+      reply(call, .opened)
+      readyIfUnmarked()
+    case Remote.connectSupportsFeature:
+      marks.removeFirst()
+      answerMark(call, &random, isCalm: isCalm)
+      readyIfUnmarked()
+    case Remote.connectSetIdentity: answerIdentity(call, &random)
+    default: reply(call, .closing)
+    }
+  }
+
+  private func answerAuthList(_ call: PacketHeader, _ random: inout Seed) {
+    switch method {
+    case .none: reply(call, AuthListResult(types: random.once(in: 4) ? [] : [0]), .mayOpen)
+    case .polkit: reply(call, AuthListResult(types: [2]), .mustLogIn)
+    case .sasl: reply(call, AuthListResult(types: [1]), .mustLogIn)
+    case .refused:
+      stage = .refused
+      refuse(call, RemoteError(.accessDenied, domain: .access, "simulated"))
+    case .old:
+      stage = .mayOpen
+      refuse(
+        call,
+        random.once(in: 2)
+          ? RemoteError(.rpc, "unknown procedure: 66") : RemoteError(.noSupport, "AUTH_LIST"))
+    }
+  }
+
+  /// Another host with no marks left to ask for is open.
+  private func readyIfUnmarked() {
+    if stage == .opened, expectation.target.isRemote, marks.isEmpty { stage = .ready }
+  }
+
+  private func answerMark(_ call: PacketHeader, _ random: inout Seed, isCalm: Bool) {
+    if !isCalm, random.once(in: 8) {
+      return reply(call, FeatureResult(supported: 1), .refused)
+    }
+    if random.once(in: 3) {
+      return refuse(call, RemoteError(.rpc, "simulated"))
+    }
+    reply(call, FeatureResult(supported: 0), .opened)
+  }
+
+  private func answerIdentity(_ call: PacketHeader, _ random: inout Seed) {
+    switch random.pick(0...4) {
+    case 0:
+      stage = .ready
+      refuse(call, RemoteError(.rpc, "unknown procedure: 419"))
+    case 1:
+      stage = .ready
+      refuse(call, RemoteError(.noSupport, "virConnectSetIdentity"))
+    default: reply(call, .ready)
+    }
+  }
+
+  // MARK: What it does by itself
+
+  /// False: it is not open.
+  func raiseEvent() -> Bool {
+    guard !isGone, !isHung, stage == .opened || stage == .ready else { return false }
+    events += 1
+    socket.supply(
+      Stamp.packet(
+        PacketHeader(procedure: 318, kind: .message, serial: 1), Stamp.bytes(UInt32(id), events)))
+    return true
+  }
+
+  func ping() {
+    guard !isGone, !isHung else { return }
+    socket.supply(Packets.keepAlive(KeepAliveProcedure.ping))
+  }
+
+  /// Ends the connection; of what it had sent, some may be lost.
+  func die(_ random: inout Seed) {
+    guard !isDead else { return }
+    isDead = true
+    if random.once(in: 2) { socket.loseTail(random.pick(0...300)) }
+    socket.isClosed = true
+  }
+}

@@ -1,0 +1,274 @@
+// What must hold in every simulated session, while it runs and at its end.
+@testable import Streams
+
+/// What a simulated session's host has seen of it so far, as far as the checks need it.
+struct SessionChecks {
+  var isLoggedIn = false
+  /// What the upstreams of this client must be.
+  var isReadOnly = false
+  /// The upstream that the client opened.
+  var openMain: Int?
+  var turnedAwayAt: Double?
+  var stopsSince: Double?
+  /// Calls of the client that the relay had looked at by then.
+  var callsBeforeStop: UInt64?
+  /// The backend that the client opened is gone.
+  var lostSince: Double?
+  var isHalfClosed = false
+  /// The session's state at the end of the last turn.
+  var stateName = ""
+  var closingSince: Double?
+  var leavingSince: Double?
+  var heardAt = 0.0
+  /// The client was not read.
+  var pausedAt = 0.0
+  var keepAliveSince: Double?
+  var settingsChangedAt = 0.0
+  /// The shortest interval so far, and the lowest count.
+  private(set) var leastInterval = Int.max
+  private(set) var leastCount = Int.max
+  /// How often a driver was found to have no daemon of its own: so many of its calls go to the main one.
+  var absences: [Driver: Int] = [:]
+  /// What had been sent to the client, and when that changed.
+  var sent: UInt64 = 0
+  var sentAt = 0.0
+  /// Events that backends raised while the connection was open.
+  var eventsWhileOpen = 0
+  /// The client's connection is over, or an administrator ended the session.
+  var isEndedFromOutside = false
+  var waitedAtEnd = 0
+
+  mutating func note(_ keepAlive: KeepAliveSettings) {
+    leastCount = min(leastCount, keepAlive.count)
+    guard keepAlive.intervalSeconds > 0 else { return }
+    leastInterval = min(leastInterval, keepAlive.intervalSeconds)
+  }
+}
+
+extension SessionWorld {
+  /// Timers and the loop may be late by this much.
+  private static let slack = 0.1
+
+  func turnEnded() {
+    let relay = driver.relay
+    if timer != session.deadline { report("the timer is set to \(timer ?? 0)") }
+    if relay.isHeld != session.isHeld { report("the relay is not held as the session wants") }
+    if relay.isClientPaused { checks.pausedAt = now }
+    noteState()
+    coverage?.noteTurn(driver)
+    if checks.stopsSince != nil { checkStop() }
+    guard checks.lostSince != nil, !session.isLost, checks.turnedAwayAt == nil else { return }
+    report("the session stays in \(session.state) without the backend that the client opened")
+  }
+
+  private func noteState() {
+    let name = session.state.name
+    guard name != checks.stateName else { return }
+    checks.stateName = name
+    switch session.state {
+    case .closing:
+      checks.closingSince = now
+      disturb(onceIn: 2)
+    case .leaving:
+      checks.leavingSince = now
+      disturb(onceIn: 1)
+    case .lost: disturb(onceIn: 2)
+    case .turnedAway:
+      checks.closingSince = nil
+      disturb(onceIn: 3)
+    case .loggingIn(.offered, _), .loggingIn(.started, _): disturb(onceIn: 6)
+    case .loggingIn: disturb(onceIn: 15)
+    default: break
+    }
+  }
+
+  /// After a stop the session looks at no call any more, and ends as soon as nothing is under way.
+  private func checkStop() {
+    let calls = driver.relay.counters.calls
+    if let before = checks.callsBeforeStop, calls > before { report("a call behind the stop") }
+    checks.callsBeforeStop = calls
+    switch session.state {
+    case .opening, .closing: return
+    default: break
+    }
+    let relay = driver.relay
+    if relay.awaitedCount == 0, relay.waitingForClient == 0 {
+      report("the session stays in \(session.state) though the broker stops")
+    }
+  }
+
+  // MARK: Time
+
+  /// Nothing lasts longer than it may.
+  func checkClock() {
+    guard !isOver else { return }
+    if driver.relay.isClientPaused { checks.pausedAt = now }
+    if driver.relay.sentToClient != checks.sent {
+      checks.sent = driver.relay.sentToClient
+      checks.sentAt = now
+    }
+    if let since = checks.turnedAwayAt, isOverdue(since, 10) { report("turned away, and stays") }
+    if let since = checks.leavingSince, checks.turnedAwayAt == nil, isOverdue(since, 5) {
+      report("leaving for more than 5 s")
+    }
+    if let since = checks.lostSince, isOverdue(max(since, checks.sentAt), 10) {
+      report("lost, and stays")
+    }
+    checkLoginTime()
+    checkOpenings()
+    checkKeepAlive()
+    if let since = checks.closingSince {
+      if case .closing = session.state, isOverdue(since, 5) { report("closing for more than 5 s") }
+      if isOverdue(since, 10) { report("closed by the client 10 s ago, and stays") }
+    }
+  }
+
+  private func isOverdue(_ since: Double, _ seconds: Double) -> Bool {
+    now > since + seconds + SessionWorld.slack
+  }
+
+  private func checkLoginTime() {
+    let limit = plan.settings.loginSeconds
+    guard !checks.isLoggedIn, checks.turnedAwayAt == nil, checks.leavingSince == nil, limit > 0
+    else { return }
+    if isOverdue(0, limit) { report("it may take longer than \(limit) s to authenticate") }
+  }
+
+  private func checkOpenings() {
+    for connection in connections where !connection.isGone {
+      switch connection.backend?.stage {
+      case .ready, .closing: continue
+      default: break
+      }
+      if isOverdue(connection.since, connection.openSeconds) {
+        report("upstream \(connection.id) may take longer than \(connection.openSeconds) s")
+      }
+    }
+  }
+
+  /// A client that asked for keepalive and has been silent for long enough is dropped.
+  private func checkKeepAlive() {
+    guard let since = checks.keepAliveSince else { return }
+    switch session.state {
+    case .connected, .opening, .open: break
+    default: return
+    }
+    let keepAlive = settings.keepAlive
+    guard keepAlive.intervalSeconds > 0 else { return }
+    let begin = max(since, checks.heardAt, checks.pausedAt, checks.settingsChangedAt)
+    if isOverdue(begin, Double(keepAlive.intervalSeconds * (keepAlive.count + 1))) {
+      report("silent since \(begin), and not dropped")
+    }
+  }
+
+  /// The session gives its client up for silence.
+  func checkSilence() {
+    if !client.hasAskedKeepAlive { report("dropped for silence without keepalive") }
+    if driver.relay.isClientPaused { report("dropped for silence while it was not read") }
+    let least = Double(checks.leastInterval * (checks.leastCount + 1))
+    if now - checks.heardAt < least - SessionWorld.slack {
+      report("dropped for silence \(now - checks.heardAt) s after it was heard")
+    }
+  }
+
+  // MARK: Packets
+
+  /// A call of the client has arrived at a backend.
+  func checkArrival(of call: PacketHeader, at connection: Connection) {
+    if !checks.isLoggedIn { report("a call was passed on before authentication") }
+    if !client.excuses.hasOpened { report("a call was passed on before CONNECT_OPEN") }
+    guard client.awaited[call.serial]?.form == .ordinary else {
+      return report("call \(call.serial) was passed on and answered")
+    }
+    guard connection.driver == nil, !plan.target.servesAll,
+      let driver = ProcedureTable.find(program: call.program, procedure: call.procedure)?.driver,
+      driver != .hypervisor, driver != .proxy
+    else { return }
+    let absences = checks.absences[driver] ?? 0
+    checks.absences[driver] = absences - 1
+    if absences < 1 { report("a call of driver \(driver) went to the main daemon") }
+  }
+
+  /// An upstream is given up for a reason: a failure, the loss of its backend or of the main one, or because something
+  /// of it is still awaited when its time is up.
+  func checkRemoval(of connection: Connection) {
+    switch session.state {
+    case .closing, .leaving, .lost: return
+    default: break
+    }
+    if connection.hasFailed { return }
+    let isOverdue = now > connection.since + connection.openSeconds - 0.01
+    guard let backend = connection.backend, connection.isConnected else {
+      if !isOverdue { report("upstream \(connection.id) is given up too early") }
+      return
+    }
+    if backend.isDead || backend.stage == .refused || backend.stage == .closing { return }
+    if backend.stage == .mustLogIn, backend.method == .sasl,
+      !backend.expectation.target.hasCredentials
+    {
+      return
+    }
+    let isAwaited =
+      !backend.pending.isEmpty || backend.isHung || connection.hasSASLStep || !proven.isComplete
+      || backend.socket.available > 0 || !backend.socket.taken.isEmpty
+      || driver.relay.waitingForUpstream(connection.slot) > 0
+    if !isOverdue || !isAwaited { report("upstream \(connection.id) is given up without a reason") }
+  }
+
+  func checkIdentity(_ identity: [TypedParameter]) {
+    if !proven.isComplete { report("SET_IDENTITY before the names are known") }
+    if identity != proven.parameters { report("SET_IDENTITY says \(identity)") }
+  }
+
+  /// Where nothing went wrong, the client has received every event that has been read from its backend.
+  func checkEvents() {
+    let unread = connections.contains { !$0.isGone && ($0.backend?.socket.available ?? 0) > 0 }
+    guard isFaultless, !unread, client.events < checks.eventsWhileOpen else { return }
+    report("\(client.events) of \(checks.eventsWhileOpen) events arrived")
+  }
+
+  // MARK: The end
+
+  func checkEnd() {
+    guard isOver else { return report("the session is not over in \(session.state)") }
+    // Answers that come too late must lead to nothing.
+    post(.namesKnown(UnixNames()))
+    post(.time)
+    post(.stop)
+    if !client.isDead { client.read() }
+    if let found = client.problem { report(found) }
+    checkSent()
+    if pool.heldCount != 0 { report("\(pool.heldCount) segments are still held") }
+    for connection in connections {
+      guard let backend = connection.backend, let sends = backend.removedAfter else { continue }
+      if backend.socket.sends != sends { report("something was sent to a removed upstream") }
+    }
+    trace.mix(client.trace.hash)
+    for connection in connections { trace.mix(connection.backend?.trace.hash ?? 0) }
+  }
+
+  /// The client has received all that was to be sent to it.
+  private func checkSent() {
+    let isMainDead = connections.contains { $0.driver == nil && $0.backend?.isDead == true }
+    if client.closedEvents > 0, !isMainDead { report("a close event without a lost backend") }
+    if client.closedEvents > 1 { report("more than one close event") }
+    guard !client.isDead, checks.waitedAtEnd == 0, checks.turnedAwayAt == nil else { return }
+    if checks.closingSince != nil, !checks.isEndedFromOutside, client.isWaiting {
+      report("calls \(client.awaited.keys.sorted()) were not answered before the close")
+    }
+    if checks.isHalfClosed { checkPassedOn() }
+    guard checks.lostSince != nil, client.registeredForClose, !client.hasUnregistered else {
+      return
+    }
+    if client.closedEvents == 0 { report("no close event for a client that registered for it") }
+  }
+
+  /// Without the main backend, calls that were passed on are answered before the connection is half-closed.
+  private func checkPassedOn() {
+    for connection in connections {
+      for call in connection.backend?.clientCalls ?? [] where client.awaited[call.serial] != nil {
+        report("call \(call.serial) was passed on and never answered")
+      }
+    }
+  }
+}

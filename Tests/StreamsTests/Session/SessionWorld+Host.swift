@@ -1,0 +1,304 @@
+// The host of a simulated session: carries out the session's actions and reports what comes of them.
+@testable import Streams
+
+extension SessionWorld: SessionHost {
+  func perform(_ action: SessionAction) {
+    if isOver { report("\(action) behind the end") }
+    mix(action)
+    switch action {
+    case .connect(let id, let uri, let isReadOnly): connect(id, to: uri, isReadOnly)
+    case .connectDriver(let id, let driver, let main, let isReadOnly):
+      coverage?.note(session, .needsRoute(driver))
+      connect(id, to: driver, beside: main, isReadOnly)
+    case .remove(let id, _, let closedEvent): removed(id, closedEvent: closedEvent)
+    case .closeSending: closeSending()
+    case .sasl(let step): sasl(step)
+    case .forgetSASL: saslService = .idle
+    case .protectClient:
+      if proven.saslUser == nil { report("protection before SASL succeeded") }
+    case .askPolkit(let action): askPolkit(action)
+    case .upstreamSASL(let id, let step): upstreamSASL(id, step)
+    case .identityChanged:
+      if session.identity != proven { report("the session believes in \(session.identity)") }
+    case .log: break
+    case .note(let note): noted(note)
+    case .end:
+      isOver = true
+      checks.waitedAtEnd = driver.relay.waitingForClient
+      driver.clear(at: now)
+    case .send, .beginRelaying, .route, .call, .openUpstream, .discardClient:
+      report("the driver passed on \(action)")
+    }
+  }
+
+  func words(for end: LinkEnd, upstream: Int?) -> String {
+    if upstream == nil { checks.isEndedFromOutside = true }
+    coverage?.note(session, upstream.map { .upstream($0, .ended("")) } ?? .clientEnded(end, ""))
+    return "simulated"
+  }
+
+  private func mix(_ action: SessionAction) {
+    trace.mix(action.name)
+    switch action {
+    case .connect(let id, _, let isReadOnly), .connectDriver(let id, _, _, let isReadOnly):
+      trace.mix(UInt64(id) << 1 | (isReadOnly ? 1 : 0))
+    case .remove(let id, _, _), .upstreamSASL(let id, _): trace.mix(UInt64(id))
+    case .end(let reason, _): trace.mix(reason)
+    default: break
+    }
+  }
+
+  /// An event of the host's own goes to the session.
+  func note(_ event: SessionEvent) {
+    trace.mix(event.name)
+    // Within a turn other events may be handled first.
+    if !isInTurn { coverage?.note(session, event) }
+    switch event {
+    case .settings(let settings):
+      self.settings = settings
+      checks.note(settings.keepAlive)
+      checks.settingsChangedAt = now
+    case .stop: checks.stopsSince = checks.stopsSince ?? now
+    case .turnAway: turnedAway()
+    case .end: checks.isEndedFromOutside = true
+    default: break
+    }
+  }
+
+  func turnedAway() {
+    checks.turnedAwayAt = now
+    client.excuses.isTurnedAway = true
+  }
+
+  private func noted(_ note: SessionNote) {
+    switch note {
+    case .loggedIn:
+      if plan.client.authentication == .polkit, proven.peer?.uid == 0 { checks.isLoggedIn = true }
+      if !checks.isLoggedIn { report("it counts as logged in without a proof") }
+    case .upstreamOpened:
+      guard case .open(let main) = session.state else { return }
+      checks.openMain = main
+      client.excuses.hasOpened = true
+    case .keepAliveTimeout: checkSilence()
+    default: break
+    }
+  }
+
+  // MARK: Upstreams
+
+  private func connect(_ id: Int, to uri: String?, _ isReadOnly: Bool) {
+    if !checks.isLoggedIn { report("an upstream before authentication") }
+    let opening = client.awaited.values.first { SessionClientModel.uri($0.header.serial) == uri }
+    guard let opening, case .open(let wantsReadOnly) = opening.form else {
+      return report("an upstream without a CONNECT_OPEN")
+    }
+    checks.isReadOnly = plan.client.isReadOnly || wantsReadOnly
+    if isReadOnly != checks.isReadOnly { report("an upstream with read-only \(isReadOnly)") }
+    let connection = add(id, nil, opening.header.serial, isReadOnly: checks.isReadOnly)
+    begin(connection, plan.target, isThere: !fails(12))
+  }
+
+  private func connect(_ id: Int, to driver: Driver, beside main: Int, _ isReadOnly: Bool) {
+    if isReadOnly != checks.isReadOnly { report("an upstream with read-only \(isReadOnly)") }
+    if plan.target.servesAll || driver == .hypervisor || driver == .proxy {
+      report("\(driver) has no daemon of its own")
+    }
+    if connection(main)?.backend?.stage != .ready { report("a driver's daemon beside no main one") }
+    let connection = add(id, driver, nil, isReadOnly: checks.isReadOnly)
+    let target = UpstreamTarget(
+      daemon: "virt\(driver)d", path: "/run/\(driver)", uri: "\(driver):///target", servesAll: false
+    )
+    begin(connection, target, isThere: plan.own.contains(driver) && !fails(6))
+  }
+
+  private func add(
+    _ id: Int, _ driver: Driver?, _ openSerial: UInt32?, isReadOnly: Bool
+  ) -> Connection {
+    if connections.contains(where: { $0.id == id }) { report("upstream \(id) a second time") }
+    let connection = Connection(
+      id: id, driver: driver, openSerial: openSerial, since: now,
+      openSeconds: settings.openSeconds, isReadOnly: isReadOnly)
+    connections.append(connection)
+    return connection
+  }
+
+  /// The way to a daemon: found or not, made or not, at once or later.
+  private func begin(_ connection: Connection, _ target: UpstreamTarget, isThere: Bool) {
+    let id = connection.id
+    let error = RemoteError(.systemError, "simulated", int1: 111)
+    guard isThere else { return answerLater(.post(.upstream(id, .unavailable(error)))) }
+    connection.backend = makeBackend(connection, target)
+    var delays = [0.0, 0.0, 0.0]
+    if !random.once(in: 3) { delays = delays.map { _ in random.once(in: 2) ? 0 : seconds(0, 0.5) } }
+    if fails(20) { delays[random.pick(0...2)] = seconds(1, 30) }
+    var jobs: [Job] = [
+      .post(.upstream(id, .located(target))), .attach(id), .connected(id),
+    ]
+    if fails(15) {
+      let step = random.pick(1...2)
+      jobs[step...] = [.post(.upstream(id, .failed(error)))]
+    }
+    var delay = 0.0
+    for (step, job) in jobs.enumerated() {
+      delay += delays[step]
+      // What is done at once is reported while the session's action is carried out.
+      if delay == 0 { execute(job) } else { schedule(job, in: delay) }
+    }
+  }
+
+  private func makeBackend(
+    _ connection: Connection, _ target: UpstreamTarget
+  ) -> SessionBackendModel {
+    var methods: [SessionBackendModel.Method] = [.none, .none, .polkit, .old]
+    if target.isRemote { methods = target.hasCredentials ? [.none, .sasl, .sasl] : [.none] }
+    if fails(12) { methods = target.hasCredentials ? [.refused] : [.refused, .sasl] }
+    let expectation = SessionBackendModel.Expectation(
+      target: target, driver: connection.driver, isReadOnly: connection.isReadOnly,
+      ownFeatures: [8, 10, 14, 15, plan.client.mark])
+    let backend = SessionBackendModel(
+      id: connection.id, expectation, method: methods[random.pick(0...methods.count - 1)],
+      saslSteps: random.pick(1...3), seed: random.next())
+    backend.socket.capacity = random.pick(100...3000)
+    backend.socket.carriesDescriptors = !target.isRemote
+    return backend
+  }
+
+  func attach(_ id: Int) {
+    guard let connection = connection(id), !connection.isGone, let backend = connection.backend
+    else { return }
+    note(.upstream(id, .attached(carriesDescriptors: backend.socket.carriesDescriptors)))
+    if isInTurn {
+      connection.slot = driver.attach(id, backend.socket, at: now)
+    } else {
+      turn { connection.slot = driver.attach(id, backend.socket, at: now) }
+    }
+  }
+
+  private func removed(_ id: Int, closedEvent: Bool) {
+    guard let connection = connection(id), !connection.isGone else {
+      return report("upstream \(id) is removed, which the host does not have")
+    }
+    if closedEvent, connection.driver != nil { report("a close event for a driver's daemon") }
+    checkRemoval(of: connection)
+    connection.isGone = true
+    connection.backend?.removedAfter = connection.backend?.socket.sends
+    client.excuses.isUpstreamRemoved = true
+    if let serial = connection.openSerial { client.excuses.refusedOpens.insert(serial) }
+    if connection.driver == nil, checks.openMain == id { mainIsLost() }
+  }
+
+  /// The backend that the client opened is gone, and the session is not closing.
+  private func mainIsLost() {
+    switch session.state {
+    case .closing, .leaving, .over: break
+    default: checks.lostSince = checks.lostSince ?? now
+    }
+  }
+
+  private func closeSending() {
+    if checks.lostSince == nil { report("half-closed with its backend alive") }
+    if driver.relay.waitingForClient > 0 { report("half-closed before everything was sent") }
+    checks.isHalfClosed = true
+    if random.once(in: 4) { return }
+    schedule(.clientCloses, in: seconds(0, 3))
+  }
+
+  /// An answer of a service. For an upstream that is gone it may come all the same.
+  func postAnswer(_ event: SessionEvent) {
+    switch event {
+    case .sasl(let answer): return saslAnswers(answer)
+    case .polkit(let answer):
+      if answer == .granted { checks.isLoggedIn = true } else { client.excuses.polkitRefusals += 1 }
+    case .namesKnown(let names): proven.names = names
+    case .upstream(let id, let event):
+      guard let connection = connection(id) else { return }
+      if case .unavailable = event, !connection.isGone { unavailable(connection) }
+      if case .failed = event { connection.hasFailed = true }
+      if case .sasl(let answer) = event {
+        connection.hasSASLStep = false
+        if case .failed = answer { connection.hasFailed = true }
+      }
+    default: break
+    }
+    post(event)
+  }
+
+  private func unavailable(_ connection: Connection) {
+    connection.isGone = true
+    if let serial = connection.openSerial { client.excuses.refusedOpens.insert(serial) }
+    if let driver = connection.driver { checks.absences[driver, default: 0] += 1 }
+  }
+
+  // MARK: Authentication
+
+  private func sasl(_ step: SASLStep) {
+    if plan.client.authentication != .sasl { report("SASL without being configured") }
+    let isInOrder =
+      switch step {
+      case .begin: saslService == .idle
+      case .start: saslService == .offered
+      case .step: saslService == .started
+      }
+    if !isInOrder { report("SASL step \(step) in state \(saslService)") }
+    saslService = step == .begin ? .asked : .stepping
+    if fails(10) { return answerLater(.post(.sasl(.failed("simulated")))) }
+    if step == .begin { return answerLater(.post(.sasl(.offers("SIMPLE")))) }
+    guard random.once(in: 2) else {
+      return answerLater(.post(.sasl(.proceeds(random.once(in: 2) ? nil : [5]))))
+    }
+    let success = SASLSuccess(
+      lastWords: random.once(in: 2) ? nil : [6], user: "user\(seed)", mechanism: "SIMPLE",
+      strength: random.once(in: 3) ? 56 : 0)
+    let tooMany = fails(10) ? "too many of this user" : nil
+    answerLater(.post(.sasl(.done(success, tooMany: tooMany))))
+  }
+
+  private func saslAnswers(_ answer: SASLAnswer) {
+    // A service that was told to forget the exchange answers nothing.
+    guard saslService == .asked || saslService == .stepping else { return }
+    switch answer {
+    case .offers: saslService = .offered
+    case .proceeds: saslService = .started
+    case .failed: client.excuses.saslRefusals += 1
+    case .done(let success, let tooMany):
+      if case .loggingIn = session.state {
+        proven.saslUser = success.user
+        checks.isLoggedIn = true
+        if tooMany != nil { turnedAway() }
+      }
+    }
+    post(.sasl(answer))
+  }
+
+  private func askPolkit(_ action: String) {
+    let wanted = plan.client.isReadOnly ? "monitor" : "manage"
+    if action != "org.libvirt.unix." + wanted { report("polkit is asked for \(action)") }
+    if proven.peer?.startTime == nil { report("polkit is asked about an unknown process") }
+    let refusal = RemoteError(.authenticationCancelled, domain: .polkit, "simulated")
+    answerLater(.post(.polkit(fails(4) ? .refused(refusal, "simulated") : .granted)))
+  }
+
+  /// The broker's own login at another host.
+  private func upstreamSASL(_ id: Int, _ step: UpstreamSASLStep) {
+    guard let connection = connection(id), !connection.isGone, let backend = connection.backend,
+      backend.method == .sasl
+    else { return report("a login step for upstream \(id)") }
+    if connection.hasSASLStep { report("a login step before the answer to the last one") }
+    connection.hasSASLStep = true
+    if fails(12) { return answerLater(.post(.upstream(id, .sasl(.failed("simulated"))))) }
+    if step != .accept, connection.isLibraryDone {
+      return answerLater(.post(.upstream(id, .sasl(.failed("nothing more is expected")))))
+    }
+    let isLast = backend.saslStep + 1 >= backend.saslSteps
+    let isDone = isLast ? random.once(in: 2) : fails(8)
+    let answer: UpstreamSASLAnswer =
+      switch step {
+      case .start: .starts(mechanism: "SIMPLE", [1], isDone: isDone)
+      case .step: .says([2], isDone: isDone)
+      case .accept: .accepted
+      }
+    connection.isLibraryDone = isDone
+    if step == .accept, backend.saslStep < backend.saslSteps { report("accepted too early") }
+    answerLater(.post(.upstream(id, .sasl(answer))))
+  }
+}
