@@ -66,10 +66,11 @@ test: setup-tests lint build
 	$(PRODUCT) swift test --skip-build $(CHECK_FLAGS) --skip FaultInjectionTests
 
 # Each target of the fuzzer, and the fault injection, runs for SOAK_SECONDS. The fault injection prints its seed. The
-# simulations run under the sanitizers here alone.
+# simulations run under the sanitizers here alone, and with planted faults.
 soak: setup-tests build
 	scripts/fuzz $(SOAK_SECONDS)
 	VIRTBROKER_SOAK=1 scripts/sanitize
+	scripts/mutants
 	swift build --build-tests $(CHECK_FLAGS)
 	$(PRODUCT) VIRTBROKER_FAULT_SECONDS=$(SOAK_SECONDS) swift test --skip-build $(CHECK_FLAGS) --filter FaultInjectionTests
 	$(PRODUCT) VIRTBROKER_LONG=1 swift test --skip-build $(CHECK_FLAGS) --filter BackPressureTests

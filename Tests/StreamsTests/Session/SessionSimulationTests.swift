@@ -14,6 +14,12 @@ struct SessionSimulationTests {
     }
   }
 
+  @Test("a session that takes its client for another is found out")
+  func canary() {
+    let problems = (0..<40).compactMap { SessionWorld(seed: $0, isMistaken: true).run() }
+    #expect(problems.contains { $0.contains("mallory") }, "\(problems)")
+  }
+
   @Test("the same seed gives the same run", arguments: 0..<4)
   func repeatable(part: Int) {
     for seed in UInt64(part * 250)..<UInt64(part * 250 + 250) {

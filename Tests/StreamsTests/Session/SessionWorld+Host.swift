@@ -198,6 +198,7 @@ extension SessionWorld: SessionHost {
   private func closeSending() {
     if checks.lostSince == nil { report("half-closed with its backend alive") }
     if driver.relay.waitingForClient > 0 { report("half-closed before everything was sent") }
+    if checks.isHalfClosed { report("half-closed twice") }
     checks.isHalfClosed = true
     if random.once(in: 4) { return }
     schedule(.clientCloses, in: seconds(0, 3))

@@ -56,7 +56,8 @@ final class SessionWorld {
 
   enum SASLService { case idle, asked, offered, stepping, started }
 
-  init(seed: UInt64, coverage: SessionCoverage? = nil) {
+  /// - Parameter isMistaken: the session is told another identity than the client has, which the checks must find.
+  init(seed: UInt64, coverage: SessionCoverage? = nil, isMistaken: Bool = false) {
     self.seed = seed
     self.coverage = coverage
     // Neighbouring seeds would draw the same numbers, one place apart.
@@ -69,8 +70,10 @@ final class SessionWorld {
     client.socket.capacity = random.pick(200...4000)
     client.budget = plan.calls
     client.passesDescriptors = plan.target.isRemote ? 0 : 1
+    var told = plan.client
+    if isMistaken { told.identity.distinguishedName = "CN=mallory" }
     made = SessionDriver(
-      Session(plan.client, settings, at: 0), host: self, client: client.socket, pool: pool,
+      Session(told, settings, at: 0), host: self, client: client.socket, pool: pool,
       maxRequests: random.pick(1...5), watermarks: Watermarks(high: 3000, ahead: 1000, own: 1500),
       largestWhole: 2048)
     checks.isLoggedIn = plan.client.authentication == .none
