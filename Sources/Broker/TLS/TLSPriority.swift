@@ -38,8 +38,10 @@ final class TLSPriority {
     }
     var groups: UnsafePointer<UInt32>?
     var exchanges: UnsafePointer<UInt32>?
-    guard gnutls_priority_kx_list(made, &exchanges) > 0,
-      gnutls_priority_group_list(made, &groups) > 0
+    // TLS 1.3 has no key exchange but by groups, and GnuTLS lists none for it.
+    let needsExchange = versions.contains(GNUTLS_TLS1_2)
+    guard gnutls_priority_group_list(made, &groups) > 0,
+      !needsExchange || gnutls_priority_kx_list(made, &exchanges) > 0
     else {
       throw TLSError(
         "'\(wanted ?? text)' leaves no elliptic curve (finite-field Diffie-Hellman is never used)")

@@ -352,6 +352,20 @@ struct OwnCertificateTests {
   func versions(priority: String?) throws { _ = try TLSPriority(priority) }
 
   @Test(
+    "a priority may leave TLS 1.3 alone, or TLS 1.2 alone",
+    arguments: [("1.3", "TLS1.3"), ("1.2", "TLS1.2")])
+  func onlyVersion(version: String, name: String) throws {
+    let authority = try Authority()
+    var settings = try authority.serve()
+    settings.priority = "NORMAL:-VERS-ALL:+VERS-TLS\(version)"
+    let ends = try Ends(TLSCredentials(settings, at: TLSAcceptor.now))
+    let client = ends.client(ClientIdentity()) { _ in }
+    #expect(try ends.shake() == .done)
+    try client.join()
+    #expect(ends.server.parameters.hasPrefix(name + " "))
+  }
+
+  @Test(
     "whatever the priority says, finite-field Diffie-Hellman is never used",
     arguments: [nil, "NORMAL", "SECURE256", "NORMAL:+DHE-RSA:+GROUP-FFDHE8192"])
   func groups(priority: String?) throws {
