@@ -29,16 +29,9 @@ final class TLSRecordKeys {
   private(set) var sequence: UInt64
 
   /// nil: the session's records are not of the kind that can be taken over.
-  init?(of session: gnutls_session_t, reading: Bool) {
-    let kind = gnutls_cipher_get(session)
+  convenience init?(of session: gnutls_session_t, reading: Bool) {
     let version = gnutls_protocol_get_version(session)
-    isModern = version == GNUTLS_TLS1_3
-    let isGCM = kind == GNUTLS_CIPHER_AES_128_GCM || kind == GNUTLS_CIPHER_AES_256_GCM
-    let isCCM = kind == GNUTLS_CIPHER_AES_128_CCM || kind == GNUTLS_CIPHER_AES_256_CCM
-    guard isGCM || kind == GNUTLS_CIPHER_CHACHA20_POLY1305 || isModern && isCCM,
-      isModern || version == GNUTLS_TLS1_2
-    else { return nil }
-    sendsNonce = isGCM && !isModern
+    guard version == GNUTLS_TLS1_3 || version == GNUTLS_TLS1_2 else { return nil }
     var iv = gnutls_datum_t()
     var key = gnutls_datum_t()
     var number: UInt64 = 0
@@ -47,10 +40,35 @@ final class TLSRecordKeys {
         session, reading ? 1 : 0, nil, &iv, &key, $0.assumingMemoryBound(to: UInt8.self).baseAddress
       )
     }
-    guard status >= 0, let bytes = iv.data, iv.size == (sendsNonce ? 4 : 12) else { return nil }
-    sequence = UInt64(bigEndian: number)
+    guard status >= 0 else { return nil }
+    self.init(
+      cipher: gnutls_cipher_get(session).rawValue, isModern: version == GNUTLS_TLS1_3,
+      key: UnsafeMutableBufferPointer(start: key.data, count: Int(key.size)),
+      iv: UnsafeBufferPointer(start: iv.data, count: Int(iv.size)),
+      sequence: UInt64(bigEndian: number))
+  }
+
+  /// nil: not a cipher that can be taken over, or not a key or an IV of its size.
+  /// - Parameters:
+  ///   - cipher: a `gnutls_cipher_algorithm_t`; a test cannot see a signature with a C enumeration in it.
+  ///   - isModern: the records are those of TLS 1.3, not of TLS 1.2.
+  ///   - iv: 12 bytes; 4 where each record of TLS 1.2 has the rest of its nonce with it.
+  ///   - sequence: the number of the next record.
+  init?(
+    cipher number: UInt32, isModern: Bool, key: UnsafeMutableBufferPointer<UInt8>,
+    iv: UnsafeBufferPointer<UInt8>, sequence: UInt64
+  ) {
+    let kind = gnutls_cipher_algorithm_t(rawValue: number)
+    let isGCM = kind == GNUTLS_CIPHER_AES_128_GCM || kind == GNUTLS_CIPHER_AES_256_GCM
+    let isCCM = kind == GNUTLS_CIPHER_AES_128_CCM || kind == GNUTLS_CIPHER_AES_256_CCM
+    guard isGCM || kind == GNUTLS_CIPHER_CHACHA20_POLY1305 || isModern && isCCM else { return nil }
+    self.isModern = isModern
+    sendsNonce = isGCM && !isModern
+    guard let bytes = iv.baseAddress, iv.count == (sendsNonce ? 4 : 12) else { return nil }
+    self.sequence = sequence
+    var datum = gnutls_datum_t(data: key.baseAddress, size: UInt32(key.count))
     var made: gnutls_aead_cipher_hd_t?
-    guard gnutls_aead_cipher_init(&made, kind, &key) >= 0, let made else { return nil }
+    guard gnutls_aead_cipher_init(&made, kind, &datum) >= 0, let made else { return nil }
     cipher = made
     scratch = .allocate(byteCount: 64, alignment: 16)
     scratch.initializeMemory(as: UInt8.self, repeating: 0, count: 64)
