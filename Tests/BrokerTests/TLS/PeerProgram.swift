@@ -18,12 +18,19 @@ final class PeerProgram {
   /// - Parameter mixesErrors: standard error is read with the standard output.
   init(_ arguments: [String], mixesErrors: Bool = false) throws {
     name = arguments[0]
-    let inputs = try PeerProgram.pair(SOCK_SEQPACKET)
-    input = Descriptor(inputs.0)
-    let standardInput = Descriptor(inputs.1)
-    let outputs = try PeerProgram.pair(SOCK_STREAM)
-    output = Descriptor(outputs.0)
-    let standardOutput = Descriptor(outputs.1)
+    var ends: [Int32] = [-1, -1]
+    let kind = Int32(SOCK_SEQPACKET.rawValue | SOCK_CLOEXEC.rawValue)
+    guard socketpair(AF_UNIX, kind, 0, &ends) == 0 else {
+      throw Trouble(what: "socketpair: \(errorText(errno))")
+    }
+    input = Descriptor(ends[0])
+    let standardInput = Descriptor(ends[1])
+    // Not a socket, where each byte that gnutls-cli writes by itself takes the room of a packet.
+    guard pipe(&ends) == 0 else { throw Trouble(what: "pipe: \(errorText(errno))") }
+    output = Descriptor(ends[0])
+    let standardOutput = Descriptor(ends[1])
+    for end in ends { _ = fcntl(end, F_SETFD, FD_CLOEXEC) }
+    _ = fcntl(ends[0], F_SETFL, O_NONBLOCK)
     let scratch = try Scratch()
     errors = Descriptor(open(scratch.touch("errors"), O_RDWR | O_CLOEXEC))
     let started = Spawn.start(
@@ -44,14 +51,6 @@ final class PeerProgram {
     while waitpid(pid, &status, 0) < 0, errno == EINTR {}
   }
 
-  private static func pair(_ kind: __socket_type) throws -> (Int32, Int32) {
-    var ends: [Int32] = [-1, -1]
-    guard socketpair(AF_UNIX, Int32(kind.rawValue | SOCK_CLOEXEC.rawValue), 0, &ends) == 0 else {
-      throw Trouble(what: "socketpair: \(errorText(errno))")
-    }
-    return (ends[0], ends[1])
-  }
-
   /// What it has written to its standard error, for a failure's message.
   var said: String {
     var bytes = [UInt8](repeating: 0, count: 4096)
@@ -61,7 +60,7 @@ final class PeerProgram {
 
   /// Reads what is there, or nothing. False at the end of the output.
   func read(into bytes: Collected) throws -> Bool {
-    let count = recv(output.number, bytes.free.baseAddress, bytes.free.count, Int32(MSG_DONTWAIT))
+    let count = Glibc.read(output.number, bytes.free.baseAddress, bytes.free.count)
     guard count >= 0 || errno == EAGAIN || errno == EINTR else {
       throw Trouble(what: "reading from \(name): \(errorText(errno))")
     }

@@ -1,4 +1,5 @@
-// Records whose bytes are known: published in RFC 8448, or made by another implementation.
+// Records whose bytes are known: those of RFC 8448, and those that scripts/generate-record-vectors makes with OpenSSL's
+// ciphers. The RFC has AES-128-GCM under TLS 1.3 alone.
 import CGnuTLS
 import Testing
 
@@ -6,7 +7,7 @@ import Testing
 
 @Suite("TLS records of other implementations")
 struct RecordVectorTests {
-  @Test("every record of application data in RFC 8448 opens to its payload", arguments: Trace.all)
+  @Test("the records of RFC 8448 open to their payloads", arguments: Trace.all)
   func opens(trace: Trace) throws {
     for (sequence, record) in trace.records.enumerated() {
       // GnuTLS reads what is no data, so the broker's keys begin behind it anew.
@@ -103,7 +104,8 @@ struct RecordVectorTests {
   }
 }
 
-/// What one end sends under its application keys in a trace of RFC 8448, in order.
+/// What one end sends with one key in a trace of RFC 8448, in order. The key and the IV are those that the RFC derives
+/// from the traffic secret; the records are its "complete records".
 struct Trace: Sendable, CustomTestStringConvertible {
   struct Record: Sendable {
     let kind: UInt8
