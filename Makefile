@@ -72,6 +72,11 @@ soak: setup-tests build
 	VIRTBROKER_SOAK=1 scripts/sanitize
 	scripts/mutants
 	swift build --build-tests $(CHECK_FLAGS)
+	seed=$$(date +%s)0000; for round in 1 2 3 4 5 6 7 8 9 10; do \
+	  echo "simulations from seed $$seed on (VIRTBROKER_FIRST_SEED)"; \
+	  VIRTBROKER_FIRST_SEED=$$seed swift test --skip-build $(CHECK_FLAGS) --filter 'Simulation.*promises' || exit 1; \
+	  seed=$$((seed + 10000)); \
+	done
 	$(PRODUCT) VIRTBROKER_FAULT_SECONDS=$(SOAK_SECONDS) swift test --skip-build $(CHECK_FLAGS) --filter FaultInjectionTests
 	$(PRODUCT) VIRTBROKER_LONG=1 swift test --skip-build $(CHECK_FLAGS) --filter BackPressureTests
 

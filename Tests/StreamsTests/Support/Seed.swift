@@ -1,4 +1,8 @@
 // Repeatable randomness.
+import Glibc
+
+/// The first seed of the simulations: the same in each run of `make test`, another in each of `make soak`.
+let firstSeed = getenv("VIRTBROKER_FIRST_SEED").flatMap { UInt64(String(cString: $0)) } ?? 0
 
 /// SplitMix64: the same seed gives the same run, everywhere.
 struct Seed: RandomNumberGenerator {
