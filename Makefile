@@ -50,7 +50,8 @@ check: setup-tests lint
 	swift build --build-tests $(CHECK_FLAGS)
 	swift test --skip-build $(CHECK_FLAGS) --skip IntegrationTests
 
-# The last line printed is the test run's own summary, so the cheaper checks come first. While faults are injected the
+# The last line printed is the test run's own summary, so the cheaper checks come first. The simulations compute for long,
+# and the integration tests wait for programs: not in one process, whose threads are few. While faults are injected the
 # processors wait a third of the time, which the builds with sanitizers make use of. The package is made of the release
 # build.
 test: setup-tests lint build
@@ -63,7 +64,8 @@ test: setup-tests lint build
 	swift build --build-tests $(CHECK_FLAGS)
 	scripts/beside scripts/sanitize \
 	  "$(PRODUCT) VIRTBROKER_FAULT_SECONDS=60 VIRTBROKER_FAULT_SEED=1 swift test --skip-build $(CHECK_FLAGS) --filter FaultInjectionTests"
-	$(PRODUCT) swift test --skip-build $(CHECK_FLAGS) --skip FaultInjectionTests
+	swift test --skip-build $(CHECK_FLAGS) --skip IntegrationTests
+	$(PRODUCT) swift test --skip-build $(CHECK_FLAGS) --filter IntegrationTests --skip FaultInjectionTests
 
 # Each target of the fuzzer, and the fault injection, runs for SOAK_SECONDS. The fault injection prints its seed. The
 # simulations run under the sanitizers here alone, and with planted faults.

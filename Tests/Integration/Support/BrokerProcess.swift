@@ -97,8 +97,8 @@ final class BrokerProcess: Sendable {
       if isServed, !hasPort || Self.accepts(tcp: port) {
         if hasPort { probes += 1 }
         let expected = hasUsualLog ? probes : 0
-        return eventually(within: 5) {
-          log.components(separatedBy: " disconnected: ").count > expected
+        return try await blocking {
+          eventually { self.log.components(separatedBy: " disconnected: ").count > expected }
         }
       }
       try await Task.sleep(for: .milliseconds(10))
