@@ -31,7 +31,7 @@ final class BrokerProcess: Sendable {
     // A free port can be taken by another process before the broker binds it: then another is tried.
     for _ in 0..<4 {
       let broker = try BrokerProcess(backends, settings, environment, words)
-      if try await broker.becomesReady() { return broker }
+      if try await blocking({ broker.becomesReady() }) { return broker }
       if !broker.log.contains("Address already in use") {
         throw Trouble("virtbrokerd did not start; it said: \(broker.log) \(broker.said)")
       }
@@ -82,28 +82,30 @@ final class BrokerProcess: Sendable {
     (try? String(contentsOfFile: directory + "/output", encoding: .utf8)) ?? ""
   }
 
-  private func becomesReady() async throws -> Bool {
-    let deadline = ContinuousClock.now + .seconds(20)
+  /// Blocks the thread: tests that compute may leave no other one for looking again.
+  private func becomesReady() -> Bool {
     // Connections made to find that out: until they are gone, they take places that tests count.
     var probes = 0
-    while ContinuousClock.now < deadline, isRunning {
+    let isReady = eventually {
+      guard isRunning else { return true }
       // The admin socket comes after the others.
       let isComplete =
         FileManager.default.fileExists(atPath: directory + "/libvirt-admin-sock")
         || log.contains(" is ready")
-      let isServed =
-        isComplete && (!hasUsualSocket || Self.accepts(unix: directory + "/libvirt-sock"))
-      if isServed, hasUsualSocket { probes += 1 }
-      if isServed, !hasPort || Self.accepts(tcp: port) {
-        if hasPort { probes += 1 }
-        let expected = hasUsualLog ? probes : 0
-        return try await blocking {
-          eventually { self.log.components(separatedBy: " disconnected: ").count > expected }
-        }
+      guard isComplete else { return false }
+      if hasUsualSocket {
+        guard Self.accepts(unix: directory + "/libvirt-sock") else { return false }
+        probes += 1
       }
-      try await Task.sleep(for: .milliseconds(10))
+      if hasPort {
+        guard Self.accepts(tcp: port) else { return false }
+        probes += 1
+      }
+      return true
     }
-    return false
+    guard isReady, isRunning else { return false }
+    let expected = hasUsualLog ? probes : 0
+    return eventually { log.components(separatedBy: " disconnected: ").count > expected }
   }
 
   /// Asks it to stop as a service manager would, and expects it to do so.
