@@ -39,7 +39,7 @@ final class BlockingPool {
   private static let retrySeconds = 0.1
 
   private let queue: JobQueue
-  /// Who gets the results. A job that is cancelled has nobody here.
+  /// The receivers of results. A cancelled job has none.
   private var receivers: [Job: (any Sendable) -> Void] = [:]
   private var lastJob: UInt64 = 0
   private let retry: Alarm

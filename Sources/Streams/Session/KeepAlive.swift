@@ -31,7 +31,7 @@ public struct KeepAlive: Sendable {
     public var sent: UInt64 = 0
     /// Bytes that wait for the peer.
     public var waiting = 0
-    /// Bytes of the peer that wait for somebody else.
+    /// Bytes from the peer that are queued for other connections.
     public var waitingForOthers = 0
     /// The peer is not read, so that its answer could not be.
     public var isPaused = false

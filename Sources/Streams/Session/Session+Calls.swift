@@ -44,7 +44,7 @@ extension Session {
       guard Session.isKnown(call) else { return refuseProgram(call) }
       refuse(call, error)
       return leave()
-    // Nobody waits for an answer any more. An opening session is held, so that no call comes.
+    // The connection ends, so the call stays unanswered. An opening session is held: no call comes.
     case .opening, .closing, .leaving, .lost, .over: return
     case .loggingIn, .connected, .open: break
     }

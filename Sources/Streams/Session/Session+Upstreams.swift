@@ -80,7 +80,7 @@ extension Session {
     PacketHeader(procedure: procedure, kind: .call, serial: serial)
   }
 
-  /// It could not be opened: whoever waits for it hears why.
+  /// It could not be opened: the calls that wait for it fail with this error.
   private mutating func failed(_ upstream: Upstream, _ error: RemoteError) {
     log(
       .upstream, .warning,

@@ -36,7 +36,7 @@ public struct Session: Sendable {
   enum Login: Sendable {
     /// Nothing is under way.
     case awaited
-    /// The service is asked for mechanisms; the call that is answered then.
+    /// The service lists its mechanisms; the call that its answer replies to.
     case beginning(PacketHeader)
     /// The client may choose one.
     case offered

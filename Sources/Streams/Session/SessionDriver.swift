@@ -1,4 +1,4 @@
-// Between the state machine of a session, the relay of its packets, and whoever does what they decide.
+// Couples the state machine of a session with the relay of its packets and the host that carries out actions.
 
 /// Does what a session decides: connects, asks services, counts, logs. Implemented over real sockets, and by the
 /// simulator.
