@@ -162,7 +162,7 @@ public final class Relay {
   public internal(set) var hasCloseCallback = false
   public internal(set) var counters = Counters()
 
-  /// The upstream that gets the rest of a large packet of the client, and the queue it goes by; nil: nobody.
+  /// The upstream that gets the rest of a large packet of the client, and the queue that takes it; nil: it is dropped.
   var passingTo: (upstream: UpstreamLink, sendQueue: SendQueue)?
   /// A call of the client that the broker answers and that is too large to be kept: its header and the beginning of
   /// its arguments.

@@ -1,4 +1,5 @@
 // Jobs beside the loop: it runs while they block, and gets their results.
+import Dispatch
 import Glibc
 import Streams
 import Synchronization
@@ -6,11 +7,15 @@ import Testing
 
 @testable import Broker
 
-/// Holds somebody up on another thread until it is opened.
+/// Blocks threads until it is opened.
 final class Gate: Sendable {
-  private let isOpen = Atomic<Bool>(false)
-  func open() { isOpen.store(true, ordering: .releasing) }
-  func wait() { while !isOpen.load(ordering: .acquiring) { usleep(1000) } }
+  private let semaphore = DispatchSemaphore(value: 0)
+  func open() { semaphore.signal() }
+  /// Each thread that passes lets the next one pass.
+  func wait() {
+    semaphore.wait()
+    semaphore.signal()
+  }
 }
 
 @Suite("blocking pool")
@@ -95,17 +100,17 @@ struct BlockingPoolTests {
   @Test("a cancelled job is not begun, and one that was begun reports nothing")
   func cancelled() throws {
     let gate = Gate()
-    let begun = Atomic<Bool>(false)
+    let begun = Gate()
     let done = Mutex<[Int]>([])
     let pool = BlockingPool(on: reactor)
     let first = pool.run(
       .audit,
       {
-        begun.store(true, ordering: .releasing)
+        begun.open()
         gate.wait()
         done.withLock { $0.append(1) }
       }, tell: { Issue.record("the first was told") })
-    while !begun.load(ordering: .acquiring) { usleep(1000) }
+    begun.wait()
     let second = pool.run(
       .audit, { done.withLock { $0.append(2) } }, tell: { Issue.record("the second was told") })
     pool.run(
@@ -119,7 +124,7 @@ struct BlockingPoolTests {
 
   @Test("the end of a pool waits for a running job, and drops the others")
   func finishing() throws {
-    let begun = Atomic<Bool>(false)
+    let begun = Gate()
     let gate = Gate()
     let done = Mutex<[Int]>([])
     let pool = BlockingPool(on: reactor)
@@ -127,12 +132,12 @@ struct BlockingPoolTests {
     pool.run(
       .audit,
       {
-        begun.store(true, ordering: .releasing)
+        begun.open()
         gate.wait()
         done.withLock { $0.append(1) }
       }, tell: {})
     pool.run(.audit, { done.withLock { $0.append(2) } }, tell: {})
-    while !begun.load(ordering: .acquiring) { usleep(1000) }
+    begun.wait()
     other.run(.names, { gate.open() }, tell: {})
     pool.finish()
     #expect(done.withLock { $0 } == [1])

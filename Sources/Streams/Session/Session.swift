@@ -44,7 +44,7 @@ public struct Session: Sendable {
     case stepping(PacketHeader)
     /// The client may say more.
     case started
-    /// polkit is asked for this action.
+    /// polkit decides about this action.
     case askingPolkit(PacketHeader, action: String)
   }
 

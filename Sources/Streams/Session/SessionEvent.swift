@@ -97,7 +97,7 @@ public struct UpstreamTarget: Sendable, Equatable {
   public var servesAll: Bool
   /// On another host. User numbers mean other users there, so it is not told who the client is.
   public var isRemote: Bool
-  /// The other host is asked for each of these features: one that has it is a broker that the client came through.
+  /// Features that only brokers have which the client came through: the session probes the other host for each.
   public var marks: [Int32]
   /// There are credentials for a host that asks for SASL.
   public var hasCredentials: Bool

@@ -125,7 +125,7 @@ struct DialogueTests {
       let clerk = Clerk()
       clerk.supply(packet)
       guard case .violation = clerk.connection.end else {
-        Issue.record("it goes on: \(String(describing: clerk.connection.end))")
+        Issue.record("it does not end: \(String(describing: clerk.connection.end))")
         return
       }
       clerk.connection.clear()

@@ -70,7 +70,7 @@ final class SessionBackendModel {
 
   // MARK: Receiving
 
-  /// Reads what the broker sent. How many more packets are to be answered.
+  /// Reads what the broker sent. Returns how many more packets it must answer.
   func read() -> Int {
     let before = pending.count
     reader.feed(socket.taken)
