@@ -1,11 +1,17 @@
 // The broker: owns the loop, every listener and every client session.
 import Glibc
-import Streams
+public import Streams
 
 /// Trouble at start: one clear sentence for the administrator.
 public struct BrokerFailure: Error, Equatable, CustomStringConvertible {
-  public let description: String
-  public init(_ description: String) { self.description = description }
+  public let message: Message
+  /// The message without its identifiers.
+  public var description: String { message.text }
+  public init(_ definition: MessageDefinition, _ arguments: [any CustomStringConvertible] = []) {
+    message = Message(definition, arguments)
+  }
+  public init(_ message: Message) { self.message = message }
+  public init(_ description: String) { message = Message(unidentified: description, .error) }
 }
 
 /// Everything that runs, on one thread. Made, run and released by the daemon's `main`.
@@ -288,19 +294,17 @@ public final class Broker {
       // At the limit each one that leaves lets one in: said once in a while is enough.
       let isNews = reactor.now - limitLoggedAt > 60
       if isNews { limitLoggedAt = reactor.now }
-      log.line(
-        isNews ? .warning : .debug,
-        "max_clients (\(settings.limits.maxClients)) is reached by \(session.name): further clients "
-          + "wait until one leaves")
+      log.write(
+        .maxClientsReached, [settings.limits.maxClients, session.name],
+        at: isNews ? .warning : .debug)
     }
     if listener.settings.authentication != .none, admission.isFull(gate: listener.gate) {
       let isNews = reactor.now - listener.unauthenticatedLoggedAt > 60
       if isNews { listener.unauthenticatedLoggedAt = reactor.now }
-      log.line(
-        isNews ? .warning : .debug,
-        "max_anonymous_clients (\(settings.limits.maxAnonymousClients)) is reached by "
-          + "\(session.name): further clients of \(listener.name) wait until one authenticates or "
-          + "leaves")
+      log.write(
+        .maxAnonymousClientsReached,
+        [settings.limits.maxAnonymousClients, session.name, listener.name],
+        at: isNews ? .warning : .debug)
     }
   }
 

@@ -1,11 +1,12 @@
 // Where the broker's log lines go. The daemon decides; the broker only knows which are wanted.
 import Glibc
+public import Streams
 
 /// One line, and where in the program it was said.
 public struct LogEntry: Sendable {
   public let level: BrokerLog.Level
   public let source: BrokerLog.Source
-  public let message: String
+  public let message: Message
   public let file: StaticString
   public let line: UInt
   public let function: StaticString
@@ -62,10 +63,11 @@ public final class LogSink {
   public func reportLeftOut(all: Bool) {
     for (entry, count) in limit.takeReports(at: all ? .infinity : LogSink.now) {
       let lines = count == 1 ? "line like this was" : "lines like this were"
-      let words = "\(count) more log \(lines) left out: \(entry.message.prefix(200))"
+      let message = Message(
+        unidentified: "\(count) more log \(lines) left out: \(entry.message.text.prefix(200))")
       write(
         LogEntry(
-          level: entry.level, source: entry.source, message: words, file: entry.file,
+          level: entry.level, source: entry.source, message: message, file: entry.file,
           line: entry.line, function: entry.function, client: entry.client,
           identity: entry.identity))
     }
@@ -80,14 +82,7 @@ public final class LogSink {
 
 /// What one part of the program says its lines to. Messages below its threshold are never built.
 public struct BrokerLog {
-  /// libvirt's levels, with its numbers.
-  public enum Level: Int, Sendable, Comparable {
-    case debug = 1
-    case info = 2
-    case warning = 3
-    case error = 4
-    public static func < (a: Level, b: Level) -> Bool { a.rawValue < b.rawValue }
-  }
+  public typealias Level = Severity
 
   /// The parts of the program, by the names that log filters are matched against. Where libvirt has such
   /// a part its name is taken, so that filters written for virtproxyd find what they are meant for.
@@ -127,7 +122,7 @@ public struct BrokerLog {
 
   /// A log by itself, with one threshold for everything.
   public init(threshold: Level, write: @escaping (Level, String) -> Void) {
-    self.init(LogSink(threshold: threshold) { write($0.level, $0.message) })
+    self.init(LogSink(threshold: threshold) { write($0.level, $0.message.line) })
   }
 
   /// The same log for another part of the program.
@@ -182,9 +177,40 @@ public struct BrokerLog {
     if takes(level) { write(level, message, file, line, function, isLimited: false) }
   }
 
+  /// Writes a message with its definition's severity, or at `level`. The arguments are evaluated only where a line of
+  /// that level is wanted.
+  public func write(
+    _ definition: MessageDefinition,
+    _ arguments: @autoclosure () -> [any CustomStringConvertible] = [], at level: Level? = nil,
+    file: StaticString = #fileID, line: UInt = #line, function: StaticString = #function
+  ) {
+    let level = level ?? definition.severity
+    guard takes(level) else { return }
+    write(level, { Message(definition, arguments()) }, file, line, function, isLimited: true)
+  }
+
+  /// Writes a message that was made before, with its severity or at `level`.
+  public func write(
+    _ message: Message, at level: Level? = nil, file: StaticString = #fileID, line: UInt = #line,
+    function: StaticString = #function
+  ) {
+    let level = level ?? message.severity
+    guard takes(level) else { return }
+    write(level, { message }, file, line, function, isLimited: true)
+  }
+
   private func write(
     _ level: Level, _ message: () -> String, _ file: StaticString, _ line: UInt,
     _ function: StaticString, isLimited: Bool = true
+  ) {
+    write(
+      level, { Message(unidentified: message(), level) }, file, line, function,
+      isLimited: isLimited)
+  }
+
+  private func write(
+    _ level: Level, _ message: () -> Message, _ file: StaticString, _ line: UInt,
+    _ function: StaticString, isLimited: Bool
   ) {
     // Who has set the level to debug wants everything.
     let isLimited = isLimited && level > .debug

@@ -44,7 +44,10 @@ extension Configuration {
       let wrong = tlsContradictions
       guard wrong.isEmpty else {
         throw StartFailure(
-          .configuration, wrong.map { "\(self.places[$0.key] ?? $0.key): \($0.text)" })
+          .configuration,
+          wrong.map {
+            Message(unidentified: "\(self.places[$0.key] ?? $0.key): \($0.text)", .error)
+          })
       }
       settings.tls = tlsSettings(places: places)
     }

@@ -177,7 +177,7 @@ extension [Finding] {
       if case .error(let stage) = finding.weight { (stage, finding.text) } else { nil }
     }
     guard let stage = errors.map(\.stage).min() else { return nil }
-    return StartFailure(stage, errors.map(\.text))
+    return StartFailure(stage, errors.map { Message(unidentified: $0.text, .error) })
   }
 }
 

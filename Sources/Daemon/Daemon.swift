@@ -88,7 +88,7 @@ struct Daemon {
       log.flush()
       return EXIT_SUCCESS
     } catch {
-      for sentence in error.sentences { log[.daemon].error(sentence) }
+      for message in error.messages { log[.daemon].write(message) }
       log.flush()
       if background != nil {
         background.take()?.report(error)

@@ -59,6 +59,9 @@ final class JournalSocket {
     add("CODE_FILE", "\(entry.file)", to: &bytes)
     add("CODE_LINE", "\(entry.line)", to: &bytes)
     add("CODE_FUNC", "\(entry.function)", to: &bytes)
+    for identifier in entry.message.identifiers {
+      add("VIRTBROKER_MESSAGE", identifier, to: &bytes)
+    }
     if let client = entry.client { add("VIRTBROKER_CLIENT", "\(client)", to: &bytes) }
     if let identity = entry.identity {
       add("VIRTBROKER_IDENTITY", printable(identity, mostBytes: 1024), to: &bytes)

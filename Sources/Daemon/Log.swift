@@ -1,6 +1,7 @@
 // Logging: which lines are wanted and where they go, from configuration, environment and `-v`.
 import Broker
 @preconcurrency import Glibc
+import Streams
 
 /// What is logged, and where to. libvirt's order of precedence: the environment over the file, and
 /// `-v` on top, which raises the level to info but lowers nothing.

@@ -1,5 +1,6 @@
 // libvirt's log_filters: which parts of the program are heard from which level on.
 import Broker
+import Streams
 
 /// One filter as it is written in the configuration: `N:match`. A part of the program whose name contains
 /// `match`, in which `*` and `?` stand for what they always do, is heard from level N on, whatever the

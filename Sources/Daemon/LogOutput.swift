@@ -187,7 +187,7 @@ final class OpenLogOutputs {
   /// Takes a line to everywhere it is wanted. Descriptors get a whole line in one call, so that
   /// lines of several processes in one file stay whole. Never waits.
   func write(_ entry: LogEntry) {
-    let message = printable(entry.message, mostBytes: LogLine.mostMessageBytes)
+    let message = printable(entry.message.line, mostBytes: LogLine.mostMessageBytes)
     for (output, place) in zip(plan, places) where entry.level >= output.level {
       switch place {
       case .writer(let shared):

@@ -1,6 +1,7 @@
 // Writing log lines without waiting for what takes them: a pipe that is not read, a slow disk, syslog.
 import Broker
 @preconcurrency import Glibc
+import Streams
 
 /// Lines on their way to one descriptor or to syslog. They wait here, up to a limit, and a thread writes them: the
 /// descriptor may be one that other processes share, so it cannot be made non-blocking.

@@ -51,7 +51,7 @@ final class Reloading {
       }
       if !isWhole { told.warning("the TLS settings stay as they were") }
     } catch {
-      for sentence in error.sentences { told.error(sentence) }
+      for message in error.messages { told.write(message) }
       told.error(
         "the configuration was to be read again because \(reason), but it is refused: "
           + "everything stays as it was")

@@ -2,6 +2,7 @@
 // doing, PIPE is nothing.
 import Broker
 @preconcurrency import Glibc
+import Streams
 
 /// Undoes what the starter may have blocked: a TERM that never arrives is a daemon that never ends.
 func unblockSignals() {

@@ -30,16 +30,24 @@ enum Stage: Int32, Sendable, Comparable {
 struct StartFailure: Error, Equatable, CustomStringConvertible {
   let stage: Stage
   /// A configuration file can be wrong in several places at once.
-  let sentences: [String]
+  let messages: [Message]
+  var sentences: [String] { messages.map(\.line) }
 
-  var description: String { sentences.joined(separator: "; ") }
+  var description: String { messages.map(\.text).joined(separator: "; ") }
 
-  init(_ stage: Stage, _ sentences: [String]) {
+  init(_ stage: Stage, _ messages: [Message]) {
     self.stage = stage
-    self.sentences = sentences
+    self.messages = messages
   }
 
-  init(_ stage: Stage, _ sentence: String) { self.init(stage, [sentence]) }
+  init(
+    _ stage: Stage, _ definition: MessageDefinition,
+    _ arguments: [any CustomStringConvertible] = []
+  ) { self.init(stage, [Message(definition, arguments)]) }
+
+  init(_ stage: Stage, _ sentence: String) {
+    self.init(stage, [Message(unidentified: sentence, .error)])
+  }
 }
 
 extension StartFailure {

@@ -1,5 +1,6 @@
 // Where clients come in: sockets that are made, refused and left behind.
 import Glibc
+import Streams
 import Testing
 
 @testable import Broker

@@ -1,3 +1,4 @@
+import Streams
 // Log lines that repeat.
 import Testing
 
@@ -14,7 +15,7 @@ struct LogLimitTests {
   )
   func repeated() {
     let heard = Heard()
-    let sink = LogSink(threshold: .debug) { heard.lines.append($0.message) }
+    let sink = LogSink(threshold: .debug) { heard.lines.append($0.message.text) }
     let log = BrokerLog(sink)
     var built = 0
     func say(_ client: UInt64) {

@@ -1,6 +1,7 @@
 // Log lines, levels and outputs.
 import Broker
 import Foundation
+import Streams
 import Testing
 
 @testable import virtbrokerd

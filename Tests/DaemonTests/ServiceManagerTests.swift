@@ -1,6 +1,7 @@
 // systemd without systemd: what the program tells its service manager.
 import Broker
 import Foundation
+import Streams
 import Testing
 
 @testable import virtbrokerd

@@ -1,3 +1,4 @@
+import Streams
 // What makes a certificate good or bad for a role: every check by itself, on plain values.
 import Testing
 

@@ -2,6 +2,7 @@
 import CGnuTLS
 import Certificates
 import Foundation
+import Streams
 import Testing
 
 @testable import Broker

@@ -1,6 +1,7 @@
 // Clients' certificates in real handshakes: who may come in, and what is said of the others.
 import Certificates
 import Foundation
+import Streams
 import Testing
 
 @testable import Broker
