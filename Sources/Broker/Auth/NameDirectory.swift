@@ -69,7 +69,7 @@ final class NameDirectory {
     log.warning(
       "the names of user \(key.uid) and group \(key.gid) are not known after "
         + "\(Int(waitSeconds.rounded(.up))) s: backends are told the numbers alone")
-    reactor.depart(alarm)
+    reactor.releaseAfterTurn(alarm)
     question.alarm = nil
     let askers = question.askers
     question.askers = []

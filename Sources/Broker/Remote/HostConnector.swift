@@ -16,7 +16,8 @@ final class HostConnector: Handler {
     case over
   }
 
-  private unowned let broker: Broker
+  private let loop: LoopServices
+  private let forwarding: Forwarding
   private let destination: Destination
   private let tls: Destination.TLSWish?
   private let openBefore: Double
@@ -52,15 +53,16 @@ final class HostConnector: Handler {
   }
 
   init(
-    _ destination: Destination, tls: Destination.TLSWish?, openBefore: Double, broker: Broker,
-    _ tell: @escaping Tell
+    _ destination: Destination, tls: Destination.TLSWish?, openBefore: Double, loop: LoopServices,
+    forwarding: Forwarding, _ tell: @escaping Tell
   ) {
     self.destination = destination
     self.tls = tls
     self.openBefore = openBefore
-    self.broker = broker
+    self.loop = loop
+    self.forwarding = forwarding
     self.tell = tell
-    timer = TimerWatcher(on: broker.reactor)
+    timer = TimerWatcher(on: loop.reactor)
     super.init()
     timer.belong(to: self)
   }
@@ -69,7 +71,7 @@ final class HostConnector: Handler {
   func begin() {
     let host = destination.host
     let port = String(destination.port)
-    job = broker.blocking.run(
+    job = loop.blocking.run(
       .otherHosts,
       { () -> Result<[Address], BrokerFailure> in
         do throws(BrokerFailure) {
@@ -85,9 +87,9 @@ final class HostConnector: Handler {
   func stop() {
     phase = .over
     timer.stop()
-    if let job { broker.blocking.cancel(job) }
+    if let job { loop.blocking.cancel(job) }
     job = nil
-    if let step { broker.handshakes.cancel(step) }
+    if let step { loop.handshakes.cancel(step) }
     step = nil
     attempt = nil
     session = nil
@@ -95,7 +97,7 @@ final class HostConnector: Handler {
 
   private func finish(_ result: Result<any ClientTransport, RemoteError>) {
     stop()
-    broker.reactor.depart(self)
+    loop.reactor.releaseAfterTurn(self)
     tell(result)
   }
 
@@ -121,7 +123,7 @@ final class HostConnector: Handler {
   private func connectNext() {
     attempt = nil
     while let address = addresses.popFirst() {
-      guard !broker.forwarding.leadsHere(address) else {
+      guard !forwarding.leadsHere(address) else {
         let why = "opening '\(destination.place)' leads back to this broker: it is \(address.text)"
         return finish(.failure(RemoteError(.configurationUnsupported, why)))
       }
@@ -135,10 +137,10 @@ final class HostConnector: Handler {
         note(address, errno)
         continue
       }
-      let attempt = Attempt(descriptor, for: self, on: broker.reactor)
+      let attempt = Attempt(descriptor, for: self, on: loop.reactor)
       attempt.watch(.write)
       self.attempt = attempt
-      let left = openBefore - broker.reactor.now
+      let left = openBefore - loop.reactor.now
       timer.start(seconds: max(0.01, left / Double(addresses.count + 1)))
       return
     }
@@ -193,16 +195,16 @@ final class HostConnector: Handler {
 
   private func begin(_ tls: Destination.TLSWish, _ attempt: Attempt) {
     do throws(TLSRefusal) {
-      let credentials = try broker.forwarding.credentials(tls.settings)
+      let credentials = try forwarding.credentials(tls.settings)
       do throws(TLSError) {
         session = try TLSSession(
-          connecting: attempt.take(), with: credentials, buffers: broker.handshakes.buffers)
+          connecting: attempt.take(), with: credentials, buffers: loop.handshakes.buffers)
       } catch {
         return fail("no TLS session with '\(destination.place)': \(error)")
       }
     } catch {
       // What is wrong with which file of the broker's is for the log alone.
-      broker.log[.upstream].warning("TLS with '\(destination.place)': \(error)")
+      forwarding.log.warning("TLS with '\(destination.place)': \(error)")
       return fail(
         "no TLS session with '\(destination.place)': the broker's own certificates cannot be used")
     }
@@ -214,7 +216,7 @@ final class HostConnector: Handler {
     guard let session, step == nil else { return }
     attempt?.watch([])
     let host = destination.host
-    step = broker.handshakes.step(
+    step = loop.handshakes.step(
       session, verify: { $0.verifyServer(host: host, at: TLSAcceptor.now) },
       tell: { [weak self] in self?.shaken($0) })
   }
@@ -226,15 +228,15 @@ final class HostConnector: Handler {
     case .blocked(let on): attempt?.watch(on)
     case .failed(let why): fail("the TLS handshake with '\(destination.place)' failed: \(why)")
     case .done(let verdict):
-      session.buffers = broker.forwarding.buffers
+      session.buffers = forwarding.buffers
       let warnings = verdict.sentence(.warning)
-      if !warnings.isEmpty { broker.log[.upstream].warning("'\(destination.place)': \(warnings)") }
+      if !warnings.isEmpty { forwarding.log.warning("'\(destination.place)': \(warnings)") }
       if verdict.isRefused {
         let refusals = verdict.sentence(.refusal)
         guard tls?.verifies == false else {
           return fail("'\(destination.place)' is not trusted: \(refusals)")
         }
-        broker.log[.upstream].warning(
+        forwarding.log.warning(
           "'\(destination.place)' is used all the same (no_verify): \(refusals)")
       }
       phase = .confirming

@@ -26,7 +26,10 @@ final class AdminService {
     self.settings = settings
     threadPools = (ThreadPoolReport(settings.mainWorkers), ThreadPoolReport(settings.adminWorkers))
     self.listener =
-      try Listener.open(listener, broker: broker, backlog: settings.maxQueuedClients).first
+      try Listener.open(
+        listener, acceptor: broker.acceptor, loop: broker.loop, account: broker.settings.account,
+        backlog: settings.maxQueuedClients
+      ).first
   }
 
   var name: String? { listener?.name }
@@ -51,14 +54,14 @@ final class AdminService {
     guard let peer = UnixPeer(of: descriptor.number), peer.uid == owner else {
       let who = UnixPeer(of: descriptor.number).map { "uid \($0.uid), pid \($0.pid)" }
       let origin = Origin(ofUserAt: descriptor.number)
-      broker.closer.close(descriptor.release(), for: origin, isCounted: false)
+      broker.loop.closer.close(descriptor.release(), for: origin, isCounted: false)
       return broker.log[.admin].warning(
         "the admin socket is for uid \(owner) alone: refused \(who ?? "somebody unknown")")
     }
     lastClient += 1
     let session = AdminSession(descriptor, peer: peer, id: lastClient, service: self)
     sessions[session.id] = session
-    session.identity.names = broker.names.names(uid: peer.uid, gid: peer.gid) {
+    session.identity.names = broker.authentication.names.names(uid: peer.uid, gid: peer.gid) {
       [weak session] names in session?.identity.names = names
     }
     broker.log[.admin].info("\(session.name) connected")
@@ -66,10 +69,10 @@ final class AdminService {
     limitChanged()
   }
 
-  func departed(_ session: AdminSession, because reason: String, _ level: BrokerLog.Level) {
+  func closed(_ session: AdminSession, because reason: String, _ level: BrokerLog.Level) {
     broker.log[.admin].line(level, "\(session.name) disconnected: \(reason)")
     // In this order: the reference given up here may be the last but the reactor's.
-    broker.reactor.depart(session)
+    broker.reactor.releaseAfterTurn(session)
     sessions[session.id] = nil
     broker.occupancyChanged()
     limitChanged()

@@ -32,7 +32,8 @@ final class AdminSession: Handler {
     super.init()
     watcher.belong(to: self)
     timer.belong(to: self)
-    madeConnection = ServerConnection(over: transport, owner: self, pool: service.broker.pool)
+    madeConnection = ServerConnection(
+      over: transport, owner: self, pool: service.broker.loop.segments)
     watcher.watch(connection.interest)
   }
 
@@ -77,7 +78,7 @@ final class AdminSession: Handler {
     timer.stop()
     watcher.watch([])
     connection.clear()
-    service.departed(self, because: reason, level)
+    service.closed(self, because: reason, level)
   }
 
   // MARK: Keepalive

@@ -1,4 +1,4 @@
-// What a scrape is told.
+// The text of a scrape.
 import Streams
 
 extension Broker {
@@ -18,6 +18,8 @@ extension Broker {
     ProcessMetrics.describe(&text)
     return text.text
   }
+
+  private var counts: BrokerCounts { observation.counts }
 
   private func describeClients(_ live: Live, _ text: inout MetricsText) {
     text.family("clients", .gauge, "Clients connected, by how they came in.")
@@ -117,7 +119,7 @@ extension Broker {
     text.family(
       "rate_limit_bytes_per_second", .gauge, "What all streams of a kind may move; 0: no limit.")
     for kind in RateKind.allCases {
-      text.sample([("kind", kind.rawValue)], UInt64(clamping: rates.totals[kind] ?? 0))
+      text.sample([("kind", kind.rawValue)], UInt64(clamping: sessions.rates.totals[kind] ?? 0))
     }
   }
 
@@ -157,7 +159,7 @@ extension Broker {
     text.family(
       "loop_lag_seconds", .histogram, "By how much a timer that runs out twice a second was late.")
     text.histogram([], counts.lag)
-    if let audit {
+    if let audit = observation.audit {
       text.family("audit_records_total", .counter, "Audit records, by what became of them.")
       text.sample([("result", "written")], audit.written)
       text.sample([("result", "dropped")], audit.dropped)
@@ -183,7 +185,7 @@ private struct Live {
   var upstreams: UInt64 = 0
 
   init(of broker: Broker) {
-    let counts = broker.counts
+    let counts = broker.observation.counts
     counters = counts.counters
     received = counts.received
     sent = counts.sent
@@ -191,7 +193,7 @@ private struct Live {
     bytesUp = counts.bytesUp
     bytesDown = counts.bytesDown
     let now = broker.reactor.now
-    for session in broker.allSessions { add(session, at: now) }
+    for session in broker.sessions.all { add(session, at: now) }
   }
 
   private mutating func add(_ session: ClientSession, at now: Double) {
@@ -236,32 +238,5 @@ extension Driver {
     case .nwfilter: "nwfilter"
     case .proxy: "proxy"
     }
-  }
-}
-
-/// How late the loop is: a timer that runs out twice a second, and by how much it was late.
-final class LagWatch: Handler {
-  private static let seconds = 0.5
-  private unowned let broker: Broker
-  private let timer: TimerWatcher
-  private var due = 0.0
-
-  init(_ broker: Broker) {
-    self.broker = broker
-    timer = TimerWatcher(on: broker.reactor)
-    super.init()
-    timer.belong(to: self)
-  }
-
-  func start() {
-    due = broker.reactor.now + LagWatch.seconds
-    timer.start(seconds: LagWatch.seconds)
-  }
-
-  func stop() { timer.stop() }
-
-  override func timeUp() {
-    broker.counts.lag.note(max(0, broker.reactor.now - due))
-    start()
   }
 }
