@@ -11,13 +11,11 @@ extension Broker {
     let backlog = settings.limits.maxQueuedClients
     settings.limits = new.limits
     settings.keepAlive = new.keepAlive
-    settings.loginSeconds = new.loginSeconds
-    settings.openSeconds = new.openSeconds
-    settings.stopSeconds = new.stopSeconds
-    if new.slowCallSeconds != settings.slowCallSeconds {
-      settings.slowCallSeconds = new.slowCallSeconds
-      sessions.slowCalls.secondsChanged()
-    }
+    let old = settings.timeouts
+    settings.timeouts = new.timeouts
+    // The command line or an administrator has set this one.
+    settings.timeouts.idleSeconds = old.idleSeconds
+    if new.timeouts.slowCallSeconds != old.slowCallSeconds { sessions.slowCalls.secondsChanged() }
     settings.sasl = new.sasl
     authentication.sasl?.adopt(new.sasl)
     if backlog != new.limits.maxQueuedClients {
@@ -62,7 +60,7 @@ extension Broker {
 
   /// Sets the time without clients after which the broker stops; 0: it does not.
   func setIdleSeconds(_ seconds: Int) {
-    settings.idleSeconds = seconds
+    settings.timeouts.idleSeconds = seconds
     occupancyChanged()
   }
 

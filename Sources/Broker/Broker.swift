@@ -15,7 +15,7 @@ public struct BrokerFailure: Error, Equatable, CustomStringConvertible {
 ///
 /// Each part owns its state. What a client's arrival, its end, new settings or a stop change in several parts is here.
 public final class Broker {
-  /// The settings in force: `adopt` and administrators change them while clients are connected.
+  /// As configured last, and changed by administrators since. What a part keeps of its own settings is in force there.
   var settings: BrokerSettings
   let log: BrokerLog
   let loop: LoopServices
@@ -81,7 +81,7 @@ public final class Broker {
   /// stopping already.
   public func stop() {
     guard !life.isStopping else { return reactor.stop() }
-    life.stop(within: settings.stopSeconds) { [unowned self] in stopTimeUp() }
+    life.stop(within: settings.timeouts.stopSeconds) { [unowned self] in stopTimeUp() }
     log.info("stopping: \(counted(sessions.count, "client")) connected")
     stopBegins?()
     acceptor.close()
@@ -92,7 +92,7 @@ public final class Broker {
 
   private func stopTimeUp() {
     log.warning(
-      "\(counted(sessions.count, "client")) still had work under way after \(settings.stopSeconds) s"
+      "\(counted(sessions.count, "client")) still had work under way after \(settings.timeouts.stopSeconds) s"
     )
     reactor.stop()
   }
@@ -134,14 +134,15 @@ public final class Broker {
 
   /// The time without clients begins, or ends. Administrators count, as in libvirt.
   func occupancyChanged() {
-    life.setIdle(seconds: isEmpty && settings.idleSeconds > 0 ? settings.idleSeconds : nil)
+    let seconds = settings.timeouts.idleSeconds
+    life.setIdle(seconds: isEmpty && seconds > 0 ? seconds : nil)
   }
 
   private var isEmpty: Bool { sessions.isEmpty && admin?.sessions.isEmpty != false }
 
   private func idleTimeUp() {
     guard isEmpty, !life.isStopping else { return }
-    log.info("no client for \(settings.idleSeconds) s")
+    log.info("no client for \(settings.timeouts.idleSeconds) s")
     stop()
   }
 

@@ -16,7 +16,7 @@ struct AuthenticationServices {
     self.log = log[.sasl]
     names = NameDirectory(
       on: loop.reactor, loop.blocking, log: log[.names],
-      waitSeconds: min(5, settings.openSeconds / 2))
+      waitSeconds: min(5, settings.timeouts.openSeconds / 2))
     let methods = Set(settings.listeners.map(\.authentication))
     sasl = methods.contains(.sasl) ? try SASLService(settings.sasl) : nil
     polkit =

@@ -73,7 +73,7 @@ extension ClientSession: SessionHost {
       guard let number = upstream.start() else { return .success(()) }
       upstreams.removeAll { $0 === upstream }
       release(upstream)
-      broker.observation.counts.upstreamFailures &+= 1
+      broker.observation.counts.upstreams.failed &+= 1
       return .failure(broker.backends.directory.unreachable(backend.path, number))
     }
   }
@@ -107,9 +107,9 @@ extension ClientSession: SessionHost {
     case .loggedIn:
       recordLoggedIn()
       broker.acceptor.authenticated(self)
-    case .upstreamOpened: broker.observation.counts.upstreamsOpened &+= 1
-    case .upstreamFailed: broker.observation.counts.upstreamFailures &+= 1
-    case .upstreamLost: broker.observation.counts.upstreamDeaths &+= 1
+    case .upstreamOpened: broker.observation.counts.upstreams.opened &+= 1
+    case .upstreamFailed: broker.observation.counts.upstreams.failed &+= 1
+    case .upstreamLost: broker.observation.counts.upstreams.lost &+= 1
     case .keepAliveTimeout: broker.observation.counts.keepAliveTimeouts &+= 1
     }
   }

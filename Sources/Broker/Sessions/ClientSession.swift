@@ -217,7 +217,7 @@ extension PlainTransport: ClientTransport {}
 extension SessionSettings {
   init(_ settings: BrokerSettings) {
     self.init(
-      keepAlive: settings.keepAlive, loginSeconds: settings.loginSeconds,
-      openSeconds: settings.openSeconds)
+      keepAlive: settings.keepAlive, loginSeconds: settings.timeouts.loginSeconds,
+      openSeconds: settings.timeouts.openSeconds)
   }
 }

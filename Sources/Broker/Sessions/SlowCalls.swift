@@ -9,7 +9,7 @@ final class SlowCallChecks {
 
   init(of broker: Broker) { self.broker = broker }
 
-  private var seconds: Double { broker.settings.slowCallSeconds }
+  private var seconds: Double { broker.settings.timeouts.slowCallSeconds }
 
   /// A client awaits a reply. Costs a comparison where checks are under way or switched off.
   func start() {
@@ -54,7 +54,7 @@ extension ClientSession {
     log[.upstream].line(
       isLengthy ? .info : .warning,
       "\(name): no answer to \(procedure) (procedure \(call.procedure), serial \(call.serial)) for "
-        + "\(Int(broker.settings.slowCallSeconds)) s from \(backend?.daemon ?? "its daemon")"
+        + "\(Int(broker.settings.timeouts.slowCallSeconds)) s from \(backend?.daemon ?? "its daemon")"
         + (backend.map { " at \($0.path)" } ?? "") + " (slow_call_seconds)")
   }
 }

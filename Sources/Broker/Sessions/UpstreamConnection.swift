@@ -125,7 +125,7 @@ final class UpstreamConnection: Handler {
     guard let remote = backend.remote, case .network(let tls) = remote.way else { return }
     let broker = session.broker
     let connector = HostConnector(
-      remote, tls: tls, openBefore: broker.reactor.now + broker.settings.openSeconds,
+      remote, tls: tls, openBefore: broker.reactor.now + broker.settings.timeouts.openSeconds,
       loop: broker.loop, forwarding: broker.backends.forwarding
     ) { [unowned self] in connectorEnded($0) }
     self.connector = connector

@@ -15,7 +15,7 @@ extension ClientSession {
       }
     }
     guard call.stream != nil, status == .ok else { return }
-    counts.streamsOpened[Int(call.kind.rawValue)] &+= 1
+    counts.streams.opened[Int(call.kind.rawValue)] &+= 1
     record("stream_opened") { record in
       describe(call, &record)
       describe(relay.object(of: call), of: call, &record)
@@ -23,7 +23,7 @@ extension ClientSession {
   }
 
   func ended(_ call: Call, object: StreamObject?, _ result: StreamResult) {
-    counts.ended(call, result)
+    counts.streams.end(call, result)
     record("stream_ended") { record in
       describe(call, &record)
       describe(object, of: call, &record)
@@ -51,7 +51,7 @@ extension ClientSession {
   }
 
   func recordClosed(_ reason: String) {
-    counts.keep(relay)
+    counts.relayed.add(relay, at: relay.now)
     record("connection_closed") { record in
       record.add("duration", seconds: broker.reactor.now - source.cameAt)
       record.add("bytes_received", relay.receivedFromClient)
