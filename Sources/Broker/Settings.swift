@@ -56,7 +56,7 @@ public struct ListenerSettings: Sendable, Equatable {
     case activated(descriptor: Int32, name: String, unixPath: String?)
   }
   public var address: Address
-  /// Whoever comes in here may only look, whatever it asks for.
+  /// Clients are read-only, whatever they request.
   public var isReadOnly: Bool
   public var authentication: Authentication
   /// Clients speak TLS and are verified by their certificates.
@@ -75,9 +75,9 @@ public struct ListenerSettings: Sendable, Equatable {
   }
 }
 
-/// What is asked of clients that come in by SASL.
+/// Requirements on clients that authenticate with SASL.
 public struct SASLSettings: Sendable, Equatable {
-  /// Names of users, with `*` and `?`. Nil: all; none: nobody.
+  /// Allowed names of users, with `*` and `?`. Nil: all; empty: none.
   public var allowedUsers: [String]?
   /// The protection a mechanism must bring to a connection that has none, in bits.
   public var leastTCPStrength = 56

@@ -45,7 +45,7 @@ enum Clock {
   }
 }
 
-/// Whoever the loop calls. A class and not a protocol, so that a watcher can reach it from its raw
+/// What the loop calls. A class and not a protocol, so that a watcher can reach it from its raw
 /// pointer without counting references.
 class Handler {
   /// The watched descriptor is ready.
@@ -173,7 +173,7 @@ struct DescriptorWatcher: ~Copyable {
   private let io: UnsafeMutablePointer<ev_io>
   private(set) var interest: Interest = []
 
-  /// Calls nobody until it belongs to a handler.
+  /// Calls no handler until it belongs to one.
   init(_ descriptor: Int32, on reactor: Reactor) {
     self.reactor = reactor
     io = .allocate(capacity: 1)  // libev keeps the address, so the watcher owns its memory

@@ -3,8 +3,8 @@ import CMalloc
 import Streams
 
 /// Gives memory back to the system when it has been quiet for a while. The allocator keeps what is freed below
-/// something that is still in use, and the pool its spare segments: good while work goes on, but a broker
-/// that rests would stay as large as it ever was.
+/// something that is still in use, and the pool its spare segments: good while work continues, but an idle broker
+/// would stay as large as it ever was.
 final class SpareMemory {
   /// How long it has to be quiet.
   private static let quietSeconds = 5.0

@@ -1,10 +1,10 @@
-// Opening other hosts for clients: who may go where, and by which way.
+// Opening other hosts for clients: which hosts, and by which transport.
 import Glibc
 import Streams
 
 /// The policy, and what every forwarded connection shares.
 final class Forwarding {
-  /// Connections that are there already, or on their way, are not asked about again.
+  /// Applied when a connection is opened; those that are open or opening are not checked again.
   var settings: UpstreamSettings
   /// By what this broker recognises itself at the far end of a connection.
   let mark = Mark.random()

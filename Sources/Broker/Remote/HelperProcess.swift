@@ -36,7 +36,7 @@ final class HelperProcess: Handler {
 
   deinit { watcher.watch([]) }
 
-  /// Starts it, unless too many run for clients of that origin. `name` is how the log calls it.
+  /// Starts it, unless too many run for clients of that origin. `name` is used in log messages.
   static func start(
     _ arguments: [String], name: String, for origin: Origin, children: Children
   ) -> Result<HelperProcess, RemoteError> {
@@ -134,7 +134,7 @@ final class HelperProcess: Handler {
   }
 }
 
-/// The broker's child processes: buried when they end, and killed if they do not when they should.
+/// The broker's child processes: reaped when they end, and killed if they do not end in time.
 final class Children {
   /// How long a program may take to end by itself once its connection has, and then after SIGTERM.
   private static let graceSeconds = (byItself: 1.0, terminated: 5.0)
@@ -163,7 +163,7 @@ final class Children {
   /// To be called before the first process is started, so that no end of one goes unnoticed.
   func begin() {
     guard watcher == nil else { return }
-    watcher = SignalWatcher(SIGCHLD, on: reactor) { [unowned self] in bury() }
+    watcher = SignalWatcher(SIGCHLD, on: reactor) { [unowned self] in reap() }
   }
 
   /// - Parameter ended: receives the exit status, or 128 and the number of a signal.
@@ -172,7 +172,7 @@ final class Children {
     children[pid] = Child(name: name, ended: ended)
   }
 
-  /// Nobody needs it any more: sees to it that it ends.
+  /// It is no longer needed: terminates it if it does not end by itself.
   func end(_ pid: pid_t) {
     guard children[pid] != nil else { return }
     children[pid]?.dueAt = reactor.now + Children.graceSeconds.byItself
@@ -189,7 +189,7 @@ final class Children {
     if next.isFinite { alarm.start(seconds: max(0.01, next - reactor.now)) }
   }
 
-  private func bury() {
+  private func reap() {
     for (pid, child) in children {
       var status: Int32 = 0
       guard waitpid(pid, &status, WNOHANG) == pid else { continue }

@@ -3,9 +3,9 @@ import Glibc
 import Streams
 
 /// Connects to a host, one address after the other, and if wanted makes a TLS session there and has it confirmed.
-/// Tells once what came of it, unless stopped before.
+/// Reports the result once, unless stopped before.
 final class HostConnector: Handler {
-  typealias Tell = (Result<any ClientTransport, RemoteError>) -> Void
+  typealias Completion = (Result<any ClientTransport, RemoteError>) -> Void
 
   private enum Phase {
     case resolving
@@ -22,7 +22,7 @@ final class HostConnector: Handler {
   private let tls: Destination.TLSWish?
   private let openBefore: Double
   private let timer: TimerWatcher
-  private let tell: Tell
+  private let completion: Completion
   private var phase = Phase.resolving
   private var job: BlockingPool.Job?
   private var addresses: ArraySlice<Address> = []
@@ -54,20 +54,20 @@ final class HostConnector: Handler {
 
   init(
     _ destination: Destination, tls: Destination.TLSWish?, openBefore: Double, loop: LoopServices,
-    forwarding: Forwarding, _ tell: @escaping Tell
+    forwarding: Forwarding, _ completion: @escaping Completion
   ) {
     self.destination = destination
     self.tls = tls
     self.openBefore = openBefore
     self.loop = loop
     self.forwarding = forwarding
-    self.tell = tell
+    self.completion = completion
     timer = TimerWatcher(on: loop.reactor)
     super.init()
     timer.belong(to: self)
   }
 
-  /// Goes off. Nothing is told before this returns.
+  /// Begins. The completion is not called before this returns.
   func begin() {
     let host = destination.host
     let port = String(destination.port)
@@ -80,10 +80,10 @@ final class HostConnector: Handler {
           return .failure(error)
         }
       },
-      tell: { [weak self] result in self?.resolved(result) })
+      completion: { [weak self] result in self?.resolved(result) })
   }
 
-  /// Forgets about it.
+  /// Ends the attempt without a report.
   func stop() {
     phase = .over
     timer.stop()
@@ -98,7 +98,7 @@ final class HostConnector: Handler {
   private func finish(_ result: Result<any ClientTransport, RemoteError>) {
     stop()
     loop.reactor.releaseAfterTurn(self)
-    tell(result)
+    completion(result)
   }
 
   private func fail(_ words: String, _ number: Int32 = -1) {
@@ -218,7 +218,7 @@ final class HostConnector: Handler {
     let host = destination.host
     step = loop.handshakes.step(
       session, verify: { $0.verifyServer(host: host, at: TLSAcceptor.now) },
-      tell: { [weak self] in self?.shaken($0) })
+      completion: { [weak self] in self?.shaken($0) })
   }
 
   private func shaken(_ outcome: HandshakePool.Outcome) {

@@ -1,10 +1,10 @@
-// What a client's login uses: a SASL exchange, a check of polkit's, and places in the counts.
+// What a client's login uses: a SASL exchange, a polkit check, and the counts of connections.
 import Streams
 
-/// The mechanics of one client's login. How far it has come is the session's to know.
+/// The mechanics of one client's login. Its state is in `Session`.
 struct ClientLogin {
   let method: Authentication
-  /// Where the client came in.
+  /// The listener that accepted the client.
   weak var listener: Listener?
   /// What SASL has to know of the connection.
   let connection: SASLConnection
@@ -119,7 +119,7 @@ extension ClientSession {
       login.exchange = exchange
       run(
         { exchange.begin() },
-        tell: { session, result in
+        completion: { session, result in
           switch result {
           case .success(let mechanisms): session.post(.sasl(.offers(mechanisms)))
           case .failure(let trouble): session.post(.sasl(.failed(trouble.description)))
@@ -135,14 +135,14 @@ extension ClientSession {
   /// Has the library do something, away from the loop.
   private func run<Result: Sendable>(
     _ work: @escaping @Sendable () -> Result,
-    tell: @escaping (ClientSession, Result) -> Void
+    completion: @escaping (ClientSession, Result) -> Void
   ) {
     login.job = broker.loop.blocking.run(
       .sasl, work,
-      tell: { [weak self] result in
+      completion: { [weak self] result in
         guard let self, !isOver else { return }
         login.job = nil
-        tell(self, result)
+        completion(self, result)
       })
   }
 
@@ -152,7 +152,7 @@ extension ClientSession {
     guard let exchange = login.exchange else { return post(.sasl(.failed("not begun"))) }
     run(
       { step(exchange) },
-      tell: { session, progress in
+      completion: { session, progress in
         session.post(.sasl(session.answer(to: progress, exchange, service)))
       })
   }

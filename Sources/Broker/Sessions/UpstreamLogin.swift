@@ -60,7 +60,7 @@ final class UpstreamLogin {
     guard let client else { return upstream.saslAnswered(.failed("not begun")) }
     job = upstream.session.broker.loop.blocking.run(
       .otherHosts, { work(client) },
-      tell: { [weak self] (progress: SASLClient.Progress) in
+      completion: { [weak self] (progress: SASLClient.Progress) in
         guard let self, self.client != nil else { return }
         job = nil
         switch progress {

@@ -2,7 +2,7 @@
 import Glibc
 import Streams
 
-/// What an administrator may want to know of the certificates in use.
+/// The certificates in use and the handshakes, for administrators.
 public struct TLSStatus: Sendable, Equatable {
   public var certificates: [TLSCertificateSummary]
   /// Sets of files that have been taken into use so far.
@@ -51,9 +51,9 @@ final class TLSAcceptor {
   /// Seconds since 1970.
   static var now: Int64 { Int64(time(nil)) }
 
-  /// Begins to look after the files. To be called when the log is there to be written to.
+  /// Begins to watch the files. To be called once the log is written.
   func start() {
-    tell()
+    logCertificates()
     remind()
     reminderAlarm.start(seconds: TLSAcceptor.reminderSeconds)
     watchFiles()
@@ -96,8 +96,8 @@ final class TLSAcceptor {
     if order.count > 2 * settings.maxHandshakes + 64 { order.removeAll { handshakes[$0] == nil } }
   }
 
-  /// The oldest one of the address with the most: an address that floods the broker with handshakes only drives
-  /// out its own.
+  /// The oldest one of the address with the most: an address that floods the broker with handshakes only displaces
+  /// its own.
   private func makeRoom() {
     var counts: [Origin: Int] = [:]
     for handshake in handshakes.values { counts[handshake.origin, default: 0] += 1 }
@@ -132,7 +132,7 @@ final class TLSAcceptor {
       }
       log.warning(
         "\(handshake.name) let in over TLS all the same (tls_no_verify_certificate): \(refusals)")
-      // A name that is not proven is nobody's.
+      // A name that is not proven identifies no client.
       peer.distinguishedName = nil
     }
     return peer
@@ -186,7 +186,7 @@ final class TLSAcceptor {
 
   // MARK: Certificates
 
-  /// Takes the files as they are now into use, or says why not and goes on with what there is.
+  /// Takes the files as they are now into use, or logs and returns why not and keeps the certificates in use.
   @discardableResult
   func reload(because reason: String) -> TLSRefusal? {
     do throws(TLSRefusal) {
@@ -201,7 +201,7 @@ final class TLSAcceptor {
     }
     generation += 1
     log.info("the TLS certificates were renewed because \(reason)")
-    tell()
+    logCertificates()
     reminders = [:]
     remind()
     return nil
@@ -220,7 +220,7 @@ final class TLSAcceptor {
     return nil
   }
 
-  private func tell() {
+  private func logCertificates() {
     for warning in credentials.warnings { log.warning(warning) }
     for summary in credentials.summaries {
       log.info(TLSAcceptor.sentence(summary, at: TLSAcceptor.now))

@@ -67,7 +67,7 @@ final class TLSHandshake: Handler, PendingConnection {
     watcher.watch([])
     job = tlsAcceptor.pool.step(
       session, verify: { $0.verifyClient(at: TLSAcceptor.now) },
-      tell: { [weak self] in self?.shaken($0) })
+      completion: { [weak self] in self?.shaken($0) })
   }
 
   private func shaken(_ outcome: HandshakePool.Outcome) {

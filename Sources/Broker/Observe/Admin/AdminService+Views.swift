@@ -71,7 +71,7 @@ extension AdminService {
     row.add("uri", session.session.opened.map { String($0.uri.prefix(256)) })
     row.add("daemons", session.upstreams.map(\.backend.daemon).joined(separator: " "))
     row.add("connected_at", Int(session.source.connectedAt))
-    row.add("age_seconds", broker.reactor.now - session.source.cameAt)
+    row.add("age_seconds", broker.reactor.now - session.source.acceptedAt)
     row.add("calls", session.relay.awaitedCount)
     row.add("streams", session.relay.streamCount)
     row.add("queued_bytes", session.relay.waitingForClient)

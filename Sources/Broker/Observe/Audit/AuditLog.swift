@@ -160,7 +160,8 @@ final class AuditLog {
     sink.put(&queued)
     queuedRecords = 0
     pool.run(
-      .audit, { sink.drain() }, tell: { [weak self] outcome in self?.wrote(records, outcome) })
+      .audit, { sink.drain() }, completion: { [weak self] outcome in self?.wrote(records, outcome) }
+    )
   }
 
   private func wrote(_ records: UInt64, _ outcome: AuditSink.Outcome) {

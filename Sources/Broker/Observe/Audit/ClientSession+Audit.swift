@@ -53,7 +53,7 @@ extension ClientSession {
   func recordClosed(_ reason: String) {
     counts.relayed.add(relay, at: relay.now)
     record("connection_closed") { record in
-      record.add("duration", seconds: broker.reactor.now - source.cameAt)
+      record.add("duration", seconds: broker.reactor.now - source.acceptedAt)
       record.add("bytes_received", relay.receivedFromClient)
       record.add("bytes_sent", relay.sentToClient)
       record.add("calls", relay.counters.calls)
