@@ -2,53 +2,76 @@
 import Streams
 
 extension Broker {
-  /// Takes into use what can change without anybody being disconnected: limits, rates, keepalive, times, who
-  /// may log in, TLS, which other hosts may be opened. Where the broker listens, how clients log in there, and where the daemons are stays as it is.
+  /// Applies what can change while clients stay connected: limits, rates, keepalive, times, which users may
+  /// authenticate, TLS, which other hosts may be opened. Listeners, their authentication, and the places of the
+  /// daemons' sockets stay as they are.
   ///
-  /// False: the TLS settings are refused, as the log says. Those then stay, the others change all the same.
+  /// - Returns: false if the TLS settings are refused, as the log says. Those then stay; the others change all the same.
   public func adopt(_ new: BrokerSettings, because reason: String) -> Bool {
     let backlog = settings.limits.maxQueuedClients
     settings.limits = new.limits
     settings.keepAlive = new.keepAlive
-    settings.loginSeconds = new.loginSeconds
-    settings.openSeconds = new.openSeconds
-    settings.stopSeconds = new.stopSeconds
-    if new.slowCallSeconds != settings.slowCallSeconds {
-      settings.slowCallSeconds = new.slowCallSeconds
-      patienceChanged()
-    }
+    let old = settings.timeouts
+    settings.timeouts = new.timeouts
+    // The command line or an administrator has set this one.
+    settings.timeouts.idleSeconds = old.idleSeconds
+    if new.timeouts.slowCallSeconds != old.slowCallSeconds { sessions.slowCalls.secondsChanged() }
     settings.sasl = new.sasl
-    sasl?.adopt(new.sasl)
-    watermarks = Watermarks(new.limits)
+    authentication.sasl?.adopt(new.sasl)
     if backlog != new.limits.maxQueuedClients {
-      for listener in listeners { listener.setBacklog(new.limits.maxQueuedClients) }
+      for listener in acceptor.listeners { listener.setBacklog(new.limits.maxQueuedClients) }
     }
     if new.rates != settings.rates {
       settings.rates = new.rates
-      change(rates: new.rates)
+      sessions.change(rates: new.rates)
     }
     if new.admin != settings.admin {
       settings.admin = new.admin
       admin?.adopt(new.admin)
     }
-    forwarding.settings = new.upstreams
+    backends.forwarding.settings = new.upstreams
     reopenFiles()
-    for session in sessions.values {
+    for session in sessions.all {
       session.relay.maxRequests = new.limits.maxClientRequests
       session.post(.settings(SessionSettings(settings)))
     }
     limitsChanged()
-    guard let tlsAcceptor, let tls = new.tls, !isStopping else { return true }
+    guard let tlsAcceptor = acceptor.tls, let tls = new.tls, !life.isStopping else { return true }
     guard tlsAcceptor.adopt(tls, because: reason) == nil else { return false }
     settings.tls = tls
     return true
   }
 
-  /// Opens files that records are written to once more: they may have been moved away.
-  public func reopenFiles() { audit?.reopen() }
+  /// Opens the files that records are written to again: they may have been moved away.
+  public func reopenFiles() { observation.audit?.reopen() }
+
+  /// Applies new limits. Clients that are connected stay.
+  func setLimits(maxClients: Int, maxAnonymousClients: Int) {
+    settings.limits.maxClients = maxClients
+    settings.limits.maxAnonymousClients = maxAnonymousClients
+    log.info("max_clients is now \(maxClients), max_anonymous_clients \(maxAnonymousClients)")
+    limitsChanged()
+  }
+
+  private func limitsChanged() {
+    sessions.limitMemory(by: settings.limits)
+    acceptor.limitsChanged()
+  }
+
+  /// Sets the time without clients after which the broker stops; 0: it does not.
+  func setIdleSeconds(_ seconds: Int) {
+    settings.timeouts.idleSeconds = seconds
+    occupancyChanged()
+  }
+
+  /// Loads the TLS files as they are now, at an administrator's request.
+  /// - Returns: the reason, if the new ones are refused.
+  func renewCertificates(because reason: String) -> String? {
+    acceptor.tls?.reload(because: reason).map { "\($0)" }
+  }
 }
 
-/// A timer of the daemon's, on the broker's loop.
+/// A timer of the daemon, on the broker's loop.
 public final class BrokerTimer {
   private let alarm: Alarm
 

@@ -1,8 +1,7 @@
-// The broker: owns the loop, every listener and every client session.
-import Glibc
+// The broker: owns its parts, and leads what concerns several of them.
 public import Streams
 
-/// Trouble at start: one clear sentence for the administrator.
+/// A failure at start: one clear sentence for the administrator.
 public struct BrokerFailure: Error, Equatable, CustomStringConvertible {
   public let message: Message
   /// The message without its identifiers.
@@ -15,186 +14,93 @@ public struct BrokerFailure: Error, Equatable, CustomStringConvertible {
 }
 
 /// Everything that runs, on one thread. Made, run and released by the daemon's `main`.
+///
+///     accepted connection ──▶ acceptor ──▶ sessions ──▶ backends
+///                                │  authentication │
+///     life: serving or stopping   loop: what all run on   observation: what they record   admin: who changes it
+///
+/// Each part owns its state. What a client's arrival, its end, new settings or a stop change in several parts is here.
 public final class Broker {
-  /// After running out of descriptors, accepting is tried again when a client leaves or after this time.
-  private static let acceptPauseSeconds = 5.0
-  /// The same after a connection was dropped for that: it is closed by then.
-  private static let shedPauseSeconds = 0.1
-
-  /// As far as they can change while clients are connected, `adopt` changes them.
+  /// As configured last, and changed by administrators since. What a part keeps of its own settings is in force there.
   var settings: BrokerSettings
   let log: BrokerLog
-  let reactor: Reactor
-  /// Threads for what may block.
-  let blocking: BlockingPool
-  let pool = SegmentPool()
-  private(set) lazy var spareMemory = SpareMemory(of: pool, on: reactor)
-  /// What clients make the broker hold.
-  var memory: MemoryBudget
-  let directory: SocketDirectory
-  var watermarks: Watermarks
-  let names: NameDirectory
-  /// There where a listener asks for it.
-  let sasl: SASLService?
-  let polkit: PolkitAuthority?
-  /// Clients by their network address, and by whose they are.
-  var addresses = ClientCounts()
-  var subjects = ClientCounts()
-  let rateLimits: RateLimits
-  let counts = BrokerCounts()
-  /// There where one is configured.
-  private(set) var audit: AuditLog?
-  private var metricsServers: [MetricsServer] = []
-  private lazy var lagWatch = LagWatch(self)
-  private(set) var listeners: [Listener] = []
-  private(set) var sessions: [UInt64: ClientSession] = [:]
-  /// Who gets a place: connections are known there by their client's number.
-  var admission: Admission
-  /// Connections that wait for a place, and those over TLS that are being told that they have one.
-  var pendingConnections: [UInt64: any PendingConnection] = [:]
-  private(set) lazy var admissionAlarm = Alarm(on: reactor) { [unowned self] in lookForPlaces() }
-  var displacedLoggedAt = -Double.infinity
-  /// Closes what could keep the loop waiting.
-  let closer: Closer
-  /// Looks whether clients that are not read are still there.
-  private(set) lazy var hangUpAlarm = Alarm(on: reactor) { [unowned self] in lookForHangUps() }
-  var isHangUpLookDue = false
-  private var lastClient: UInt64 = 0
-  /// Where clients come in over TLS; nil: nowhere.
-  private(set) var tlsAcceptor: TLSAcceptor?
-  private var limitLoggedAt = -Double.infinity
-  private var beganAt = 0.0
-  private var signals: [SignalWatcher] = []
-  /// Told when somebody has come or left, and when the broker begins to stop.
-  public var clientsChanged: (() -> Void)?
-  public var stopBegins: (() -> Void)?
-  private(set) lazy var forwarding = Forwarding(settings.upstreams, broker: self)
-  private(set) lazy var handshakes = HandshakePool(on: reactor)
-  private(set) lazy var starter = DaemonStarter(broker: self)
-  /// Programs that connections go through, and users' daemons.
-  private(set) lazy var children = Children(on: reactor, log: log[.upstream])
-  private(set) var admin: AdminService?
-  /// How the log is changed while it is written; nil: it is not.
-  public var logSteering: LogSteering?
-  private lazy var idleAlarm = Alarm(on: reactor) { [unowned self] in idleTimeUp() }
-  private lazy var stopAlarm = Alarm(on: reactor) { [unowned self] in stopTimeUp() }
-  private lazy var acceptAlarm = Alarm(on: reactor) { [unowned self] in resumeAccepting() }
-  /// Fires when the count of suppressed log lines is due in the log.
-  private lazy var logAlarm = Alarm(on: reactor) { [unowned self] in
-    log.sink.reportLeftOut(all: false)
+  let loop: LoopServices
+  let authentication: AuthenticationServices
+  let observation: Observation
+  private(set) lazy var acceptor = Acceptor(of: self)
+  private(set) lazy var sessions = SessionSet(of: self)
+  private(set) lazy var backends = Backends(settings, loop: loop, log: log) { [unowned self] in
+    acceptor.addresses
   }
-  /// Rings for the next sweep over the calls under way.
-  private(set) lazy var sweepAlarm = Alarm(on: reactor) { [unowned self] in sweepCalls() }
-  /// A sweep is due, or none ever is.
-  var isSweepDue: Bool
-  /// No new clients and no new calls: what is under way may end.
-  private(set) var isStopping = false
+  private(set) lazy var life = LifeCycle(on: reactor) { [unowned self] in idleTimeUp() }
+  /// Nil: there is no admin socket.
+  private(set) var admin: AdminService?
+  private var signals: [SignalWatcher] = []
+  /// How administrators change the log; nil: they cannot.
+  public var logSteering: LogSteering?
+  /// Called when a client has connected or left.
+  public var clientsChanged: (() -> Void)?
+  /// Called when the broker begins to stop.
+  public var stopBegins: (() -> Void)?
+
+  var reactor: Reactor { loop.reactor }
 
   /// Binds every listener.
-  /// - Throws: `BrokerFailure` naming the address and the reason where one cannot be had, or what is wrong
+  /// - Throws: `BrokerFailure` naming the address and the reason where one cannot be bound, or what is wrong
   ///   with the TLS certificates.
   public init(settings: BrokerSettings, log: BrokerLog) throws(BrokerFailure) {
-    SpareMemory.limitArenas()
     self.settings = settings
     self.log = log
-    isSweepDue = settings.slowCallSeconds <= 0
-    reactor = try Reactor()
-    blocking = BlockingPool(on: reactor)
-    beganAt = reactor.now
-    directory = SocketDirectory(
-      settings: settings.backends, isPrivileged: geteuid() == 0,
-      ownSockets: settings.listeners.compactMap {
-        $0.unixPath
-      })
-    watermarks = Watermarks(settings.limits)
-    memory = MemoryBudget(total: Broker.memory(settings.limits))
-    let limit = descriptorLimit()
-    closer = Closer(quota: Quota(total: max(512, limit / 8), share: max(512, limit / 32)))
-    admission = Admission(
-      gates: 0, mostClients: settings.limits.maxClients,
-      mostUnauthenticated: settings.limits.maxAnonymousClients,
-      mostWaiting: Broker.mostWaiting(settings.limits))
-    names = NameDirectory(
-      on: reactor, blocking, log: log[.names], waitSeconds: min(5, settings.openSeconds / 2))
-    let methods = Set(settings.listeners.map(\.authentication))
-    sasl = methods.contains(.sasl) ? try SASLService(settings.sasl) : nil
-    polkit = methods.contains(.polkit) ? PolkitAuthority(on: reactor, log: log[.polkit]) : nil
-    rateLimits = RateLimits(settings.rates)
-    audit = try AuditLog(
-      settings.audit, on: reactor, blocking, log: log[.audit], for: settings.account)
-    if settings.listeners.contains(where: \.isTLS) {
-      guard let tls = settings.tls else {
-        throw BrokerFailure("a listener is for TLS, and no certificates are configured")
-      }
-      tlsAcceptor = try TLSAcceptor(tls, broker: self)
-    }
-    for listener in settings.listeners {
-      listeners += try Listener.open(
-        listener, broker: self, backlog: settings.limits.maxQueuedClients)
-    }
-    guard !listeners.isEmpty else { throw BrokerFailure("nothing to listen on is configured") }
-    for (gate, listener) in listeners.enumerated() { listener.gate = gate }
-    admission = Admission(
-      gates: listeners.count, mostClients: settings.limits.maxClients,
-      mostUnauthenticated: settings.limits.maxAnonymousClients,
-      mostWaiting: Broker.mostWaiting(settings.limits))
-    if let address = settings.metrics {
-      do throws(BrokerFailure) {
-        metricsServers = try MetricsServer.open(address, broker: self)
-      } catch {
-        throw BrokerFailure("metrics_listen: \(error)")
-      }
-    }
+    loop = try LoopServices()
+    authentication = try AuthenticationServices(settings, loop: loop, log: log)
+    observation = try Observation(settings, loop: loop, log: log)
+    _ = life
+    try acceptor.open(settings)
+    if let address = settings.metrics { try observation.openMetrics(address, of: self) }
     if let listener = settings.adminListener {
       admin = try AdminService(listener, settings.admin, broker: self)
     }
   }
 
-  /// Serves clients until stopped. Returns when the last of them is gone.
+  // MARK: Running
+
+  /// Serves clients until stopped. Returns when the last of them has left.
   public func run() {
-    for listener in listeners {
-      listener.isAccepting = true
-      let kind =
-        listener.settings.isTLS ? " (TLS)" : listener.settings.isReadOnly ? " (read-only)" : ""
-      log.info("listening on \(listener.name)\(kind)")
-      describeLogin(at: listener)
-    }
+    acceptor.start()
     admin?.start()
-    tlsAcceptor?.start()
-    for server in metricsServers { log.info("metrics are served on \(server.name)") }
-    if !metricsServers.isEmpty { lagWatch.start() }
+    acceptor.tls?.start()
+    observation.start()
     occupancyChanged()
-    log.sink.leftOut = { [unowned self] in logAlarm.start(seconds: LogLimit.windowSeconds) }
     reactor.run()
-    log.sink.leftOut = nil
-    tlsAcceptor?.close()
-    pendingConnections = [:]
-    for session in sessions.values { session.finish(because: "the broker stops") }
-    if !metricsServers.isEmpty { lagWatch.stop() }
-    metricsServers = []
-    children.endAll()
+    acceptor.close()
+    for session in sessions.all { session.finish(because: "the broker stops") }
+    observation.stop()
+    backends.children.endAll()
     admin?.end()
-    listeners = []
     signals = []
-    handshakes.finish()
-    audit?.close()
-    reactor.releaseDeparted()
-    closer.end()
+    loop.handshakes.finish()
+    observation.audit?.close()
+    loop.end()
   }
 
-  /// Stops accepting, lets replies in flight out for `stopSeconds`, then makes `run` return.
+  /// Stops accepting, lets calls under way end for `stopSeconds`, then makes `run` return. At once if the broker is
+  /// stopping already.
   public func stop() {
-    guard !isStopping else { return reactor.stop() }
-    isStopping = true
+    guard !life.isStopping else { return reactor.stop() }
+    life.stop(within: settings.timeouts.stopSeconds) { [unowned self] in stopTimeUp() }
     log.info("stopping: \(counted(sessions.count, "client")) connected")
     stopBegins?()
-    tlsAcceptor?.close()
-    pendingConnections = [:]
+    acceptor.close()
     admin?.close()
-    listeners = []
-    stopAlarm.start(seconds: settings.stopSeconds)
-    for session in sessions.values { session.post(.stop) }
+    for session in sessions.all { session.post(.stop) }
     if sessions.isEmpty { reactor.stop() }
+  }
+
+  private func stopTimeUp() {
+    log.warning(
+      "\(counted(sessions.count, "client")) still had work under way after \(settings.timeouts.stopSeconds) s"
+    )
+    reactor.stop()
   }
 
   /// A timer on the loop that calls `ring` whenever it runs out.
@@ -205,169 +111,56 @@ public final class Broker {
     signals.append(SignalWatcher(number, on: reactor, body))
   }
 
-  /// Seconds since it was made.
-  var uptimeSeconds: Double { reactor.now - beganAt }
+  // MARK: Clients
 
-  /// Clients connected now.
-  public var clientCount: Int { sessions.count }
-  var allSessions: [ClientSession] { Array(sessions.values) }
-
-  var servesMetrics: Bool { !metricsServers.isEmpty }
-  /// Where metrics are served, with the port the kernel chose.
-  public var metricsNames: [String] { metricsServers.map(\.name) }
-
-  /// The certificates in use, where TLS is served.
-  public var tlsStatus: TLSStatus? { tlsAcceptor?.status }
-
-  /// The files of TLS as they are now, asked for by somebody who wants to know why not: the reason, where the
-  /// new ones are refused.
-  func renewCertificates(because reason: String) -> String? {
-    tlsAcceptor?.reload(because: reason).map { "\($0)" }
-  }
-
-  /// Takes new limits into use. Who is there already stays.
-  func setLimits(maxClients: Int, maxAnonymousClients: Int) {
-    settings.limits.maxClients = maxClients
-    settings.limits.maxAnonymousClients = maxAnonymousClients
-    log.info("max_clients is now \(maxClients), max_anonymous_clients \(maxAnonymousClients)")
-    limitsChanged()
-  }
-
-  /// The time without clients after which the broker ends, from now on; 0: it does not.
-  func setIdleSeconds(_ seconds: Int) {
-    settings.idleSeconds = seconds
-    occupancyChanged()
-  }
-
-  /// The names of what is listened on, with the ports the kernel chose.
-  public var listenerNames: [String] { listeners.map(\.name) }
-
-  /// Where clients come in over networks: opening these would be opening the broker itself.
-  var listenerAddresses: [Address] { listeners.compactMap(\.address) }
-
-  // MARK: Clients come and go
-
-  /// Every client, in no order.
-  var clients: some Collection<ClientSession> { sessions.values }
-  func session(_ id: UInt64) -> ClientSession? { sessions[id] }
-  /// Clients that have to prove who they are and have not yet.
-  var unauthenticatedCount: Int { listeners.reduce(0) { $0 + $1.unauthenticatedCount } }
-  /// Of one listener.
-  func unauthenticated(at listener: Listener) -> Int {
-    admission.unauthenticated(at: listener.gate)
-  }
-
-  func accepted(
-    _ descriptor: consuming Descriptor, from peer: Address?, on listener: Listener
-  ) {
-    if listener.settings.isAdmin, let admin { return admin.accepted(descriptor) }
-    let isUNIX = listener.settings.isUNIX
-    let origin = isUNIX ? Origin(ofUserAt: descriptor.number) : Origin(of: peer)
-    if listener.settings.isTLS, let tlsAcceptor {
-      return tlsAcceptor.greet(descriptor, from: peer, origin, on: listener)
-    }
-    if !isUNIX { ClientSession.tune(descriptor.number) }
-    let transport = PlainTransport(
-      descriptor, carriesDescriptors: isUNIX,
-      foreign: isUNIX ? ForeignDescriptors(closer: closer, origin: origin) : nil)
-    arrived(PlainPendingConnection(transport, from: peer, origin, on: listener, broker: self))
-  }
-
-  func nextClientID() -> UInt64 {
-    lastClient += 1
-    return lastClient
-  }
-
-  /// A connection that has a place and is ready for packets becomes a client.
-  func admit(
-    _ transport: any ClientTransport, from peer: Address?, _ origin: Origin, on listener: Listener,
-    id: UInt64
-  ) {
-    let session = ClientSession(
-      transport, from: peer, origin, on: listener, id: id, broker: self)
-    sessions[id] = session
+  /// A connection has become a client.
+  func opened(_ session: ClientSession, on listener: Listener) {
+    sessions.add(session)
     session.log[.client].info("\(session.name) connected to \(listener.name)")
     clientsChanged?()
     occupancyChanged()
     session.begin()
-    if admission.isFull {
-      // At the limit each one that leaves lets one in: said once in a while is enough.
-      let isNews = reactor.now - limitLoggedAt > 60
-      if isNews { limitLoggedAt = reactor.now }
-      log.write(
-        .maxClientsReached, [settings.limits.maxClients, session.name],
-        at: isNews ? .warning : .debug)
-    }
-    if listener.settings.authentication != .none, admission.isFull(gate: listener.gate) {
-      let isNews = reactor.now - listener.unauthenticatedLoggedAt > 60
-      if isNews { listener.unauthenticatedLoggedAt = reactor.now }
-      log.write(
-        .maxAnonymousClientsReached,
-        [settings.limits.maxAnonymousClients, session.name, listener.name],
-        at: isNews ? .warning : .debug)
-    }
   }
 
-  func departed(_ session: ClientSession, because reason: String, _ level: BrokerLog.Level) {
+  /// A client's connection has ended.
+  func closed(_ session: ClientSession, because reason: String, _ level: BrokerLog.Level) {
     session.log[.client].line(level, "\(session.name) disconnected: \(reason)")
-    // In this order: the reference given up here may be the last but the reactor's.
-    reactor.depart(session)
-    sessions[session.id] = nil
+    // In this order: the reference given up by the set may be the last but the reactor's.
+    reactor.releaseAfterTurn(session)
+    sessions.remove(session)
     clientsChanged?()
-    if isStopping {
+    if life.isStopping {
       if sessions.isEmpty { reactor.stop() }
       return
     }
-    if let subject = session.identity.subject, subjects[subject] == 0 { rateLimits.forget(subject) }
-    perform(admission.gone(session.id, now: reactor.now))
-    resumeAccepting()
+    acceptor.closed(session)
     occupancyChanged()
-    spareMemory.clientLeft()
+    loop.spareMemory.clientLeft()
   }
 
   /// The time without clients begins, or ends. Administrators count, as in libvirt.
   func occupancyChanged() {
-    if isEmpty, settings.idleSeconds > 0, !isStopping {
-      idleAlarm.start(seconds: Double(settings.idleSeconds))
-    } else {
-      idleAlarm.stop()
-    }
+    let seconds = settings.timeouts.idleSeconds
+    life.setIdle(seconds: isEmpty && seconds > 0 ? seconds : nil)
   }
 
   private var isEmpty: Bool { sessions.isEmpty && admin?.sessions.isEmpty != false }
 
-  /// The kernel has no descriptor or memory for another client: those that wait are left waiting, since
-  /// trying again at once would only spin.
-  func cannotAccept(on listener: Listener, _ number: Int32) {
-    pauseAccepting("cannot accept on \(listener.name): \(errorText(number))", at: .warning)
-    admin?.pauseAccepting()
-    // One that waits or has not logged in makes room, so that root is not kept out by these.
-    let shed = admission.shed()
-    acceptAlarm.start(seconds: shed == nil ? Broker.acceptPauseSeconds : Broker.shedPauseSeconds)
-    if let shed { perform([shed]) }
-  }
-
-  private func pauseAccepting(_ reason: String, at level: BrokerLog.Level) {
-    log.line(level, "\(reason): further clients wait until one leaves")
-    for listener in listeners { listener.isAccepting = false }
-  }
-
-  func resumeAccepting() {
-    guard !isStopping else { return }
-    admin?.limitChanged()
-    for listener in listeners where !listener.isAccepting { listener.isAccepting = true }
-  }
-
   private func idleTimeUp() {
-    guard isEmpty, !isStopping else { return }
-    log.info("no client for \(settings.idleSeconds) s")
+    guard isEmpty, !life.isStopping else { return }
+    log.info("no client for \(settings.timeouts.idleSeconds) s")
     stop()
   }
 
-  private func stopTimeUp() {
-    log.warning(
-      "\(counted(sessions.count, "client")) still had work under way after \(settings.stopSeconds) s"
-    )
-    reactor.stop()
-  }
+  /// Clients connected now.
+  public var clientCount: Int { sessions.count }
+
+  // MARK: Listeners
+
+  /// The names of the listeners, with the ports that the kernel chose.
+  public var listenerNames: [String] { acceptor.listeners.map(\.name) }
+  /// Where metrics are served, with the ports that the kernel chose.
+  public var metricsNames: [String] { observation.metricsNames }
+  /// The certificates in use, where TLS is served.
+  public var tlsStatus: TLSStatus? { acceptor.tls?.status }
 }

@@ -1,4 +1,4 @@
-// What the broker is told before it starts: plain values, already checked by whoever read them.
+// The settings of a broker: plain values, already checked by their reader.
 public import Streams
 
 /// Everything a `Broker` needs to know. Built from the configuration file by the daemon.
@@ -16,16 +16,7 @@ public struct BrokerSettings: Sendable {
   /// The admin socket; nil: none.
   public var adminListener: ListenerSettings?
   public var admin = AdminSettings()
-  /// Together with what the end itself takes, less than the 5 s in which an administrator expects a daemon to be gone.
-  static let usualStopSeconds = 4.0
-  /// How long replies in flight may still go out after a request to stop, in seconds.
-  public var stopSeconds: Double = usualStopSeconds
-  /// How long a backend daemon may take to be opened, in seconds. libvirt's client waits forever.
-  public var openSeconds: Double = 30
-  /// A call that a backend has not answered after this many seconds is told of in the log; 0: none is.
-  public var slowCallSeconds: Double = 60
-  /// How long a client may take to prove who it is, in seconds; 0 means for ever. People type passwords.
-  public var loginSeconds: Double = 120
+  public var timeouts = TimeoutSettings()
   public var sasl = SASLSettings()
   public var rates = RateSettings()
   /// Where the metrics are served over HTTP; nil: nowhere.
@@ -33,9 +24,23 @@ public struct BrokerSettings: Sendable {
   public var audit = AuditSettings()
   /// The user that the process becomes once the broker is made; nil: it stays who it is.
   public var account: ServiceAccount?
-  /// Stop after this many seconds without any client; 0 means never.
-  public var idleSeconds: Int = 0
 
+  public init() {}
+}
+
+/// How long the broker waits, in seconds.
+public struct TimeoutSettings: Sendable, Equatable {
+  /// For a client to authenticate; 0: no limit. People type passwords.
+  public var loginSeconds: Double = 120
+  /// For a backend daemon to be opened. libvirt's client waits forever.
+  public var openSeconds: Double = 30
+  /// A call that a backend has not answered for this long is logged; 0: none is.
+  public var slowCallSeconds: Double = 60
+  /// For calls under way to end after a request to stop. Together with what the end itself takes, less than the 5 s in
+  /// which an administrator expects a daemon to be gone.
+  public var stopSeconds: Double = 4
+  /// Without any client, after which the broker stops; 0: it does not.
+  public var idleSeconds: Int = 0
   public init() {}
 }
 
@@ -51,7 +56,7 @@ public struct ListenerSettings: Sendable, Equatable {
     case activated(descriptor: Int32, name: String, unixPath: String?)
   }
   public var address: Address
-  /// Whoever comes in here may only look, whatever it asks for.
+  /// Clients are read-only, whatever they request.
   public var isReadOnly: Bool
   public var authentication: Authentication
   /// Clients speak TLS and are verified by their certificates.
@@ -70,9 +75,9 @@ public struct ListenerSettings: Sendable, Equatable {
   }
 }
 
-/// What is asked of clients that come in by SASL.
+/// Requirements on clients that authenticate with SASL.
 public struct SASLSettings: Sendable, Equatable {
-  /// Names of users, with `*` and `?`. Nil: all; none: nobody.
+  /// Allowed names of users, with `*` and `?`. Nil: all; empty: none.
   public var allowedUsers: [String]?
   /// The protection a mechanism must bring to a connection that has none, in bits.
   public var leastTCPStrength = 56

@@ -25,7 +25,7 @@ extension Configuration {
   ) throws(StartFailure) -> BrokerSettings {
     var settings = BrokerSettings()
     settings.version = Options.version
-    settings.idleSeconds = idleSeconds
+    settings.timeouts.idleSeconds = idleSeconds
     if let activation {
       settings.listeners = activation.listeners(self, places: places)
       settings.adminListener = activation.adminListener
@@ -58,9 +58,9 @@ extension Configuration {
     settings.limits.maxClientRequests = maxClientRequests
     settings.limits.maxClientsPerIdentity = maxClientsPerIdentity
     settings.limits.maxClientsPerAddress = maxClientsPerAddress
-    settings.loginSeconds = Double(authTimeout)
-    settings.openSeconds = Double(openTimeout)
-    settings.slowCallSeconds = Double(slowCallSeconds)
+    settings.timeouts.loginSeconds = Double(authTimeout)
+    settings.timeouts.openSeconds = Double(openTimeout)
+    settings.timeouts.slowCallSeconds = Double(slowCallSeconds)
     settings.sasl.allowedUsers = saslUsers
     settings.sasl.leastTCPStrength = tcpMinSSF
     settings.limits.bufferBytes = maxClientBuffer

@@ -18,6 +18,13 @@ final class Gate: Sendable {
   }
 }
 
+/// Signals when the last reference to it is released.
+private final class SignalOnRelease: Sendable {
+  private let semaphore: DispatchSemaphore
+  init(_ semaphore: DispatchSemaphore) { self.semaphore = semaphore }
+  deinit { semaphore.signal() }
+}
+
 @Suite("blocking pool")
 struct BlockingPoolTests {
   private let reactor: Reactor
@@ -31,13 +38,13 @@ struct BlockingPoolTests {
     var told: [String] = []
     pool.run(
       .names, { gate.wait() },
-      tell: { [reactor] in
+      completion: { [reactor] in
         told.append("the blocked job")
         reactor.stop()
       })
     pool.run(
       .names, { 7 },
-      tell: {
+      completion: {
         told.append("the next: \($0)")
         gate.open()
       })
@@ -50,13 +57,13 @@ struct BlockingPoolTests {
     let gate = Gate()
     defer { gate.open() }
     let pool = BlockingPool(on: reactor)
-    for _ in 0..<hanging { pool.run(.names, { gate.wait() }, tell: {}) }
+    for _ in 0..<hanging { pool.run(.names, { gate.wait() }, completion: {}) }
     var told: [BlockingPool.Service] = []
     let others: [BlockingPool.Service] = [.sasl, .otherHosts, .audit]
     for service in others {
       pool.run(
         service, { service },
-        tell: { [reactor] in
+        completion: { [reactor] in
           told.append($0)
           if told.count == others.count { reactor.stop() }
         })
@@ -70,11 +77,11 @@ struct BlockingPoolTests {
     let gate = Gate()
     let order = Mutex<[Int]>([])
     let pool = BlockingPool(on: reactor)
-    pool.run(.audit, { gate.wait() }, tell: {})
+    pool.run(.audit, { gate.wait() }, completion: {})
     for number in 0..<20 {
       pool.run(
         .audit, { order.withLock { $0.append(number) } },
-        tell: { [reactor] in if number == 19 { reactor.stop() } })
+        completion: { [reactor] in if number == 19 { reactor.stop() } })
     }
     let alarm = Alarm(on: reactor) {
       #expect(order.withLock { $0 }.isEmpty)
@@ -90,7 +97,8 @@ struct BlockingPoolTests {
     let gate = Gate()
     defer { gate.open() }
     var pool: BlockingPool? = BlockingPool(on: reactor)
-    pool?.run(.names, { gate.wait() }, tell: { Issue.record("there is no receiver any more") })
+    pool?.run(
+      .names, { gate.wait() }, completion: { Issue.record("there is no receiver any more") })
     pool = nil
     let alarm = Alarm(on: reactor) { [reactor] in reactor.stop() }
     alarm.start(seconds: 0.05)
@@ -109,12 +117,13 @@ struct BlockingPoolTests {
         begun.open()
         gate.wait()
         done.withLock { $0.append(1) }
-      }, tell: { Issue.record("the first was told") })
+      }, completion: { Issue.record("the first was told") })
     begun.wait()
     let second = pool.run(
-      .audit, { done.withLock { $0.append(2) } }, tell: { Issue.record("the second was told") })
+      .audit, { done.withLock { $0.append(2) } },
+      completion: { Issue.record("the second was told") })
     pool.run(
-      .audit, { done.withLock { $0.append(3) } }, tell: { [reactor] in reactor.stop() })
+      .audit, { done.withLock { $0.append(3) } }, completion: { [reactor] in reactor.stop() })
     pool.cancel(first)
     pool.cancel(second)
     gate.open()
@@ -125,20 +134,27 @@ struct BlockingPoolTests {
   @Test("the end of a pool waits for a running job, and drops the others")
   func finishing() throws {
     let begun = Gate()
-    let gate = Gate()
+    let dropped = DispatchSemaphore(value: 0)
     let done = Mutex<[Int]>([])
     let pool = BlockingPool(on: reactor)
-    let other = BlockingPool(on: reactor)
     pool.run(
       .audit,
       {
         begun.open()
-        gate.wait()
-        done.withLock { $0.append(1) }
-      }, tell: {})
-    pool.run(.audit, { done.withLock { $0.append(2) } }, tell: {})
+        // The other job is released by `finish`, which then waits for this one.
+        let isDropped = dropped.wait(timeout: .now() + 60) == .success
+        done.withLock { $0.append(isDropped ? 1 : 0) }
+      }, completion: {})
+    do {
+      let signal = SignalOnRelease(dropped)
+      pool.run(
+        .audit,
+        {
+          done.withLock { $0.append(2) }
+          withExtendedLifetime(signal) {}
+        }, completion: {})
+    }
     begun.wait()
-    other.run(.names, { gate.open() }, tell: {})
     pool.finish()
     #expect(done.withLock { $0 } == [1])
   }

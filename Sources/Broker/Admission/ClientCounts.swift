@@ -1,6 +1,6 @@
-// How many clients there are of one kind.
+// Counts of clients that share an address or an identity.
 
-/// Counts clients by a name they have in common: an address, or whose they are.
+/// Counts clients by a name that they share: a network address or an identity.
 struct ClientCounts {
   private var counts: [String: Int] = [:]
 

@@ -2,7 +2,7 @@
 import Glibc
 import Streams
 
-extension Broker {
+extension SessionSet {
   /// What all clients may hold where nothing is configured: an eighth of the machine's memory.
   static var usualTotalBuffer: Int {
     let bytes = sysconf(Int32(_SC_PHYS_PAGES)).multipliedReportingOverflow(
@@ -10,18 +10,19 @@ extension Broker {
     return max(256 << 20, bytes.overflow ? 0 : bytes.partialValue / 8)
   }
 
-  static func memory(_ limits: LimitSettings) -> Int {
+  /// Bytes that all clients together may make the broker hold.
+  static func totalMemory(_ limits: LimitSettings) -> Int {
     limits.totalBufferBytes > 0 ? limits.totalBufferBytes : usualTotalBuffer
   }
 
-  func memoryLimitChanged() {
-    memory.total = Broker.memory(settings.limits)
+  func limitMemory(by limits: LimitSettings) {
+    memory.total = SessionSet.totalMemory(limits)
     memory.share = memory.total / 2
   }
 
   /// Ends the client that holds most of what this origin does.
   fileprivate func relieve(_ origin: Origin) {
-    let largest = sessions.values.filter { $0.origin == origin }.max { $0.heldBytes < $1.heldBytes }
+    let largest = all.filter { $0.origin == origin }.max { $0.heldBytes < $1.heldBytes }
     largest?.finish(
       because:
         "clients of \(origin) hold \(memory.used(by: origin)) bytes in the broker, and it holds "
@@ -36,6 +37,7 @@ extension ClientSession {
     guard held != heldBytes else { return }
     let grown = held - heldBytes
     heldBytes = held
-    if let origin = broker.memory.changed(origin, by: grown) { broker.relieve(origin) }
+    let sessions = broker.sessions
+    if let origin = sessions.memory.changed(origin, by: grown) { sessions.relieve(origin) }
   }
 }

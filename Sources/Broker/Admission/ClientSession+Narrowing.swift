@@ -29,7 +29,7 @@ extension ClientSession {
     setOption(transport.number, SOL_SOCKET, SO_RCVBUF, mostHeldByKernel)
     var size: Int32 = 0
     var length = socklen_t(MemoryLayout<Int32>.size)
-    // The kernel counts twice what it was told, for what it needs itself.
+    // The kernel doubles the value that was set, for its own overhead.
     guard getsockopt(transport.number, SOL_SOCKET, SO_RCVBUF, &size, &length) == 0,
       size / 2 >= mostHeldByKernel
     else { return widen() }
@@ -50,7 +50,7 @@ extension ClientSession {
     }
   }
 
-  /// The kernel holds as much as it thinks right again. Kernels before 5.14 cannot be told to.
+  /// The kernel chooses the size of its buffer again. Kernels before 5.14 cannot.
   func widen() {
     guard mostHeldByKernel > 0 else { return }
     mostHeldByKernel = 0

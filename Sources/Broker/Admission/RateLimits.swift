@@ -130,24 +130,9 @@ final class RateLimits {
   }
 }
 
-extension Broker {
-  /// The rates streams are kept to now.
-  var rates: RateSettings { rateLimits.settings }
-
-  /// Keeps streams to these rates from now on, those under way included.
-  func change(rates: RateSettings) {
-    rateLimits.change(rates)
-    for session in allSessions {
-      session.widen()
-      session.relay.meterStreams()
-      session.settle()
-    }
-  }
-}
-
 extension ClientSession {
   func meters(for kind: StreamKind) -> [Meter] {
-    let meters = broker.rateLimits.meters(for: kind, of: identity)
+    let meters = broker.sessions.meters(for: kind, of: identity)
     if kind == .upload || kind == .migration {
       narrow(to: meters.reduce(Double.infinity) { $1.rate > 0 ? min($0, $1.rate) : $0 })
     }

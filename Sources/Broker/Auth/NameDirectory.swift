@@ -4,7 +4,7 @@ import Streams
 
 /// Looks names up beside the loop, and remembers them for a while.
 final class NameDirectory {
-  /// Long enough for a burst of connections, short enough for an administrator who renames somebody.
+  /// Long enough for a burst of connections, short enough for an administrator who renames a user.
   private static let freshSeconds = 60.0
   private static let mostKept = 1024
 
@@ -37,22 +37,23 @@ final class NameDirectory {
     self.pool = pool
   }
 
-  /// The names at once if they are known, else later by `tell`, which is called once.
-  func names(uid: uid_t, gid: gid_t, tell: @escaping (UnixNames) -> Void) -> UnixNames? {
+  /// The names at once if they are known, else later by `completion`, which is called once.
+  func names(uid: uid_t, gid: gid_t, completion: @escaping (UnixNames) -> Void) -> UnixNames? {
     let key = Key(uid: uid, gid: gid)
     if let (names, at) = known[key], reactor.now - at < NameDirectory.freshSeconds { return names }
     if let question = asked[key] {
       // One that has been given up is still under way, and so is the answer.
       guard question.alarm != nil else { return UnixNames() }
-      question.askers.append(tell)
+      question.askers.append(completion)
       return nil
     }
     let question = Question()
-    question.askers = [tell]
+    question.askers = [completion]
     question.alarm = Alarm(on: reactor) { [unowned self] in giveUp(key) }
     question.alarm?.start(seconds: waitSeconds)
     asked[key] = question
-    pool.run(.names, { [look] in look(uid, gid) }, tell: { [weak self] in self?.answered(key, $0) })
+    pool.run(
+      .names, { [look] in look(uid, gid) }, completion: { [weak self] in self?.answered(key, $0) })
     return nil
   }
 
@@ -69,7 +70,7 @@ final class NameDirectory {
     log.warning(
       "the names of user \(key.uid) and group \(key.gid) are not known after "
         + "\(Int(waitSeconds.rounded(.up))) s: backends are told the numbers alone")
-    reactor.depart(alarm)
+    reactor.releaseAfterTurn(alarm)
     question.alarm = nil
     let askers = question.askers
     question.askers = []

@@ -1,4 +1,4 @@
-// Lists of names that may come in, with libvirt's wildcards.
+// Lists of allowed names, with libvirt's wildcards.
 
 /// Patterns, of which one has to fit the whole of a name: `*` stands for any run of characters, `?` for
 /// exactly one, everything else for itself. Certificates' names and SASL users are listed like this.
@@ -9,7 +9,7 @@ public struct NameList: Sendable, Equatable {
 
   var isEmpty: Bool { patterns.isEmpty }
 
-  /// An empty list admits nobody.
+  /// An empty list allows no name.
   public func admits(_ name: String) -> Bool {
     let name = Array(name.unicodeScalars)
     return patterns.contains { NameList.fits($0, name) }

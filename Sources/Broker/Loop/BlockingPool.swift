@@ -57,14 +57,15 @@ final class BlockingPool {
   /// A job that hangs is left to itself: nothing waits for its thread.
   deinit { queue.close() }
 
-  /// Does `work` on another thread, then `tell` on this one, never before this returns.
+  /// Does `work` on another thread, then `completion` on this one, never before this returns.
   @discardableResult
   func run<Result: Sendable>(
-    _ service: Service, _ work: @escaping @Sendable () -> Result, tell: @escaping (Result) -> Void
+    _ service: Service, _ work: @escaping @Sendable () -> Result,
+    completion: @escaping (Result) -> Void
   ) -> Job {
     lastJob += 1
     let job = Job(number: lastJob)
-    receivers[job] = { if let result = $0 as? Result { tell(result) } }
+    receivers[job] = { if let result = $0 as? Result { completion(result) } }
     if !queue.add(job, service, work) { retry.start(seconds: BlockingPool.retrySeconds) }
     return job
   }

@@ -19,7 +19,7 @@ struct FileLook: Equatable {
     device = status.st_dev
     inode = status.st_ino
     size = status.st_size
-    // The time of the last change of any kind: nobody sets it, as some do with that of the content.
+    // The time of the last change of any kind: no program sets it, as some do with that of the content.
     seconds = status.st_ctim.tv_sec
     nanoseconds = status.st_ctim.tv_nsec
   }

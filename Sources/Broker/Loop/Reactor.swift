@@ -45,14 +45,14 @@ enum Clock {
   }
 }
 
-/// Whoever the loop calls. A class and not a protocol, so that a watcher can reach it from its raw
+/// What the loop calls. A class and not a protocol, so that a watcher can reach it from its raw
 /// pointer without counting references.
 class Handler {
   /// The watched descriptor is ready.
   func ready(_ ready: Interest) {}
   /// The timer has run out.
   func timeUp() {}
-  /// The turn that was asked for with `goOn`.
+  /// The turn that was requested with `continueSoon`.
   func again() {}
   fileprivate var continuesSoon = false
 }
@@ -60,8 +60,8 @@ class Handler {
 /// The event loop. Everything of the broker runs inside `run`, on the thread that called it.
 final class Reactor {
   fileprivate let loop: OpaquePointer
-  /// Handlers that are over. Released only when the turn ends, so that nothing dies in its own callback.
-  private var departures: [AnyObject] = []
+  /// Handlers that have ended. Released only when the turn ends, so that none is released in its own callback.
+  private var ended: [AnyObject] = []
   private let endOfTurn: UnsafeMutablePointer<ev_prepare>
   /// Handlers that have work left which no descriptor announces.
   private var unfinished: [Handler] = []
@@ -105,21 +105,21 @@ final class Reactor {
     ev_run(loop, 0)
     ev_unref(loop)
     unfinished.removeAll()
-    releaseDeparted()
+    releaseEnded()
   }
 
-  /// What departs when no turn follows that would end: such a handler and the reactor hold each other.
-  func releaseDeparted() { departures.removeAll() }
+  /// Releases handlers that ended when no further turn follows: such a handler and the reactor hold each other.
+  func releaseEnded() { ended.removeAll() }
 
   func stop() { ev_break(loop, Int32(EVBREAK_ALL)) }
 
   /// Seconds on the monotonic clock, which is libev's own for timers.
   var now: Double { Clock.monotonic.seconds }
 
-  /// Keeps `handler` alive until this turn is over.
-  func depart(_ handler: AnyObject) { departures.append(handler) }
+  /// Keeps `handler` alive until this turn ends.
+  func releaseAfterTurn(_ handler: AnyObject) { ended.append(handler) }
 
-  /// Gives `handler` another turn when everybody who is ready has had one.
+  /// Gives `handler` another turn when all handlers that are ready have had one.
   func continueSoon(_ handler: Handler) {
     guard !handler.continuesSoon else { return }
     handler.continuesSoon = true
@@ -138,13 +138,13 @@ final class Reactor {
       }
       unfinished.removeFirst(count)
     }
-    if !departures.isEmpty { departures.removeAll(keepingCapacity: true) }
+    if !ended.isEmpty { ended.removeAll(keepingCapacity: true) }
     if unfinished.isEmpty { ev_idle_stop(loop, haste) } else { ev_idle_start(loop, haste) }
   }
 }
 
 extension UnsafeMutablePointer<ev_io>? {
-  /// Calls `body` with the watcher's owner, at no reference-counting cost: the reactor lets go of
+  /// Calls `body` with the watcher's owner, at no reference-counting cost: the reactor releases
   /// handlers only at the end of a turn, so the owner lives as long as the callback runs.
   fileprivate func owner<Owner: AnyObject>(_: Owner.Type, _ body: (Owner) -> Void) {
     guard let data = self?.pointee.data else { return }
@@ -173,7 +173,7 @@ struct DescriptorWatcher: ~Copyable {
   private let io: UnsafeMutablePointer<ev_io>
   private(set) var interest: Interest = []
 
-  /// Calls nobody until it belongs to a handler.
+  /// Calls no handler until it belongs to one.
   init(_ descriptor: Int32, on reactor: Reactor) {
     self.reactor = reactor
     io = .allocate(capacity: 1)  // libev keeps the address, so the watcher owns its memory
@@ -252,7 +252,7 @@ struct TimerWatcher: ~Copyable {
   func stop() { ev_timer_stop(reactor.loop, timer) }
 }
 
-/// A timer with something to do, for the few that have no handler of their own.
+/// A timer that calls a closure, for owners that are no handlers.
 final class Alarm: Handler {
   private let timer: TimerWatcher
   private let ring: () -> Void
@@ -265,6 +265,7 @@ final class Alarm: Handler {
   }
 
   override func timeUp() { ring() }
+  var isRunning: Bool { timer.isRunning }
   func start(seconds: Double) { timer.start(seconds: seconds) }
   func stop() { timer.stop() }
 }
@@ -273,18 +274,18 @@ final class Alarm: Handler {
 final class SignalWatcher {
   private let reactor: Reactor
   private let signal: UnsafeMutablePointer<ev_signal>
-  private let arrived: () -> Void
+  private let received: () -> Void
 
-  init(_ number: Int32, on reactor: Reactor, _ arrived: @escaping () -> Void) {
+  init(_ number: Int32, on reactor: Reactor, _ received: @escaping () -> Void) {
     self.reactor = reactor
-    self.arrived = arrived
+    self.received = received
     signal = .allocate(capacity: 1)
     signal.initialize(
       to: ev_signal(
         active: 0, pending: 0, priority: 0, data: nil,
         cb: { _, watcher, _ in
           guard let data = watcher?.pointee.data else { return }
-          Unmanaged<SignalWatcher>.fromOpaque(data)._withUnsafeGuaranteedRef { $0.arrived() }
+          Unmanaged<SignalWatcher>.fromOpaque(data)._withUnsafeGuaranteedRef { $0.received() }
         }, next: nil, signum: number))
     signal.pointee.data = Unmanaged.passUnretained(self).toOpaque()
     ev_signal_start(reactor.loop, signal)

@@ -1,39 +1,41 @@
-// A listening socket: where clients come in.
+// A listening socket.
 import CLinux
 import Glibc
 import Streams
 
-/// Accepts connections and hands them to the broker. Watched only while the broker takes clients.
+/// Accepts connections and passes them to the acceptor. Watched only while the broker accepts clients.
 final class Listener: Handler {
   /// Connections accepted in one turn before others are looked at.
   private static let acceptsPerTurn = 64
 
-  private unowned let broker: Broker
+  private unowned let acceptor: Acceptor
+  private let closer: Closer
   private let descriptor: Descriptor
   private var watcher: DescriptorWatcher
   private let boundPath: String?
   private let account: ServiceAccount?
   let settings: ListenerSettings
-  /// How the log calls it: a path or an address with its port.
+  /// Name used in log messages: a path or an address with its port.
   let name: String
-  /// Its number, by which admission knows it. The admin socket has none.
+  /// Its number in `Admission`. The admin socket has none.
   var gate = 0
-  /// Clients of it that have not proved yet who they are, where they have to.
-  var unauthenticatedCount: Int { broker.unauthenticated(at: self) }
-  /// When it was last said that there are too many of them, on the reactor's clock.
-  var unauthenticatedLoggedAt = -Double.infinity
+  /// Its unauthenticated clients.
+  var unauthenticatedCount: Int { acceptor.unauthenticated(at: self) }
+  /// Limits the warning that there are too many of them.
+  var unauthenticatedWarning = WarningInterval()
 
-  /// Takes over a bound, listening socket. `path` is removed when the listener goes.
+  /// Owns a bound, listening socket. `path` is removed when the listener is released.
   private init(
     _ descriptor: consuming Descriptor, _ settings: ListenerSettings, name: String, path: String?,
-    broker: Broker
+    account: ServiceAccount?, acceptor: Acceptor, loop: LoopServices
   ) {
-    self.broker = broker
+    self.acceptor = acceptor
+    closer = loop.closer
     self.settings = settings
     self.name = name
     boundPath = path
-    account = broker.settings.account
-    watcher = DescriptorWatcher(descriptor.number, on: broker.reactor)
+    self.account = account
+    watcher = DescriptorWatcher(descriptor.number, on: loop.reactor)
     self.descriptor = descriptor
     super.init()
     watcher.belong(to: self)
@@ -52,7 +54,8 @@ final class Listener: Handler {
 
   /// Binds and listens as the settings say; a TCP setting can be several sockets.
   static func open(
-    _ settings: ListenerSettings, broker: Broker, backlog: Int
+    _ settings: ListenerSettings, acceptor: Acceptor, loop: LoopServices,
+    account: ServiceAccount?, backlog: Int
   ) throws(BrokerFailure) -> [Listener] {
     switch settings.address {
     case .activated(let number, let name, _):
@@ -67,18 +70,25 @@ final class Listener: Handler {
       return [
         Listener(
           Descriptor(number), settings, name: place.isEmpty ? name : place, path: nil,
-          broker: broker)
+          account: account, acceptor: acceptor, loop: loop)
       ]
     case .unix(let path, let mode, let group):
       let descriptor = try bindUNIX(
-        path, mode: mode, group: group, backlog: backlog, for: broker.settings.account)
-      return [Listener(descriptor, settings, name: path, path: path, broker: broker)]
+        path, mode: mode, group: group, backlog: backlog, for: account)
+      return [
+        Listener(
+          descriptor, settings, name: path, path: path, account: account, acceptor: acceptor,
+          loop: loop)
+      ]
     case .tcp(let host, let port):
       var listeners: [Listener] = []
       for address in try Address.resolve(host: host, port: port) {
         guard let descriptor = try bindTCP(address, backlog: backlog) else { continue }
         let name = Address.local(of: descriptor.number)?.text ?? address.text
-        listeners.append(Listener(descriptor, settings, name: name, path: nil, broker: broker))
+        listeners.append(
+          Listener(
+            descriptor, settings, name: name, path: nil, account: account, acceptor: acceptor,
+            loop: loop))
       }
       guard !listeners.isEmpty else {
         throw BrokerFailure("no address to listen on for '\(host ?? "*")' port '\(port)'")
@@ -138,8 +148,7 @@ final class Listener: Handler {
     return given == 0 ? nil : errorText(errno)
   }
 
-  /// A socket somebody answers on is somebody's; one nobody answers on is left over. Anything else that
-  /// has the name is not ours to remove.
+  /// Removes a socket file that no process listens on. Throws if another process does, or if the file is no socket.
   private static func removeStaleSocket(
     _ path: String, _ address: Address, for account: ServiceAccount?
   ) throws(BrokerFailure) {
@@ -186,7 +195,7 @@ final class Listener: Handler {
   /// Where it listens, as the kernel has it.
   var address: Address? { Address.local(of: descriptor.number) }
 
-  /// Whether new clients are let in here.
+  /// Whether new connections are accepted here.
   var isAccepting: Bool {
     get { watcher.interest.contains(.read) }
     set { watcher.watch(newValue ? .read : []) }
@@ -198,8 +207,8 @@ final class Listener: Handler {
   override func ready(_ ready: Interest) {
     for _ in 0..<Listener.acceptsPerTurn where isAccepting {
       // A client more is one more to close, sooner or later.
-      guard broker.closer.waitingCount < Closer.mostWaiting else {
-        return broker.cannotAccept(on: self, EMFILE)
+      guard closer.waitingCount < Closer.mostWaiting else {
+        return acceptor.cannotAccept(on: self, EMFILE)
       }
       // Every later call on it says itself that it must not wait. The peer's address is taken now: the kernel does
       // not know it any more once the peer has reset the connection.
@@ -207,7 +216,7 @@ final class Listener: Handler {
       let accepted = Descriptor(Address.accept(descriptor.number, &address))
       guard accepted.number >= 0 else {
         switch errno {
-        case EMFILE, ENFILE, ENOBUFS, ENOMEM: broker.cannotAccept(on: self, errno)
+        case EMFILE, ENFILE, ENOBUFS, ENOMEM: acceptor.cannotAccept(on: self, errno)
         default: break
         }
         return
@@ -215,8 +224,8 @@ final class Listener: Handler {
       // No program the broker ever starts is to inherit a client.
       _ = fcntl(accepted.number, F_SETFD, FD_CLOEXEC)
       let isLast = Listener.isReserved(accepted.number)
-      broker.accepted(accepted, from: address, on: self)
-      if isLast { return broker.cannotAccept(on: self, EMFILE) }
+      acceptor.accepted(accepted, from: address, on: self)
+      if isLast { return acceptor.cannotAccept(on: self, EMFILE) }
     }
   }
 

@@ -1,4 +1,4 @@
-// What a running broker is doing, in words: for the log, when somebody asks what is stuck.
+// What a running broker is doing, in words: for the log, when an administrator looks for what is stuck.
 import Streams
 
 extension Broker {
@@ -6,16 +6,16 @@ extension Broker {
   public var stateReport: [String] {
     var lines = [
       "state: \(sessions.count) of \(settings.limits.maxClients) clients"
-        + (isStopping ? ", stopping" : "")
-        + (tlsAcceptor.map { ", \(counted($0.status.handshakes, "TLS handshake"))" } ?? "")
+        + (life.isStopping ? ", stopping" : "")
+        + (acceptor.tls.map { ", \(counted($0.status.handshakes, "TLS handshake"))" } ?? "")
     ]
-    for listener in listeners {
+    for listener in acceptor.listeners {
       lines.append(
         "state: \(listener.name): \(listener.isAccepting ? "accepting" : "not accepting"), "
           + "\(listener.unauthenticatedCount) not authenticated (\(listener.settings.authentication.rawValue))"
       )
     }
-    for session in sessions.values.sorted(by: { $0.id < $1.id }) { lines += session.stateReport }
+    for session in sessions.all.sorted(by: { $0.id < $1.id }) { lines += session.stateReport }
     return lines
   }
 }

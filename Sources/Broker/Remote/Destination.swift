@@ -49,7 +49,7 @@ struct SSHCommand {
   var uri: String
   var isReadOnly: Bool
 
-  /// Nobody is there to be asked for a password, so ssh is told not to.
+  /// There is no user who could type a password, so ssh must not ask for one.
   var arguments: [String] {
     var words = [program]
     if let port { words += ["-p", String(port)] }

@@ -1,21 +1,29 @@
-// Opening other hosts for clients: who may go where, and by which way.
+// Opening other hosts for clients: which hosts, and by which transport.
 import Glibc
 import Streams
 
 /// The policy, and what every forwarded connection shares.
 final class Forwarding {
-  /// Connections that are there already, or on their way, are not asked about again.
+  /// Applied when a connection is opened; those that are open or opening are not checked again.
   var settings: UpstreamSettings
   /// By what this broker recognises itself at the far end of a connection.
   let mark = Mark.random()
-  private unowned let broker: Broker
+  private let directory: SocketDirectory
+  let log: BrokerLog
+  private let ownAddresses: () -> [Address]
   /// Certificates in use, with the look their files had.
   private var loaded: [(settings: TLSSettings, looks: [FileLook], credentials: TLSCredentials)] = []
   let buffers = TLSBuffers()
 
-  init(_ settings: UpstreamSettings, broker: Broker) {
+  /// - Parameter ownAddresses: where this broker listens.
+  init(
+    _ settings: UpstreamSettings, directory: SocketDirectory, log: BrokerLog,
+    ownAddresses: @escaping () -> [Address]
+  ) {
     self.settings = settings
-    self.broker = broker
+    self.directory = directory
+    self.log = log
+    self.ownAddresses = ownAddresses
   }
 
   // MARK: Policy
@@ -72,7 +80,7 @@ final class Forwarding {
     case .tls: way = .network(tls(values))
     case .unix:
       guard let path = values["socket"] else { return missing("socket", uri) }
-      guard !broker.directory.isOwn(path) else {
+      guard !directory.isOwn(path) else {
         return refusal("opening '\(place)' leads back to this broker")
       }
       way = .socket(path: path)
@@ -159,7 +167,7 @@ final class Forwarding {
   /// Whether connecting there would lead to a listener of this broker.
   func leadsHere(_ address: Address) -> Bool {
     guard let port = address.port else { return false }
-    return broker.listenerAddresses.contains { own in
+    return ownAddresses().contains { own in
       own.port == port
         && own.host?.count == address.host?.count
         && (own.host == address.host || (own.isWildcard && address.isOfThisMachine))
@@ -177,7 +185,7 @@ final class Forwarding {
     let old = loaded.first { $0.settings == settings }?.credentials.revocations
     let made = try TLSCredentials(
       TLSFileSet(settings, as: .client, at: TLSAcceptor.now, keeping: old), settings)
-    for warning in made.warnings { broker.log[.upstream].warning(warning) }
+    for warning in made.warnings { log.warning(warning) }
     loaded.removeAll { $0.settings == settings }
     if loaded.count >= Forwarding.mostLoaded { loaded.removeFirst() }
     loaded.append((settings, looks, made))

@@ -11,7 +11,7 @@ final class HelperProcess: Handler {
   private static let longestLine = 512
 
   let name: String
-  private unowned let broker: Broker
+  private let children: Children
   private let pid: pid_t
   private var socket: Descriptor?
   private let errors: Descriptor
@@ -21,13 +21,13 @@ final class HelperProcess: Handler {
 
   private init(
     _ pid: pid_t, name: String, socket: consuming Descriptor, errors: consuming Descriptor,
-    broker: Broker
+    children: Children
   ) {
     self.pid = pid
     self.name = name
-    self.broker = broker
+    self.children = children
     self.socket = consume socket
-    watcher = DescriptorWatcher(errors.number, on: broker.reactor)
+    watcher = DescriptorWatcher(errors.number, on: children.reactor)
     self.errors = errors
     super.init()
     watcher.belong(to: self)
@@ -36,31 +36,31 @@ final class HelperProcess: Handler {
 
   deinit { watcher.watch([]) }
 
-  /// Starts it, unless too many run for clients of that origin. `name` is how the log calls it.
+  /// Starts it, unless too many run for clients of that origin. `name` is used in log messages.
   static func start(
-    _ arguments: [String], name: String, for origin: Origin, broker: Broker
+    _ arguments: [String], name: String, for origin: Origin, children: Children
   ) -> Result<HelperProcess, RemoteError> {
-    guard broker.children.helpers.tryReserve(for: origin) else {
-      broker.log[.upstream].warning(
-        "\(name): too many programs run: \(broker.children.helpers.used(by: origin)) of "
-          + "\(broker.children.helpers.used) for \(origin)")
+    guard children.helpers.tryReserve(for: origin) else {
+      children.log.warning(
+        "\(name): too many programs run: \(children.helpers.used(by: origin)) of "
+          + "\(children.helpers.used) for \(origin)")
       return .failure(
         RemoteError(
           .operationFailed, "too many connections to other hosts are open: '\(name)' needs one more"
         ))
     }
-    let result = start(arguments, name: name, countedFor: origin, broker: broker)
-    if case .failure = result { broker.children.helpers.release(for: origin) }
+    let result = start(arguments, name: name, countedFor: origin, children: children)
+    if case .failure = result { children.helpers.release(for: origin) }
     return result
   }
 
   private static func start(
-    _ arguments: [String], name: String, countedFor origin: Origin, broker: Broker
+    _ arguments: [String], name: String, countedFor origin: Origin, children: Children
   ) -> Result<HelperProcess, RemoteError> {
     let program = arguments.first ?? ""
     func failure(_ number: Int32) -> Result<HelperProcess, RemoteError> {
       // Which program it is is the administrator's business.
-      broker.log[.upstream].warning("\(name): cannot start \(program): \(errorText(number))")
+      children.log.warning("\(name): cannot start \(program): \(errorText(number))")
       return .failure(
         RemoteError(
           .systemError, "cannot start the program that leads to '\(name)': \(errorText(number))",
@@ -76,29 +76,28 @@ final class HelperProcess: Handler {
     let writer = Descriptor(ends[1])
     for end in [reader.number, writer.number] { _ = fcntl(end, F_SETFD, FD_CLOEXEC) }
     for end in [ours.number, reader.number] { _ = fcntl(end, F_SETFL, O_NONBLOCK) }
-    broker.children.begin()
+    children.begin()
     let spawned = Spawn.start(
       arguments, input: theirs.number, output: theirs.number, errors: writer.number)
     switch spawned {
     case .failure(let trouble): return failure(trouble.number)
     case .success(let pid):
-      let children = broker.children
       children.add(pid, name: "\(name) (\(program), process \(pid))") { [unowned children] _ in
         children.helpers.release(for: origin)
       }
       return .success(
-        HelperProcess(pid, name: name, socket: ours, errors: reader, broker: broker))
+        HelperProcess(pid, name: name, socket: ours, errors: reader, children: children))
     }
   }
 
   /// The connection, once.
   func takeSocket() -> Descriptor { socket.take() ?? Descriptor(-1) }
 
-  /// Nobody needs it any more.
+  /// The connection is closed.
   func end() {
     drain()
     watcher.watch([])
-    broker.children.end(pid)
+    children.end(pid)
   }
 
   override func ready(_ ready: Interest) { drain() }
@@ -128,28 +127,28 @@ final class HelperProcess: Handler {
     let text = printable(String(decoding: line, as: UTF8.self))
     guard !text.allSatisfy({ $0 == " " }), said < HelperProcess.mostSaid else { return }
     said += line.count + 1
-    broker.log[.upstream].warning("\(name) says: \(text)")
+    children.log.warning("\(name) says: \(text)")
     if said >= HelperProcess.mostSaid {
-      broker.log[.upstream].warning("\(name): what else it says is not logged")
+      children.log.warning("\(name): what else it says is not logged")
     }
   }
 }
 
-/// The broker's child processes: buried when they end, and killed if they do not when they should.
+/// The broker's child processes: reaped when they end, and killed if they do not end in time.
 final class Children {
-  /// How long a program may take to end by itself once its connection has, and then once it was told to.
-  private static let graceSeconds = (byItself: 1.0, told: 5.0)
+  /// How long a program may take to end by itself once its connection has, and then after SIGTERM.
+  private static let graceSeconds = (byItself: 1.0, terminated: 5.0)
 
   private struct Child {
     let name: String
     /// When something is done about it.
     var dueAt = Double.infinity
-    var isTold = false
+    var isTerminated = false
     let ended: ((Int32) -> Void)?
   }
 
-  private let reactor: Reactor
-  private let log: BrokerLog
+  let reactor: Reactor
+  let log: BrokerLog
   /// Programs of clients' connections that run.
   var helpers = Quota(total: 256, share: 64)
   private var children: [pid_t: Child] = [:]
@@ -164,16 +163,16 @@ final class Children {
   /// To be called before the first process is started, so that no end of one goes unnoticed.
   func begin() {
     guard watcher == nil else { return }
-    watcher = SignalWatcher(SIGCHLD, on: reactor) { [unowned self] in bury() }
+    watcher = SignalWatcher(SIGCHLD, on: reactor) { [unowned self] in reap() }
   }
 
-  /// - Parameter ended: is told the exit status, or 128 and the number of a signal.
+  /// - Parameter ended: receives the exit status, or 128 and the number of a signal.
   func add(_ pid: pid_t, name: String, ended: ((Int32) -> Void)? = nil) {
     log.debug("\(name) started")
     children[pid] = Child(name: name, ended: ended)
   }
 
-  /// Nobody needs it any more: sees to it that it ends.
+  /// It is no longer needed: terminates it if it does not end by itself.
   func end(_ pid: pid_t) {
     guard children[pid] != nil else { return }
     children[pid]?.dueAt = reactor.now + Children.graceSeconds.byItself
@@ -190,7 +189,7 @@ final class Children {
     if next.isFinite { alarm.start(seconds: max(0.01, next - reactor.now)) }
   }
 
-  private func bury() {
+  private func reap() {
     for (pid, child) in children {
       var status: Int32 = 0
       guard waitpid(pid, &status, WNOHANG) == pid else { continue }
@@ -207,10 +206,10 @@ final class Children {
   private func graceOver() {
     let now = reactor.now
     for (pid, child) in children where child.dueAt <= now + 0.01 {
-      if child.isTold { log.warning("\(child.name) did not end and is killed") }
-      kill(pid, child.isTold ? SIGKILL : SIGTERM)
-      children[pid]?.isTold = true
-      children[pid]?.dueAt = child.isTold ? .infinity : now + Children.graceSeconds.told
+      if child.isTerminated { log.warning("\(child.name) did not end and is killed") }
+      kill(pid, child.isTerminated ? SIGKILL : SIGTERM)
+      children[pid]?.isTerminated = true
+      children[pid]?.dueAt = child.isTerminated ? .infinity : now + Children.graceSeconds.terminated
     }
     wait()
   }
@@ -220,7 +219,7 @@ final class Children {
 enum Spawn {
   struct Trouble: Error { let number: Int32 }
 
-  /// What is for the broker alone, or would have a program ask somebody at a screen.
+  /// What is for the broker alone, or would make a program ask a user at a screen.
   private static let withheld = [
     "LISTEN_", "NOTIFY_SOCKET=", "WATCHDOG_", "LIBVIRT_", "DISPLAY=", "WAYLAND_DISPLAY=",
     "SSH_ASKPASS", "VIRTBROKER",

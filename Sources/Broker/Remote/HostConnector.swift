@@ -3,9 +3,9 @@ import Glibc
 import Streams
 
 /// Connects to a host, one address after the other, and if wanted makes a TLS session there and has it confirmed.
-/// Tells once what came of it, unless stopped before.
+/// Reports the result once, unless stopped before.
 final class HostConnector: Handler {
-  typealias Tell = (Result<any ClientTransport, RemoteError>) -> Void
+  typealias Completion = (Result<any ClientTransport, RemoteError>) -> Void
 
   private enum Phase {
     case resolving
@@ -16,12 +16,13 @@ final class HostConnector: Handler {
     case over
   }
 
-  private unowned let broker: Broker
+  private let loop: LoopServices
+  private let forwarding: Forwarding
   private let destination: Destination
   private let tls: Destination.TLSWish?
   private let openBefore: Double
   private let timer: TimerWatcher
-  private let tell: Tell
+  private let completion: Completion
   private var phase = Phase.resolving
   private var job: BlockingPool.Job?
   private var addresses: ArraySlice<Address> = []
@@ -52,24 +53,25 @@ final class HostConnector: Handler {
   }
 
   init(
-    _ destination: Destination, tls: Destination.TLSWish?, openBefore: Double, broker: Broker,
-    _ tell: @escaping Tell
+    _ destination: Destination, tls: Destination.TLSWish?, openBefore: Double, loop: LoopServices,
+    forwarding: Forwarding, _ completion: @escaping Completion
   ) {
     self.destination = destination
     self.tls = tls
     self.openBefore = openBefore
-    self.broker = broker
-    self.tell = tell
-    timer = TimerWatcher(on: broker.reactor)
+    self.loop = loop
+    self.forwarding = forwarding
+    self.completion = completion
+    timer = TimerWatcher(on: loop.reactor)
     super.init()
     timer.belong(to: self)
   }
 
-  /// Goes off. Nothing is told before this returns.
+  /// Begins. The completion is not called before this returns.
   func begin() {
     let host = destination.host
     let port = String(destination.port)
-    job = broker.blocking.run(
+    job = loop.blocking.run(
       .otherHosts,
       { () -> Result<[Address], BrokerFailure> in
         do throws(BrokerFailure) {
@@ -78,16 +80,16 @@ final class HostConnector: Handler {
           return .failure(error)
         }
       },
-      tell: { [weak self] result in self?.resolved(result) })
+      completion: { [weak self] result in self?.resolved(result) })
   }
 
-  /// Forgets about it.
+  /// Ends the attempt without a report.
   func stop() {
     phase = .over
     timer.stop()
-    if let job { broker.blocking.cancel(job) }
+    if let job { loop.blocking.cancel(job) }
     job = nil
-    if let step { broker.handshakes.cancel(step) }
+    if let step { loop.handshakes.cancel(step) }
     step = nil
     attempt = nil
     session = nil
@@ -95,8 +97,8 @@ final class HostConnector: Handler {
 
   private func finish(_ result: Result<any ClientTransport, RemoteError>) {
     stop()
-    broker.reactor.depart(self)
-    tell(result)
+    loop.reactor.releaseAfterTurn(self)
+    completion(result)
   }
 
   private func fail(_ words: String, _ number: Int32 = -1) {
@@ -121,7 +123,7 @@ final class HostConnector: Handler {
   private func connectNext() {
     attempt = nil
     while let address = addresses.popFirst() {
-      guard !broker.forwarding.leadsHere(address) else {
+      guard !forwarding.leadsHere(address) else {
         let why = "opening '\(destination.place)' leads back to this broker: it is \(address.text)"
         return finish(.failure(RemoteError(.configurationUnsupported, why)))
       }
@@ -135,10 +137,10 @@ final class HostConnector: Handler {
         note(address, errno)
         continue
       }
-      let attempt = Attempt(descriptor, for: self, on: broker.reactor)
+      let attempt = Attempt(descriptor, for: self, on: loop.reactor)
       attempt.watch(.write)
       self.attempt = attempt
-      let left = openBefore - broker.reactor.now
+      let left = openBefore - loop.reactor.now
       timer.start(seconds: max(0.01, left / Double(addresses.count + 1)))
       return
     }
@@ -193,16 +195,16 @@ final class HostConnector: Handler {
 
   private func begin(_ tls: Destination.TLSWish, _ attempt: Attempt) {
     do throws(TLSRefusal) {
-      let credentials = try broker.forwarding.credentials(tls.settings)
+      let credentials = try forwarding.credentials(tls.settings)
       do throws(TLSError) {
         session = try TLSSession(
-          connecting: attempt.take(), with: credentials, buffers: broker.handshakes.buffers)
+          connecting: attempt.take(), with: credentials, buffers: loop.handshakes.buffers)
       } catch {
         return fail("no TLS session with '\(destination.place)': \(error)")
       }
     } catch {
       // What is wrong with which file of the broker's is for the log alone.
-      broker.log[.upstream].warning("TLS with '\(destination.place)': \(error)")
+      forwarding.log.warning("TLS with '\(destination.place)': \(error)")
       return fail(
         "no TLS session with '\(destination.place)': the broker's own certificates cannot be used")
     }
@@ -214,9 +216,9 @@ final class HostConnector: Handler {
     guard let session, step == nil else { return }
     attempt?.watch([])
     let host = destination.host
-    step = broker.handshakes.step(
+    step = loop.handshakes.step(
       session, verify: { $0.verifyServer(host: host, at: TLSAcceptor.now) },
-      tell: { [weak self] in self?.shaken($0) })
+      completion: { [weak self] in self?.shaken($0) })
   }
 
   private func shaken(_ outcome: HandshakePool.Outcome) {
@@ -226,15 +228,15 @@ final class HostConnector: Handler {
     case .blocked(let on): attempt?.watch(on)
     case .failed(let why): fail("the TLS handshake with '\(destination.place)' failed: \(why)")
     case .done(let verdict):
-      session.buffers = broker.forwarding.buffers
+      session.buffers = forwarding.buffers
       let warnings = verdict.sentence(.warning)
-      if !warnings.isEmpty { broker.log[.upstream].warning("'\(destination.place)': \(warnings)") }
+      if !warnings.isEmpty { forwarding.log.warning("'\(destination.place)': \(warnings)") }
       if verdict.isRefused {
         let refusals = verdict.sentence(.refusal)
         guard tls?.verifies == false else {
           return fail("'\(destination.place)' is not trusted: \(refusals)")
         }
-        broker.log[.upstream].warning(
+        forwarding.log.warning(
           "'\(destination.place)' is used all the same (no_verify): \(refusals)")
       }
       phase = .confirming

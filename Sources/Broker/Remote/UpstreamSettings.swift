@@ -1,6 +1,6 @@
 // Which other hosts may be opened, and what is used on this host to reach them: the administrator's words alone.
 
-/// Everything the broker is told about other hosts.
+/// The settings for other hosts.
 public struct UpstreamSettings: Sendable, Equatable {
   /// Where clients may go; nothing: nowhere.
   public var allowed: [UpstreamPattern] = []

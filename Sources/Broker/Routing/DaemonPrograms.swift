@@ -1,4 +1,4 @@
-// The daemons' programs: where they are, and starting a user's own when somebody wants it.
+// The daemons' programs: where they are, and starting a user's own when a client needs it.
 @preconcurrency import Glibc
 import Streams
 
@@ -40,7 +40,7 @@ public struct DaemonPrograms: Sendable, Equatable {
 /// broker start a second one.
 final class DaemonStarter {
   enum Outcome: Equatable {
-    /// It is starting, or somebody else starts it: try again in a moment.
+    /// It is starting, or another process starts it: try again in a moment.
     case wait
     case failed(String)
   }
@@ -66,13 +66,19 @@ final class DaemonStarter {
 
   private static let lookSeconds = 0.02
 
-  private unowned let broker: Broker
-  private lazy var alarm = Alarm(on: broker.reactor) { [unowned self] in look() }
+  private let children: Children
+  private let reactor: Reactor
+  private let log: BrokerLog
+  private lazy var alarm = Alarm(on: reactor) { [unowned self] in look() }
   private var starts: [String: Start] = [:]
 
-  init(broker: Broker) { self.broker = broker }
+  init(children: Children, on reactor: Reactor, log: BrokerLog) {
+    self.children = children
+    self.reactor = reactor
+    self.log = log
+  }
 
-  /// Nobody answers at `socket`: sees to it that somebody will.
+  /// No process serves `socket`: starts the daemon, unless another process is starting it.
   func start(_ daemon: String, program: String, socket: String) -> Outcome {
     if let start = starts[socket] {
       guard let end = start.end else { return .wait }
@@ -89,7 +95,7 @@ final class DaemonStarter {
     wish.l_type = Int16(F_WRLCK)
     wish.l_whence = Int16(SEEK_SET)
     guard fcntl(lock.number, F_SETLK, &wish) == 0 else {
-      // Somebody else starts it.
+      // Another process starts it.
       return errno == EAGAIN || errno == EACCES
         ? .wait : .failed("cannot lock '\(path)': \(errorText(errno))")
     }
@@ -98,17 +104,17 @@ final class DaemonStarter {
       unlink(path)
       return .wait
     }
-    broker.children.begin()
+    children.begin()
     switch Spawn.start([program, "--timeout=120"], input: nil, output: nil, errors: nil) {
     case .failure(let trouble):
       unlink(path)
       return .failed("cannot start \(program): \(errorText(trouble.number))")
     case .success(let pid):
-      broker.log[.upstream].info("starting \(program) as process \(pid)")
+      log.info("starting \(program) as process \(pid)")
       let start = Start(lock: lock, path: path)
       starts[socket] = start
       alarm.start(seconds: DaemonStarter.lookSeconds)
-      broker.children.add(pid, name: "\(daemon) (process \(pid))") {
+      children.add(pid, name: "\(daemon) (process \(pid))") {
         start.end = $0
         start.unlock()
       }
@@ -116,12 +122,12 @@ final class DaemonStarter {
     }
   }
 
-  /// Lets go of the locks of those that serve, and of what is known of those that have ended.
+  /// Releases the locks of daemons that serve, and forgets those that have ended.
   private func look() {
     for (socket, start) in starts {
       guard start.end != nil || DaemonStarter.answers(socket) else { continue }
       start.unlock()
-      // Everybody who waits for it has asked once more since then.
+      // All clients that wait for it have tried again since then.
       start.looks += 1
       if start.end == nil || start.looks > 10 { starts[socket] = nil }
     }

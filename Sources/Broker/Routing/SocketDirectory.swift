@@ -12,7 +12,7 @@ struct Backend: Equatable {
   /// The daemon serves every driver itself, so no call goes elsewhere.
   var servesAll: Bool
   var isSession = false
-  /// What is started if nobody answers: a user's own daemon.
+  /// Started if no process serves the socket: a user's own daemon.
   var program: String?
   /// On another host, where all of its calls go.
   var remote: Destination?

@@ -1,10 +1,10 @@
-// What a client's login uses: a SASL exchange, a check of polkit's, and places in the counts.
+// What a client's login uses: a SASL exchange, a polkit check, and the counts of connections.
 import Streams
 
-/// The mechanics of one client's login. How far it has come is the session's to know.
+/// The mechanics of one client's login. Its state is in `Session`.
 struct ClientLogin {
   let method: Authentication
-  /// Where the client came in.
+  /// The listener that accepted the client.
   weak var listener: Listener?
   /// What SASL has to know of the connection.
   let connection: SASLConnection
@@ -51,9 +51,9 @@ extension ClientSession {
   func begin() {
     recordOpened()
     if let address = login.address {
-      broker.addresses.add(address)
+      broker.sessions.addresses.add(address)
       let most = broker.settings.limits.maxClientsPerAddress
-      if most > 0, broker.addresses[address] > most {
+      if most > 0, broker.sessions.addresses[address] > most {
         let reason =
           "\(ClientSession.connections(most)) from \(address), which is max_clients_per_address"
         // It counts no more by then.
@@ -65,7 +65,8 @@ extension ClientSession {
       return post(.turnAway(.identity, reason))
     }
     guard let peer = identity.peer else { return }
-    let known = broker.names.names(uid: peer.uid, gid: peer.gid) { [weak self] names in
+    let known = broker.authentication.names.names(uid: peer.uid, gid: peer.gid) {
+      [weak self] names in
       self?.post(.namesKnown(names))
     }
     if let known { post(.namesKnown(known)) }
@@ -78,19 +79,19 @@ extension ClientSession {
   /// Counts the client by its identity. There may be too many of these: the reason.
   private func count(_ identity: VerifiedIdentity) -> String? {
     guard let subject = identity.subject else { return nil }
-    if let before = login.subject { broker.subjects.remove(before) }
+    if let before = login.subject { broker.sessions.subjects.remove(before) }
     login.subject = subject
-    broker.subjects.add(subject)
+    broker.sessions.subjects.add(subject)
     let most = broker.settings.limits.maxClientsPerIdentity
-    guard most > 0, broker.subjects[subject] > most else { return nil }
+    guard most > 0, broker.sessions.subjects[subject] > most else { return nil }
     return "\(ClientSession.connections(most)) of '\(identity.name ?? subject)', which is "
       + "max_clients_per_identity"
   }
 
   /// The client counts no more: it is gone, or one too many.
   func uncount() {
-    if let address = login.address { broker.addresses.remove(address) }
-    if let subject = login.subject { broker.subjects.remove(subject) }
+    if let address = login.address { broker.sessions.addresses.remove(address) }
+    if let subject = login.subject { broker.sessions.subjects.remove(subject) }
     login.address = nil
     login.subject = nil
   }
@@ -99,9 +100,9 @@ extension ClientSession {
   /// for as long as it is not answered.
   func endLogin() {
     uncount()
-    if let check = login.check { broker.polkit?.cancel(check) }
+    if let check = login.check { broker.authentication.polkit?.cancel(check) }
     login.check = nil
-    if let job = login.job { broker.blocking.cancel(job) }
+    if let job = login.job { broker.loop.blocking.cancel(job) }
     login.job = nil
     login.exchange = nil
   }
@@ -109,14 +110,16 @@ extension ClientSession {
   // MARK: SASL
 
   func perform(_ step: SASLStep) {
-    guard let service = broker.sasl else { return post(.sasl(.failed("not configured"))) }
+    guard let service = broker.authentication.sasl else {
+      return post(.sasl(.failed("not configured")))
+    }
     switch step {
     case .begin:
       let exchange = service.exchange(over: login.connection)
       login.exchange = exchange
       run(
         { exchange.begin() },
-        tell: { session, result in
+        completion: { session, result in
           switch result {
           case .success(let mechanisms): session.post(.sasl(.offers(mechanisms)))
           case .failure(let trouble): session.post(.sasl(.failed(trouble.description)))
@@ -132,14 +135,14 @@ extension ClientSession {
   /// Has the library do something, away from the loop.
   private func run<Result: Sendable>(
     _ work: @escaping @Sendable () -> Result,
-    tell: @escaping (ClientSession, Result) -> Void
+    completion: @escaping (ClientSession, Result) -> Void
   ) {
-    login.job = broker.blocking.run(
+    login.job = broker.loop.blocking.run(
       .sasl, work,
-      tell: { [weak self] result in
+      completion: { [weak self] result in
         guard let self, !isOver else { return }
         login.job = nil
-        tell(self, result)
+        completion(self, result)
       })
   }
 
@@ -149,7 +152,7 @@ extension ClientSession {
     guard let exchange = login.exchange else { return post(.sasl(.failed("not begun"))) }
     run(
       { step(exchange) },
-      tell: { session, progress in
+      completion: { session, progress in
         session.post(.sasl(session.answer(to: progress, exchange, service)))
       })
   }
@@ -183,7 +186,8 @@ extension ClientSession {
   // MARK: polkit
 
   func askPolkit(_ action: String) {
-    guard let polkit = broker.polkit, let peer = identity.peer, let startTime = peer.startTime
+    guard let polkit = broker.authentication.polkit, let peer = identity.peer,
+      let startTime = peer.startTime
     else { return post(.polkit(.refused(.unset, "not configured"))) }
     login.check = polkit.check(
       PolkitSubject(pid: peer.pid, startTime: startTime, uid: peer.uid), action: action
@@ -193,24 +197,6 @@ extension ClientSession {
       post(
         .polkit(
           verdict == .granted ? .granted : .refused(verdict.error(action), verdict.description)))
-    }
-  }
-}
-
-extension Broker {
-  /// Says at start what clients of a listener will be asked for, and whether they can do it at all.
-  func describeLogin(at listener: Listener) {
-    guard listener.settings.authentication == .sasl, let sasl else { return }
-    var connection = SASLConnection(cover: .local)
-    if listener.settings.isTLS {
-      connection.cover = .tls(bits: 128)
-    } else if !listener.settings.isUNIX {
-      connection.cover = .none
-    }
-    switch sasl.offered(over: connection) {
-    case .success(let mechanisms): log[.sasl].info("SASL on \(listener.name): \(mechanisms)")
-    case .failure(let trouble):
-      log[.sasl].warning("SASL on \(listener.name): nobody can come in: \(trouble)")
     }
   }
 }

@@ -46,9 +46,7 @@ extension ClientSession: SessionHost {
   // MARK: Upstreams
 
   private func connect(_ id: Int, to uri: String?, _ isReadOnly: Bool) {
-    let found = broker.forwarding.backend(for: uri, readOnly: isReadOnly).flatMap {
-      $0.map { .success($0) } ?? broker.directory.backend(for: uri, readOnly: isReadOnly)
-    }
+    let found = broker.backends.backend(for: uri, readOnly: isReadOnly)
     if case .failure(let error) = found.flatMap({ connect(id, to: $0) }) {
       log[.upstream].warning(
         "\(name): cannot open '\(ConnectURI.shown(uri ?? ""))': "
@@ -60,7 +58,7 @@ extension ClientSession: SessionHost {
   private func connect(_ id: Int, to driver: Driver, beside main: Int, _ isReadOnly: Bool) {
     let error = RemoteError(.noConnect, "no daemon of its own")
     guard let main = upstreams.first(where: { $0.id == main })?.backend,
-      let own = broker.directory.backend(for: driver, beside: main, readOnly: isReadOnly)
+      let own = broker.backends.directory.backend(for: driver, beside: main, readOnly: isReadOnly)
     else { return post(.upstream(id, .unavailable(error))) }
     if case .failure(let error) = connect(id, to: own) {
       // A socket left behind by a daemon that is gone: as if it were not there.
@@ -75,8 +73,8 @@ extension ClientSession: SessionHost {
       guard let number = upstream.start() else { return .success(()) }
       upstreams.removeAll { $0 === upstream }
       release(upstream)
-      broker.counts.upstreamFailures &+= 1
-      return .failure(broker.directory.unreachable(backend.path, number))
+      broker.observation.counts.upstreams.failed &+= 1
+      return .failure(broker.backends.directory.unreachable(backend.path, number))
     }
   }
 
@@ -108,11 +106,11 @@ extension ClientSession: SessionHost {
     case .turnedAway: uncount()
     case .loggedIn:
       recordLoggedIn()
-      broker.authenticated(self)
-    case .upstreamOpened: broker.counts.upstreamsOpened &+= 1
-    case .upstreamFailed: broker.counts.upstreamFailures &+= 1
-    case .upstreamLost: broker.counts.upstreamDeaths &+= 1
-    case .keepAliveTimeout: broker.counts.keepAliveTimeouts &+= 1
+      broker.acceptor.authenticated(self)
+    case .upstreamOpened: broker.observation.counts.upstreams.opened &+= 1
+    case .upstreamFailed: broker.observation.counts.upstreams.failed &+= 1
+    case .upstreamLost: broker.observation.counts.upstreams.lost &+= 1
+    case .keepAliveTimeout: broker.observation.counts.keepAliveTimeouts &+= 1
     }
   }
 }

@@ -41,8 +41,8 @@ final class ClientSession: Handler {
       id: id, identity, from: peerAddress, origin, on: listener.settings, at: now)
     logClient = LogClient(id: id, identity: identity.subject)
     login = ClientLogin(at: listener, transport.number, from: peerAddress, tls: tlsPeer)
-    pool = SegmentPool(sharing: broker.pool)
-    audit = broker.audit
+    pool = SegmentPool(sharing: broker.loop.segments)
+    audit = broker.observation.audit
     watcher = DescriptorWatcher(transport.number, on: broker.reactor)
     timer = TimerWatcher(on: broker.reactor)
     rateTimer = RateTimer(on: broker.reactor)
@@ -53,11 +53,12 @@ final class ClientSession: Handler {
     let session = Session(
       SessionClient(
         identity: identity, authentication: login.method,
-        isReadOnly: listener.settings.isReadOnly, mark: broker.forwarding.mark),
+        isReadOnly: listener.settings.isReadOnly, mark: broker.backends.forwarding.mark),
       SessionSettings(broker.settings), at: now)
     madeDriver = SessionDriver(
       session, host: self, client: login.layer(over: transport), pool: pool,
-      maxRequests: broker.settings.limits.maxClientRequests, watermarks: broker.watermarks)
+      maxRequests: broker.settings.limits.maxClientRequests,
+      watermarks: Watermarks(broker.settings.limits))
     watcher.watch(relay.clientInterest)
     deadlineChanged(to: session.deadline)
   }
@@ -83,7 +84,7 @@ final class ClientSession: Handler {
   /// The log, for lines about this client.
   var log: BrokerLog { broker.log.about(logClient) }
   /// Closes the descriptors that the client passes, and those its daemons pass back.
-  var foreign: ForeignDescriptors { ForeignDescriptors(closer: broker.closer, origin: origin) }
+  var foreign: ForeignDescriptors { ForeignDescriptors(closer: broker.loop.closer, origin: origin) }
 
   /// Sets what every connection over a network wants.
   static func tune(_ descriptor: Int32) {
@@ -133,13 +134,13 @@ final class ClientSession: Handler {
     let interest = relay.clientInterest
     watcher.watch(interest)
     if !interest.contains(.read) {
-      if !broker.isHangUpLookDue { broker.startHangUpLooks() }
+      broker.sessions.hangUps.start()
     } else if transport.holdsBytes {
       // What has been read and decrypted already is announced by no descriptor.
       broker.reactor.continueSoon(self)
     }
     for upstream in upstreams { upstream.watch() }
-    if !broker.isSweepDue, relay.awaitedCount > 0 { broker.startSweeps() }
+    if relay.awaitedCount > 0 { broker.sessions.slowCalls.start() }
     watchRates()
     countMemory()
   }
@@ -166,13 +167,13 @@ final class ClientSession: Handler {
     countMemory()
     recordClosed(reason)
     endLogin()
-    broker.departed(self, because: reason, level)
+    broker.closed(self, because: reason, level)
   }
 
   func release(_ upstream: UpstreamConnection) {
     upstream.stop()
     // The reference that the session gives up may be the last but this one.
-    broker.reactor.depart(upstream)
+    broker.reactor.releaseAfterTurn(upstream)
   }
 
   /// More has become known of who the client is.
@@ -204,7 +205,7 @@ private final class RateTimer: Handler {
   override func timeUp() { session?.settle() }
 }
 
-/// A transport over a socket, as clients come in.
+/// A transport over a socket.
 protocol ClientTransport: Transport {
   var number: Int32 { get }
   /// Tells the peer that nothing more is sent. What the peer sends can still be received.
@@ -216,7 +217,7 @@ extension PlainTransport: ClientTransport {}
 extension SessionSettings {
   init(_ settings: BrokerSettings) {
     self.init(
-      keepAlive: settings.keepAlive, loginSeconds: settings.loginSeconds,
-      openSeconds: settings.openSeconds)
+      keepAlive: settings.keepAlive, loginSeconds: settings.timeouts.loginSeconds,
+      openSeconds: settings.timeouts.openSeconds)
   }
 }

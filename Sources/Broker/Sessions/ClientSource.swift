@@ -2,13 +2,13 @@
 import Glibc
 import Streams
 
-/// What accepting a connection has told about the client, and how it is called.
+/// What is known of a client from accepting its connection, and its name.
 struct ClientSource {
-  /// Counts up from 1 and is never used again.
+  /// Unique per process; starts at 1.
   let id: UInt64
-  /// How the log calls it.
+  /// Name used in log messages.
   let name: String
-  /// What it counts for in the budgets that all share.
+  /// What it counts for in shared limits.
   let origin: Origin
   /// "unix", "tcp" or "tls".
   let transportName: String
@@ -17,7 +17,7 @@ struct ClientSource {
   /// In seconds since 1970.
   let connectedAt = Int64(time(nil))
   /// The same on the loop's clock.
-  let cameAt: Double
+  let acceptedAt: Double
 
   init(
     id: UInt64, _ identity: VerifiedIdentity, from peerAddress: Address?, _ origin: Origin,
@@ -25,7 +25,7 @@ struct ClientSource {
   ) {
     self.id = id
     self.origin = origin
-    cameAt = now
+    acceptedAt = now
     transportName = listener.isUNIX ? "unix" : listener.isTLS ? "tls" : "tcp"
     if let peer = identity.peer {
       address = nil

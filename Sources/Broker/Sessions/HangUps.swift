@@ -1,32 +1,35 @@
-// Clients that are not read: whether they are still there.
+// Clients that are not read: whether they are still connected.
 import Glibc
 import Streams
 
-extension Broker {
-  /// How often they are looked at.
-  private static let hangUpSeconds = 1.0
-  /// Linux's POLLRDHUP, of which Swift sees nothing: the peer has closed its side.
+/// Checks once a second whether clients that are not read have closed their connections, for as long as there are any.
+/// The loop notices the end of a client that is read, which costs nothing here.
+final class HangUpChecks {
+  private static let seconds = 1.0
+  /// Linux's POLLRDHUP, which Swift does not import: the peer has closed its side.
   private static let readHangUp: Int16 = 0x2000
 
-  /// Looks go on from here as long as any client is not read. One that is read is noticed by the loop when it
-  /// leaves, and costs nothing here.
-  func startHangUpLooks() {
-    isHangUpLookDue = true
-    hangUpAlarm.start(seconds: Broker.hangUpSeconds)
+  private unowned let broker: Broker
+  private lazy var alarm = Alarm(on: broker.reactor) { [unowned self] in check() }
+
+  init(of broker: Broker) { self.broker = broker }
+
+  /// A client is not read, or a connection waits for a place.
+  func start() {
+    if !alarm.isRunning { alarm.start(seconds: HangUpChecks.seconds) }
   }
 
   /// Ends the clients that are gone. A client that has closed its side counts as gone, though the broker has not
   /// read all it sent: libvirt's clients close a connection only as a whole, and one that is read ends as soon
   /// as the broker sees its end as well.
-  func lookForHangUps() {
-    isHangUpLookDue = false
-    let unread = sessions.values.filter(\.isNotRead)
-    let waiting = Array(pendingConnections.values)
+  private func check() {
+    let unread = broker.sessions.all.filter(\.isNotRead)
+    let waiting = broker.acceptor.pendingConnections
     guard !unread.isEmpty || !waiting.isEmpty else { return }
     var items = (unread.map(\.transport.number) + waiting.map(\.number)).map {
-      pollfd(fd: $0, events: Broker.readHangUp, revents: 0)
+      pollfd(fd: $0, events: HangUpChecks.readHangUp, revents: 0)
     }
-    let gone = Int16(POLLHUP | POLLERR) | Broker.readHangUp
+    let gone = Int16(POLLHUP | POLLERR) | HangUpChecks.readHangUp
     if poll(&items, nfds_t(items.count), 0) > 0 {
       for (index, item) in items.enumerated() where item.revents & gone != 0 {
         if index < unread.count {
@@ -36,7 +39,7 @@ extension Broker {
         }
       }
     }
-    startHangUpLooks()
+    start()
   }
 }
 

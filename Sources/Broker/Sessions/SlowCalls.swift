@@ -1,39 +1,43 @@
-// Calls that a daemon leaves unanswered: each is told of once.
+// Calls that a daemon leaves unanswered.
 import Streams
 
-extension Broker {
-  /// Sweeps go on from here as long as any client awaits a reply. A call that comes while they do costs
-  /// nothing, and a broker whose clients are idle has no timer for them.
-  func startSweeps() {
-    isSweepDue = true
-    // Ten looks in the time a call is given: its age is told to within a tenth, or to 5 s.
-    sweepAlarm.start(seconds: min(5, settings.slowCallSeconds / 10))
+/// Checks the calls under way for as long as any client awaits a reply, and logs each call once that is slow. A broker
+/// whose clients are idle has no timer for them.
+final class SlowCallChecks {
+  private unowned let broker: Broker
+  private lazy var alarm = Alarm(on: broker.reactor) { [unowned self] in check() }
+
+  init(of broker: Broker) { self.broker = broker }
+
+  private var seconds: Double { broker.settings.timeouts.slowCallSeconds }
+
+  /// A client awaits a reply. Costs a comparison where checks are under way or switched off.
+  func start() {
+    guard !alarm.isRunning, seconds > 0 else { return }
+    // Ten checks in `slow_call_seconds`: a call is logged at most a tenth of it, or 5 s, late.
+    alarm.start(seconds: min(5, seconds / 10))
   }
 
-  /// Another time is given to calls; 0: as long as they like.
-  func patienceChanged() {
-    sweepAlarm.stop()
-    isSweepDue = settings.slowCallSeconds <= 0
-    if !isSweepDue { startSweeps() }
+  /// `slow_call_seconds` has changed.
+  func secondsChanged() {
+    alarm.stop()
+    start()
   }
 
-  func sweepCalls() {
-    isSweepDue = false
-    let now = reactor.now
+  private func check() {
+    let now = broker.reactor.now
     var isAnyAwaited = false
-    for session in sessions.values where session.relay.awaitedCount > 0 {
+    for session in broker.sessions.all where session.relay.awaitedCount > 0 {
       isAnyAwaited = true
-      for call in session.relay.overdueCalls(at: now, patience: settings.slowCallSeconds) {
-        session.tellSlow(call)
-      }
+      for call in session.relay.overdueCalls(at: now, patience: seconds) { session.logSlow(call) }
     }
-    if isAnyAwaited { startSweeps() } else { spareMemory.callsEnded() }
+    if isAnyAwaited { start() } else { broker.loop.spareMemory.callsEnded() }
   }
 }
 
 extension ClientSession {
-  /// Procedures that take as long as a guest's memory or a volume is large, or as somebody else needs: their
-  /// names begin so, behind the prefix of their program.
+  /// Procedures whose time depends on the size of a guest's memory or of a volume, or on a guest's agent: their
+  /// names begin so, after the prefix of their program.
   private static let lengthy = [
     "DOMAIN_MIGRATE_", "DOMAIN_SAVE", "DOMAIN_MANAGED_SAVE", "DOMAIN_RESTORE", "DOMAIN_CORE_DUMP",
     "DOMAIN_CREATE", "DOMAIN_SNAPSHOT_CREATE", "DOMAIN_REVERT_TO_SNAPSHOT",
@@ -42,7 +46,7 @@ extension ClientSession {
     "STORAGE_VOL_DELETE", "STORAGE_VOL_RESIZE", "STORAGE_VOL_WIPE",
   ]
 
-  func tellSlow(_ call: Call) {
+  func logSlow(_ call: Call) {
     let backend = upstreams.first { $0.slot == call.upstream }?.backend
     let known = ProcedureTable.find(program: call.program, procedure: call.procedure)
     let procedure = known.map { "\($0.name)" } ?? "a procedure of program \(call.program)"
@@ -50,7 +54,7 @@ extension ClientSession {
     log[.upstream].line(
       isLengthy ? .info : .warning,
       "\(name): no answer to \(procedure) (procedure \(call.procedure), serial \(call.serial)) for "
-        + "\(Int(broker.settings.slowCallSeconds)) s from \(backend?.daemon ?? "its daemon")"
+        + "\(Int(broker.settings.timeouts.slowCallSeconds)) s from \(backend?.daemon ?? "its daemon")"
         + (backend.map { " at \($0.path)" } ?? "") + " (slow_call_seconds)")
   }
 }

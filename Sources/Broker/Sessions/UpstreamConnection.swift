@@ -38,7 +38,8 @@ final class UpstreamConnection: Handler {
     case .network: return .success(UpstreamConnection(backend, id, session))
     case .command(let arguments):
       return HelperProcess.start(
-        arguments, name: backend.path, for: session.origin, broker: session.broker
+        arguments, name: backend.path, for: session.origin,
+        children: session.broker.backends.children
       ).map { UpstreamConnection(backend, id, session, through: $0) }
     }
   }
@@ -47,7 +48,7 @@ final class UpstreamConnection: Handler {
     _ backend: Backend, _ id: Int, at path: String, for session: ClientSession
   ) -> Result<UpstreamConnection, RemoteError> {
     guard let address = Address.unix(path) else {
-      return .failure(session.broker.directory.unreachable(backend.path, ENAMETOOLONG))
+      return .failure(session.broker.backends.directory.unreachable(backend.path, ENAMETOOLONG))
     }
     let descriptor = Descriptor(socket(AF_UNIX, socketKind, 0))
     guard descriptor.number >= 0 else {
@@ -110,7 +111,7 @@ final class UpstreamConnection: Handler {
     slot = session.driver.attach(id, layer(over: transport), at: session.broker.reactor.now)
   }
 
-  /// Nobody answers, and somebody can be started who would.
+  /// The daemon does not run, and the broker can start it.
   private func mayStart(_ number: Int32) -> Bool {
     backend.program != nil && (number == ENOENT || number == ECONNREFUSED)
   }
@@ -124,14 +125,14 @@ final class UpstreamConnection: Handler {
     guard let remote = backend.remote, case .network(let tls) = remote.way else { return }
     let broker = session.broker
     let connector = HostConnector(
-      remote, tls: tls, openBefore: broker.reactor.now + broker.settings.openSeconds,
-      broker: broker
-    ) { [unowned self] in arrived($0) }
+      remote, tls: tls, openBefore: broker.reactor.now + broker.settings.timeouts.openSeconds,
+      loop: broker.loop, forwarding: broker.backends.forwarding
+    ) { [unowned self] in connectorEnded($0) }
     self.connector = connector
     connector.begin()
   }
 
-  private func arrived(_ result: Result<any ClientTransport, RemoteError>) {
+  private func connectorEnded(_ result: Result<any ClientTransport, RemoteError>) {
     connector = nil
     switch result {
     case .failure(let error): report(.failed(error))
@@ -162,9 +163,11 @@ final class UpstreamConnection: Handler {
     let trouble = errno
     if trouble == EAGAIN { return timer.start(seconds: UpstreamConnection.retrySeconds) }
     guard let program = backend.program, mayStart(trouble) else {
-      return report(.failed(session.broker.directory.unreachable(backend.path, trouble)))
+      return report(.failed(session.broker.backends.directory.unreachable(backend.path, trouble)))
     }
-    switch session.broker.starter.start(backend.daemon, program: program, socket: backend.path) {
+    switch session.broker.backends.starter.start(
+      backend.daemon, program: program, socket: backend.path)
+    {
     case .wait: timer.start(seconds: UpstreamConnection.retrySeconds)
     case .failed(let why): report(.failed(RemoteError(.internalError, why)))
     }

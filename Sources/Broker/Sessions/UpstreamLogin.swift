@@ -58,9 +58,9 @@ final class UpstreamLogin {
   /// Has the library say something next, away from the loop.
   private func proceed(_ work: @escaping @Sendable (SASLClient) -> SASLClient.Progress) {
     guard let client else { return upstream.saslAnswered(.failed("not begun")) }
-    job = upstream.session.broker.blocking.run(
+    job = upstream.session.broker.loop.blocking.run(
       .otherHosts, { work(client) },
-      tell: { [weak self] (progress: SASLClient.Progress) in
+      completion: { [weak self] (progress: SASLClient.Progress) in
         guard let self, self.client != nil else { return }
         job = nil
         switch progress {
@@ -86,7 +86,7 @@ final class UpstreamLogin {
 
   func stop() {
     client = nil
-    if let job { upstream.session.broker.blocking.cancel(job) }
+    if let job { upstream.session.broker.loop.blocking.cancel(job) }
     job = nil
   }
 }

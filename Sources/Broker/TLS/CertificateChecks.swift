@@ -109,7 +109,7 @@ enum CertificateChecks {
     return purposes.isCritical ? [.refusal("has a critical \(lack)")] : [.warning("has an \(lack)")]
   }
 
-  /// Whether a client with this name may come in.
+  /// Whether a client with this name is accepted.
   static func name(_ name: String, in list: NameList?) -> [CertificateFault] {
     guard let list, !list.admits(name) else { return [] }
     return [

@@ -32,11 +32,11 @@ final class HandshakePool {
   /// A session on its way to a thread and back.
   private struct Loan: @unchecked Sendable { let session: TLSSession }
 
-  /// Goes as far with the handshake as it can, then calls `tell` on the loop's thread, never before this returns.
+  /// Goes as far with the handshake as it can, then calls `completion` on the loop's thread, never before this returns.
   /// Until then the session belongs to another thread, and its owner must not touch it.
   func step(
     _ session: TLSSession, verify: @escaping @Sendable (TLSSession) -> TLSVerdict,
-    tell: @escaping (Outcome) -> Void
+    completion: @escaping (Outcome) -> Void
   ) -> BlockingPool.Job {
     let loan = Loan(session: session)
     return pool.run(
@@ -47,7 +47,7 @@ final class HandshakePool {
         case .failed(let why): .failed(why)
         case .done: .done(verify(loan.session))
         }
-      }, tell: tell)
+      }, completion: completion)
   }
 
   /// Its result is not reported. A queued step is dropped; a step that is running ends by itself.

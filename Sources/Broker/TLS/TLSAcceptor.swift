@@ -1,8 +1,8 @@
-// Where clients come in over TLS: the certificates in use, their renewal, and who is on the way in.
+// Accepting clients over TLS: the certificates in use, their renewal, and the handshakes under way.
 import Glibc
 import Streams
 
-/// What an administrator may want to know of the certificates in use.
+/// The certificates in use and the handshakes, for administrators.
 public struct TLSStatus: Sendable, Equatable {
   public var certificates: [TLSCertificateSummary]
   /// Sets of files that have been taken into use so far.
@@ -11,7 +11,7 @@ public struct TLSStatus: Sendable, Equatable {
 }
 
 /// Everything TLS of one broker. New handshakes use the newest set of certificates that passed its
-/// checks; sessions go on with the one they were made with.
+/// checks; sessions keep the one they were made with.
 final class TLSAcceptor {
   /// Files are often written one after the other, by a program that takes its time.
   private static let settleSeconds = 0.5
@@ -23,13 +23,13 @@ final class TLSAcceptor {
   private(set) var generation = 1
   /// Of sessions whose handshake is done.
   let buffers = TLSBuffers()
-  var pool: HandshakePool { broker.handshakes }
+  var pool: HandshakePool { broker.loop.handshakes }
   private var handshakes: [UInt64: TLSHandshake] = [:]
   private var order: [UInt64] = []
-  /// Verified ones that found the broker full, or the listener at its limit of unauthenticated clients.
+  /// Verified ones that wait for a place.
   private var waiting: [TLSHandshake] = []
   private var lastID: UInt64 = 0
-  private var limitLoggedAt = -Double.infinity
+  private var limitWarning = WarningInterval()
   private var reminders: [String: ExpiryReminder] = [:]
   private var watch: FileWatch?
   private lazy var reminderAlarm = Alarm(on: broker.reactor) { [unowned self] in hourUp() }
@@ -51,9 +51,9 @@ final class TLSAcceptor {
   /// Seconds since 1970.
   static var now: Int64 { Int64(time(nil)) }
 
-  /// Begins to look after the files. To be called when the log is there to be written to.
+  /// Begins to watch the files. To be called once the log is written.
   func start() {
-    tell()
+    logCertificates()
     remind()
     reminderAlarm.start(seconds: TLSAcceptor.reminderSeconds)
     watchFiles()
@@ -72,10 +72,10 @@ final class TLSAcceptor {
       certificates: credentials.summaries, generation: generation, handshakes: handshakes.count)
   }
 
-  // MARK: Coming in
+  // MARK: Handshakes
 
-  /// A connection has been accepted.
-  func greet(
+  /// Starts the handshake of a connection that has been accepted.
+  func startHandshake(
     _ descriptor: consuming Descriptor, from address: Address?, _ origin: Origin,
     on listener: Listener
   ) {
@@ -96,8 +96,8 @@ final class TLSAcceptor {
     if order.count > 2 * settings.maxHandshakes + 64 { order.removeAll { handshakes[$0] == nil } }
   }
 
-  /// The oldest one of the address with the most: an address that floods the broker with handshakes only drives
-  /// out its own.
+  /// The oldest one of the address with the most: an address that floods the broker with handshakes only displaces
+  /// its own.
   private func makeRoom() {
     var counts: [Origin: Int] = [:]
     for handshake in handshakes.values { counts[handshake.origin, default: 0] += 1 }
@@ -107,8 +107,7 @@ final class TLSAcceptor {
         handshakes[id].map { counts[$0.origin] == most } ?? false
       })
     else { return }
-    if reactor.now - limitLoggedAt > 60 {
-      limitLoggedAt = reactor.now
+    if limitWarning.takeDue(at: reactor.now) {
       log.warning(
         "tls_max_handshakes (\(settings.maxHandshakes)) is reached: the oldest handshakes of the "
           + "busiest address end")
@@ -116,7 +115,7 @@ final class TLSAcceptor {
     handshakes[oldest]?.end("another handshake needed its place (tls_max_handshakes)")
   }
 
-  /// Who the client is, if it may come in. Otherwise nil, and the log says why.
+  /// Who the client is, if it is accepted. Otherwise nil, and the log says why.
   func verify(_ handshake: TLSHandshake, _ verdict: TLSVerdict) -> TLSPeer? {
     let session = handshake.session
     let warnings = verdict.sentence(.warning)
@@ -127,53 +126,52 @@ final class TLSAcceptor {
       let refusals = verdict.sentence(.refusal)
       guard let credentials = session.credentials, !credentials.refusesClients else {
         log.warning("\(handshake.name) refused over TLS: \(refusals)")
-        broker.refused(handshake.name, verdict.name, on: handshake.listener, refusals)
+        broker.observation.recordRefused(
+          handshake.name, verdict.name, on: handshake.listener, refusals)
         return nil
       }
       log.warning(
         "\(handshake.name) let in over TLS all the same (tls_no_verify_certificate): \(refusals)")
-      // A name that is not proven is nobody's.
+      // A name that is not proven identifies no client.
       peer.distinguishedName = nil
     }
     return peer
   }
 
-  /// The handshake is done; the client comes in as soon as there is room.
+  /// The handshake is done; the connection waits for a place.
   func verified(_ handshake: TLSHandshake) {
     // In this order: the reference given up may be the last one.
     waiting.append(handshake)
     handshakes[handshake.id] = nil
-    broker.arrived(handshake)
+    broker.acceptor.requestPlace(for: handshake)
   }
 
-  /// It has a place, and is about to be told.
+  /// It has a place; the confirmation is sent next.
   func admitted(_ handshake: TLSHandshake) {
     handshakes[handshake.id] = handshake
     waiting.removeAll { $0 === handshake }
   }
 
-  /// The client has been told; from here on it is one.
-  func letIn(_ handshake: TLSHandshake) {
+  /// The confirmation is sent: the connection becomes a client.
+  func confirmed(_ handshake: TLSHandshake) {
     forget(handshake)
-    guard let peer = handshake.peer, let id = handshake.clientID else { return }
-    broker.pendingConnections[id] = nil
-    broker.counts.handshakes[.verified, default: 0] &+= 1
-    broker.admit(
-      TLSTransport(handshake.session, peer), from: handshake.address, handshake.origin,
-      on: handshake.listener, id: id)
+    guard let peer = handshake.peer else { return }
+    broker.observation.counts.handshakes[.verified, default: 0] &+= 1
+    broker.acceptor.open(
+      handshake, over: TLSTransport(handshake.session, peer), from: handshake.address)
   }
 
   func ended(_ handshake: TLSHandshake, _ why: String?) {
     if let why {
       log.warning("\(handshake.name): \(why)")
-      broker.counts.handshakes[.failed, default: 0] &+= 1
+      broker.observation.counts.handshakes[.failed, default: 0] &+= 1
     }
     forget(handshake)
-    broker.pendingConnectionEnded(handshake)
+    broker.acceptor.ended(handshake)
   }
 
   private func forget(_ handshake: TLSHandshake) {
-    reactor.depart(handshake)
+    reactor.releaseAfterTurn(handshake)
     handshakes[handshake.id] = nil
     waiting.removeAll { $0 === handshake }
     if handshakes.isEmpty { order.removeAll(keepingCapacity: true) }
@@ -188,7 +186,7 @@ final class TLSAcceptor {
 
   // MARK: Certificates
 
-  /// Takes the files as they are now into use, or says why not and goes on with what there is.
+  /// Takes the files as they are now into use, or logs and returns why not and keeps the certificates in use.
   @discardableResult
   func reload(because reason: String) -> TLSRefusal? {
     do throws(TLSRefusal) {
@@ -203,7 +201,7 @@ final class TLSAcceptor {
     }
     generation += 1
     log.info("the TLS certificates were renewed because \(reason)")
-    tell()
+    logCertificates()
     reminders = [:]
     remind()
     return nil
@@ -222,7 +220,7 @@ final class TLSAcceptor {
     return nil
   }
 
-  private func tell() {
+  private func logCertificates() {
     for warning in credentials.warnings { log.warning(warning) }
     for summary in credentials.summaries {
       log.info(TLSAcceptor.sentence(summary, at: TLSAcceptor.now))

@@ -55,7 +55,7 @@ public enum TLSDoctor {
     return findings + names(settings) + policy(settings)
   }
 
-  /// Whoever may write the key or its directory can be this host.
+  /// A user that can write the key or its directory can impersonate this host.
   private static func permissions(of path: String) -> [Finding] {
     var findings: [Finding] = []
     let slash = path.lastIndex(of: "/") ?? path.startIndex

@@ -64,7 +64,7 @@ struct TLSFileSet {
     }
   }
 
-  /// Whoever can read the key can be this broker.
+  /// A user that can read the key can impersonate this broker.
   private mutating func readKey(_ path: String) -> [UInt8]? {
     var status = stat()
     if stat(path, &status) == 0, status.st_mode & 0o004 != 0 {

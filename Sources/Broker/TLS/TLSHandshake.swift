@@ -1,15 +1,14 @@
-// One client on its way in over TLS: from accept until it is verified, or refused.
+// A TLS handshake with a client: from accept until the connection has a place, or is refused.
 import Glibc
 import Streams
 
-/// A handshake under way. It is no client yet: it counts against no limit but that of handshakes, and
-/// belongs to the acceptor alone.
+/// A handshake under way. It is no client yet: it counts against no limit but that of handshakes. The acceptor owns it.
 final class TLSHandshake: Handler, PendingConnection {
   private enum Phase {
     case shaking
-    /// The client is verified; the byte that tells it so is on its way.
+    /// The client has a place; the byte that confirms it is being sent.
     case confirming
-    /// Verified, but there is no place: it waits for one to become free.
+    /// Verified; waits for a place.
     case waiting
     case over
   }
@@ -58,7 +57,7 @@ final class TLSHandshake: Handler, PendingConnection {
     switch phase {
     case .shaking: shake()
     case .confirming: confirm()
-    case .waiting: lookForEnd()
+    case .waiting: checkForClose()
     case .over: break
     }
   }
@@ -68,7 +67,7 @@ final class TLSHandshake: Handler, PendingConnection {
     watcher.watch([])
     job = tlsAcceptor.pool.step(
       session, verify: { $0.verifyClient(at: TLSAcceptor.now) },
-      tell: { [weak self] in self?.shaken($0) })
+      completion: { [weak self] in self?.shaken($0) })
   }
 
   private func shaken(_ outcome: HandshakePool.Outcome) {
@@ -88,8 +87,7 @@ final class TLSHandshake: Handler, PendingConnection {
     }
   }
 
-  /// There is room: the client is told that it may come in, with the one byte that libvirt's clients
-  /// wait for.
+  /// It has a place: sends the one byte that confirms this to libvirt's clients.
   func admitted() {
     tlsAcceptor.admitted(self)
     timer.start(seconds: tlsAcceptor.settings.handshakeSeconds)
@@ -104,12 +102,12 @@ final class TLSHandshake: Handler, PendingConnection {
     case .failed(let why): end("the confirmation could not be sent: \(why)")
     case .done:
       leave()
-      tlsAcceptor.letIn(self)
+      tlsAcceptor.confirmed(self)
     }
   }
 
-  /// A client that waits has nothing to say; one that leaves need not be kept.
-  private func lookForEnd() {
+  /// A client that waits sends nothing. One that has closed the connection need not be kept.
+  private func checkForClose() {
     var byte: UInt8 = 0
     let count = recv(session.number, &byte, 1, Int32(MSG_PEEK | MSG_DONTWAIT))
     if count == 0 || (count < 0 && errno != EAGAIN && errno != EINTR) {

@@ -1,4 +1,4 @@
-// Who is at the other end of a TLS session, and whether they may come in.
+// The peer of a TLS session, and whether it is accepted.
 import CGnuTLS
 import Glibc
 
@@ -28,7 +28,7 @@ struct TLSVerdict: Sendable, Equatable {
       return TLSVerdict(name: nil, faults: [.refusal("showed no certificate")])
     }
     var faults = chainFaults(chain, trouble: trouble, at: now)
-    // Who comes in is to be told from others: in the log, by limits and by the daemons behind.
+    // Clients must be distinguishable: in the log, by limits and by the daemons.
     if leaf.subject.isEmpty { faults.append(.refusal("has no distinguished name")) }
     faults += CertificateChecks.name(leaf.subject, in: names)
     faults += CertificateChecks.basicConstraints(of: leaf, as: .client)

@@ -1,6 +1,6 @@
-// What TLS is told before it starts: files, names and limits.
+// The settings of TLS: files, names and limits.
 
-/// How clients come in over TLS.
+/// How clients are accepted over TLS.
 public struct TLSSettings: Sendable, Equatable {
   /// The broker's own certificates, of which each client is shown the first that suits it: RSA and ECDSA
   /// side by side, for example.
@@ -9,13 +9,13 @@ public struct TLSSettings: Sendable, Equatable {
   public var authorityFile: String
   /// The revocation list; nil: none.
   public var revocationFile: String?
-  /// Where the revocation list is nobody's explicit wish, it may be missing.
+  /// The revocation list may be missing, because the configuration does not name it.
   public var mayLackRevocationFile = false
   /// Whether the broker's own certificates are looked at before they are used.
   public var checksOwnCertificates = true
   /// Whether a client whose certificate has a fault is turned away. Otherwise the fault is only logged.
   public var refusesClients = true
-  /// Patterns of the distinguished names that may come in; nil: all.
+  /// Patterns of the distinguished names that are accepted; nil: all.
   public var allowedNames: [String]?
   /// A GnuTLS priority string; nil: the built-in choice.
   public var priority: String?

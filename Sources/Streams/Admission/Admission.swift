@@ -57,7 +57,7 @@ public struct Admission: Sendable {
   /// In the order they came.
   private var waiting: [UInt64] = []
   /// When a place can be taken that is still in its grace; nil: nothing waits for that.
-  public private(set) var nextLook: Double?
+  public private(set) var nextCheck: Double?
 
   public init(gates: Int, mostClients: Int, mostUnauthenticated: Int, mostWaiting: Int) {
     self.gates = (0..<gates).map { _ in Gate() }
@@ -75,11 +75,11 @@ public struct Admission: Sendable {
 
   // MARK: Events
 
-  /// A connection has come.
+  /// A connection requests a place.
   /// - Parameters:
   ///   - id: larger than every one before.
   ///   - mustLogIn: it counts as unauthenticated until `authenticated`.
-  public mutating func arrived(
+  public mutating func request(
     _ id: UInt64, from origin: Origin, at gate: Int, mustLogIn: Bool, now: Double
   ) -> [Action] {
     candidates[id] = Candidate(
@@ -105,16 +105,16 @@ public struct Admission: Sendable {
     return fill(at: now)
   }
 
-  /// A connection is over. One that is known no more is none of its business.
-  public mutating func gone(_ id: UInt64, now: Double) -> [Action] {
+  /// A connection is closed. One that is not known any more is ignored.
+  public mutating func closed(_ id: UInt64, now: Double) -> [Action] {
     guard candidates[id] != nil else { return [] }
     remove(id)
     return fill(at: now)
   }
 
-  /// Gives out what places there are: after `nextLook`, or another limit.
+  /// Gives out what places there are: after `nextCheck`, or another limit.
   public mutating func fill(at now: Double) -> [Action] {
-    nextLook = nil
+    nextCheck = nil
     guard !waiting.isEmpty else { return [] }
     var actions: [Action] = []
     while let (id, victim) = next(at: now) {
@@ -205,7 +205,7 @@ public struct Admission: Sendable {
     guard let oldest, let since = candidates[oldest]?.since else { return nil }
     let graceEnd = since + Admission.graceSeconds
     if !candidate.origin.isRoot, now < graceEnd {
-      nextLook = min(nextLook ?? graceEnd, graceEnd)
+      nextCheck = min(nextCheck ?? graceEnd, graceEnd)
       return nil
     }
     return oldest

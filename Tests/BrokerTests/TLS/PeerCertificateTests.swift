@@ -224,7 +224,7 @@ struct PeerCertificateTests {
     broker.tls = settings
     let made = try Broker(settings: broker, log: BrokerLog(threshold: .error) { _, _ in })
     defer { withExtendedLifetime(made) {} }
-    let tlsAcceptor = try #require(made.tlsAcceptor)
+    let tlsAcceptor = try #require(made.acceptor.tls)
     func lists() -> [String] {
       tlsAcceptor.status.certificates.filter { $0.kind == .revocationList }.map(\.file)
     }

@@ -20,9 +20,9 @@ struct AdmissionTests {
       -> [Admission.Action]
     {
       last += 1
-      return admission.arrived(last, from: origin, at: gate, mustLogIn: mustLogIn, now: now)
+      return admission.request(last, from: origin, at: gate, mustLogIn: mustLogIn, now: now)
     }
-    mutating func leaves(_ id: UInt64) -> [Admission.Action] { admission.gone(id, now: now) }
+    mutating func leaves(_ id: UInt64) -> [Admission.Action] { admission.closed(id, now: now) }
     mutating func logsIn(_ id: UInt64) -> [Admission.Action] {
       admission.authenticated(id, now: now)
     }
@@ -48,7 +48,7 @@ struct AdmissionTests {
     #expect(tlsAcceptor.leaves(99) == [])
     #expect(
       tlsAcceptor.admission.unauthenticated(at: 0) == 3 && tlsAcceptor.admission.admittedCount == 6)
-    #expect(tlsAcceptor.admission.nextLook == nil, "none of them is ever dropped")
+    #expect(tlsAcceptor.admission.nextCheck == nil, "none of them is ever dropped")
   }
 
   @Test("root takes the oldest place of the busiest origin at once, and keeps its own")
@@ -80,10 +80,10 @@ struct AdmissionTests {
     for _ in 1...3 { _ = tlsAcceptor.comes(attacker) }
     tlsAcceptor.now = 0.25
     #expect(tlsAcceptor.comes(other) == [])
-    #expect(tlsAcceptor.admission.nextLook == 1)
+    #expect(tlsAcceptor.admission.nextCheck == 1)
     tlsAcceptor.now = 1
     #expect(tlsAcceptor.fill() == [.drop(1), .admit(4)])
-    #expect(tlsAcceptor.admission.nextLook == nil)
+    #expect(tlsAcceptor.admission.nextCheck == nil)
   }
 
   @Test("an origin takes places until the shares are equal, and not one more")

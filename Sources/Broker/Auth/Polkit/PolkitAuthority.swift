@@ -13,7 +13,7 @@ final class PolkitAuthority: Handler {
     fileprivate var name: String { "virtbroker-\(number)" }
   }
 
-  /// Somebody may have to type a password. After this the client is refused.
+  /// A user may have to type a password. After this the client is refused.
   private static let answerSeconds: UInt64 = 300
 
   private let reactor: Reactor
@@ -21,12 +21,12 @@ final class PolkitAuthority: Handler {
   private var bus: OpaquePointer?
   private var watcher: DescriptorWatcher?
   private let timer: TimerWatcher
-  /// Whom to tell, by the number of the check.
+  /// Completions, by the number of the check.
   private var askers: [UInt64: (PolkitResult) -> Void] = [:]
   /// Checks on this bus, by the number of the message.
   private var checks: [UInt64: Check] = [:]
   private var lastCheck: UInt64 = 0
-  /// Answers come while the bus is being looked at: they are told when that is over.
+  /// Answers are read while the bus is processed, and reported after that.
   private var verdicts: [(Check, PolkitResult)] = []
 
   init(on reactor: Reactor, log: BrokerLog) {
@@ -46,19 +46,19 @@ final class PolkitAuthority: Handler {
 
   /// Asks whether the subject may do that. The answer comes later, never before this returns.
   func check(
-    _ subject: PolkitSubject, action: String, tell: @escaping (PolkitResult) -> Void
+    _ subject: PolkitSubject, action: String, completion: @escaping (PolkitResult) -> Void
   ) -> Check {
     lastCheck += 1
     let check = Check(number: lastCheck)
-    askers[check.number] = tell
+    askers[check.number] = completion
     let status = connected() ?? ask(check, subject, action)
     if status < 0 { verdicts.append((check, .failed("the system bus: \(errorText(-status))"))) }
-    // Not in this call: whoever asked does not have the check yet.
+    // Not in this call: the caller does not have the check yet.
     timer.start(seconds: 0)
     return check
   }
 
-  /// Nobody waits for it any more; a dialog it has opened is closed.
+  /// Cancels a check: its answer is not reported, and a dialog that it has opened is closed.
   func cancel(_ check: Check) {
     guard askers.removeValue(forKey: check.number) != nil, bus != nil else { return }
     guard let message = message("CancelCheckAuthorization", { $0.append(check.name) }) else {
@@ -83,7 +83,7 @@ final class PolkitAuthority: Handler {
       }
       message.append(action)
       message.inside("a", "{ss}") { _ in }
-      // Whoever sits in front of the client's machine may be asked for a password.
+      // The user at the client's machine may be asked for a password.
       message.append("u", UInt32(1))
       message.append(check.name)
     }

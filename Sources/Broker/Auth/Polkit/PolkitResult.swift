@@ -13,9 +13,9 @@ struct PolkitSubject: Sendable {
 enum PolkitResult: Equatable, CustomStringConvertible {
   case granted
   case denied
-  /// Somebody would have to be asked, and there is no agent to do that.
+  /// A user would have to be asked, and the client has no agent for that.
   case nobodyToAsk
-  /// Somebody was asked, and closed the dialog.
+  /// A user was asked, and closed the dialog.
   case dismissed
   /// The authority was not reached, or did not answer as it should.
   case failed(String)
@@ -30,7 +30,7 @@ enum PolkitResult: Equatable, CustomStringConvertible {
     }
   }
 
-  /// What the client is told. virsh starts an agent of its own when there was none.
+  /// The client's error. virsh starts an agent of its own when there was none.
   func error(_ action: String) -> RemoteError {
     switch self {
     case .granted, .denied:

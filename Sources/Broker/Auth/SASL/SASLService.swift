@@ -2,7 +2,7 @@
 import CSASL
 import Glibc
 
-/// Makes the exchanges of clients that come in by SASL. One for a broker.
+/// Makes the exchanges of clients that authenticate with SASL. One per broker.
 final class SASLService {
   /// libvirt's name for itself, for the service and for the file with the mechanisms alike.
   static let name = "libvirt"
@@ -42,7 +42,7 @@ final class SASLService {
     SASLExchange(hostName: hostName, connection, leastStrength: settings.leastTCPStrength)
   }
 
-  /// Whether that user may come in. An empty list admits nobody, none at all everybody.
+  /// Whether the user is allowed. An empty list allows no user; without a list all are allowed.
   func admits(_ user: String) -> Bool {
     allowed?.admits(user) ?? true
   }

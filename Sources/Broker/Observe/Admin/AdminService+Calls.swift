@@ -167,8 +167,8 @@ extension AdminService {
       switch server {
       case .main:
         [
-          limits.maxClients, broker.clientCount, limits.maxAnonymousClients,
-          broker.unauthenticatedCount,
+          limits.maxClients, broker.sessions.count, limits.maxAnonymousClients,
+          broker.acceptor.unauthenticatedCount,
         ]
       case .admin: [settings.maxClients, sessions.count, maxAnonymousClients, 0]
       }

@@ -32,7 +32,7 @@ extension AdminService {
   private func find(_ id: UInt64, of server: Server) -> Client? {
     switch server {
     case .main:
-      broker.session(id).map { session in
+      broker.sessions[id].map { session in
         Client(entry: entry(session), info: info(session)) {
           session.finish(because: "an administrator wants it")
         }
@@ -52,7 +52,7 @@ extension AdminService {
   ) throws(RemoteError) -> AdminList<AdminClient> {
     let entries =
       switch server {
-      case .main: broker.clients.map { entry($0) }
+      case .main: broker.sessions.all.map { entry($0) }
       case .admin: sessions.values.map { entry($0) }
       }
     guard entries.count <= Limits.adminList else {

@@ -7,7 +7,7 @@ extension AdminService {
 
   /// The rates of all first, kind by kind, then those of identities, in the order in which they count.
   func rates(after: UInt64) -> BrokerPage {
-    let rates = broker.rates
+    let rates = broker.sessions.rates
     let totals = RateKind.allCases.map { row($0, nil, rates.totals[$0] ?? 0) }
     let rows = totals + rates.identities.map { row($0.kind, $0.pattern, $0.rate) }
     let start = Int(clamping: after)
@@ -31,7 +31,7 @@ extension AdminService {
     guard let kind = RateKind(rawValue: name) else {
       throw refusal("'\(name)' has no rate: expected console, upload, download or migration")
     }
-    var rates = broker.rates
+    var rates = broker.sessions.rates
     if text == "default" {
       try forget(kind, pattern, in: &rates)
     } else {
@@ -45,12 +45,12 @@ extension AdminService {
         rates.totals[kind] = rate == 0 ? nil : rate
       }
     }
-    broker.change(rates: rates)
+    broker.sessions.change(rates: rates)
     let whose = pattern.map { "each '\($0)'" } ?? "all"
     broker.log[.admin].info("an administrator sets the \(name) rate of \(whose) to \(text)")
     guard let pattern else { return BrokerPage(rows: [], next: 0) }
     let rule = RateRule(kind, pattern, rate: 0)
-    let matched = broker.clients.count { rule.fits($0.identity.ruleNames) }
+    let matched = broker.sessions.all.count { rule.fits($0.identity.ruleNames) }
     return BrokerPage(
       rows: [[TypedParameter("matched_clients", .ullong(UInt64(matched)))]], next: 0)
   }

@@ -6,11 +6,12 @@ extension AdminService {
   func result(of call: BrokerCall) throws(RemoteError) -> (any XDRBody)? {
     switch call {
     case .status: return BrokerPage(rows: [status], next: 0)
-    case .clients(let after): return page(broker.clients.filter { $0.id > after }) { [row($0)] }
+    case .clients(let after):
+      return page(broker.sessions.all.filter { $0.id > after }) { [row($0)] }
     case .calls(let after):
-      return page(broker.clients.filter { $0.id > after && $0.relay.awaitedCount > 0 }, calls)
+      return page(broker.sessions.all.filter { $0.id > after && $0.relay.awaitedCount > 0 }, calls)
     case .streams(let after):
-      return page(broker.clients.filter { $0.id > after && $0.relay.streamCount > 0 }, streams)
+      return page(broker.sessions.all.filter { $0.id > after && $0.relay.streamCount > 0 }, streams)
     case .endStream(let client, let serial, let reason):
       try endStream(client: client, serial: serial, reason: reason)
       return nil
@@ -40,15 +41,15 @@ extension AdminService {
     var row = RowMaker()
     row.add("version", broker.settings.version)
     row.add("pid", Int(getpid()))
-    row.add("uptime_seconds", broker.uptimeSeconds)
+    row.add("uptime_seconds", broker.life.uptimeSeconds)
     row.add("listeners", broker.listenerNames.joined(separator: " "))
-    row.add("clients", broker.clientCount)
+    row.add("clients", broker.sessions.count)
     row.add("clients_max", broker.settings.limits.maxClients)
-    row.add("unauthenticated", broker.unauthenticatedCount)
+    row.add("unauthenticated", broker.acceptor.unauthenticatedCount)
     row.add("administrators", sessions.count)
-    row.add("calls", broker.clients.reduce(0) { $0 + $1.relay.awaitedCount })
-    row.add("streams", broker.clients.reduce(0) { $0 + $1.relay.streamCount })
-    row.add("stopping", broker.isStopping)
+    row.add("calls", broker.sessions.all.reduce(0) { $0 + $1.relay.awaitedCount })
+    row.add("streams", broker.sessions.all.reduce(0) { $0 + $1.relay.streamCount })
+    row.add("stopping", broker.life.isStopping)
     return row.values
   }
 
@@ -70,7 +71,7 @@ extension AdminService {
     row.add("uri", session.session.opened.map { String($0.uri.prefix(256)) })
     row.add("daemons", session.upstreams.map(\.backend.daemon).joined(separator: " "))
     row.add("connected_at", Int(session.source.connectedAt))
-    row.add("age_seconds", broker.reactor.now - session.source.cameAt)
+    row.add("age_seconds", broker.reactor.now - session.source.acceptedAt)
     row.add("calls", session.relay.awaitedCount)
     row.add("streams", session.relay.streamCount)
     row.add("queued_bytes", session.relay.waitingForClient)
@@ -132,7 +133,7 @@ extension AdminService {
   private func endStream(
     client: UInt64, serial: UInt32, reason: String
   ) throws(RemoteError) {
-    guard let session = broker.session(client) else {
+    guard let session = broker.sessions[client] else {
       throw RemoteError(.noClient, "No client with matching ID '\(client)'")
     }
     let why = reason.isEmpty ? "" : ": \(reason)"

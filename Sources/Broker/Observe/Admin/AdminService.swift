@@ -1,9 +1,8 @@
-// The admin socket: who may come in, and what becomes of what they ask.
+// The admin socket: who may connect, and how calls are answered.
 import Glibc
 import Streams
 
-/// Serves the admin socket. Whoever comes in there is the user that runs the broker, and may do whatever that user
-/// may: nothing else is asked.
+/// Serves the admin socket. It accepts the user that runs the broker and no other, without further authentication.
 final class AdminService {
   unowned let broker: Broker
   var settings: AdminSettings
@@ -11,12 +10,12 @@ final class AdminService {
   /// What virt-admin sees as thread pools and may change, without any effect on threads.
   var threadPools: (main: ThreadPoolReport, admin: ThreadPoolReport)
   private(set) var sessions: [UInt64: AdminSession] = [:]
-  /// Whose broker it is: who it is started by, also where it becomes another user later.
+  /// The user that the broker was started by, also where it becomes another user later.
   private let owner = geteuid()
   private var lastClient: UInt64 = 0
-  /// Reported and of no effect: nobody has to log in here.
+  /// Reported and of no effect: administrators need not authenticate.
   var maxAnonymousClients = 0
-  /// The daemon is to end once the administrator who wished it has been answered.
+  /// The daemon ends once the administrator's request has been answered.
   var isStopWanted = false
 
   init(
@@ -26,7 +25,10 @@ final class AdminService {
     self.settings = settings
     threadPools = (ThreadPoolReport(settings.mainWorkers), ThreadPoolReport(settings.adminWorkers))
     self.listener =
-      try Listener.open(listener, broker: broker, backlog: settings.maxQueuedClients).first
+      try Listener.open(
+        listener, acceptor: broker.acceptor, loop: broker.loop, account: broker.settings.account,
+        backlog: settings.maxQueuedClients
+      ).first
   }
 
   var name: String? { listener?.name }
@@ -36,7 +38,7 @@ final class AdminService {
     if let name { broker.log[.admin].info("listening on \(name) (administration)") }
   }
 
-  /// Nobody comes in any more.
+  /// Stops listening.
   func close() { listener = nil }
 
   /// Ends everything.
@@ -45,20 +47,20 @@ final class AdminService {
     for session in sessions.values { session.finish(because: "the broker stops") }
   }
 
-  // MARK: Administrators come and go
+  // MARK: Sessions
 
   func accepted(_ descriptor: consuming Descriptor) {
     guard let peer = UnixPeer(of: descriptor.number), peer.uid == owner else {
       let who = UnixPeer(of: descriptor.number).map { "uid \($0.uid), pid \($0.pid)" }
       let origin = Origin(ofUserAt: descriptor.number)
-      broker.closer.close(descriptor.release(), for: origin, isCounted: false)
+      broker.loop.closer.close(descriptor.release(), for: origin, isCounted: false)
       return broker.log[.admin].warning(
         "the admin socket is for uid \(owner) alone: refused \(who ?? "somebody unknown")")
     }
     lastClient += 1
     let session = AdminSession(descriptor, peer: peer, id: lastClient, service: self)
     sessions[session.id] = session
-    session.identity.names = broker.names.names(uid: peer.uid, gid: peer.gid) {
+    session.identity.names = broker.authentication.names.names(uid: peer.uid, gid: peer.gid) {
       [weak session] names in session?.identity.names = names
     }
     broker.log[.admin].info("\(session.name) connected")
@@ -66,16 +68,16 @@ final class AdminService {
     limitChanged()
   }
 
-  func departed(_ session: AdminSession, because reason: String, _ level: BrokerLog.Level) {
+  func closed(_ session: AdminSession, because reason: String, _ level: BrokerLog.Level) {
     broker.log[.admin].line(level, "\(session.name) disconnected: \(reason)")
     // In this order: the reference given up here may be the last but the reactor's.
-    broker.reactor.depart(session)
+    broker.reactor.releaseAfterTurn(session)
     sessions[session.id] = nil
     broker.occupancyChanged()
     limitChanged()
   }
 
-  /// Takes new limits into use. Who is there already stays.
+  /// Applies new settings. Administrators that are connected stay.
   func adopt(_ new: AdminSettings) {
     // What an administrator has set stays until the file has other numbers.
     if new.mainWorkers != settings.mainWorkers {
@@ -90,7 +92,7 @@ final class AdminService {
     limitChanged()
   }
 
-  /// Another one may come in, or not.
+  /// Accepts, or stops accepting, as the limit allows.
   func limitChanged() {
     guard let listener else { return }
     let hasRoom = sessions.count < settings.maxClients
@@ -101,10 +103,10 @@ final class AdminService {
     listener.isAccepting = hasRoom
   }
 
-  /// The kernel has no descriptor for another one just now.
+  /// The kernel has no descriptor for another connection.
   func pauseAccepting() { listener?.isAccepting = false }
 
-  /// Everything a turn's calls asked for has been answered.
+  /// All calls of a turn have been answered.
   func answered() {
     guard isStopWanted else { return }
     isStopWanted = false

@@ -5,9 +5,9 @@ import Streams
 /// A connection to the admin socket, of a peer that has been checked. Its calls are answered on the spot.
 final class AdminSession: Handler {
   private unowned let service: AdminService
-  /// Counts up from 1, apart from the numbers of the main server's clients.
+  /// Unique among administrators; starts at 1.
   let id: UInt64
-  /// How the log calls it.
+  /// Name used in log messages.
   let name: String
   /// In seconds since 1970.
   let connectedAt = Int64(time(nil))
@@ -27,18 +27,19 @@ final class AdminSession: Handler {
     let reactor = service.broker.reactor
     watcher = DescriptorWatcher(descriptor.number, on: reactor)
     timer = TimerWatcher(on: reactor)
-    // Descriptors that come along are for nobody, and the kernel closes them.
+    // No call takes descriptors; the kernel closes those that are passed.
     transport = PlainTransport(descriptor, carriesDescriptors: false)
     super.init()
     watcher.belong(to: self)
     timer.belong(to: self)
-    madeConnection = ServerConnection(over: transport, owner: self, pool: service.broker.pool)
+    madeConnection = ServerConnection(
+      over: transport, owner: self, pool: service.broker.loop.segments)
     watcher.watch(connection.interest)
   }
 
   deinit { watcher.watch([]) }
 
-  /// Made right after the session itself, whom it has to know.
+  /// Made right after the session itself, its owner.
   private var connection: ServerConnection {
     guard let madeConnection else {
       preconditionFailure("a session has its dialogue from its first moment")
@@ -77,19 +78,19 @@ final class AdminSession: Handler {
     timer.stop()
     watcher.watch([])
     connection.clear()
-    service.departed(self, because: reason, level)
+    service.closed(self, because: reason, level)
   }
 
   // MARK: Keepalive
 
-  /// A client that has sent keepalive packets itself can be asked for life. libvirt's own do not on this
-  /// socket, and would take a PING for a breach of the protocol.
+  /// A client that has sent keepalive packets itself can be sent PINGs. libvirt's own clients send none on this
+  /// socket, and treat a PING as a protocol violation.
   private func startKeepAlive() {
     keepAlive.start(service.settings.keepAlive, at: service.broker.reactor.now)
     awaitLook()
   }
 
-  /// The interval is another from now on, or there is none any more.
+  /// The interval or the count has changed.
   func keepAliveChanged() {
     guard !isOver else { return }
     keepAlive.adopt(service.settings.keepAlive, at: service.broker.reactor.now)

@@ -1,4 +1,4 @@
-// What the admin socket is told before it starts, and what it may ask of the daemon around the broker.
+// The settings of the admin socket, and what it may change in the daemon.
 public import Streams
 
 /// The admin socket's limits, with the meaning libvirt's documentation gives them.

@@ -2,7 +2,7 @@
 import Glibc
 import Streams
 
-/// What the audit is to keep, and where.
+/// What the audit records, and where.
 public struct AuditSettings: Sendable, Equatable {
   public enum Destination: Sendable, Equatable {
     case file(String)
@@ -25,9 +25,55 @@ public enum AuditClass: String, Sendable, CaseIterable {
   case read
 }
 
-/// The audit. Records are kept in memory until they are written, which is bounded: what does not fit is
-/// dropped, counted and said in a record of its own.
+/// The audit. Records are kept in memory until another thread has written them. That memory is bounded: a record
+/// that does not fit is dropped and counted, and a record of its own gives their number.
 final class AuditLog {
+  /// Records are written in turns: those of one turn are collected, then written, while the next are queued.
+  private enum State {
+    /// Nothing is queued.
+    case idle
+    /// The alarm ends the turn.
+    case collecting
+    /// Another thread writes so many bytes. Records that are added are queued behind them.
+    case writing(bytes: Int)
+
+    var bytesUnderWay: Int { if case .writing(let bytes) = self { bytes } else { 0 } }
+  }
+
+  /// The classes of calls that are recorded, asked for each call.
+  private struct Filter {
+    let keepsChanges: Bool
+    let keepsDisclosures: Bool
+    let keepsReads: Bool
+
+    init(_ classes: Set<AuditClass>) {
+      keepsChanges = classes.contains(.change)
+      keepsDisclosures = classes.contains(.disclose)
+      keepsReads = classes.contains(.read)
+    }
+
+    func keeps(_ access: Access) -> Bool {
+      switch access {
+      case .change: keepsChanges
+      case .disclose: keepsDisclosures
+      case .read: keepsReads
+      }
+    }
+  }
+
+  /// What became of records.
+  private struct Counts {
+    var written: UInt64 = 0
+    var dropped: UInt64 = 0
+    /// Dropped ones that no record has reported yet.
+    var unreported: UInt64 = 0
+
+    mutating func drop(_ count: UInt64) {
+      dropped &+= count
+      unreported &+= count
+    }
+  }
+
   /// Bytes that may wait to be written.
   private static let most = 1 << 20
   /// Bytes that are written without collecting more.
@@ -35,29 +81,26 @@ final class AuditLog {
   /// A record is written at the end of its turn, unless others were less than this before: many of them are to cost
   /// one write and one look of the other thread.
   private static let collectSeconds = 0.05
-  private static let complaintSeconds = 60.0
   /// How long a broker that ends waits for its last records to be taken.
   private static let lastSeconds = 2
 
-  private let keepsChanges: Bool
-  private let keepsDisclosures: Bool
-  private let keepsReads: Bool
+  private let filter: Filter
   private let reactor: Reactor
   private let log: BrokerLog
   private let sink: AuditSink
   private let pool: BlockingPool
   private lazy var alarm = Alarm(on: reactor) { [unowned self] in flush() }
   private var beginning = AuditBeginning()
-  private var waiting = AuditText()
-  private var waitingRecords: UInt64 = 0
-  /// Bytes that the other thread is writing.
-  private var underWay = 0
-  private var isCollecting = false
+  /// Records that no thread writes yet, and their number.
+  private var queued = AuditText()
+  private var queuedRecords: UInt64 = 0
+  private var state = State.idle
   private var flushedAt = -Double.infinity
-  private var droppedUntold: UInt64 = 0
-  private var complainedAt = -Double.infinity
-  private(set) var written: UInt64 = 0
-  private(set) var dropped: UInt64 = 0
+  private var counts = Counts()
+  private var lossWarning = WarningInterval()
+
+  var written: UInt64 { counts.written }
+  var dropped: UInt64 { counts.dropped }
 
   /// - Throws: why the destination cannot be written to.
   init?(
@@ -65,9 +108,7 @@ final class AuditLog {
     for account: ServiceAccount?
   ) throws(BrokerFailure) {
     guard let destination = settings.destination else { return nil }
-    keepsChanges = settings.calls.contains(.change)
-    keepsDisclosures = settings.calls.contains(.disclose)
-    keepsReads = settings.calls.contains(.read)
+    filter = Filter(settings.calls)
     self.reactor = reactor
     self.log = log
     sink = try AuditSink(destination, for: account)
@@ -75,65 +116,58 @@ final class AuditLog {
   }
 
   /// Calls that do this are recorded.
-  func keeps(_ access: Access) -> Bool {
-    switch access {
-    case .change: keepsChanges
-    case .disclose: keepsDisclosures
-    case .read: keepsReads
-    }
-  }
+  func keeps(_ access: Access) -> Bool { filter.keeps(access) }
 
   /// Adds a record of what happened, with the fields that `describe` gives it.
   func add(_ event: StaticString, _ describe: (inout AuditText) -> Void) {
-    let before = waiting.count
-    write(event, describe)
-    guard waiting.count + underWay <= AuditLog.most else {
-      waiting.cut(to: before)
-      waitingRecords -= 1
-      dropped &+= 1
-      droppedUntold &+= 1
-      return
+    let before = queued.count
+    enqueue(event, describe)
+    guard queued.count + state.bytesUnderWay <= AuditLog.most else {
+      queued.cut(to: before)
+      queuedRecords -= 1
+      return counts.drop(1)
     }
-    if underWay == 0 { flushInTime() }
+    flushInTime()
   }
 
+  /// Writes what is queued: at once if it is much, else when the turn ends.
   private func flushInTime() {
-    if waiting.count >= AuditLog.many {
-      if isCollecting { alarm.stop() }
-      flush()
-    } else if !isCollecting {
-      isCollecting = true
+    switch state {
+    case .idle where queued.count < AuditLog.many:
+      state = .collecting
       alarm.start(seconds: max(0, flushedAt + AuditLog.collectSeconds - reactor.now))
+    case .collecting where queued.count < AuditLog.many, .writing: break
+    case .idle, .collecting: flush()
     }
   }
 
-  private func write(_ event: StaticString, _ describe: (inout AuditText) -> Void) {
+  private func enqueue(_ event: StaticString, _ describe: (inout AuditText) -> Void) {
     beginning.renew(in: reactor.turn)
-    waiting.add(beginning.bytes)
-    waiting.raw(event)
-    waiting.raw("\"")
-    describe(&waiting)
-    waiting.raw("}\n")
-    waitingRecords += 1
+    queued.add(beginning.bytes)
+    queued.raw(event)
+    queued.raw("\"")
+    describe(&queued)
+    queued.raw("}\n")
+    queuedRecords += 1
   }
 
   private func flush() {
-    isCollecting = false
-    guard underWay == 0, !waiting.isEmpty else { return }
+    alarm.stop()
     flushedAt = reactor.now
-    sayDropped()
-    let (records, sink) = (waitingRecords, sink)
-    underWay = waiting.count
-    sink.put(&waiting)
-    waitingRecords = 0
+    recordDropped()
+    let (records, sink) = (queuedRecords, sink)
+    state = .writing(bytes: queued.count)
+    sink.put(&queued)
+    queuedRecords = 0
     pool.run(
-      .audit, { sink.drain() }, tell: { [weak self] outcome in self?.wrote(records, outcome) })
+      .audit, { sink.drain() }, completion: { [weak self] outcome in self?.wrote(records, outcome) }
+    )
   }
 
   private func wrote(_ records: UInt64, _ outcome: AuditSink.Outcome) {
-    underWay = 0
+    state = .idle
     note(records, outcome)
-    if !waiting.isEmpty { flushInTime() }
+    if !queued.isEmpty { flushInTime() }
   }
 
   private func note(_ records: UInt64, _ outcome: AuditSink.Outcome) {
@@ -141,31 +175,29 @@ final class AuditLog {
       log.line(.error, "\(kept): records are still written to the file that was open before")
     }
     guard let trouble = outcome.lost else {
-      written &+= records
+      counts.written &+= records
       return
     }
-    dropped &+= records
-    droppedUntold &+= records
-    guard reactor.now - complainedAt > AuditLog.complaintSeconds else { return }
-    complainedAt = reactor.now
+    counts.drop(records)
+    guard lossWarning.takeDue(at: reactor.now) else { return }
     log.line(.error, "audit records are lost: \(trouble)")
   }
 
-  private func sayDropped() {
-    guard droppedUntold > 0 else { return }
-    let count = droppedUntold
-    droppedUntold = 0
-    write("records_dropped") { $0.add("count", count) }
+  private func recordDropped() {
+    let count = counts.unreported
+    guard count > 0 else { return }
+    counts.unreported = 0
+    enqueue("records_dropped") { $0.add("count", count) }
   }
 
-  /// Opens the file anew, for who rotates it.
+  /// Opens the file again, after it was rotated.
   func reopen() { sink.reopen() }
 
   /// Writes what is left, now, also what the other thread has not. Nothing may be added afterwards.
   func close() {
     alarm.stop()
-    sayDropped()
-    sink.put(&waiting)
-    note(waitingRecords, sink.drain(within: AuditLog.lastSeconds))
+    recordDropped()
+    sink.put(&queued)
+    note(queuedRecords, sink.drain(within: AuditLog.lastSeconds))
   }
 }

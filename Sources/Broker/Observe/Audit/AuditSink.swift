@@ -1,7 +1,7 @@
 // What audit records are written to.
 import Glibc
 
-/// The file or the journal's socket, and what is to be written there. `lock` is held while somebody writes, which
+/// The file or the journal's socket, and what is to be written there. `lock` is held while a thread writes, which
 /// the loop does only for the last words of a broker; `shelf` never for long.
 final class AuditSink: @unchecked Sendable {
   private static let journal = "/run/systemd/journal/socket"

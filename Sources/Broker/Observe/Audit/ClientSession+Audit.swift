@@ -2,7 +2,8 @@
 import Streams
 
 extension ClientSession {
-  var answerCounts: AnswerCounts? { broker.servesMetrics ? broker.counts.answers : nil }
+  private var counts: BrokerCounts { broker.observation.counts }
+  var answerCounts: AnswerCounts? { broker.observation.servesMetrics ? counts.answers : nil }
   func wantsAnswers(to access: Access) -> Bool { audit?.keeps(access) ?? false }
 
   func answered(_ call: Call, _ status: PacketStatus) {
@@ -14,7 +15,7 @@ extension ClientSession {
       }
     }
     guard call.stream != nil, status == .ok else { return }
-    broker.counts.streamsOpened[Int(call.kind.rawValue)] &+= 1
+    counts.streams.opened[Int(call.kind.rawValue)] &+= 1
     record("stream_opened") { record in
       describe(call, &record)
       describe(relay.object(of: call), of: call, &record)
@@ -22,7 +23,7 @@ extension ClientSession {
   }
 
   func ended(_ call: Call, object: StreamObject?, _ result: StreamResult) {
-    broker.counts.ended(call, result)
+    counts.streams.end(call, result)
     record("stream_ended") { record in
       describe(call, &record)
       describe(object, of: call, &record)
@@ -36,13 +37,13 @@ extension ClientSession {
   // MARK: Coming and going
 
   func recordOpened() {
-    broker.counts.accepted &+= 1
+    counts.accepted &+= 1
     record("connection_opened") { $0.add("listener", login.listener?.name) }
   }
 
-  /// The client was not let in, or not let do something it asked for by logging in.
+  /// The client was refused a connection or an authentication.
   func recordRefused(_ reason: Refusal, _ words: String) {
-    broker.counts.refused[reason, default: 0] &+= 1
+    counts.refused[reason, default: 0] &+= 1
     record("connection_refused") { record in
       record.add("reason", reason.rawValue)
       record.add("text", words)
@@ -50,9 +51,9 @@ extension ClientSession {
   }
 
   func recordClosed(_ reason: String) {
-    broker.counts.keep(relay)
+    counts.relayed.add(relay, at: relay.now)
     record("connection_closed") { record in
-      record.add("duration", seconds: broker.reactor.now - source.cameAt)
+      record.add("duration", seconds: broker.reactor.now - source.acceptedAt)
       record.add("bytes_received", relay.receivedFromClient)
       record.add("bytes_sent", relay.sentToClient)
       record.add("calls", relay.counters.calls)
@@ -105,9 +106,9 @@ extension ClientSession {
   }
 }
 
-extension Broker {
-  /// A client was refused before it became one, by the certificate it showed.
-  func refused(_ address: String, _ name: String?, on listener: Listener, _ words: String) {
+extension Observation {
+  /// A client was refused during the TLS handshake, because of its certificate.
+  func recordRefused(_ address: String, _ name: String?, on listener: Listener, _ words: String) {
     counts.handshakes[.refused, default: 0] &+= 1
     counts.refused[.certificate, default: 0] &+= 1
     audit?.add("connection_refused") { record in

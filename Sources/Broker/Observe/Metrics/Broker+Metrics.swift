@@ -1,4 +1,4 @@
-// What a scrape is told.
+// The text of a scrape.
 import Streams
 
 extension Broker {
@@ -19,6 +19,8 @@ extension Broker {
     return text.text
   }
 
+  private var counts: BrokerCounts { observation.counts }
+
   private func describeClients(_ live: Live, _ text: inout MetricsText) {
     text.family("clients", .gauge, "Clients connected, by how they came in.")
     for transport in ["unix", "tcp", "tls"] {
@@ -38,14 +40,14 @@ extension Broker {
       "keepalive_timeouts_total", .counter, "Clients that left too many PINGs unanswered.")
     text.sample(counts.keepAliveTimeouts)
     text.family("client_bytes_total", .counter, "Bytes on the connections of clients.")
-    text.sample([("direction", "received")], live.received)
-    text.sample([("direction", "sent")], live.sent)
+    text.sample([("direction", "received")], live.relayed.received)
+    text.sample([("direction", "sent")], live.relayed.sent)
     text.family(
       "client_packets_total", .counter, "Packets relayed or answered, by where they came from.")
-    text.sample([("from", "client")], live.counters.packetsUp)
-    text.sample([("from", "daemon")], live.counters.packetsDown)
+    text.sample([("from", "client")], live.relayed.counters.packetsUp)
+    text.sample([("from", "daemon")], live.relayed.counters.packetsDown)
     text.family("dropped_packets_total", .counter, "Packets that nobody wanted.")
-    text.sample(live.counters.dropped)
+    text.sample(live.relayed.counters.dropped)
     text.family("queued_bytes", .gauge, "Bytes that wait to be sent, by whom they wait for.")
     text.sample([("for", "client")], live.waitingForClients)
     text.sample([("for", "daemon")], live.waitingForDaemons)
@@ -76,7 +78,7 @@ extension Broker {
       "oldest_call_seconds", .gauge, "For how long the oldest of these has been under way.")
     text.sample([], live.oldestCall)
     text.family("events_total", .counter, "Events passed on to clients.")
-    text.sample(live.counters.events)
+    text.sample(live.relayed.counters.events)
   }
 
   private func describeStreams(_ live: Live, _ text: inout MetricsText) {
@@ -91,33 +93,33 @@ extension Broker {
     }
     text.family("streams_opened_total", .counter, "Streams that a daemon has opened, by kind.")
     for kind in StreamKind.allCases {
-      text.sample([("kind", kind.name)], counts.streamsOpened[Int(kind.rawValue)])
+      text.sample([("kind", kind.name)], counts.streams.opened[Int(kind.rawValue)])
     }
     text.family("streams_ended_total", .counter, "Streams that are over, by kind and result.")
     for kind in StreamKind.allCases {
       for result in StreamResult.allCases {
         text.sample(
           [("kind", kind.name), ("result", result.name)],
-          counts.streamsEnded[Int(kind.rawValue)][Int(result.rawValue)])
+          counts.streams.ended[Int(kind.rawValue)][Int(result.rawValue)])
       }
     }
     text.family(
       "stream_bytes_total", .counter, "Payload of streams, by kind and by where it went.")
     for kind in StreamKind.allCases {
       let index = Int(kind.rawValue)
-      text.sample([("kind", kind.name), ("to", "daemon")], live.bytesUp[index])
-      text.sample([("kind", kind.name), ("to", "client")], live.bytesDown[index])
+      text.sample([("kind", kind.name), ("to", "daemon")], live.moved.bytesUp[index])
+      text.sample([("kind", kind.name), ("to", "client")], live.moved.bytesDown[index])
     }
     text.family(
       "paused_seconds_total", .counter,
       "Seconds for which connections were not read, by whom they waited for.")
     for cause in PauseCause.allCases {
-      text.sample([("by", cause.name)], live.pausedSeconds[Int(cause.rawValue)])
+      text.sample([("by", cause.name)], live.relayed.pausedSeconds[Int(cause.rawValue)])
     }
     text.family(
       "rate_limit_bytes_per_second", .gauge, "What all streams of a kind may move; 0: no limit.")
     for kind in RateKind.allCases {
-      text.sample([("kind", kind.rawValue)], UInt64(clamping: rates.totals[kind] ?? 0))
+      text.sample([("kind", kind.rawValue)], UInt64(clamping: sessions.rates.totals[kind] ?? 0))
     }
   }
 
@@ -126,10 +128,10 @@ extension Broker {
     text.sample(live.upstreams)
     text.family(
       "upstream_opens_total", .counter, "Connections to daemons, by how opening them ended.")
-    text.sample([("result", "opened")], counts.upstreamsOpened)
-    text.sample([("result", "failed")], counts.upstreamFailures)
+    text.sample([("result", "opened")], counts.upstreams.opened)
+    text.sample([("result", "failed")], counts.upstreams.failed)
     text.family("upstream_deaths_total", .counter, "Connections that daemons have ended.")
-    text.sample(counts.upstreamDeaths)
+    text.sample(counts.upstreams.lost)
   }
 
   private func describeTLS(_ text: inout MetricsText) {
@@ -157,7 +159,7 @@ extension Broker {
     text.family(
       "loop_lag_seconds", .histogram, "By how much a timer that runs out twice a second was late.")
     text.histogram([], counts.lag)
-    if let audit {
+    if let audit = observation.audit {
       text.family("audit_records_total", .counter, "Audit records, by what became of them.")
       text.sample([("result", "written")], audit.written)
       text.sample([("result", "dropped")], audit.dropped)
@@ -165,15 +167,13 @@ extension Broker {
   }
 }
 
-/// What the clients connected now add to what has been counted.
+/// What has been counted, together with the clients that are connected now.
 private struct Live {
+  /// By transport and authentication.
   var clients: [String: UInt64] = [:]
-  var counters: Counters
-  var received: UInt64
-  var sent: UInt64
-  var pausedSeconds: [Double]
-  var bytesUp: [UInt64]
-  var bytesDown: [UInt64]
+  var relayed: RelayTotals
+  /// With the bytes of streams under way.
+  var moved: StreamCounts
   var streams: [StreamKind: UInt64] = [:]
   var paused: [String: UInt64] = [:]
   var waitingForClients: UInt64 = 0
@@ -183,37 +183,27 @@ private struct Live {
   var upstreams: UInt64 = 0
 
   init(of broker: Broker) {
-    let counts = broker.counts
-    counters = counts.counters
-    received = counts.received
-    sent = counts.sent
-    pausedSeconds = counts.pausedSeconds
-    bytesUp = counts.bytesUp
-    bytesDown = counts.bytesDown
+    let counts = broker.observation.counts
+    relayed = counts.relayed
+    moved = counts.streams
     let now = broker.reactor.now
-    for session in broker.allSessions { add(session, at: now) }
+    for session in broker.sessions.all { add(session, at: now) }
   }
 
   private mutating func add(_ session: ClientSession, at now: Double) {
     let relay = session.relay
     clients["\(session.source.transportName) \(session.login.method.rawValue)", default: 0] += 1
-    counters.add(relay.counters)
-    received &+= relay.receivedFromClient
-    sent &+= relay.sentToClient
+    relayed.add(relay, at: now)
     waitingForClients &+= UInt64(clamping: relay.waitingForClient)
     waitingForDaemons &+= UInt64(clamping: relay.waitingForUpstreams)
     upstreams &+= UInt64(clamping: session.upstreams.count)
-    for cause in PauseCause.allCases {
-      pausedSeconds[Int(cause.rawValue)] += relay.pausedSeconds(by: cause, at: now)
-    }
     for call in relay.callsUnderWay {
       if !call.isAnswered {
         awaited += 1
         oldestCall = max(oldestCall, now - call.startedAt)
       }
       guard call.stream != nil else { continue }
-      bytesUp[Int(call.kind.rawValue)] &+= call.bytesUp
-      bytesDown[Int(call.kind.rawValue)] &+= call.bytesDown
+      moved.addBytes(of: call)
       guard call.isAnswered else { continue }
       streams[call.kind, default: 0] += 1
       if let cause = relay.pause(of: call) {
@@ -236,32 +226,5 @@ extension Driver {
     case .nwfilter: "nwfilter"
     case .proxy: "proxy"
     }
-  }
-}
-
-/// How late the loop is: a timer that runs out twice a second, and by how much it was late.
-final class LagWatch: Handler {
-  private static let seconds = 0.5
-  private unowned let broker: Broker
-  private let timer: TimerWatcher
-  private var due = 0.0
-
-  init(_ broker: Broker) {
-    self.broker = broker
-    timer = TimerWatcher(on: broker.reactor)
-    super.init()
-    timer.belong(to: self)
-  }
-
-  func start() {
-    due = broker.reactor.now + LagWatch.seconds
-    timer.start(seconds: LagWatch.seconds)
-  }
-
-  func stop() { timer.stop() }
-
-  override func timeUp() {
-    broker.counts.lag.note(max(0, broker.reactor.now - due))
-    start()
   }
 }

@@ -6,47 +6,70 @@ enum HandshakeResult: String, CaseIterable {
   case verified, refused, failed
 }
 
-/// Everything that is counted whether or not somebody asks for it. What clients that are connected have moved so
-/// far is with their relays, and is added when it is asked for.
+/// Everything that is counted whether or not metrics are served. What the relays of connected clients have counted so
+/// far is in them, and is added when metrics are read.
 final class BrokerCounts {
   /// By the relays of all clients.
   let answers = AnswerCounts()
-  /// Of streams that are over, by the kind's number.
-  var streamsEnded = StreamKind.allCases.map { _ in
-    [UInt64](repeating: 0, count: StreamResult.allCases.count)
-  }
-  var streamsOpened = [UInt64](repeating: 0, count: StreamKind.allCases.count)
-  var bytesUp = [UInt64](repeating: 0, count: StreamKind.allCases.count)
-  var bytesDown = [UInt64](repeating: 0, count: StreamKind.allCases.count)
+  var streams = StreamCounts()
   /// Of clients that have left.
-  var counters = Counters()
-  var received: UInt64 = 0
-  var sent: UInt64 = 0
-  var pausedSeconds = [Double](repeating: 0, count: PauseCause.allCases.count)
-
+  var relayed = RelayTotals()
+  var upstreams = UpstreamCounts()
   var accepted: UInt64 = 0
   var refused: [Refusal: UInt64] = [:]
   var handshakes: [HandshakeResult: UInt64] = [:]
   var keepAliveTimeouts: UInt64 = 0
-  var upstreamsOpened: UInt64 = 0
-  var upstreamFailures: UInt64 = 0
-  var upstreamDeaths: UInt64 = 0
   let lag = Histograms()
+}
 
-  func ended(_ call: Call, _ result: StreamResult) {
-    let kind = Int(call.kind.rawValue)
-    streamsEnded[kind][Int(result.rawValue)] &+= 1
-    bytesUp[kind] &+= call.bytesUp
-    bytesDown[kind] &+= call.bytesDown
+/// Counts of streams, each array by the number of the stream's kind.
+struct StreamCounts {
+  var opened = [UInt64](repeating: 0, count: StreamKind.allCases.count)
+  /// By the number of the result as well.
+  private(set) var ended = StreamKind.allCases.map { _ in
+    [UInt64](repeating: 0, count: StreamResult.allCases.count)
+  }
+  /// Payload of streams that have ended, in bytes.
+  private(set) var bytesUp = [UInt64](repeating: 0, count: StreamKind.allCases.count)
+  private(set) var bytesDown = [UInt64](repeating: 0, count: StreamKind.allCases.count)
+
+  /// The stream of this call has ended.
+  mutating func end(_ call: Call, _ result: StreamResult) {
+    ended[Int(call.kind.rawValue)][Int(result.rawValue)] &+= 1
+    addBytes(of: call)
   }
 
-  /// A client has left: what its relay has counted is kept here.
-  func keep(_ relay: Relay) {
+  /// Adds what a stream has moved.
+  mutating func addBytes(of call: Call) {
+    bytesUp[Int(call.kind.rawValue)] &+= call.bytesUp
+    bytesDown[Int(call.kind.rawValue)] &+= call.bytesDown
+  }
+}
+
+/// Connections to daemons.
+struct UpstreamCounts {
+  var opened: UInt64 = 0
+  /// Could not be opened.
+  var failed: UInt64 = 0
+  /// Were ended by the daemon.
+  var lost: UInt64 = 0
+}
+
+/// The sum of what relays have counted.
+struct RelayTotals {
+  private(set) var counters = Counters()
+  /// Bytes from clients and to them.
+  private(set) var received: UInt64 = 0
+  private(set) var sent: UInt64 = 0
+  /// By the number of the cause.
+  private(set) var pausedSeconds = [Double](repeating: 0, count: PauseCause.allCases.count)
+
+  mutating func add(_ relay: Relay, at now: Double) {
     counters.add(relay.counters)
     received &+= relay.receivedFromClient
     sent &+= relay.sentToClient
     for cause in PauseCause.allCases {
-      pausedSeconds[Int(cause.rawValue)] += relay.pausedSeconds(by: cause, at: relay.now)
+      pausedSeconds[Int(cause.rawValue)] += relay.pausedSeconds(by: cause, at: now)
     }
   }
 }

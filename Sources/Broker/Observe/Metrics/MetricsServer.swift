@@ -5,7 +5,7 @@ import Streams
 
 /// Answers GET /metrics on one socket.
 final class MetricsServer: Handler {
-  /// What a connection may take: those who scrape are few.
+  /// Bytes of memory per connection: scrapers are few.
   private static let memory = 32 * 1024
 
   private unowned let broker: Broker
@@ -140,8 +140,8 @@ final class MetricsServer: Handler {
   }
 }
 
-/// The connections that are open for scrapes. One that is slow, by accident or on purpose, keeps nobody else out: at
-/// the limit the oldest ends, and each has a time in which it must be over.
+/// The connections that are open for scrapes. One that is slow, by accident or on purpose, does not block others: at
+/// the limit the oldest is closed, and each has a time limit.
 private final class ScrapeConnections {
   static let most = 16
   static let seconds = 10.0

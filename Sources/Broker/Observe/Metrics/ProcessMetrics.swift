@@ -1,4 +1,4 @@
-// What Prometheus's client libraries tell of every process, under the same names.
+// The process metrics of Prometheus's client libraries, under the same names.
 import Glibc
 
 enum ProcessMetrics {

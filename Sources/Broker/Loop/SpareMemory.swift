@@ -1,10 +1,10 @@
-// What becomes of memory that a burst needed and nobody needs any more.
+// Returning memory to the system after a burst.
 import CMalloc
 import Streams
 
 /// Gives memory back to the system when it has been quiet for a while. The allocator keeps what is freed below
-/// something that is still in use, and the pool its spare segments: good while work goes on, but a broker
-/// that rests would stay as large as it ever was.
+/// something that is still in use, and the pool its spare segments: good while work continues, but an idle broker
+/// would stay as large as it ever was.
 final class SpareMemory {
   /// How long it has to be quiet.
   private static let quietSeconds = 5.0
@@ -16,7 +16,6 @@ final class SpareMemory {
   private let reactor: Reactor
   private let pool: SegmentPool
   private lazy var alarm = Alarm(on: reactor) { [unowned self] in giveBack() }
-  private var isDue = false
   private var turnAtStart: UInt64 = 0
 
   init(of pool: SegmentPool, on reactor: Reactor) {
@@ -28,23 +27,21 @@ final class SpareMemory {
   /// which the allocator never gives back.
   static func limitArenas() { mallopt(M_ARENA_MAX, 2) }
 
-  /// Somebody has left, with all that was held for them.
+  /// A client has left, and what it held is free.
   func clientLeft() { startWaiting() }
 
-  /// No call awaits its reply: what they needed may be for nobody now.
+  /// No call awaits its reply: what the calls needed may be unused now.
   func callsEnded() {
     if pool.spareCount > SpareMemory.segments { startWaiting() }
   }
 
   private func startWaiting() {
-    guard !isDue else { return }
-    isDue = true
+    guard !alarm.isRunning else { return }
     turnAtStart = reactor.turn
     alarm.start(seconds: SpareMemory.quietSeconds)
   }
 
   private func giveBack() {
-    isDue = false
     guard reactor.turn &- turnAtStart <= SpareMemory.quietTurns else { return startWaiting() }
     pool.shed(keeping: SpareMemory.segments)
     malloc_trim(0)

@@ -1,0 +1,63 @@
+// Connections that are accepted and do not have the place of a client yet.
+import Glibc
+import Streams
+
+/// A connection that is accepted and not a client yet.
+protocol PendingConnection: AnyObject {
+  var listener: Listener { get }
+  var origin: Origin { get }
+  /// The number of the client it becomes; nil before it has requested a place.
+  var clientID: UInt64? { get set }
+  var number: Int32 { get }
+  /// It has a place.
+  func admitted()
+  /// It has to end, for this reason.
+  func dropped(_ why: String)
+  /// The peer has closed the connection.
+  func hungUp()
+}
+
+/// A connection without TLS from when it is accepted until it has a place. Nothing is read from it.
+final class PlainPendingConnection: PendingConnection {
+  private unowned let acceptor: Acceptor
+  private let log: BrokerLog
+  let listener: Listener
+  var clientID: UInt64?
+  let origin: Origin
+  private let address: Address?
+  private let transport: PlainTransport
+  var number: Int32 { transport.number }
+
+  init(
+    _ transport: PlainTransport, from address: Address?, _ origin: Origin, on listener: Listener,
+    acceptor: Acceptor, log: BrokerLog
+  ) {
+    self.transport = transport
+    self.address = address
+    self.origin = origin
+    self.listener = listener
+    self.acceptor = acceptor
+    self.log = log
+  }
+
+  func admitted() { acceptor.open(self, over: transport, from: address) }
+  func dropped(_ why: String) { end(why) }
+  func hungUp() { end("it left before there was room for it") }
+
+  private func end(_ why: String) {
+    log.debug("a connection to \(listener.name) from \(origin) ends: \(why)")
+    acceptor.ended(self)
+  }
+}
+
+extension Origin {
+  /// The user at the other end of a UNIX socket.
+  init(ofUserAt descriptor: Int32) {
+    self = UnixPeer.user(of: descriptor).map { .user($0) } ?? .unknown
+  }
+
+  /// The host that a connection over a network comes from.
+  init(of address: Address?) {
+    self = address?.host.map { Origin(host: $0) } ?? .unknown
+  }
+}

@@ -1,0 +1,32 @@
+// The event loop and the services that keep it from waiting.
+import Streams
+
+/// The loop, the threads that work for it, and the memory that connections receive into. One per broker; it exists
+/// from the broker's first moment to its last, so every other part may hold it or what is in it.
+final class LoopServices {
+  let reactor: Reactor
+  /// Threads for calls that may block.
+  let blocking: BlockingPool
+  /// Threads for TLS handshakes, clients' and those with other hosts.
+  private(set) lazy var handshakes = HandshakePool(on: reactor)
+  /// Closes descriptors whose close may block.
+  let closer: Closer
+  /// Segments of all connections.
+  let segments = SegmentPool()
+  private(set) lazy var spareMemory = SpareMemory(of: segments, on: reactor)
+
+  init() throws(BrokerFailure) {
+    SpareMemory.limitArenas()
+    reactor = try Reactor()
+    blocking = BlockingPool(on: reactor)
+    let limit = descriptorLimit()
+    closer = Closer(quota: Quota(total: max(512, limit / 8), share: max(512, limit / 32)))
+  }
+
+  /// Releases what waits for a turn that will not come, and lets idle threads end. To be called when the loop
+  /// no longer runs and nothing uses the threads.
+  func end() {
+    reactor.releaseEnded()
+    closer.end()
+  }
+}

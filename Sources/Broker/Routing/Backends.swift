@@ -1,0 +1,36 @@
+// How the broker reaches daemons, on this host and on others.
+import Glibc
+import Streams
+
+/// Everything that finds, starts and reaches backends. It knows no client: a connection takes what it needs from here.
+final class Backends {
+  /// Sockets of the daemons on this host.
+  let directory: SocketDirectory
+  /// Other hosts.
+  let forwarding: Forwarding
+  /// Starts users' own daemons.
+  let starter: DaemonStarter
+  /// Programs that connections go through, and users' daemons.
+  let children: Children
+
+  /// - Parameter ownAddresses: where the broker listens, so that it does not connect to itself.
+  init(
+    _ settings: BrokerSettings, loop: LoopServices, log: BrokerLog,
+    ownAddresses: @escaping () -> [Address]
+  ) {
+    directory = SocketDirectory(
+      settings: settings.backends, isPrivileged: geteuid() == 0,
+      ownSockets: settings.listeners.compactMap(\.unixPath))
+    forwarding = Forwarding(
+      settings.upstreams, directory: directory, log: log[.upstream], ownAddresses: ownAddresses)
+    children = Children(on: loop.reactor, log: log[.upstream])
+    starter = DaemonStarter(children: children, on: loop.reactor, log: log[.upstream])
+  }
+
+  /// The backend that serves a URI: on another host if the URI names one.
+  func backend(for uri: String?, readOnly: Bool) -> Result<Backend, RemoteError> {
+    forwarding.backend(for: uri, readOnly: readOnly).flatMap {
+      $0.map { .success($0) } ?? directory.backend(for: uri, readOnly: readOnly)
+    }
+  }
+}

@@ -1,0 +1,57 @@
+// The clients of a broker, and what is counted and limited across them.
+import Streams
+
+/// Every connected client. A session is in the set from when it has a place until its connection ends; by then it has
+/// released what it counted for.
+final class SessionSet {
+  private var sessions: [UInt64: ClientSession] = [:]
+  /// Clients by network address, and by identity.
+  var addresses = ClientCounts()
+  var subjects = ClientCounts()
+  /// What clients make the broker hold, in bytes.
+  var memory: MemoryBudget
+  private let rateLimits: RateLimits
+  let slowCalls: SlowCallChecks
+  let hangUps: HangUpChecks
+
+  init(of broker: Broker) {
+    memory = MemoryBudget(total: SessionSet.totalMemory(broker.settings.limits))
+    rateLimits = RateLimits(broker.settings.rates)
+    slowCalls = SlowCallChecks(of: broker)
+    hangUps = HangUpChecks(of: broker)
+  }
+
+  var count: Int { sessions.count }
+  var isEmpty: Bool { sessions.isEmpty }
+  /// Every session, in no order. The collection does not change while sessions open and close.
+  var all: some Collection<ClientSession> { sessions.values }
+  subscript(id: UInt64) -> ClientSession? { sessions[id] }
+
+  func add(_ session: ClientSession) { sessions[session.id] = session }
+
+  /// The reference that is given up may be the last one.
+  func remove(_ session: ClientSession) {
+    sessions[session.id] = nil
+    if let subject = session.identity.subject, subjects[subject] == 0 { rateLimits.forget(subject) }
+  }
+
+  // MARK: Rates
+
+  /// The rates that streams are limited to now.
+  var rates: RateSettings { rateLimits.settings }
+
+  /// Limits streams to these rates from now on, those under way included.
+  func change(rates: RateSettings) {
+    rateLimits.change(rates)
+    for session in sessions.values {
+      session.widen()
+      session.relay.meterStreams()
+      session.settle()
+    }
+  }
+
+  /// The meters of a stream that a client with this identity opens now; none: it has no rate.
+  func meters(for kind: StreamKind, of identity: VerifiedIdentity) -> [Meter] {
+    rateLimits.meters(for: kind, of: identity)
+  }
+}

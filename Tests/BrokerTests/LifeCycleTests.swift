@@ -1,0 +1,61 @@
+// The broker's way from serving to its end.
+import Testing
+
+@testable import Broker
+
+@Suite("life cycle")
+struct LifeCycleTests {
+  private let reactor: Reactor
+
+  init() throws { reactor = try Reactor() }
+
+  /// Runs the loop until every timer that is due now has fired.
+  private func runDueTimers() {
+    let alarm = Alarm(on: reactor) { [reactor] in reactor.stop() }
+    alarm.start(seconds: 0.001)
+    reactor.run()
+  }
+
+  @Test("the idle alarm may stop the broker from its own callback, and the time limit follows")
+  func idleTimeout() {
+    var events: [String] = []
+    var life: LifeCycle?
+    life = LifeCycle(on: reactor) { [reactor] in
+      events.append("idle")
+      life?.stop(within: 0) {
+        events.append("limit")
+        reactor.stop()
+      }
+    }
+    #expect(life?.isStopping == false)
+    life?.setIdle(seconds: 0)
+    reactor.run()
+    #expect(events == ["idle", "limit"])
+    #expect(life?.isStopping == true)
+    life = nil
+  }
+
+  @Test("a client ends the time without clients")
+  func occupied() {
+    let life = LifeCycle(on: reactor) { Issue.record("the idle alarm fired") }
+    life.setIdle(seconds: 0)
+    life.setIdle(seconds: nil)
+    runDueTimers()
+  }
+
+  @Test("a broker that stops has no idle timeout")
+  func stopping() {
+    let life = LifeCycle(on: reactor) { Issue.record("the idle alarm fired") }
+    life.setIdle(seconds: 0)
+    life.stop(within: 60) { Issue.record("the time limit passed") }
+    life.setIdle(seconds: 0)
+    runDueTimers()
+  }
+
+  @Test("a warning is due once in a minute")
+  func warnings() {
+    var interval = WarningInterval()
+    let isDue = [5, 5, 65, 65.5, 66].map { interval.takeDue(at: $0) }
+    #expect(isDue == [true, false, false, true, false])
+  }
+}
