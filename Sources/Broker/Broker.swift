@@ -103,7 +103,8 @@ public final class Broker {
     watermarks = Watermarks(settings.limits)
     memory = MemoryBudget(total: Broker.memory(settings.limits))
     let limit = descriptorLimit()
-    closer = Closer(quota: Quota(total: max(512, limit / 8), share: max(512, limit / 32)))
+    closer = Closer(
+      on: blocking, quota: Quota(total: max(512, limit / 8), share: max(512, limit / 32)))
     admission = Admission(
       gates: 0, mostClients: settings.limits.maxClients,
       mostUnauthenticated: settings.limits.maxAnonymousClients,
@@ -173,7 +174,6 @@ public final class Broker {
     handshakes.finish()
     audit?.close()
     reactor.releaseDeparted()
-    closer.end()
   }
 
   /// Stops accepting, lets replies in flight out for `stopSeconds`, then makes `run` return.
