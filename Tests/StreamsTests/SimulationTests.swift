@@ -51,7 +51,8 @@ private final class World: RelayOwner {
   func open(_ driver: Driver) -> Int {
     let backend = SimulatedBackend(
       number: backends.count,
-      slot: relay.upstreams.firstIndex { $0 == nil } ?? relay.upstreams.count,
+      slot: relay.upstreams.indices.first { relay.upstreams[$0] == nil }
+        ?? relay.upstreams.indices.count,
       driver: driver, seed: random.next())
     backend.socket.capacity = random.pick(64...2000)
     backend.socket.makesRecords = seed % 5 == 2
@@ -184,7 +185,7 @@ private final class World: RelayOwner {
 
   /// Bytes that may wait: the mark, what one read adds, and the broker's own small packets.
   private var bound: Int {
-    (relay.upstreams.count * (meters.isEmpty ? 1 : 2) + relay.drainingQueues.count + 2)
+    (relay.upstreams.indices.count * (meters.isEmpty ? 1 : 2) + relay.upstreams.draining.count + 2)
       * (World.watermarks.high + 2 * World.segment + World.largestWhole + 600)
   }
 

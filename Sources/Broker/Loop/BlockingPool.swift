@@ -1,12 +1,14 @@
-// Threads for calls that may block: name services, password databases, files.
+// Threads for calls that may block: name services, password databases, files, closes of foreign descriptors.
 import Glibc
+import Streams
 
 /// Runs jobs on threads beside the loop and reports their results on the loop's thread.
 ///
 /// One queue serves all services. Each service has a limit on the jobs that it may have running, and the pool may have
 /// as many threads as all limits together allow: a service whose calls hang delays its own further jobs only, and
-/// these only once it has reached its limit. Jobs of a service are begun in the order in which they were given. Threads
-/// are started by jobs, so a broker without jobs has one thread, and end when they are idle.
+/// these only once it has reached its limit. Within a service the same holds for origins, where jobs are done for one. Jobs
+/// of a service are begun in the order in which they were given, but for those of an origin that has reached its limit.
+/// Threads are started by jobs, so a broker without jobs has one thread, and end when they are idle.
 final class BlockingPool {
   /// Who may block, with the most jobs of it that run at a time.
   enum Service: Int, CaseIterable, Sendable {
@@ -20,14 +22,21 @@ final class BlockingPool {
     case audit
     /// Steps of TLS handshakes, which do not block but compute for long.
     case handshakes
+    /// Closes of descriptors that clients have passed, and of their sockets.
+    case closes
 
+    /// Jobs that run at a time.
     fileprivate var most: Int {
       switch self {
       case .names, .sasl, .otherHosts: 8
       case .audit: 1
+      case .closes: 64
       case .handshakes: min(max(sysconf(Int32(_SC_NPROCESSORS_ONLN)) - 1, 1), 4)
       }
     }
+
+    /// Jobs of one origin that run at a time, if its jobs have one.
+    fileprivate var mostPerOrigin: Int { self == .closes ? 16 : most }
   }
 
   /// A job under way, to cancel it by.
@@ -58,17 +67,21 @@ final class BlockingPool {
   deinit { queue.close() }
 
   /// Does `work` on another thread, then `completion` on this one, never before this returns.
+  /// - Parameter origin: whose job it is, where an origin may not have all threads of the service.
   @discardableResult
   func run<Result: Sendable>(
-    _ service: Service, _ work: @escaping @Sendable () -> Result,
+    _ service: Service, for origin: Origin? = nil, _ work: @escaping @Sendable () -> Result,
     completion: @escaping (Result) -> Void
   ) -> Job {
     lastJob += 1
     let job = Job(number: lastJob)
     receivers[job] = { if let result = $0 as? Result { completion(result) } }
-    if !queue.add(job, service, work) { retry.start(seconds: BlockingPool.retrySeconds) }
+    if !queue.add(job, service, origin, work) { retry.start(seconds: BlockingPool.retrySeconds) }
     return job
   }
+
+  /// Jobs of a service that have not begun.
+  func waitingCount(of service: Service) -> Int { queue.waitingCount(of: service) }
 
   /// Its result is not reported. A job that has not begun never does, so that clients that come and go leave no work
   /// behind for those after them.
@@ -96,7 +109,16 @@ private final class JobQueue: @unchecked Sendable {
   private struct Entry {
     let job: BlockingPool.Job
     let service: BlockingPool.Service
+    let origin: Origin?
     let work: Work
+
+    var share: Share? { origin.map { Share(service: service, origin: $0) } }
+  }
+
+  /// What an origin has of a service.
+  private struct Share: Hashable {
+    let service: BlockingPool.Service
+    let origin: Origin
   }
 
   /// Threads that stay when they have nothing to do.
@@ -109,6 +131,8 @@ private final class JobQueue: @unchecked Sendable {
   private var results: [(BlockingPool.Job, any Sendable)] = []
   /// Running jobs of each service.
   private var running = [Int](repeating: 0, count: BlockingPool.Service.allCases.count)
+  /// Running jobs of each origin that has some.
+  private var runningShares: [Share: Int] = [:]
   private var threads = 0
   /// Threads without a job, those among them that have only been started.
   private var idle = 0
@@ -139,10 +163,11 @@ private final class JobQueue: @unchecked Sendable {
 
   /// False: no thread can be started, and there is none.
   func add(
-    _ job: BlockingPool.Job, _ service: BlockingPool.Service, _ work: @escaping Work
+    _ job: BlockingPool.Job, _ service: BlockingPool.Service, _ origin: Origin?,
+    _ work: @escaping Work
   ) -> Bool {
     locked {
-      entries.append(Entry(job: job, service: service, work: work))
+      entries.append(Entry(job: job, service: service, origin: origin, work: work))
       startThreadIfNeeded()
       pthread_cond_signal(change)
       return threads > 0
@@ -153,6 +178,10 @@ private final class JobQueue: @unchecked Sendable {
 
   /// Jobs wait and there is no thread for them.
   var isStranded: Bool { locked { threads == 0 && !entries.isEmpty } }
+
+  func waitingCount(of service: BlockingPool.Service) -> Int {
+    locked { entries.count { $0.service == service } }
+  }
 
   func remove(_ job: BlockingPool.Job) { locked { entries.removeAll { $0.job == job } } }
 
@@ -182,9 +211,24 @@ private final class JobQueue: @unchecked Sendable {
 
   // MARK: Threads
 
-  /// The first job whose service may have one more running.
+  /// The first job whose service and origin may have one more running.
   private var nextIndex: Int? {
-    entries.firstIndex { running[$0.service.rawValue] < $0.service.most }
+    entries.firstIndex { entry in
+      guard running[entry.service.rawValue] < entry.service.most else { return false }
+      guard let share = entry.share else { return true }
+      return (runningShares[share] ?? 0) < entry.service.mostPerOrigin
+    }
+  }
+
+  private func begun(_ entry: Entry) {
+    running[entry.service.rawValue] += 1
+    if let share = entry.share { runningShares[share, default: 0] += 1 }
+  }
+
+  private func ended(_ entry: Entry) {
+    running[entry.service.rawValue] -= 1
+    guard let share = entry.share, let count = runningShares[share] else { return }
+    runningShares[share] = count > 1 ? count - 1 : nil
   }
 
   /// The lock is held. As every thread without a job is about to look for one, one more is needed where none is.
@@ -222,12 +266,12 @@ private final class JobQueue: @unchecked Sendable {
       }
       let entry = entries.remove(at: index)
       idle -= 1
-      running[entry.service.rawValue] += 1
+      begun(entry)
       startThreadIfNeeded()
       pthread_mutex_unlock(lock)
       let result = entry.work()
       pthread_mutex_lock(lock)
-      running[entry.service.rawValue] -= 1
+      ended(entry)
       idle += 1
       if isClosed {
         pthread_cond_broadcast(change)

@@ -20,13 +20,12 @@ final class LoopServices {
     reactor = try Reactor()
     blocking = BlockingPool(on: reactor)
     let limit = descriptorLimit()
-    closer = Closer(quota: Quota(total: max(512, limit / 8), share: max(512, limit / 32)))
+    closer = Closer(
+      on: blocking, quota: Quota(total: max(512, limit / 8), share: max(512, limit / 32)))
   }
 
-  /// Releases what waits for a turn that will not come, and lets idle threads end. To be called when the loop
-  /// no longer runs and nothing uses the threads.
+  /// Releases what waits for a turn that will not come. To be called when the loop no longer runs.
   func end() {
     reactor.releaseEnded()
-    closer.end()
   }
 }

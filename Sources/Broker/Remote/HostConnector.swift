@@ -263,7 +263,7 @@ final class HostConnector: Handler {
     case .failed(let number):
       fail(
         "'\(destination.place)' has not accepted the broker's certificate or address: "
-          + (session.trouble ?? errorText(number)))
+          + (session.state.failureReason ?? errorText(number)))
     }
   }
 }

@@ -167,9 +167,9 @@ extension TLSSession {
       let bytes = UnsafeRawBufferPointer(
         start: message.pointee.data, count: Int(message.pointee.size))
       return Unmanaged<TLSSession>.fromOpaque(pointer)._withUnsafeGuaranteedRef { session in
-        session.peerTrouble = ChainLimits.trouble(
+        session.handshakeState.peerError = ChainLimits.trouble(
           ofMessage: bytes, isModern: gnutls_protocol_get_version(handle) == GNUTLS_TLS1_3)
-        return session.peerTrouble == nil ? 0 : GNUTLS_E_CERTIFICATE_ERROR
+        return session.handshakeState.peerError == nil ? 0 : GNUTLS_E_CERTIFICATE_ERROR
       }
     }
   }

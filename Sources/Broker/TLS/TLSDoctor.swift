@@ -201,8 +201,8 @@ public enum TLSDoctor {
         continue
       }
       let session = try TLSSession(asking: descriptor)
-      guard case .done = session.handshakeAndWait() else {
-        why = session.trouble ?? "the handshake failed"
+      if let reason = session.handshakeAndWait() {
+        why = reason
         continue
       }
       return (try session.peerChain(), session.parameters)

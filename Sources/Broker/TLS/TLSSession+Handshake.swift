@@ -1,43 +1,40 @@
-// A session's beginning: the handshake, which is GnuTLS's, and what was agreed in it.
+// A session's handshake, which GnuTLS does, and what was negotiated in it.
 import CGnuTLS
 import Glibc
 import Streams
 
 extension TLSSession {
-  /// Warnings a client may send in the middle of its handshake.
-  private static let mostAlerts = 8
-  /// Calls of GnuTLS in a row that take nothing of what waits.
+  /// Calls of GnuTLS in a row that take nothing of the input.
   private static let mostIdle = 4
 
-  /// The whole handshake on a socket that blocks, as long as its time limits allow.
-  func handshakeAndWait() -> Step {
-    // A signal may interrupt it, a time limit may run out: neither goes on for ever.
+  /// The whole handshake on a socket that blocks, as long as its time limits allow. Why it failed; nil: it is done.
+  func handshakeAndWait() -> String? {
+    // Signals and warnings may interrupt it, but not without end.
     for _ in 0..<16 {
       let status = gnutls_handshake(handle)
-      if status == GNUTLS_E_SUCCESS { return .done }
+      if status == GNUTLS_E_SUCCESS { return nil }
       if status == GNUTLS_E_INTERRUPTED || status == GNUTLS_E_WARNING_ALERT_RECEIVED { continue }
       let why =
         status == GNUTLS_E_AGAIN
-        ? "no answer in time" : peerTrouble.map { "it " + $0 } ?? tlsErrorText(status)
-      trouble = "the handshake failed: \(why)"
-      break
+        ? "no answer in time" : handshakeState.peerError.map { "it " + $0 } ?? tlsErrorText(status)
+      return "the handshake failed: \(why)"
     }
-    return .failed(trouble ?? "")
+    return "the handshake failed"
   }
 
-  /// Goes as far as it can. To be called again when the socket is ready for what it was blocked on.
+  /// Goes as far as it can. The caller calls it again when the socket is ready for what it was blocked on.
   func handshake() -> Step {
     beginReading()
     if case .blocked = flush() { return .blocked(.write) }
-    // Only the last flight had not left yet: asking GnuTLS again would begin another handshake.
-    guard !isUp else { return finishFlush() }
+    // Only the last flight was not sent yet: another call of GnuTLS would begin another handshake.
+    guard state.isHandshaking else { return finishFlush() }
     var idle = 0
     while true {
       let before = input.count
       let status = gnutls_handshake(handle)
       switch status {
       case GNUTLS_E_SUCCESS:
-        isUp = true
+        state = .open
         return finishFlush()
       case GNUTLS_E_AGAIN:
         switch flush() {
@@ -58,20 +55,19 @@ extension TLSSession {
         return .blocked(.read)
       case GNUTLS_E_INTERRUPTED: continue
       case GNUTLS_E_WARNING_ALERT_RECEIVED:
-        alerts += 1
-        guard alerts <= TLSSession.mostAlerts else {
+        guard handshakeState.spendAlert() else {
           return .failed("it sent nothing but warnings, the last of them '\(alert)'")
         }
       default:
-        // The peer may be able to make something of the reason.
+        // The peer may log the reason.
         gnutls_alert_send_appropriate(handle, status)
         _ = flush()
-        return .failed(handshakeTrouble(status))
+        return .failed(handshakeFailure(status))
       }
     }
   }
 
-  /// Everything that is encrypted has left, or the socket is waited for.
+  /// Sends what is encrypted. Done when all of it is sent.
   func finishFlush() -> Step {
     switch flush() {
     case .blocked(let on): .blocked(on)
@@ -86,14 +82,14 @@ extension TLSSession {
     return gnutls_record_send(handle, &byte, 1) == 1
   }
 
-  private func handshakeTrouble(_ status: Int32) -> String {
-    if let peerTrouble { return "it " + peerTrouble }
-    if socketError != 0 { return errorText(socketError) }
-    if isAtEnd { return "it closed the connection in the middle of the handshake" }
-    if let firstBytes, firstBytes >> 24 != 22 {
-      return firstBytes <= UInt32(Limits.packet) && firstBytes >= UInt32(Limits.header)
-        ? "it speaks libvirt's protocol without TLS" : "what it sent is not TLS"
+  private func handshakeFailure(_ status: Int32) -> String {
+    if let error = handshakeState.peerError { return "it " + error }
+    switch source.state {
+    case .failed(let number): return errorText(number)
+    case .atEnd: return "it closed the connection in the middle of the handshake"
+    case .readable, .drained: break
     }
+    if let foreign = handshakeState.foreignProtocol { return foreign }
     if status == GNUTLS_E_FATAL_ALERT_RECEIVED { return "it sent the alert '\(alert)'" }
     return tlsErrorText(status)
   }
@@ -109,6 +105,6 @@ extension TLSSession {
       + text(gnutls_cipher_get_name(gnutls_cipher_get(handle)))
   }
 
-  /// Bits of the key that protects what is sent: the strength SASL is told of.
+  /// Bits of the key that protects what is sent: SASL's security strength factor of this layer.
   var keyBits: Int { gnutls_cipher_get_key_size(gnutls_cipher_get(handle)) * 8 }
 }

@@ -1,18 +1,18 @@
-// A session that does its own records, after GnuTLS has made the handshake.
+// A session encrypts and decrypts records itself, after GnuTLS has done the handshake.
 import CGnuTLS
 import Glibc
 import Streams
 
 extension TLSSession {
-  /// Takes the records over, where their cipher is one of those that can be. To be called between two
-  /// records, when the handshake is done and all that was said in it has left.
+  /// Takes the keys from GnuTLS, if `TLSRecordKeys` knows the cipher. The caller calls it between two records, when
+  /// the handshake is done and all of it is sent.
   func takeOverRecords() {
     guard gnutls_record_check_pending(handle) == 0,
       let reading = TLSRecordKeys(of: handle, reading: true),
       let writing = TLSRecordKeys(of: handle, reading: false)
     else { return }
-    self.reading = reading
-    self.writing = writing
+    records.reading = reading
+    records.writing = writing
   }
 
   /// The length in the header of the record at the front, if all of it is here, or if it cannot be one.
@@ -25,19 +25,15 @@ extension TLSSession {
       || input.count >= TLSRecordKeys.header + length ? length : nil
   }
 
-  /// Records that are opened in one turn. A full one takes longer than an empty one, but an empty one costs the
-  /// peer 22 bytes: 100,000 of them fit into what one turn may read.
-  private static let mostOpened = 1024
-
   /// Decrypts into the room until that is full or nothing more is there.
   func readRecords(into base: UnsafeMutableRawPointer, _ count: Int) -> Outcome {
     var total = 0
     var isCut = false
     while total < count {
-      if plain.count > 0, let buffer = plain.buffer {
-        let here = min(plain.count, count - total)
-        (base + total).copyMemory(from: buffer + plain.head, byteCount: here)
-        plain.head += here
+      if records.plain.count > 0, let buffer = records.plain.buffer {
+        let here = min(records.plain.count, count - total)
+        (base + total).copyMemory(from: buffer + records.plain.head, byteCount: here)
+        records.plain.head += here
         total += here
         continue
       }
@@ -47,10 +43,9 @@ extension TLSSession {
         if input.count == before { break }
         continue
       }
-      guard let keys = reading, let buffer = input.buffer else { break }
-      openedRecords += 1
-      guard openedRecords <= TLSSession.mostOpened else {
-        // `holdsBytes` has the loop come back in its next turn.
+      guard let keys = records.reading, let buffer = input.buffer else { break }
+      guard records.spend() else {
+        // `holdsBytes` makes the loop come back in its next turn.
         isCut = true
         break
       }
@@ -59,93 +54,90 @@ extension TLSSession {
         record.load(as: UInt8.self) == TLSRecordKeys.data
       else {
         if let end = giveToLibrary(length) { return after(total, end) }
-        if reading == nil { return .moved(total) }
+        if records.reading == nil { return .moved(total) }
         continue
       }
       let isDirect = count - total >= room
-      let content = isDirect ? base + total : plain.open(buffers)
+      let content = isDirect ? base + total : records.plain.open(buffers)
       let opened = keys.open(record, length: length, into: content)
       switch opened {
       case .data(let bytes):
-        guard !message.isInside else { return after(total, refuseInterleaved()) }
+        guard !records.message.isInside else { return after(total, refuseInterleaved()) }
         input.head += TLSRecordKeys.header + length
         if isDirect {
           total += bytes
         } else {
-          plain.head = 0
-          plain.tail = bytes
+          records.plain.head = 0
+          records.plain.tail = bytes
         }
       case .other(let kind, let bytes):
         if kind == TLSRecordKeys.handshake {
-          message.follow(UnsafeRawBufferPointer(start: content, count: bytes))
+          records.message.follow(UnsafeRawBufferPointer(start: content, count: bytes))
         }
         if let end = giveToLibrary(length) { return after(total, end) }
-        if reading == nil { return .moved(total) }
+        if records.reading == nil { return .moved(total) }
       case .hollow: return after(total, refuseHollow())
       case .forged:
-        trouble = "TLS: a record was changed on its way"
-        isUp = false
-        return after(total, .failed(EPROTO))
+        return after(total, fail("TLS: a record was changed on its way"))
       }
     }
     if total > 0 { return .moved(total) }
     if isCut { return .blocked(.read) }
-    if socketError != 0 { return .failed(socketError) }
-    return isAtEnd ? .end : .blocked(.read)
+    return switch source.state {
+    case .failed(let number): .failed(number)
+    case .atEnd: .end
+    case .readable, .drained: .blocked(.read)
+    }
   }
 
-  /// Has GnuTLS deal with the record at the front, which is no application data, and takes the keys it has
-  /// after that. How the session ended, if it did.
+  /// Gives GnuTLS the record at the front, which is no application data, and takes the keys it has after that. How the
+  /// session ended, if it did.
   private func giveToLibrary(_ length: Int) -> Outcome? {
     guard TLSRecordKeys.header + length <= input.count, let buffer = input.buffer else {
-      trouble = "TLS: a record is longer than any can be"
-      isUp = false
-      return .failed(EPROTO)
+      return fail("TLS: a record is longer than any can be")
     }
-    guard controls.spend() else { return refuseFlood() }
+    guard records.controls.spend() else { return refuseFlood() }
     // In TLS 1.2 the only message that can come is one that begins a new handshake.
     let isRenegotiation =
-      reading?.isModern == false
+      records.reading?.isModern == false
       && (buffer + input.head).load(as: UInt8.self) == TLSRecordKeys.handshake
-    reading?.tell(handle, reading: true)
-    writing?.tell(handle, reading: false)
+    records.reading?.tell(handle, reading: true)
+    records.writing?.tell(handle, reading: false)
     let end = haveLibraryRead(TLSRecordKeys.header + length)
-    reading = TLSRecordKeys(of: handle, reading: true)
-    writing = TLSRecordKeys(of: handle, reading: false)
+    records.reading = TLSRecordKeys(of: handle, reading: true)
+    records.writing = TLSRecordKeys(of: handle, reading: false)
     // The whole message ends the session, so its first part does.
     return end ?? (isRenegotiation ? ended(GNUTLS_E_REHANDSHAKE) : nil)
   }
 
-  /// What RFC 8446 (5.4) asks for where a record has nothing in it that is no application data. GnuTLS does not
-  /// come back from such a record behind the beginning of a message (seen with 3.7.9).
+  /// RFC 8446 (5.4): no handshake message or alert is empty. GnuTLS does not return from such a record behind the
+  /// beginning of a message (seen with 3.7.9).
   func refuseHollow() -> Outcome {
-    trouble = "TLS: the other side sent a handshake message or an alert with nothing in it"
-    isUp = false
-    writing?.tell(handle, reading: false)
-    gnutls_alert_send(handle, GNUTLS_AL_FATAL, GNUTLS_A_UNEXPECTED_MESSAGE)
-    _ = flush()
-    return .failed(EPROTO)
+    refuseUnexpected("TLS: the other side sent a handshake message or an alert with nothing in it")
   }
 
   /// RFC 8446 (5.1): the records of one handshake message follow each other.
   private func refuseInterleaved() -> Outcome {
-    trouble = "TLS: the other side sent data in the middle of a handshake message"
-    isUp = false
-    writing?.tell(handle, reading: false)
-    gnutls_alert_send(handle, GNUTLS_AL_FATAL, GNUTLS_A_UNEXPECTED_MESSAGE)
-    _ = flush()
-    return .failed(EPROTO)
+    refuseUnexpected("TLS: the other side sent data in the middle of a handshake message")
   }
 
-  /// Has GnuTLS read the record at the front, of so many bytes, which is no application data. How the session
-  /// ended, if it did.
+  /// Fails with the alert unexpected_message.
+  private func refuseUnexpected(_ reason: String) -> Outcome {
+    records.writing?.tell(handle, reading: false)
+    gnutls_alert_send(handle, GNUTLS_AL_FATAL, GNUTLS_A_UNEXPECTED_MESSAGE)
+    _ = flush()
+    return fail(reason)
+  }
+
+  /// Lets GnuTLS read the record at the front, of so many bytes, which is no application data. How the session ended,
+  /// if it did.
   func haveLibraryRead(_ bytes: Int) -> Outcome? {
-    pullsLeft = bytes
+    records.pullsLeft = bytes
     let count = withUnsafeTemporaryAllocation(byteCount: 256, alignment: 16) {
       gnutls_record_recv(handle, $0.baseAddress, $0.count)
     }
-    pullsLeft = nil
-    owesKeys = true
+    records.pullsLeft = nil
+    records.owesKeys = true
     switch Int32(truncatingIfNeeded: count) {
     case GNUTLS_E_AGAIN, GNUTLS_E_INTERRUPTED, GNUTLS_E_WARNING_ALERT_RECEIVED: return nil
     case let status where status <= 0: return ended(status)
@@ -153,16 +145,16 @@ extension TLSSession {
     }
   }
 
-  /// Encrypts the bytes as one record, which can hold them all; how many that were, or one of GnuTLS's errors. There
-  /// is room for two records.
+  /// Encrypts the bytes as one record, which can hold them all. How many bytes those were, or one of GnuTLS's errors.
+  /// The output has room for two records.
   func encrypt(_ bytes: UnsafeMutableRawPointer, _ count: Int) -> Int {
-    guard let keys = writing else { return gnutls_record_send(handle, bytes, count) }
-    let isWornOut = keys.isModern && keys.sequence >= mostRecords
-    guard !owesKeys, !isWornOut else {
-      owesKeys = false
+    guard let keys = records.writing else { return gnutls_record_send(handle, bytes, count) }
+    let isWornOut = keys.isModern && keys.sequence >= records.mostWithKeys
+    guard !records.owesKeys, !isWornOut else {
+      records.owesKeys = false
       keys.tell(handle, reading: false)
       if isWornOut { gnutls_session_key_update(handle, 0) }
-      defer { writing = TLSRecordKeys(of: handle, reading: false) }
+      defer { records.writing = TLSRecordKeys(of: handle, reading: false) }
       return gnutls_record_send(handle, bytes, count)
     }
     let buffer = output.open(buffers)

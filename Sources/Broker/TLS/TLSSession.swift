@@ -1,82 +1,9 @@
-// A TLS session over a socket: records in and out of buffers of the broker's own, so that one system call
-// moves many of them.
+// A TLS session over a socket. Records go through buffers of the broker's own, so that one system call moves many.
 import CGnuTLS
 import Glibc
 import Streams
 
-/// Spare buffers for ciphertext. A session has one only while something of a record waits in it.
-final class TLSBuffers {
-  /// A record at its largest: header, content, and what ciphers add.
-  static let record = 5 + 16_384 + 256
-  /// Eight records: more in one call no longer changed the throughput.
-  static let capacity = 8 * record
-  private static let most = 8
-  private var spare: [UnsafeMutableRawPointer] = []
-  /// Where several threads take buffers; nil: one does.
-  private let lock: UnsafeMutablePointer<pthread_mutex_t>?
-
-  init(isShared: Bool = false) {
-    lock = isShared ? .allocate(capacity: 1) : nil
-    if let lock { pthread_mutex_init(lock, nil) }
-  }
-
-  deinit {
-    for buffer in spare { buffer.deallocate() }
-    if let lock {
-      pthread_mutex_destroy(lock)
-      lock.deallocate()
-    }
-  }
-
-  func take() -> UnsafeMutableRawPointer {
-    if let lock { pthread_mutex_lock(lock) }
-    defer { if let lock { pthread_mutex_unlock(lock) } }
-    return spare.popLast() ?? .allocate(byteCount: TLSBuffers.capacity, alignment: 64)
-  }
-
-  func give(_ buffer: UnsafeMutableRawPointer) {
-    if let lock { pthread_mutex_lock(lock) }
-    defer { if let lock { pthread_mutex_unlock(lock) } }
-    if spare.count < TLSBuffers.most { spare.append(buffer) } else { buffer.deallocate() }
-  }
-}
-
-/// Ciphertext on its way: `head ..< tail` of a buffer that is there only while it is needed.
-struct TLSWaiting {
-  var buffer: UnsafeMutableRawPointer?
-  var head = 0
-  var tail = 0
-
-  var count: Int { tail - head }
-  var room: Int { TLSBuffers.capacity - tail }
-
-  /// The buffer, taken if there is none.
-  mutating func open(_ buffers: TLSBuffers) -> UnsafeMutableRawPointer {
-    if let buffer { return buffer }
-    let taken = buffers.take()
-    buffer = taken
-    head = 0
-    tail = 0
-    return taken
-  }
-
-  /// Returns the buffer if nothing waits in it.
-  mutating func settle(_ buffers: TLSBuffers) {
-    guard head == tail, let buffer else { return }
-    buffers.give(buffer)
-    self.buffer = nil
-  }
-
-  /// Moves what waits to the front of the buffer, so that there is room behind it.
-  mutating func compact() {
-    guard head > 0, let buffer else { return }
-    buffer.copyMemory(from: buffer + head, byteCount: count)
-    tail -= head
-    head = 0
-  }
-}
-
-/// One end of a TLS connection. Owns the socket, and keeps the credentials it was made with.
+/// One end of a TLS connection. It owns the socket and keeps the credentials that it was made with.
 final class TLSSession {
   /// How a step of the handshake went.
   enum Step: Equatable {
@@ -85,58 +12,22 @@ final class TLSSession {
     case failed(String)
   }
 
-  /// Reads of the socket in one turn: more than any room needs, for records may have nothing in them.
-  private static let mostFills = 16
-  /// GnuTLS bounds each message of a handshake, but not the records without effect between them.
-  private static let mostHandshakeBytes = 256 << 10
-
   let handle: gnutls_session_t
   let credentials: TLSCredentials?
-  /// Of a session that asks: nothing is kept in them.
+  /// Of a session made by `init(asking:)`: an empty store.
   private var ownStore: gnutls_certificate_credentials_t?
   private let descriptor: Descriptor
-  /// A buffer of one pool may be given to another: all are alike.
+  /// A buffer of one pool may be returned to another: all are alike.
   var buffers: TLSBuffers
-  var input = TLSWaiting()
-  var output = TLSWaiting()
-  /// Decrypted bytes for which there was no room; only where records are the session's own.
-  var plain = TLSWaiting()
-  /// The keys of each direction, where records are the session's own; nil: GnuTLS does them.
-  var reading: TLSRecordKeys?
-  var writing: TLSRecordKeys?
-  /// Records that are sent with the same keys.
-  var mostRecords = TLSRecordKeys.mostRecords
-  /// GnuTLS may have to put new keys in front of what is sent next.
-  var owesKeys = false
-  /// Bytes GnuTLS may still take, where it is given one record and no more.
-  var pullsLeft: Int?
-  /// The kernel had less than was asked for, or has been asked often enough: not again in this turn.
-  private(set) var isDrained = false
-  private var fills = 0
-  /// Records opened in this turn.
-  var openedRecords = 0
-  var alerts = 0
-  /// Records after the handshake that are no application data.
-  var controls = ControlBudget()
-  /// Where the peer is in a handshake message after the handshake; only where records are the session's own.
-  var message = MessageTracker()
-  private(set) var isAtEnd = false
-  private(set) var socketError: Int32 = 0
+  /// Ciphertext received and not decrypted, and encrypted and not sent.
+  var input = TLSBuffer()
+  var output = TLSBuffer()
   /// Where the packets that are sent begin.
   private var edges = PacketEdges()
-  /// The handshake is done and nothing has failed: there is somebody to say goodbye to.
-  var isUp = false
-  /// Nothing more is sent.
-  private var hasClosedSending = false
-  /// Why the session failed, in words.
-  var trouble: String?
-  /// Why the peer was refused before the handshake had ended; follows "it".
-  var peerTrouble: String?
-  private var handshakeLeft = TLSSession.mostHandshakeBytes
-  /// How the session ended, where there was something to give before.
-  private(set) var ending: Outcome?
-  /// The first bytes that came, to recognise who is here by mistake.
-  private(set) var firstBytes: UInt32?
+  private(set) var source = TLSSource()
+  var state = TLSState.handshaking
+  var handshakeState = TLSHandshakeState()
+  var records = TLSRecords()
 
   var number: Int32 { descriptor.number }
 
@@ -145,7 +36,7 @@ final class TLSSession {
     serving descriptor: consuming Descriptor, with credentials: TLSCredentials, buffers: TLSBuffers
   ) throws(TLSError) {
     try self.init(GNUTLS_SERVER, descriptor, credentials, buffers)
-    // Asked for but not demanded: a client without one is told by the broker, which knows more.
+    // Requested but not required: the broker refuses a client without a certificate with a better reason.
     gnutls_certificate_server_set_request(handle, GNUTLS_CERT_REQUEST)
   }
 
@@ -177,7 +68,7 @@ final class TLSSession {
     guardChain()
   }
 
-  /// A client's end, which blocks and shows no certificate: to see what somebody serves.
+  /// A client's end, which blocks and shows no certificate: to see the certificate of a server.
   init(asking descriptor: consuming Descriptor) throws(TLSError) {
     var made: gnutls_session_t?
     let role: gnutls_init_flags_t = GNUTLS_CLIENT
@@ -220,32 +111,28 @@ final class TLSSession {
     sendCloseNotify()
     gnutls_deinit(handle)
     if let ownStore { gnutls_certificate_free_credentials(ownStore) }
-    input.head = input.tail
-    output.head = output.tail
-    plain.head = plain.tail
-    plain.settle(buffers)
-    input.settle(buffers)
-    output.settle(buffers)
+    records.plain.clear(buffers)
+    input.clear(buffers)
+    output.clear(buffers)
   }
 
   /// Sends close_notify and closes the sending side of the socket. Records of the peer can still be read.
   func closeSending() {
-    guard !hasClosedSending else { return }
     sendCloseNotify()
-    hasClosedSending = true
+    state.closeSending()
     shutdown(number, Int32(SHUT_WR))
   }
 
   private func sendCloseNotify() {
-    guard isUp, !hasClosedSending else { return }
-    writing?.tell(handle, reading: false)
+    guard state.canSend else { return }
+    records.writing?.tell(handle, reading: false)
     gnutls_bye(handle, GNUTLS_SHUT_WR)
     _ = flush()
   }
 
   // MARK: Between GnuTLS and the socket
 
-  /// GnuTLS has ciphertext to send: it is kept until there is enough for a system call.
+  /// GnuTLS has ciphertext to send. It is kept until there is enough for a system call.
   private func push(_ bytes: UnsafeRawPointer, _ count: Int) -> Int {
     var buffer = output.open(buffers)
     if output.room < count {
@@ -264,28 +151,24 @@ final class TLSSession {
     return fits
   }
 
-  /// GnuTLS wants ciphertext: it gets what the last system call brought.
+  /// GnuTLS wants ciphertext. It gets what the last system call brought.
   private func pull(_ bytes: UnsafeMutableRawPointer, _ count: Int) -> Int {
-    if input.count == 0, pullsLeft == nil { fill() }
+    if input.count == 0, records.pullsLeft == nil { fill() }
     guard input.count > 0, let buffer = input.buffer else {
-      if isAtEnd, pullsLeft == nil { return 0 }
-      gnutls_transport_set_errno(handle, socketError == 0 ? EAGAIN : socketError)
+      if source.state == .atEnd, records.pullsLeft == nil { return 0 }
+      gnutls_transport_set_errno(handle, source.failure ?? EAGAIN)
       return -1
     }
-    let here = min(count, input.count, pullsLeft ?? .max)
+    let here = min(count, input.count, records.pullsLeft ?? .max)
     guard here > 0 else {
       gnutls_transport_set_errno(handle, EAGAIN)
       return -1
     }
-    if !isUp {
-      handshakeLeft -= here
-      guard handshakeLeft >= 0 else {
-        peerTrouble = "sent more than \(TLSSession.mostHandshakeBytes >> 10) KiB in its handshake"
-        gnutls_transport_set_errno(handle, EMSGSIZE)
-        return -1
-      }
+    if state.isHandshaking, !handshakeState.spend(bytes: here) {
+      gnutls_transport_set_errno(handle, EMSGSIZE)
+      return -1
     }
-    if let left = pullsLeft { pullsLeft = left - here }
+    if let left = records.pullsLeft { records.pullsLeft = left - here }
     bytes.copyMemory(from: buffer + input.head, byteCount: here)
     input.head += here
     return here
@@ -293,31 +176,26 @@ final class TLSSession {
 
   /// One read, behind what waits already.
   func fill() {
-    guard !isDrained, !isAtEnd, socketError == 0 else { return }
+    guard source.state == .readable else { return }
     let buffer = input.open(buffers)
     input.compact()
     let room = input.room
     guard room > 0 else { return }
     let count = recv(descriptor.number, buffer + input.tail, room, Int32(MSG_DONTWAIT))
     if count > 0 {
-      if firstBytes == nil {
-        firstBytes =
-          count >= 4
-          ? UInt32(bigEndian: (buffer + input.tail).loadUnaligned(as: UInt32.self)) : 0
-      }
+      handshakeState.note(first: buffer + input.tail, count)
       input.tail += count
-      fills += 1
-      isDrained = count < room || fills >= TLSSession.mostFills
+      source.noteRead(isFull: count == room)
     } else if count == 0 {
-      isAtEnd = true
+      source.stop(.atEnd)
     } else if errno == EAGAIN || errno == EINTR {
-      isDrained = true
+      source.stop(.drained)
     } else {
-      socketError = errno
+      source.stop(.failed(errno))
     }
   }
 
-  /// Sends what is encrypted: `.moved(0)` when all of it has left.
+  /// Sends what is encrypted: `.moved(0)` when all of it is sent.
   func flush() -> Outcome {
     while output.count > 0, let buffer = output.buffer {
       let count = send(
@@ -338,40 +216,38 @@ final class TLSSession {
 
   // MARK: Data
 
-  /// Decrypted or complete records wait here, which the kernel announces no more.
+  /// A read would give bytes or an end that the kernel does not announce.
   var holdsBytes: Bool {
-    guard ending == nil else { return true }
-    guard trouble == nil else { return false }
-    if reading != nil { return plain.count > 0 || completeRecord != nil }
+    guard state.end == nil else { return true }
+    if records.reading != nil { return records.plain.count > 0 || completeRecord != nil }
     return input.count > 0 || gnutls_record_check_pending(handle) > 0
   }
 
-  /// Something of a record waits in a buffer, in either direction.
+  /// The session owns a buffer.
   var holdsBuffers: Bool {
-    input.buffer != nil || output.buffer != nil || plain.buffer != nil
+    input.buffer != nil || output.buffer != nil || records.plain.buffer != nil
   }
 
-  /// A turn's reading begins: the kernel may have more than the last time.
+  /// The reads of a turn begin.
   func beginReading() {
-    isDrained = false
-    fills = 0
-    openedRecords = 0
+    source.beginTurn()
+    records.beginTurn()
   }
 
-  /// A turn's reading has ended.
+  /// The reads of a turn have ended.
   func endReading() {
     input.settle(buffers)
-    plain.settle(buffers)
+    records.plain.settle(buffers)
   }
 
   /// Decrypts into `room` until that is full or nothing more is there.
   func read(into room: UnsafeMutableRawBufferPointer) -> Outcome {
     guard let base = room.baseAddress else { return .moved(0) }
-    if let ending { return ending }
-    if reading != nil {
+    if let end = state.end { return end }
+    if records.reading != nil {
       let outcome = readRecords(into: base, room.count)
-      // Otherwise GnuTLS has its records back, and goes on below.
-      if reading != nil || outcome != .moved(0) { return outcome }
+      // Otherwise GnuTLS has its records back, and reads below.
+      if records.reading != nil || outcome != .moved(0) { return outcome }
     }
     var total = 0
     while total < room.count {
@@ -384,7 +260,7 @@ final class TLSSession {
       case GNUTLS_E_AGAIN where input.count > 0: continue
       case GNUTLS_E_INTERRUPTED: continue
       case GNUTLS_E_WARNING_ALERT_RECEIVED:
-        guard controls.spend() else { return after(total, refuseFlood()) }
+        guard records.controls.spend() else { return after(total, refuseFlood()) }
       case GNUTLS_E_AGAIN: return total > 0 ? .moved(total) : .blocked(.read)
       case let status:
         return after(total, ended(status))
@@ -393,45 +269,46 @@ final class TLSSession {
     return .moved(total)
   }
 
-  /// What came before an end is told first.
-  func after(_ total: Int, _ end: Outcome) -> Outcome {
-    guard total > 0 else { return end }
-    ending = end
-    return .moved(total)
+  /// What was received before an end is given first; the next read reports the end.
+  func after(_ total: Int, _ end: Outcome) -> Outcome { total > 0 ? .moved(total) : end }
+
+  /// Ends the session in both directions. What `read` and `write` report.
+  func fail(_ reason: String) -> Outcome {
+    state = .failed(EPROTO, reason)
+    return .failed(EPROTO)
   }
 
   /// The peer has sent more alerts, new keys and tickets than the budget for them allows.
   func refuseFlood() -> Outcome {
-    trouble =
-      "TLS: the other side sent more than \(ControlBudget.most) records at once that are no data"
-    isUp = false
-    return .failed(EPROTO)
+    fail(
+      "TLS: the other side sent more than \(ControlBudget.most) records at once that are no data")
   }
 
+  /// GnuTLS has nothing more to read, for this reason.
   func ended(_ status: Int32) -> Outcome {
     switch status {
-    // A peer that closes without a word is libvirt's usual way; packets have lengths, so nothing is
-    // cut off unnoticed.
-    case 0, GNUTLS_E_PREMATURE_TERMINATION: return .end
-    case GNUTLS_E_FATAL_ALERT_RECEIVED: trouble = "the other side sent the TLS alert '\(alert)'"
+    // libvirt's programs close without close_notify; packets have lengths, so a truncation is noticed.
+    case 0, GNUTLS_E_PREMATURE_TERMINATION:
+      state.closeReceiving()
+      return .end
+    case GNUTLS_E_FATAL_ALERT_RECEIVED:
+      return fail("the other side sent the TLS alert '\(alert)'")
     // Only TLS 1.2 knows it; libvirt's clients never do it.
     case GNUTLS_E_REHANDSHAKE, GNUTLS_E_UNEXPECTED_PACKET:
       gnutls_alert_send(handle, GNUTLS_AL_FATAL, GNUTLS_A_NO_RENEGOTIATION)
       _ = flush()
-      trouble = "the other side wanted a new TLS handshake, which is not done"
-    case _ where socketError != 0:
-      isUp = false
-      return .failed(socketError)
-    default: trouble = "TLS: \(tlsErrorText(status))"
+      return fail("the other side wanted a new TLS handshake, which is not done")
+    default:
+      guard let number = source.failure else { return fail("TLS: \(tlsErrorText(status))") }
+      state = .failed(number, nil)
+      return .failed(number)
     }
-    isUp = false
-    return .failed(EPROTO)
   }
 
-  /// Encrypts from the front of the runs, as long as the kernel takes what was encrypted before. Each packet begins
-  /// a record of its own, and many records leave in one system call.
+  /// Encrypts from the front of the runs, as long as the kernel accepts what was encrypted before. Each packet begins
+  /// a record of its own, and one system call sends many records.
   ///
-  /// What is encrypted has been taken. What the kernel does not take of it waits in `output`.
+  /// Encrypted bytes count as sent. What the kernel does not accept of them stays in `output`.
   func write(_ runs: UnsafeBufferPointer<Run>) -> Outcome {
     switch flush() {
     case .moved: break
@@ -454,8 +331,8 @@ final class TLSSession {
         let size = edges.pass(place, left, limit: mostContent)
         let count = encrypt(place, size)
         guard count == size else {
-          return failedWriting(
-            count < 0 ? Int32(truncatingIfNeeded: count) : GNUTLS_E_ENCRYPTION_FAILED)
+          let status = count < 0 ? Int32(truncatingIfNeeded: count) : GNUTLS_E_ENCRYPTION_FAILED
+          return fail("TLS: \(tlsErrorText(status))")
         }
         place += size
         left -= size
@@ -464,11 +341,5 @@ final class TLSSession {
     }
     if case .failed(let number) = flush() { return .failed(number) }
     return .moved(moved)
-  }
-
-  func failedWriting(_ status: Int32) -> Outcome {
-    trouble = "TLS: \(tlsErrorText(status))"
-    isUp = false
-    return .failed(EPROTO)
   }
 }

@@ -21,7 +21,7 @@ struct InteroperationTests {
     let meeting = try Meeting(peer, protection, authority)
     try meeting.exchange(up: Meeting.up, down: peer.down)
     #expect(meeting.session.parameters == protection.parameters)
-    #expect((meeting.session.reading != nil) == protection.isAEAD)
+    #expect((meeting.session.records.reading != nil) == protection.isAEAD)
   }
 
   @Test(
@@ -32,8 +32,8 @@ struct InteroperationTests {
     try meeting.exchange(
       up: Meeting.up, down: peer.down, updates: [.own, .both, .both, .own, .both])
     #expect(meeting.session.parameters == protection.parameters)
-    let reading = try #require(meeting.session.reading)
-    let writing = try #require(meeting.session.writing)
+    let reading = try #require(meeting.session.records.reading)
+    let writing = try #require(meeting.session.records.writing)
     // Each message is a record, and the number begins anew with each key.
     #expect(reading.sequence == UInt64(meeting.messagesSinceUpdate))
     #expect(writing.sequence < Meeting.records(of: peer.down) / 2)
@@ -46,9 +46,9 @@ struct InteroperationTests {
     let meeting = try Meeting(peer, protection, authority)
     // GnuTLS accepts no more than eight changes in a second.
     let limit = max(Meeting.records(of: peer.down) / 5, 6)
-    meeting.session.mostRecords = limit
+    meeting.session.records.mostWithKeys = limit
     try meeting.exchange(up: Meeting.up, down: peer.down, updates: [.own, .own])
-    let writing = try #require(meeting.session.writing)
+    let writing = try #require(meeting.session.records.writing)
     #expect(writing.sequence <= limit && limit < Meeting.records(of: peer.down) / 2)
   }
 
@@ -57,7 +57,7 @@ struct InteroperationTests {
     let meeting = try Meeting(echoing: protection, authority)
     try meeting.echo(lines: 500, length: 4096)
     #expect(meeting.session.parameters == protection.parameters)
-    #expect((meeting.session.reading != nil) == protection.isAEAD)
+    #expect((meeting.session.records.reading != nil) == protection.isAEAD)
   }
 
   @Test(
@@ -65,9 +65,9 @@ struct InteroperationTests {
     arguments: Protection.modern)
   func echoWithUpdates(protection: Protection) throws {
     let meeting = try Meeting(echoing: protection, authority)
-    meeting.session.mostRecords = 120
+    meeting.session.records.mostWithKeys = 120
     try meeting.echo(lines: 500, length: 4096)
-    #expect(try #require(meeting.session.writing).sequence == 500 - 4 * 120)
+    #expect(try #require(meeting.session.records.writing).sequence == 500 - 4 * 120)
   }
 }
 
@@ -453,7 +453,8 @@ extension Meeting {
     switch outcome {
     case .moved(let count): return count
     case .blocked: return 0
-    default: throw Trouble(what: "sending: \(outcome) \(transport.trouble ?? ""); \(program.said)")
+    default:
+      throw Trouble(what: "sending: \(outcome) \(transport.failureReason ?? ""); \(program.said)")
     }
   }
 
@@ -467,7 +468,7 @@ extension Meeting {
     case .moved(let count): bytes.count += count
     case .blocked: break
     default:
-      throw Trouble(what: "receiving: \(outcome) \(transport.trouble ?? ""); \(program.said)")
+      throw Trouble(what: "receiving: \(outcome) \(transport.failureReason ?? ""); \(program.said)")
     }
   }
 }

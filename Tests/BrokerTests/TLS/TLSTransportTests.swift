@@ -141,11 +141,11 @@ struct TLSTransportTests {
     }
     #expect(try ends.shake() == .done)
     let transport = ends.transport
-    ends.server.mostRecords = 100
+    ends.server.records.mostWithKeys = 100
     try ends.send(down, over: transport)
     try client.join()
     // Counted anew after each change; 3 MiB are far more records than that.
-    let sequence = try #require(ends.server.writing).sequence
+    let sequence = try #require(ends.server.records.writing).sequence
     #expect(sequence > 0 && sequence <= 100)
   }
 
@@ -156,7 +156,7 @@ struct TLSTransportTests {
     #expect(try ends.shake() == .done)
     try client.join()
     _ = ends.transport
-    #expect((ends.server.reading != nil) == !priority.hasSuffix("CBC"))
+    #expect((ends.server.records.reading != nil) == !priority.hasSuffix("CBC"))
   }
 
   @Test(
@@ -197,7 +197,7 @@ struct TLSTransportTests {
     }
     #expect(outcome == .failed(EPROTO))
     #expect(
-      transport.trouble
+      transport.failureReason
         == "TLS: the other side sent a handshake message or an alert with nothing in it")
     try client.join()
   }
@@ -216,7 +216,8 @@ struct TLSTransportTests {
     #expect(try ends.receive(3, over: transport) == [1, 2, 3])
     if !transport.holdsBytes { try ends.wait(for: .read) }
     #expect(ends.outcome(of: transport) == .failed(EPROTO))
-    #expect(transport.trouble == "the other side wanted a new TLS handshake, which is not done")
+    #expect(
+      transport.failureReason == "the other side wanted a new TLS handshake, which is not done")
     try client.join()
   }
 
@@ -231,7 +232,7 @@ struct TLSTransportTests {
     #expect(Glibc.send(ends.far, forged, forged.count, 0) == forged.count)
     let transport = ends.transport
     #expect(ends.outcome(of: transport) == .failed(EPROTO))
-    #expect(transport.trouble?.isEmpty == false, "\(transport.trouble ?? "nothing")")
+    #expect(transport.failureReason?.isEmpty == false, "\(transport.failureReason ?? "nothing")")
   }
 
   @Test("a session with nothing under way holds no buffer")

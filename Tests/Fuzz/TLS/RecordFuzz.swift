@@ -151,8 +151,9 @@ private final class Exchange {
         break reading
       case .end, .failed:
         isOver = true
-        precondition(!isHonest, "an honest client was cut off: \(session.trouble ?? "no reason")")
-        if case .failed = outcome { precondition(session.trouble != nil, "no reason") }
+        precondition(
+          !isHonest, "an honest client was cut off: \(session.state.failureReason ?? "no reason")")
+        if case .failed = outcome { precondition(session.state.failureReason != nil, "no reason") }
         break reading
       }
     }

@@ -1,10 +1,11 @@
-// Ending one stream from outside.
+// One stream is ended from outside.
 
 extension Relay {
-  /// Ends the stream that the call with this serial opened: the daemon hears that the client gave up, the client
-  /// hears `error`, and what either still sends for it is for nobody. False: there is no such stream.
+  /// Ends the stream that the call with this serial opened: the daemon receives an abort, the client receives `error`,
+  /// and the relay drops what either still sends for the stream. False: there is no such stream.
   ///
-  /// A call whose reply is awaited keeps waiting for it, since its client does; the daemon is told behind it.
+  /// A call whose reply is awaited stays in the table, since its client waits; the daemon receives the abort after it
+  /// has replied.
   public func endStream(serial: UInt32, telling error: RemoteError) -> Bool {
     guard let call = callsUnderWay.first(where: { $0.serial == serial && $0.isStreamAlive }),
       let index = calls.find(call), let upstream = upstreams[call.upstream]
@@ -16,13 +17,13 @@ extension Relay {
     }
     let packet = Packets.streamError(
       program: call.program, procedure: call.procedure, serial: call.serial, error)
-    // Behind what the daemon has given already, but not into the middle of a packet.
+    // Behind what the daemon has sent already, but not in the middle of a packet.
     let sendQueue = releasedQueue(call) ?? upstream.toClient
     append(packet, to: sendQueue.unfinished == 0 ? sendQueue : client.own)
     return true
   }
 
-  /// Tells a daemon that a stream is given up. What the client sent for it may arrive behind that, and is ignored.
+  /// Sends a daemon the abort of a stream. It ignores packets of the client that arrive after that.
   func abort(_ call: PacketHeader, at upstream: UpstreamLink) {
     append(
       Packets.make(

@@ -1,33 +1,34 @@
-// The way of a client's packets: to the broker itself, to an upstream, or nowhere.
+// The way of a client's packets: to the broker itself or to an upstream; the others are dropped.
 
 extension Relay {
-  /// Passes on what the client sent, as long as that may go on. True if anything moved.
+  /// Routes what the client sent, as far as the state allows. True if a packet moved.
   @discardableResult
   func routeFromClient() -> Bool {
-    guard !discardsClient else {
+    guard !front.isDiscarded else {
       client.receiveBuffer.clear(client.transport)
       return false
     }
     var moved = false
     do throws(Violation) {
-      while mayRoute {
-        if let waiting = unrouted, let route = provided {
-          unrouted = nil
-          provided = nil
-          forward(waiting.frame, to: route)
+      while canRoute {
+        if case .hasRoute(let frame, _, let route) = front {
+          front = .free
+          forward(frame, to: route)
           moved = true
           continue
         }
         if client.receiveBuffer.frontIsCarrier, client.receiveBuffer.unfinished == 0 {
           throw Violation("descriptor outside a packet that announces one")
         }
-        if calls.awaitedCount >= maxRequests {
+        if calls.awaitedCount >= limits.maxRequests {
           let kind = client.receiveBuffer.frontKind()
-          callWaits = kind == .call || kind == .callWithDescriptors
-          if callWaits { break }
+          if kind == .call || kind == .callWithDescriptors {
+            front = .awaitsReply
+            break
+          }
         }
         guard let frame = try client.receiveBuffer.next() else { break }
-        callWaits = false
+        if case .awaitsReply = front { front = .free }
         try route(frame)
         moved = true
       }
@@ -38,7 +39,9 @@ extension Relay {
       if client.receiveBuffer.hasTooManyDescriptors {
         throw Violation("more than \(ReceiveBuffer.mostDescriptors) descriptors at a time")
       }
-      if !mayRoute, unrouted == nil, client.end == nil, client.own.queue.bytes <= watermarks.own {
+      if !canRoute, !front.isCallForRoute, client.end == nil,
+        client.own.queue.bytes <= limits.watermarks.own
+      {
         try client.receiveBuffer.lookAhead { header in answerKeepAlive(header, on: client) }
       }
     } catch {
@@ -50,13 +53,13 @@ extension Relay {
   private func route(_ frame: Frame) throws(Violation) {
     switch frame.part {
     case .whole, .first: try routeStart(frame)
-    case .middle, .last: try passOn(frame)
+    case .middle, .last: try routeRest(frame)
     }
   }
 
   private func routeStart(_ frame: Frame) throws(Violation) {
     let header = frame.header
-    counters.packetsUp &+= 1
+    accounts.counters.packetsUp &+= 1
     switch header.kind {
     case .stream, .streamHole:
       guard let index = calls.findStream(header) else { break }
@@ -67,7 +70,7 @@ extension Relay {
           calls[index].metered >= 0 ? sendQueueUp(calls[index], upstream) : upstream.fromClient
         guard frame.beginsRun else { return send(frame, to: upstream, by: sendQueue) }
         let run = client.receiveBuffer.run(behind: frame)
-        counters.packetsUp &+= UInt64(run.packets)
+        accounts.counters.packetsUp &+= UInt64(run.packets)
         calls.passedUp(
           at: index, payload: run.bytes - run.packets * Limits.header, packets: run.packets)
         return send(frame.extended(by: run.bytes), to: upstream, by: sendQueue)
@@ -81,7 +84,7 @@ extension Relay {
       return drop(frame)
     default: break
     }
-    counters.dropped &+= 1
+    accounts.counters.dropped &+= 1
     drop(frame)
   }
 
@@ -89,16 +92,16 @@ extension Relay {
 
   private func routeCall(_ frame: Frame) throws(Violation) {
     let header = frame.header
-    counters.calls &+= 1
+    accounts.counters.calls &+= 1
     try checkDescriptors(of: frame)
     if !isOpen, frame.carriers > 0 { throw Relay.earlyDescriptor }
     if !isOpen || mayConcernBroker(header) {
       let body = arguments(of: frame)
       guard frame.part == .whole else {
-        largeCall = (header, body)
+        largePacket = .kept(header, body)
         return drop(frame)
       }
-      if asksOwner(header, body) { return drop(frame) }
+      if offer(header, body) { return drop(frame) }
     }
     let known = ProcedureTable.find(program: header.program, procedure: header.procedure)
     if let known, known.stream != .none, calls.count - calls.awaitedCount >= Watermarks.streams {
@@ -121,13 +124,13 @@ extension Relay {
     }
     let driver = known?.driver ?? .hypervisor
     guard let route = upstream(for: driver) else {
-      unrouted = (frame, driver)
+      front = .awaitsRoute(frame, driver)
       return
     }
     forward(frame, to: route)
   }
 
-  /// Passes a call on, or says why that is not possible.
+  /// Forwards a call, or answers it with the error that says why that is not possible.
   private func forward(_ frame: Frame, to route: Result<Int, RemoteError>) {
     let header = frame.header
     let slot: Int
@@ -150,30 +153,30 @@ extension Relay {
     var stream: CallStream?
     if let known, known.stream != .none {
       stream = CallStream(isSparse: isSparse(frame))
-      counters.streams &+= 1
+      accounts.counters.streams &+= 1
     }
     var call = Call(header, upstream: slot, stream: stream, at: now, known: known)
     if stream != nil { call.metered = meter(call) }
     calls.insert(call)
     if stream != nil {
-      // The opening calls are few and of a bounded size; everything else is passed on unread.
-      objects[Relay.key(call)] = StreamObject(
+      // The opening calls are few and of a bounded size; the relay reads no other body.
+      accounts.objects[Relay.key(call)] = StreamObject(
         opening: header, body: arguments(of: frame))
     }
     guard let upstream = upstreams[slot] else { return drop(frame) }
     send(frame, to: upstream, by: upstream.fromClient)
   }
 
-  /// Whether the owner takes a call, whose packet is then dropped.
-  private func asksOwner(_ call: PacketHeader, _ body: [UInt8]) -> Bool {
-    // Set before, because an owner that answers on the spot resumes from within.
-    awaitsOwner = true
+  /// Offers a call to the owner. True: the owner takes it, and the relay drops its packet.
+  private func offer(_ call: PacketHeader, _ body: [UInt8]) -> Bool {
+    // Set before, because an owner that answers at once calls `resume` from within.
+    front = .awaitsOwner
     if owner.takes(call, body: body) { return true }
-    awaitsOwner = false
+    resume()
     return false
   }
 
-  /// Calls the owner wants to see: those of the handshake, and those that end or open something here.
+  /// Calls that the owner may take: those of the login, and those that open or close a connection.
   private func mayConcernBroker(_ header: PacketHeader) -> Bool {
     guard header.version == Program.version, header.program == Program.remote else {
       return header.version != Program.version
@@ -187,10 +190,9 @@ extension Relay {
     }
   }
 
-  /// Nil: not known yet.
+  /// The slot of the upstream that serves a driver, or the error for the client. Nil: not known yet.
   private func upstream(for driver: Driver) -> Result<Int, RemoteError>? {
-    let known = routes[Int(driver.rawValue)]
-    if known >= 0 { return .success(known) }
+    if let known = upstreams.route(to: driver) { return .success(known) }
     return owner.route(to: driver)?.map { note($0, for: driver) }
   }
 
@@ -206,41 +208,46 @@ extension Relay {
     }
   }
 
-  /// A copy of a call's arguments, as far as they are here: its body without the count of descriptors.
+  /// A copy of a call's arguments, as far as they have arrived: its body without the count of descriptors.
   private func arguments(of frame: Frame) -> [UInt8] {
     let count = frame.header.kind == .callWithDescriptors ? FrameScanner.sight : Limits.header
     return client.receiveBuffer.bytes(of: frame, from: count, limit: Limits.usualPayload)
   }
 
-  /// The rest of a large call that the broker answers. Arguments of any size end somewhere within what is kept,
-  /// because libvirt's servers ignore what follows them; longer ones are answered as ones that cannot be decoded.
-  private func readOn(_ frame: Frame) {
-    if let kept = largeCall?.arguments.count, kept < Limits.usualPayload {
-      largeCall?.arguments += client.receiveBuffer.bytes(
-        of: frame, from: 0, limit: Limits.usualPayload - kept)
+  /// Keeps the next part of a large call that the broker answers; drops that of any other packet. Arguments that can be decoded end within the first
+  /// `Limits.usualPayload` bytes, because libvirt's servers ignore what follows them; longer ones are answered as
+  /// arguments that cannot be decoded.
+  private func keep(_ frame: Frame) {
+    guard case .kept(let header, var arguments) = largePacket else { return drop(frame) }
+    // The array has one owner, so that it grows in place.
+    largePacket = .dropped
+    if arguments.count < Limits.usualPayload {
+      arguments += client.receiveBuffer.bytes(
+        of: frame, from: 0, limit: Limits.usualPayload - arguments.count)
     }
     drop(frame)
-    guard frame.part == .last, let call = largeCall else { return }
-    largeCall = nil
-    if asksOwner(call.header, call.arguments) { return }
+    guard frame.part == .last else {
+      largePacket = .kept(header, arguments)
+      return
+    }
+    if offer(header, arguments) { return }
     reply(
-      Packets.error(
-        answering: call.header, RemoteError(.rpc, "Unable to decode message payload")))
+      Packets.error(answering: header, RemoteError(.rpc, "Unable to decode message payload")))
   }
 
   private func send(_ frame: Frame, to upstream: UpstreamLink, by sendQueue: SendQueue) {
     client.receiveBuffer.take(frame, into: &sendQueue.queue)
     if frame.part == .first {
-      passingTo = (upstream, sendQueue)
+      largePacket = .relayed(upstream, sendQueue)
       sendQueue.unfinished = client.receiveBuffer.unfinished
     }
-    noteWaiting(sendQueue)
+    pauseIfFull(sendQueue)
   }
 
-  /// Enough waits on that queue.
-  private func noteWaiting(_ sendQueue: SendQueue) {
-    guard sendQueue.queue.bytes > watermarks.high else { return }
-    if sendQueue.metering == nil { isCongested = true } else { isMetered = true }
+  /// Above the high watermark the client is not read until `settle` finds its queue below the low one.
+  private func pauseIfFull(_ sendQueue: SendQueue) {
+    guard sendQueue.queue.bytes > limits.watermarks.high else { return }
+    if sendQueue.metering == nil { isCongested = true } else { metered.isAboveWatermark = true }
   }
 
   private func checkDescriptors(of frame: Frame) throws(Violation) {
@@ -250,19 +257,18 @@ extension Relay {
   }
 
   /// The rest of a large packet follows its beginning. Its descriptors are known only with its end.
-  private func passOn(_ frame: Frame) throws(Violation) {
+  private func routeRest(_ frame: Frame) throws(Violation) {
     try checkDescriptors(of: frame)
-    if largeCall != nil { return readOn(frame) }
-    guard let (_, sendQueue) = passingTo else { return drop(frame) }
+    guard let sendQueue = largePacket.sendQueue else { return keep(frame) }
     client.receiveBuffer.take(frame, into: &sendQueue.queue)
     sendQueue.unfinished = client.receiveBuffer.unfinished
-    if frame.part == .last { passingTo = nil }
-    noteWaiting(sendQueue)
+    if frame.part == .last { largePacket = .dropped }
+    pauseIfFull(sendQueue)
   }
 
   private func drop(_ frame: Frame) { client.receiveBuffer.drop(frame, client.transport) }
 
-  /// Keepalive is this hop's own business: a PING is answered, everything else is a sign of life.
+  /// Keepalive belongs to this hop: the broker answers a PING, and any other packet shows that the peer is alive.
   func answerKeepAlive(_ header: PacketHeader, on link: Link) {
     guard header.program == Program.keepAlive, header.kind == .message,
       header.version == Program.version, header.procedure == KeepAliveProcedure.ping

@@ -1,7 +1,7 @@
-// The way of a backend's packets: to the client, to the broker itself, or nowhere.
+// The way of a backend's packets: to the client or to the broker itself; the others are dropped.
 
 extension Relay {
-  /// Passes on what an upstream sent.
+  /// Routes what an upstream sent.
   func routeFromUpstream(_ upstream: UpstreamLink, _ slot: Int) {
     do throws(Violation) {
       while upstream.link.end == nil {
@@ -29,7 +29,7 @@ extension Relay {
       return try passOn(frame, from: upstream)
     }
     let header = frame.header
-    counters.packetsDown &+= 1
+    accounts.counters.packetsDown &+= 1
     switch header.kind {
     case .stream, .streamHole:
       guard let index = calls.findStream(header), calls[index].upstream == slot else { break }
@@ -41,7 +41,7 @@ extension Relay {
       case .relay:
         guard frame.beginsRun else { return send(frame, from: upstream, by: sendQueue) }
         let run = upstream.link.receiveBuffer.run(behind: frame)
-        counters.packetsDown &+= UInt64(run.packets)
+        accounts.counters.packetsDown &+= UInt64(run.packets)
         calls.passedDown(
           at: index, payload: run.bytes - run.packets * Limits.header, packets: run.packets)
         return send(frame.extended(by: run.bytes), from: upstream, by: sendQueue)
@@ -52,24 +52,24 @@ extension Relay {
       return try routeReply(frame, from: upstream, slot)
     case .message:
       if header.program == Program.keepAlive {
-        // One that does not read its PONGs gets no more of them.
-        if upstream.link.own.queue.bytes <= watermarks.own {
+        // A daemon that does not read its PONGs gets no more of them.
+        if upstream.link.own.queue.bytes <= limits.watermarks.own {
           answerKeepAlive(header, on: upstream.link)
         }
         return drop(frame, from: upstream)
       }
       if isOpen {
-        counters.events &+= 1
+        accounts.counters.events &+= 1
         return send(frame, from: upstream, by: upstream.toClient)
       }
     default:
       throw Violation("packet of type \(header.kind.rawValue), which no server sends")
     }
-    counters.dropped &+= 1
+    accounts.counters.dropped &+= 1
     drop(frame, from: upstream)
   }
 
-  /// A packet came from the daemon that can be the last of its stream: data is not.
+  /// A stream packet of the daemon that is not data: it may be the last of its stream.
   private func routeEnd(_ header: PacketHeader, of index: Int) -> StreamVerdict {
     let phase = calls[index].stream?.phase
     let count = calls.count
@@ -92,22 +92,22 @@ extension Relay {
       let body = upstream.link.receiveBuffer.body(of: frame)
       drop(frame, from: upstream)
       upstream.ownSerial = nil
-      upstream.link.receiveBuffer.largestWhole = largestWhole
+      upstream.link.receiveBuffer.largestWhole = limits.largestWhole
       return owner.upstream(slot, answered: header, body: body)
     }
     guard let index = calls.findAwaited(header, upstream: slot) else {
-      // libvirt's client ends its connection at a reply it does not wait for.
-      counters.dropped &+= 1
+      // libvirt's client closes its connection at a reply that it does not await.
+      accounts.counters.dropped &+= 1
       return drop(frame, from: upstream)
     }
     guard try mayCarryDescriptors(of: frame, from: upstream) else {
       return drop(frame, from: upstream)
     }
-    counters.replies &+= 1
-    if let answerCounts {
+    accounts.counters.replies &+= 1
+    if let answerCounts = accounts.answerCounts {
       answerCounts.note(calls[index], header.status, after: now - calls[index].startedAt)
     }
-    if tellsAnswers(to: calls[index].access) || calls[index].stream != nil {
+    if accounts.reportsAnswers(to: calls[index].access) || calls[index].stream != nil {
       answered(calls[index], at: index, header, upstream)
     } else {
       calls.answered(at: index, header.status)
@@ -119,7 +119,7 @@ extension Relay {
     send(frame, from: upstream, by: upstream.toClient)
   }
 
-  /// The reply came to a call that the owner hears of.
+  /// The reply to a call whose answer the owner wants.
   private func answered(
     _ call: Call, at index: Int, _ header: PacketHeader, _ upstream: UpstreamLink
   ) {
@@ -127,7 +127,7 @@ extension Relay {
     calls.answered(at: index, header.status)
     owner.answered(call, header.status)
     guard call.stream != nil else { return }
-    // A stream that is over by now, with its opening just answered, has ended before.
+    // A stream that is removed with the answer to its opening has ended before.
     if calls.count != count {
       ended(
         calls.lastEnded, call.isCut ? .killed : header.status == .ok ? .failed : .refused)
@@ -143,7 +143,7 @@ extension Relay {
     }
   }
 
-  /// False ends the client's connection, as a server does that is asked for a descriptor over TCP.
+  /// False: the client's connection ends, as libvirt's server ends one that asks for a descriptor over TCP.
   private func mayCarryDescriptors(
     of frame: Frame, from upstream: UpstreamLink
   ) throws(Violation) -> Bool {

@@ -1,0 +1,43 @@
+// What a TLS session keeps of its handshake.
+import Streams
+
+/// The budgets of a handshake, and what identifies a peer that speaks no TLS. Owned by a session.
+struct TLSHandshakeState {
+  /// GnuTLS bounds each message of a handshake, but not the records without effect between them.
+  private static let mostBytes = 256 << 10
+  /// Warnings that a peer may send in its handshake.
+  private static let mostAlerts = 8
+
+  private var bytesLeft = TLSHandshakeState.mostBytes
+  private var alerts = 0
+  /// The first four bytes received; 0: fewer came at first.
+  private var firstBytes: UInt32?
+  /// Why the peer was refused in its handshake; follows "it".
+  var peerError: String?
+
+  mutating func note(first bytes: UnsafeRawPointer, _ count: Int) {
+    guard firstBytes == nil else { return }
+    firstBytes = count >= 4 ? UInt32(bigEndian: bytes.loadUnaligned(as: UInt32.self)) : 0
+  }
+
+  /// GnuTLS takes so many bytes. False: that is more than a handshake may have.
+  mutating func spend(bytes: Int) -> Bool {
+    bytesLeft -= bytes
+    guard bytesLeft < 0 else { return true }
+    peerError = "sent more than \(TLSHandshakeState.mostBytes >> 10) KiB in its handshake"
+    return false
+  }
+
+  /// One more warning has come. False: that is too many.
+  mutating func spendAlert() -> Bool {
+    alerts += 1
+    return alerts <= TLSHandshakeState.mostAlerts
+  }
+
+  /// What the peer speaks, if its first bytes are no TLS handshake.
+  var foreignProtocol: String? {
+    guard let firstBytes, firstBytes >> 24 != 22 else { return nil }
+    return firstBytes <= UInt32(Limits.packet) && firstBytes >= UInt32(Limits.header)
+      ? "it speaks libvirt's protocol without TLS" : "what it sent is not TLS"
+  }
+}

@@ -1,0 +1,104 @@
+// Streams with a rate are routed by queues of their own.
+
+extension Relay {
+  /// Some stream of this client has a rate.
+  public var hasMeteredStreams: Bool { !metered.isEmpty }
+
+  /// When the next packet that waits for its rate may be sent; nil: none waits. The owner calls `settle` then.
+  public var nextMeteredTime: Double? { metered.nextTime(after: now) }
+
+  /// Applies the rates that the owner has now to the streams under way. The owner calls it when rates have changed,
+  /// and then `settle`.
+  public func meterStreams() {
+    for call in calls.calls where call.stream != nil {
+      if call.metered >= 0 {
+        metered[call.metered]?.change(owner.meters(for: call.kind))
+        continue
+      }
+      guard let index = calls.find(call) else { continue }
+      let number = meter(call)
+      if number >= 0 { calls.setMetered(at: index, number) }
+    }
+  }
+
+  /// The number of the metered stream that this call's stream becomes; -1: it has no rate.
+  func meter(_ call: Call) -> Int {
+    let meters = owner.meters(for: call.kind)
+    guard !meters.isEmpty else { return -1 }
+    return metered.add(MeteredStream(slot: call.upstream, meters: meters))
+  }
+
+  /// The queue of a call's packets to its daemon.
+  func sendQueueUp(_ call: Call, _ upstream: UpstreamLink) -> SendQueue {
+    guard call.kind.isMeteredUp, let stream = metered[call.metered] else {
+      return upstream.fromClient
+    }
+    if let sendQueue = stream.up { return sendQueue }
+    let sendQueue = SendQueue(
+      pool: pool, metering: Metering(stream.meters), behind: upstream.fromClient)
+    stream.up = sendQueue
+    upstream.link.scheduler.add(sendQueue)
+    return sendQueue
+  }
+
+  /// The queue of a call's packets to the client.
+  func sendQueueDown(_ call: Call, _ upstream: UpstreamLink) -> SendQueue {
+    guard call.kind.isMeteredDown, let stream = metered[call.metered] else {
+      return upstream.toClient
+    }
+    if let sendQueue = stream.down { return sendQueue }
+    let sendQueue = SendQueue(
+      pool: pool, metering: Metering(stream.meters), behind: upstream.toClient)
+    stream.down = sendQueue
+    client.scheduler.add(sendQueue)
+    return sendQueue
+  }
+
+  /// A large packet whose beginning is being sent from this queue needs its rest, however much other queues hold: none
+  /// of those can send before it is complete.
+  func mustFinish(_ sendQueue: SendQueue?) -> Bool {
+    guard !metered.isEmpty, let sendQueue else { return false }
+    return sendQueue.isMidway && sendQueue.queue.bytes <= limits.watermarks.low
+  }
+
+  /// Removes streams that have ended and whose queues are empty.
+  func removeDrainedStreams() {
+    for number in metered.numbers {
+      guard let stream = metered[number], stream.isDrained else { continue }
+      if let sendQueue = stream.up, let upstream = upstreams[stream.slot] {
+        upstream.link.scheduler.remove(sendQueue, upstream.link.transport)
+      }
+      if let sendQueue = stream.down { client.scheduler.remove(sendQueue, client.transport) }
+      metered.remove(number)
+    }
+  }
+
+  /// An upstream is removed: what its metered streams have queued for the client is sent without a rate. True if one
+  /// of them ends in the middle of a packet.
+  func releaseMetered(of slot: Int) -> Bool {
+    var isBroken = false
+    for number in metered.numbers {
+      guard let stream = metered[number], stream.slot == slot, let sendQueue = stream.down else {
+        continue
+      }
+      if sendQueue.unfinished > 0 { isBroken = true }
+      sendQueue.metering = nil
+      if sendQueue.queue.isEmpty {
+        client.scheduler.remove(sendQueue, client.transport)
+        stream.down = nil
+      } else {
+        upstreams.draining.append(sendQueue)
+      }
+    }
+    return isBroken
+  }
+
+  /// The queue of a stream's own for the client, if it has one. It sends without a rate from now on, because the stream
+  /// is being ended.
+  func releasedQueue(_ call: Call) -> SendQueue? {
+    guard let stream = metered[call.metered] else { return nil }
+    stream.up?.metering = nil
+    stream.down?.metering = nil
+    return stream.down
+  }
+}

@@ -1,0 +1,59 @@
+// Upstreams are attached and removed. Each has a slot of the relay.
+
+extension Relay {
+  /// Adds a connection to a backend daemon. The client's packets for it wait until `upstreamIsOpen`.
+  /// Returns its slot.
+  public func add(upstream transport: any Transport) -> Int {
+    let upstream = UpstreamLink(
+      transport: transport, pool: pool, largestWhole: limits.largestWhole)
+    client.scheduler.add(upstream.toClient)
+    return upstreams.add(upstream)
+  }
+
+  /// The upstream is ready for the client's packets.
+  public func upstreamIsOpen(_ slot: Int) { upstreams[slot]?.fromClient.isHeld = false }
+
+  /// Ends an upstream. The client still receives what was queued from it; then every call that awaits a reply gets
+  /// `error`, and every stream a stream error with the same text.
+  ///
+  /// - Parameter closedEvent: whether a client that asked for it receives the event of a closed connection.
+  public func remove(upstream slot: Int, telling error: RemoteError, closedEvent: Bool = false) {
+    guard let upstream = upstreams.remove(slot) else { return }
+    if largePacket.goes(to: upstream) { largePacket = .dropped }
+    front.loseRoute(to: slot, error)
+    let isBroken = releaseMetered(of: slot)
+    if isBroken || upstream.toClient.unfinished > 0 { client.end = client.end ?? .brokenOff }
+    upstream.link.clear()
+    // The errors follow what is still queued there. Otherwise they are among the broker's own packets, which a client
+    // has to read before it can cause more of them.
+    let sendQueue: SendQueue
+    if client.end == nil, !upstream.toClient.queue.isEmpty {
+      sendQueue = upstream.toClient
+      upstreams.draining.append(sendQueue)
+    } else {
+      sendQueue = client.own
+      client.scheduler.remove(upstream.toClient, client.transport)
+    }
+    guard client.end == nil else {
+      calls.removeAll(upstream: slot) { call in ended(call, .clientGone) }
+      return metered.removeAll(of: slot)
+    }
+    if closedEvent, hasCloseCallback {
+      append(
+        Packets.event(
+          Remote.connectEventConnectionClosed,
+          ConnectionClosedEvent(reason: ConnectionClosedEvent.endOfFile)), to: sendQueue)
+    }
+    calls.removeAll(upstream: slot) { call in
+      // A call that was answered is there only for its stream.
+      let packet =
+        call.isAnswered
+        ? Packets.streamError(
+          program: call.program, procedure: call.procedure, serial: call.serial, error)
+        : Packets.error(answering: call.header, error)
+      append(packet, to: metered[call.metered]?.down ?? sendQueue)
+      ended(call, .backendLost)
+    }
+    metered.removeAll(of: slot)
+  }
+}

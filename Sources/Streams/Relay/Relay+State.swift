@@ -1,0 +1,90 @@
+// What the state of the relay allows, and what others see of it.
+
+extension Relay {
+  /// The packet at the client's front can be routed. The limit of calls holds back the next call with all that is
+  /// behind it, but neither a stream's packets in front of it nor the rest of a call whose beginning is queued: a
+  /// keystroke waits for no reply, and a reply waits for that rest.
+  var canRoute: Bool {
+    client.end == nil && !isHeld && isFrontReady && !isFull
+      && client.own.queue.bytes <= limits.watermarks.own
+  }
+
+  private var isFrontReady: Bool {
+    switch front {
+    case .free, .hasRoute: true
+    case .awaitsOwner, .awaitsRoute, .discarded: false
+    case .awaitsReply: calls.awaitedCount < limits.maxRequests
+    }
+  }
+
+  /// The client's packets have no place in a queue.
+  private var isFull: Bool {
+    (isCongested || metered.isAboveWatermark) && !mustFinish(largePacket.sendQueue)
+  }
+
+  var canReadClient: Bool {
+    guard !front.isDiscarded else { return client.end == nil }
+    return client.end == nil && !front.isCallForRoute
+      && client.own.queue.bytes <= limits.watermarks.own
+      && (canRoute || client.receiveBuffer.waiting < limits.watermarks.ahead)
+  }
+
+  /// What the loop watches the client's socket for. A function of the state alone.
+  public var clientInterest: Interest {
+    guard client.end == nil else { return [] }
+    var interest: Interest = canReadClient ? .read : []
+    if client.scheduler.isBlocked, client.scheduler.hasWork {
+      interest.formUnion(client.scheduler.blockedOn)
+    }
+    return interest
+  }
+
+  /// What the loop watches an upstream's socket for. A function of the state alone.
+  public func upstreamInterest(_ slot: Int) -> Interest {
+    guard let upstream = upstreams[slot], upstream.link.end == nil else { return [] }
+    var interest: Interest = upstream.isPaused ? [] : .read
+    if upstream.link.scheduler.isBlocked, upstream.link.scheduler.hasWork {
+      interest.formUnion(upstream.link.scheduler.blockedOn)
+    }
+    return interest
+  }
+
+  /// Why the client's connection has ended; nil: it has not.
+  public var clientEnd: LinkEnd? { client.end }
+  /// The client is connected but not read, because what it sent has nowhere to go.
+  public var isClientPaused: Bool { client.end == nil && !canReadClient }
+  /// What the client sends is read and dropped.
+  public var discardsClient: Bool { front.isDiscarded }
+  /// Calls of the client whose reply may be awaited at a time.
+  public var maxRequests: Int {
+    get { limits.maxRequests }
+    set { limits.maxRequests = newValue }
+  }
+  /// Bytes the client has sent; grows with every sign of life.
+  public var receivedFromClient: UInt64 { client.received }
+  public var sentToClient: UInt64 { client.sent }
+  /// Bytes queued for the client.
+  public var waitingForClient: Int { client.scheduler.bytes }
+  /// Bytes queued for all upstreams together, and those of the client that are not routed yet.
+  public var waitingForUpstreams: Int {
+    upstreams.indices.reduce(client.receiveBuffer.waiting) { $0 + waitingForUpstream($1) }
+  }
+  /// Bytes received from the client and not routed or answered yet.
+  public var unroutedFromClient: Int { client.receiveBuffer.waiting }
+  public var callsUnderWay: [Call] { calls.calls }
+  public var awaitedCount: Int { calls.awaitedCount }
+  /// Streams that have not ended.
+  public var streamCount: Int { calls.count == 0 ? 0 : calls.calls.count { $0.isStreamAlive } }
+  /// Calls without an answer for `patience` seconds, each returned once; `now` is the owner's clock.
+  public func overdueCalls(at now: Double, patience: Double) -> [Call] {
+    calls.overdue(at: now, patience: patience)
+  }
+
+  /// Bytes queued for an upstream.
+  public func waitingForUpstream(_ slot: Int) -> Int {
+    upstreams[slot]?.link.scheduler.bytes ?? 0
+  }
+
+  /// An upstream is not read, because more than the high watermark is queued for the client.
+  public func isUpstreamPaused(_ slot: Int) -> Bool { upstreams[slot]?.isPaused ?? false }
+}

@@ -1,0 +1,48 @@
+// The upstreams of one client, and which of them serves a driver.
+
+/// Upstreams by slot, and routes by driver. A route is the slot of an upstream that is here. Owned by the relay.
+struct UpstreamTable {
+  private var slots: [UpstreamLink?] = []
+  /// By the driver's number; -1: none.
+  private var routes = [Int](repeating: -1, count: Driver.allCases.count)
+
+  /// Queues of upstreams that are gone, which still have packets for the client.
+  var draining: [SendQueue] = []
+
+  var indices: Range<Int> { slots.indices }
+
+  /// The upstream in a slot; nil: there is none.
+  subscript(slot: Int) -> UpstreamLink? { slots.indices.contains(slot) ? slots[slot] : nil }
+
+  /// The slot that the upstream gets: the first free one.
+  mutating func add(_ upstream: UpstreamLink) -> Int {
+    if let free = slots.firstIndex(where: { $0 == nil }) {
+      slots[free] = upstream
+      return free
+    }
+    slots.append(upstream)
+    return slots.count - 1
+  }
+
+  /// Frees a slot and forgets the routes to it. The upstream that was there.
+  mutating func remove(_ slot: Int) -> UpstreamLink? {
+    guard let upstream = self[slot] else { return nil }
+    slots[slot] = nil
+    for (driver, route) in routes.enumerated() where route == slot { routes[driver] = -1 }
+    return upstream
+  }
+
+  mutating func removeAll() {
+    slots = []
+    draining = []
+    for driver in routes.indices { routes[driver] = -1 }
+  }
+
+  /// The slot of the upstream that serves a driver; nil: the owner has to say.
+  func route(to driver: Driver) -> Int? {
+    let slot = routes[Int(driver.rawValue)]
+    return slot >= 0 ? slot : nil
+  }
+
+  mutating func setRoute(_ slot: Int, to driver: Driver) { routes[Int(driver.rawValue)] = slot }
+}
