@@ -30,15 +30,15 @@ extension ClientSession: SessionHost {
     guard let id else {
       return switch end {
       case .closed: "closed by the client"
-      case .failed(let number): transport.trouble ?? errorText(number)
+      case .failed(let number): transport.error?.text ?? errorText(number)
       case .violation(let violation): "protocol violation: \(violation)"
       case .brokenOff: "a packet broke off with its backend"
       }
     }
-    let trouble = upstreams.first { $0.id == id }?.trouble
+    let error = upstreams.first { $0.id == id }?.error
     return switch end {
     case .closed, .brokenOff: "End of file while reading data: \(errorText(EIO))"
-    case .failed(let number): "Cannot read data: \(trouble ?? errorText(number))"
+    case .failed(let number): "Cannot read data: \(error?.text ?? errorText(number))"
     case .violation(let violation): "protocol violation: \(violation)"
     }
   }

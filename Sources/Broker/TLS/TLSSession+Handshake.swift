@@ -16,13 +16,12 @@ extension TLSSession {
       let status = gnutls_handshake(handle)
       if status == GNUTLS_E_SUCCESS { return .done }
       if status == GNUTLS_E_INTERRUPTED || status == GNUTLS_E_WARNING_ALERT_RECEIVED { continue }
-      let why =
+      let reason =
         status == GNUTLS_E_AGAIN
-        ? "no answer in time" : peerTrouble.map { "it " + $0 } ?? tlsErrorText(status)
-      trouble = "the handshake failed: \(why)"
-      break
+        ? Message(.peerDidNotAnswer) : peerError ?? TLSError(gnutls: status).message
+      return .failed(Message(.handshakeFailed, [reason]))
     }
-    return .failed(trouble ?? "")
+    return .failed(Message(.handshakeFailed, [Message(.peerDidNotAnswer)]))
   }
 
   /// Goes as far as it can. To be called again when the socket is ready for what it was blocked on.
@@ -43,7 +42,7 @@ extension TLSSession {
         switch flush() {
         case .failed(let number):
           input.settle(buffers)
-          return .failed(errorText(number))
+          return .failed(Message(.connectionError, [errorText(number)]))
         case .blocked:
           input.settle(buffers)
           return .blocked(.write)
@@ -60,13 +59,13 @@ extension TLSSession {
       case GNUTLS_E_WARNING_ALERT_RECEIVED:
         alerts += 1
         guard alerts <= TLSSession.mostAlerts else {
-          return .failed("it sent nothing but warnings, the last of them '\(alert)'")
+          return .failed(Message(.peerSentOnlyWarnings, [alert]))
         }
       default:
         // The peer may be able to make something of the reason.
         gnutls_alert_send_appropriate(handle, status)
         _ = flush()
-        return .failed(handshakeTrouble(status))
+        return .failed(handshakeError(status))
       }
     }
   }
@@ -75,7 +74,7 @@ extension TLSSession {
   func finishFlush() -> Step {
     switch flush() {
     case .blocked(let on): .blocked(on)
-    case .failed(let number): .failed(errorText(number))
+    case .failed(let number): .failed(Message(.connectionError, [errorText(number)]))
     default: .done
     }
   }
@@ -86,16 +85,16 @@ extension TLSSession {
     return gnutls_record_send(handle, &byte, 1) == 1
   }
 
-  private func handshakeTrouble(_ status: Int32) -> String {
-    if let peerTrouble { return "it " + peerTrouble }
-    if socketError != 0 { return errorText(socketError) }
-    if isAtEnd { return "it closed the connection in the middle of the handshake" }
+  private func handshakeError(_ status: Int32) -> Message {
+    if let peerError { return peerError }
+    if socketError != 0 { return Message(.connectionError, [errorText(socketError)]) }
+    if isAtEnd { return Message(.peerClosedDuringHandshake) }
     if let firstBytes, firstBytes >> 24 != 22 {
       return firstBytes <= UInt32(Limits.packet) && firstBytes >= UInt32(Limits.header)
-        ? "it speaks libvirt's protocol without TLS" : "what it sent is not TLS"
+        ? Message(.peerSpeaksPlainRPC) : Message(.peerSpeaksNoTLS)
     }
-    if status == GNUTLS_E_FATAL_ALERT_RECEIVED { return "it sent the alert '\(alert)'" }
-    return tlsErrorText(status)
+    if status == GNUTLS_E_FATAL_ALERT_RECEIVED { return Message(.peerSentAlert, [alert]) }
+    return TLSError(gnutls: status).message
   }
 
   var alert: String {

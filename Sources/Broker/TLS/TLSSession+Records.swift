@@ -83,7 +83,7 @@ extension TLSSession {
         if reading == nil { return .moved(total) }
       case .hollow: return after(total, refuseHollow())
       case .forged:
-        trouble = "TLS: a record was changed on its way"
+        error = Message(.recordForged)
         isUp = false
         return after(total, .failed(EPROTO))
       }
@@ -98,7 +98,7 @@ extension TLSSession {
   /// after that. How the session ended, if it did.
   private func giveToLibrary(_ length: Int) -> Outcome? {
     guard TLSRecordKeys.header + length <= input.count, let buffer = input.buffer else {
-      trouble = "TLS: a record is longer than any can be"
+      error = Message(.recordTooLong)
       isUp = false
       return .failed(EPROTO)
     }
@@ -119,7 +119,7 @@ extension TLSSession {
   /// What RFC 8446 (5.4) asks for where a record has nothing in it that is no application data. GnuTLS does not
   /// come back from such a record behind the beginning of a message (seen with 3.7.9).
   func refuseHollow() -> Outcome {
-    trouble = "TLS: the other side sent a handshake message or an alert with nothing in it"
+    error = Message(.recordEmpty)
     isUp = false
     writing?.tell(handle, reading: false)
     gnutls_alert_send(handle, GNUTLS_AL_FATAL, GNUTLS_A_UNEXPECTED_MESSAGE)
@@ -129,7 +129,7 @@ extension TLSSession {
 
   /// RFC 8446 (5.1): the records of one handshake message follow each other.
   private func refuseInterleaved() -> Outcome {
-    trouble = "TLS: the other side sent data in the middle of a handshake message"
+    error = Message(.recordInterleaved)
     isUp = false
     writing?.tell(handle, reading: false)
     gnutls_alert_send(handle, GNUTLS_AL_FATAL, GNUTLS_A_UNEXPECTED_MESSAGE)

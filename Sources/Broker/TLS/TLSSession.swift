@@ -82,7 +82,7 @@ final class TLSSession {
   enum Step: Equatable {
     case done
     case blocked(Interest)
-    case failed(String)
+    case failed(Message)
   }
 
   /// Reads of the socket in one turn: more than any room needs, for records may have nothing in them.
@@ -128,10 +128,10 @@ final class TLSSession {
   var isUp = false
   /// Nothing more is sent.
   private var hasClosedSending = false
-  /// Why the session failed, in words.
-  var trouble: String?
-  /// Why the peer was refused before the handshake had ended; follows "it".
-  var peerTrouble: String?
+  /// Why the session failed.
+  var error: Message?
+  /// Why the peer was refused before the handshake had ended.
+  var peerError: Message?
   private var handshakeLeft = TLSSession.mostHandshakeBytes
   /// How the session ended, where there was something to give before.
   private(set) var ending: Outcome?
@@ -165,7 +165,7 @@ final class TLSSession {
     // Without resumption every handshake verifies its client.
     let flags: [gnutls_init_flags_t] = [role, GNUTLS_NONBLOCK, GNUTLS_NO_SIGNAL, GNUTLS_NO_TICKETS]
     let status = gnutls_init(&made, flags.reduce(0) { $0 | $1.rawValue })
-    guard status >= 0, let made else { throw TLSError(tlsErrorText(status)) }
+    guard status >= 0, let made else { throw TLSError(gnutls: status) }
     handle = made
     self.credentials = credentials
     self.descriptor = descriptor
@@ -182,12 +182,12 @@ final class TLSSession {
     var made: gnutls_session_t?
     let role: gnutls_init_flags_t = GNUTLS_CLIENT
     let status = gnutls_init(&made, role.rawValue)
-    guard status >= 0, let made else { throw TLSError(tlsErrorText(status)) }
+    guard status >= 0, let made else { throw TLSError(gnutls: status) }
     var store: gnutls_certificate_credentials_t?
     let allocated = gnutls_certificate_allocate_credentials(&store)
     guard allocated >= 0, let store else {
       gnutls_deinit(made)
-      throw TLSError(tlsErrorText(allocated))
+      throw TLSError(gnutls: allocated)
     }
     handle = made
     ownStore = store
@@ -280,7 +280,7 @@ final class TLSSession {
     if !isUp {
       handshakeLeft -= here
       guard handshakeLeft >= 0 else {
-        peerTrouble = "sent more than \(TLSSession.mostHandshakeBytes >> 10) KiB in its handshake"
+        peerError = Message(.peerSentLongHandshake, [TLSSession.mostHandshakeBytes >> 10])
         gnutls_transport_set_errno(handle, EMSGSIZE)
         return -1
       }
@@ -341,7 +341,7 @@ final class TLSSession {
   /// Decrypted or complete records wait here, which the kernel announces no more.
   var holdsBytes: Bool {
     guard ending == nil else { return true }
-    guard trouble == nil else { return false }
+    guard error == nil else { return false }
     if reading != nil { return plain.count > 0 || completeRecord != nil }
     return input.count > 0 || gnutls_record_check_pending(handle) > 0
   }
@@ -402,8 +402,7 @@ final class TLSSession {
 
   /// The peer has sent more alerts, new keys and tickets than the budget for them allows.
   func refuseFlood() -> Outcome {
-    trouble =
-      "TLS: the other side sent more than \(ControlBudget.most) records at once that are no data"
+    error = Message(.recordFlood, [ControlBudget.most])
     isUp = false
     return .failed(EPROTO)
   }
@@ -413,16 +412,16 @@ final class TLSSession {
     // A peer that closes without a word is libvirt's usual way; packets have lengths, so nothing is
     // cut off unnoticed.
     case 0, GNUTLS_E_PREMATURE_TERMINATION: return .end
-    case GNUTLS_E_FATAL_ALERT_RECEIVED: trouble = "the other side sent the TLS alert '\(alert)'"
+    case GNUTLS_E_FATAL_ALERT_RECEIVED: error = Message(.peerSentAlert, [alert])
     // Only TLS 1.2 knows it; libvirt's clients never do it.
     case GNUTLS_E_REHANDSHAKE, GNUTLS_E_UNEXPECTED_PACKET:
       gnutls_alert_send(handle, GNUTLS_AL_FATAL, GNUTLS_A_NO_RENEGOTIATION)
       _ = flush()
-      trouble = "the other side wanted a new TLS handshake, which is not done"
+      error = Message(.renegotiationRequested)
     case _ where socketError != 0:
       isUp = false
       return .failed(socketError)
-    default: trouble = "TLS: \(tlsErrorText(status))"
+    default: error = TLSError(gnutls: status).message
     }
     isUp = false
     return .failed(EPROTO)
@@ -467,7 +466,7 @@ final class TLSSession {
   }
 
   func failedWriting(_ status: Int32) -> Outcome {
-    trouble = "TLS: \(tlsErrorText(status))"
+    error = TLSError(gnutls: status).message
     isUp = false
     return .failed(EPROTO)
   }

@@ -93,7 +93,7 @@ private final class Exchange {
     while !isDone || step != .done {
       if !isDone { isDone = gnutls_handshake(client.session) == 0 }
       if step != .done { step = session.handshake() }
-      if case .failed(let why) = step { preconditionFailure(why) }
+      if case .failed(let why) = step { preconditionFailure(why.text) }
     }
     session.takeOverRecords()
     guard let taken = TLSRecordKeys(of: client.session, reading: false) else {
@@ -151,8 +151,9 @@ private final class Exchange {
         break reading
       case .end, .failed:
         isOver = true
-        precondition(!isHonest, "an honest client was cut off: \(session.trouble ?? "no reason")")
-        if case .failed = outcome { precondition(session.trouble != nil, "no reason") }
+        precondition(
+          !isHonest, "an honest client was cut off: \(session.error?.text ?? "no reason")")
+        if case .failed = outcome { precondition(session.error != nil, "no reason") }
         break reading
       }
     }
