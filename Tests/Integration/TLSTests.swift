@@ -73,7 +73,9 @@ struct TLSTests {
   static let refusals: [Refusal] = [
     Refusal("no certificate", "VB-TLS-010 VB-CERT-032: ") { _ in ClientIdentity() },
     .changed("expired", "VB-TLS-010 VB-CERT-034 VB-CERT-045 VB-CERT-023: ") { $0.validUntil = -60 },
-    .changed("not yet valid", "VB-TLS-010 VB-CERT-034 VB-CERT-044 VB-CERT-024: ") { $0.validFrom = 3600 },
+    .changed("not yet valid", "VB-TLS-010 VB-CERT-034 VB-CERT-044 VB-CERT-024: ") {
+      $0.validFrom = 3600
+    },
     .changed("an authority's", "VB-TLS-010 VB-CERT-025: ") { $0.constraints = .authority },
     .changed("wrong purpose", "VB-TLS-010 VB-CERT-030: ") {
       ($0.purposes, $0.purposesAreCritical) = ([CertificateWish.serverPurpose], true)
@@ -85,7 +87,10 @@ struct TLSTests {
     Refusal("an empty list", settings: ["tls_allowed_dn_list = []"], "VB-TLS-010 VB-CERT-038: ") {
       try $0.identity()
     },
-    Refusal("not in the list", settings: ["tls_allowed_dn_list = [ \"CN=y*\" ]"], "VB-TLS-010 VB-CERT-037: ") {
+    Refusal(
+      "not in the list", settings: ["tls_allowed_dn_list = [ \"CN=y*\" ]"],
+      "VB-TLS-010 VB-CERT-037: "
+    ) {
       try $0.identity()
     },
   ]
@@ -316,10 +321,19 @@ struct TLSTests {
   @Test(
     "what cannot be served ends the start, with the reason",
     arguments: [
-      ("crl_file = \"/nonexistent/crl.pem\"", "VB-TLS-001 VB-CERT-001: TLS cannot be served: /nonexistent/crl.pem: "),
-      ("tls_priority = \"NORMAL:+NONSENSE\"", "VB-TLS-001 VB-TLS-006: TLS cannot be served: tls_priority 'NORMAL:+NONSENSE': "),
+      (
+        "crl_file = \"/nonexistent/crl.pem\"",
+        "VB-TLS-001 VB-CERT-001: TLS cannot be served: /nonexistent/crl.pem: "
+      ),
+      (
+        "tls_priority = \"NORMAL:+NONSENSE\"",
+        "VB-TLS-001 VB-TLS-006: TLS cannot be served: tls_priority 'NORMAL:+NONSENSE': "
+      ),
       ("tls_port = \"65536\"", "expected a port number from 0 to 65535"),
-      ("ca_file = \"/nonexistent/ca.pem\"", "VB-TLS-001 VB-CERT-001: TLS cannot be served: /nonexistent/ca.pem: "),
+      (
+        "ca_file = \"/nonexistent/ca.pem\"",
+        "VB-TLS-001 VB-CERT-001: TLS cannot be served: /nonexistent/ca.pem: "
+      ),
     ])
   func start(setting: String, reason: String) async throws {
     let certificates = try CertificateDirectory()
