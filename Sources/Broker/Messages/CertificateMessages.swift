@@ -215,11 +215,11 @@ extension MessageDefinition {
     "VB-CERT-064", .error, "more than … elements in the certificates",
     "A usual certificate has about 100; each name in it adds one.")
   static let certificateNotDER = MessageDefinition(
-    "VB-CERT-065", .error, "certificate that is not in DER format")
+    "VB-CERT-065", .error, "a certificate is not in DER format")
   static let certificateMessageNotDecoded = MessageDefinition(
     "VB-CERT-066", .error, "cannot decode the Certificate message")
   static let certificateMessageTooLong = MessageDefinition(
-    "VB-CERT-067", .error, "Certificate message of more than … KiB")
+    "VB-CERT-067", .error, "the Certificate message is larger than … KiB")
 }
 
 // MARK: --check-tls
@@ -285,5 +285,5 @@ extension MessageDefinition {
   public static let checkPassed = MessageDefinition(
     "VB-CERT-089", .info, "TLS can be served, …")
   public static let checkFailed = MessageDefinition(
-    "VB-CERT-090", .error, "TLS cannot be served: …, …")
+    "VB-CERT-090", .error, "TLS check failed: …, …")
 }

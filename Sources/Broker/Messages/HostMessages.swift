@@ -156,7 +156,7 @@ extension MessageDefinition {
     "…: expected the name or path of a program on the other host, found '…'")
   static let ruleInvalidPath = MessageDefinition(
     "VB-HOST-051", .error,
-    "…: expected an absolute path of letters, digits and / . _ + : @ = , - and found '…'",
+    "…: expected an absolute path of letters, digits and any of / . _ + : @ = , -; found '…'",
     "Other characters are not possible because some of these paths are passed to a shell.")
   static let ruleInvalidWord = MessageDefinition(
     "VB-HOST-052", .error, "…: expected …, found '…'")
