@@ -1,11 +1,11 @@
-// `virtbrokerd --check-tls`: what is wrong with the certificates, and what to do about it.
+// `virtbrokerd --check-tls`: diagnostics of the certificates and the settings of TLS.
 import Broker
 @preconcurrency import Glibc
 import Streams
 
 extension Daemon {
-  /// Says what there is to say on standard output. The exit status: 0 all is well, perhaps with warnings;
-  /// 1 something keeps TLS from working; 2 it could not be checked.
+  /// Prints the diagnostics on standard output. The exit status: 0 no fault, perhaps warnings; 1 a fault keeps TLS from
+  /// working; 2 it could not be checked.
   func checkTLS() -> Int32 {
     let configuration: Configuration
     do throws(StartFailure) {
@@ -15,27 +15,27 @@ extension Daemon {
       if let failure = findings.failure { throw failure }
       configuration = read
     } catch {
-      for sentence in error.sentences { print("fault: \(sentence)") }
+      for message in error.messages { print("fault: \(printable(message.line))") }
       return 2
     }
-    var findings: [TLSDoctor.Finding] = []
-    if !configuration.listenTLS {
-      findings.append(
-        .init(mark: .warning, text: "listen_tls is 0: the broker does not serve TLS; set it to 1"))
-    }
+    var diagnostics: [TLSDoctor.Diagnostic] = []
+    if !configuration.listenTLS { diagnostics.append(.init(.tlsNotEnabled)) }
     let settings = configuration.tlsSettings(places: places)
-    findings += TLSDoctor.examine(settings)
+    diagnostics += TLSDoctor.examine(settings)
     if let connect = options.connect {
       let (host, port) = Daemon.hostAndPort(connect, else: configuration.tls.port)
-      findings += TLSDoctor.examine(host: host, port: port, against: settings)
+      diagnostics += TLSDoctor.examine(host: host, port: port, against: settings)
     }
-    for finding in findings { print("\(finding.mark.rawValue): \(printable(finding.text))") }
-    let faults = findings.count { $0.mark == .fault }
-    let warnings = findings.count { $0.mark == .warning }
-    print(
+    for diagnostic in diagnostics {
+      print("\(diagnostic.mark.rawValue): \(printable(diagnostic.message.line))")
+    }
+    let faults = diagnostics.count { $0.mark == .fault }
+    let warnings = counted(diagnostics.count { $0.mark == .warning }, "warning")
+    let result =
       faults == 0
-        ? "TLS can be served, \(counted(warnings, "warning"))"
-        : "\(counted(faults, "fault")), \(counted(warnings, "warning"))")
+      ? Message(.checkPassed, [warnings])
+      : Message(.checkFailed, [counted(faults, "fault"), warnings])
+    print(result.line)
     return faults == 0 ? 0 : 1
   }
 

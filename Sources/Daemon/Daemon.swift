@@ -171,7 +171,7 @@ struct Daemon {
     do {
       return try Broker(settings: settings, log: log)
     } catch {
-      throw StartFailure(.network, error.description)
+      throw StartFailure(.network, [error.message])
     }
   }
 

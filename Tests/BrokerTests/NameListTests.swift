@@ -1,4 +1,5 @@
 // Who is meant by a list of patterns.
+import Streams
 import Testing
 
 @testable import Broker
@@ -42,21 +43,17 @@ struct NameListTests {
     #expect(!NameList([]).admits(""))
     #expect(CertificateChecks.name("CN=a", in: nil) == [])
     #expect(
-      CertificateChecks.name("CN=a", in: NameList([])) == [
-        .refusal("cannot come in: tls_allowed_dn_list is empty, which admits nobody")
-      ])
+      CertificateChecks.name("CN=a", in: NameList([])) == [Message(.noNameAllowed)])
     #expect(
-      CertificateChecks.name("CN=a", in: NameList(["CN=b"])) == [
-        .refusal("has a distinguished name that no entry of tls_allowed_dn_list matches")
-      ])
+      CertificateChecks.name("CN=a", in: NameList(["CN=b"])) == [Message(.nameNotAllowed)])
   }
 
   @Test("a client whose certificate names nobody is refused, whatever the list")
   func nobody() {
     let certificate = Certificate(subject: "", activation: 0, expiration: 2)
     for names in [nil, NameList(["*"])] {
-      let verdict = TLSVerdict.of(chain: [certificate], trouble: "", names: names, at: 1)
-      #expect(verdict.faults == [.refusal("has no distinguished name")])
+      let check = TLSPeerCheck.of(chain: [certificate], error: nil, names: names, at: 1)
+      #expect(check.diagnostics == [Message(.noDistinguishedName)])
     }
   }
 

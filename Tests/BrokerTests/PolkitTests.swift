@@ -62,7 +62,7 @@ struct PolkitTests {
     "every answer is told apart, and only one of them lets in",
     arguments: [
       (.verdict(granted: false, challenge: false, details: [:]), .denied),
-      (.verdict(granted: false, challenge: true, details: [:]), .nobodyToAsk),
+      (.verdict(granted: false, challenge: true, details: [:]), .noAgent),
       (
         .verdict(granted: false, challenge: true, details: ["polkit.dismissed": "true"]), .dismissed
       ),
@@ -71,10 +71,13 @@ struct PolkitTests {
           granted: false, challenge: false, details: ["x": "true", "polkit.dismissed": "true"]),
         .dismissed
       ),
-      (.verdict(granted: false, challenge: true, details: ["polkit.dismissed": ""]), .nobodyToAsk),
+      (.verdict(granted: false, challenge: true, details: ["polkit.dismissed": ""]), .noAgent),
       (.verdict(granted: true, challenge: false, details: ["polkit.dismissed": "x"]), .granted),
-      (.nonsense, .failed("an answer that cannot be read")),
-      (.error("org.test.No"), .failed("org.test.No: as the test wants it")),
+      (.nonsense, .failed(Message(.polkitAnswerNotDecoded))),
+      (
+        .error("org.test.No"),
+        .failed(Message(.polkitError, ["org.test.No", "as the test wants it"]))
+      ),
     ] as [(ScriptedAuthority.Answer, PolkitResult)])
   func answers(answer: ScriptedAuthority.Answer, expected: PolkitResult) throws {
     #expect(try verdict(answer).0 == expected)
@@ -84,10 +87,14 @@ struct PolkitTests {
   func errors() {
     #expect(
       PolkitResult.denied.error("a").message == "authentication failed: access denied by policy")
-    #expect(PolkitResult.nobodyToAsk.error("a").code == .authenticationUnavailable)
+    #expect(PolkitResult.noAgent.error("a").code == .authenticationUnavailable)
     #expect(PolkitResult.dismissed.error("a").code == .authenticationCancelled)
-    #expect(PolkitResult.failed("secret").error("a").message?.contains("secret") == false)
-    for verdict in [PolkitResult.denied, .nobodyToAsk, .dismissed, .failed("")] {
+    #expect(
+      PolkitResult.failed(Message(unidentified: "secret")).error("a").message?.contains("secret")
+        == false)
+    for verdict in [
+      PolkitResult.denied, .noAgent, .dismissed, .failed(Message(.polkitAnswerNotDecoded)),
+    ] {
       #expect(verdict.error("a").domain == .polkit)
     }
   }

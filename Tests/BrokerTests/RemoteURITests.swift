@@ -148,22 +148,26 @@ struct RemoteURITests {
   @Test(
     "what cannot be a destination or a rule is refused with what is wrong",
     arguments: [
-      ("", "it is empty"), ("ho st", "expected PARAMETER=VALUE"), ("-x", "'-x' is no host"),
-      ("http://hostb", "'http' is no transport"), ("hostb:x", "neither a port number"),
-      ("hostb user=-l", "user: expected the name of a user"),
-      ("hostb keyfile=id", "keyfile: expected an absolute path"),
-      ("hostb keyfile=/a'b", "keyfile: expected an absolute path"),
-      ("hostb netcat=-x", "netcat: expected the name or path"),
-      ("hostb netcat=nc;x", "netcat: expected the name or path"),
-      ("hostb no_verify=yes", "no_verify: expected 0 or 1"),
-      ("hostb keyflie=/x", "there is no parameter 'keyflie'"),
-      ("hostb user=a user=b", "'user' is there twice"),
-      ("hostb tls_priority=NONSENSE", "tls_priority: expected a GnuTLS priority string"),
-    ])
-  func mistakes(text: String, words: String) {
+      ("", .ruleEmpty, ""), ("ho st", .ruleWithoutValue, "'st'"),
+      ("-x", .patternInvalidHost, "'-x'"),
+      ("http://hostb", .unknownTransport, "'http'"), ("hostb:x", .patternInvalidPort, "'x'"),
+      ("hostb user=-l", .ruleInvalidUser, "user: "),
+      ("hostb keyfile=id", .ruleInvalidPath, "keyfile: "),
+      ("hostb keyfile=/a'b", .ruleInvalidPath, "keyfile: "),
+      ("hostb netcat=-x", .ruleInvalidProgram, "netcat: "),
+      ("hostb netcat=nc;x", .ruleInvalidProgram, "netcat: "),
+      ("hostb no_verify=yes", .ruleInvalidWord, "no_verify: expected 0 or 1"),
+      ("hostb keyflie=/x", .ruleUnknownParameter, "'keyflie'"),
+      ("hostb user=a user=b", .ruleRepeatedParameter, "'user'"),
+      ("hostb tls_priority=NONSENSE", .priorityInvalid, "tls_priority 'NONSENSE': "),
+    ] as [(String, MessageDefinition, String)])
+  func mistakes(text: String, definition: MessageDefinition, words: String) {
     #expect {
       try UpstreamRule(text)
-    } throws: { "\($0)".contains(words) }
+    } throws: { error in
+      guard let message = (error as? BrokerFailure)?.message else { return false }
+      return message.has(definition) && (words.isEmpty || message.text.contains(words))
+    }
   }
 
   // The lines libvirt's own client runs, as they were seen.

@@ -398,9 +398,11 @@ struct ConfigurationTests {
   @Test(
     "mistakes about other hosts are told in words, with the entry they are in",
     arguments: [
-      ("upstream_allowed_hosts = [ \"hostb\", \"ftp://x\" ]", "'ftp://x': 'ftp' is no transport"),
+      (
+        "upstream_allowed_hosts = [ \"hostb\", \"ftp://x\" ]", "'ftp://x': 'ftp' is not a transport"
+      ),
       ("upstream_settings = [ \"hostb keyfile=x\" ]", "'hostb keyfile=x': keyfile: expected"),
-      ("upstream_settings = [ \"hostb kefile=/x\" ]", "there is no parameter 'kefile'"),
+      ("upstream_settings = [ \"hostb kefile=/x\" ]", "unknown parameter 'kefile'"),
     ])
   func upstreams(line: String, words: String) throws {
     let (_, findings) = try Configuration.reading(line)

@@ -34,16 +34,15 @@ struct TLSVirshTests {
     #expect(result.status == 1)
     #expect(result.errors.contains("verification"), "\(result.errors)")
     #expect(
-      tls.logged(
-        "refused over TLS: its certificate 'O=Acme,CN=client1' has a distinguished name that no entry "
-          + "of tls_allowed_dn_list matches"))
+      tls.logged("VB-TLS-010 VB-CERT-037: ")
+        && tls.logged("TLS client refused: certificate 'O=Acme,CN=client1': "))
     try await tls.broker.stop()
   }
 }
 
 @Suite("TLS")
 struct TLSTests {
-  /// One who may not come in, and what the log says of it.
+  /// A client that is refused, and what the log has about it.
   struct Refusal: Sendable, CustomTestStringConvertible {
     let name: String
     let settings: [String]
@@ -72,21 +71,26 @@ struct TLSTests {
   }
 
   static let refusals: [Refusal] = [
-    Refusal("no certificate", "it showed no certificate") { _ in ClientIdentity() },
-    .changed("expired", "has expired") { $0.validUntil = -60 },
-    .changed("not yet valid", "is not valid before") { $0.validFrom = 3600 },
-    .changed("an authority's", "make it a certificate authority") { $0.constraints = .authority },
-    .changed("wrong purpose", "without the purpose TLS client") {
+    Refusal("no certificate", "VB-TLS-010 VB-CERT-032: ") { _ in ClientIdentity() },
+    .changed("expired", "VB-TLS-010 VB-CERT-034 VB-CERT-045 VB-CERT-023: ") { $0.validUntil = -60 },
+    .changed("not yet valid", "VB-TLS-010 VB-CERT-034 VB-CERT-044 VB-CERT-024: ") {
+      $0.validFrom = 3600
+    },
+    .changed("an authority's", "VB-TLS-010 VB-CERT-025: ") { $0.constraints = .authority },
+    .changed("wrong purpose", "VB-TLS-010 VB-CERT-030: ") {
       ($0.purposes, $0.purposesAreCritical) = ([CertificateWish.serverPurpose], true)
     },
-    Refusal("another authority's", "its issuer is not known") { _ in
+    Refusal("another authority's", "VB-TLS-010 VB-CERT-034 VB-CERT-041: ") { _ in
       try ClientIdentity(
         MadeCertificate(.client("CN=x"), from: MadeCertificate(.authority("CN=Other"))))
     },
-    Refusal("an empty list", settings: ["tls_allowed_dn_list = []"], "admits nobody") {
+    Refusal("an empty list", settings: ["tls_allowed_dn_list = []"], "VB-TLS-010 VB-CERT-038: ") {
       try $0.identity()
     },
-    Refusal("not in the list", settings: ["tls_allowed_dn_list = [ \"CN=y*\" ]"], "no entry of") {
+    Refusal(
+      "not in the list", settings: ["tls_allowed_dn_list = [ \"CN=y*\" ]"],
+      "VB-TLS-010 VB-CERT-037: "
+    ) {
       try $0.identity()
     },
   ]
@@ -130,10 +134,10 @@ struct TLSTests {
     let (tls, backend) = try await scene(["tls_no_verify_certificate = 1"])
     try await blocking {
       _ = try tls.client(ClientIdentity())
-      #expect(tls.logged("let in over TLS all the same (tls_no_verify_certificate): it showed no"))
+      #expect(tls.logged("VB-TLS-011 VB-CERT-032: "))
       let stranger = try MadeCertificate(.client("CN=root"))
       _ = try tls.client(ClientIdentity(stranger))
-      #expect(tls.logged("its issuer is not known"))
+      #expect(tls.logged("VB-TLS-011 VB-CERT-034 VB-CERT-041: "))
       #expect(!tls.broker.log.contains("TLS, CN=root"))
     }
     try await tls.broker.stop()
@@ -182,17 +186,17 @@ struct TLSTests {
       let silent = try RawClient(tcp: tls.port)
       let plain = try RawClient(tcp: tls.port)
       try plain.send(Packets.make(plain.header(Remote.authList)))
-      #expect(tls.logged("it speaks libvirt's protocol without TLS"))
+      #expect(tls.logged("VB-TLS-016 VB-TLS-024: "))
       let web = try RawClient(tcp: tls.port)
       try web.send(Array("GET / HTTP/1.0\r\n\r\n".utf8))
-      #expect(tls.logged("what it sent is not TLS"))
+      #expect(tls.logged("VB-TLS-016 VB-TLS-023: "))
       let hasty = try RawClient(tcp: tls.port)
       hasty.vanish()
       let other = try RawClient(tcp: tls.broker.port)
       try other.send([22, 3, 1, 2, 0, 1, 0, 1] + [UInt8](repeating: 0, count: 60))
       #expect(tls.logged("this looks like TLS, which has a port of its own"))
       _ = try tls.client(tls.certificates.identity())
-      #expect(tls.logged("was not finished within 1 s (tls_handshake_timeout)"))
+      #expect(tls.logged("VB-TLS-015: ") && tls.logged("1 s (tls_handshake_timeout)"))
       #expect(try silent.awaitEnd().isEmpty)
     }
     try await tls.broker.stop()
@@ -207,8 +211,9 @@ struct TLSTests {
       let silent = try (0..<100).map { _ in try RawClient(tcp: tls.port) }
       for way in [Way.unix, .tcp] { try tls.broker.client(way).open() }
       let (_, session) = try tls.client(tls.certificates.identity())
-      #expect(eventually { tls.broker.log.contains("tls_max_handshakes (10) is reached") })
-      #expect(tls.logged("another handshake needed its place"))
+      #expect(
+        eventually { tls.broker.log.contains("VB-TLS-013: tls_max_handshakes (10) is reached") })
+      #expect(tls.logged("VB-TLS-014: "))
       session.close()
       withExtendedLifetime(silent) {}
     }
@@ -290,20 +295,22 @@ struct TLSTests {
 
       // One file after the other, as a script would: the set is looked at when both are there.
       try certificates.serve(.server("CN=second"))
-      #expect(tls.logged("the TLS certificates were renewed because their files changed"))
+      #expect(tls.logged("VB-TLS-002 VB-TLS-003: "))
       #expect(try tls.client(identity).1.servedName == "CN=second")
 
       try certificates.serve(.server("CN=expired").with { $0.validUntil = -60 })
-      #expect(tls.logged("the new ones are refused and the old ones stay: "))
+      #expect(tls.logged("VB-TLS-004 VB-TLS-003 VB-CERT-023 "))
       #expect(
         tls.logged(
-          "\(certificates.path("servercert.pem")): the certificate 'CN=expired' has expired"))
+          "\(certificates.path("servercert.pem")): certificate 'CN=expired': expired on "))
       #expect(try tls.client(identity).1.servedName == "CN=second")
 
       try certificates.serve(.server("CN=third").with { $0.validUntil = 86_400 * 3 + 3600 })
-      #expect(tls.logged("the server certificate 'CN=third' expires in 3 days"))
+      #expect(
+        tls.logged("VB-CERT-021: ") && tls.logged("server certificate 'CN=third' expires in 3 days")
+      )
       tls.broker.signal(SIGHUP)
-      #expect(tls.logged("the TLS certificates were renewed because of signal HUP"))
+      #expect(tls.logged("certificates reloaded because of signal HUP"))
       #expect(try tls.client(identity).1.servedName == "CN=third")
       try works()
     }
@@ -314,10 +321,19 @@ struct TLSTests {
   @Test(
     "what cannot be served ends the start, with the reason",
     arguments: [
-      ("crl_file = \"/nonexistent/crl.pem\"", "/nonexistent/crl.pem cannot be opened"),
-      ("tls_priority = \"NORMAL:+NONSENSE\"", "tls_priority 'NORMAL:+NONSENSE' at '+NONSENSE'"),
+      (
+        "crl_file = \"/nonexistent/crl.pem\"",
+        "VB-TLS-001 VB-CERT-001: TLS cannot be served: /nonexistent/crl.pem: "
+      ),
+      (
+        "tls_priority = \"NORMAL:+NONSENSE\"",
+        "VB-TLS-001 VB-TLS-006: TLS cannot be served: tls_priority 'NORMAL:+NONSENSE': "
+      ),
       ("tls_port = \"65536\"", "expected a port number from 0 to 65535"),
-      ("ca_file = \"/nonexistent/ca.pem\"", "/nonexistent/ca.pem cannot be opened"),
+      (
+        "ca_file = \"/nonexistent/ca.pem\"",
+        "VB-TLS-001 VB-CERT-001: TLS cannot be served: /nonexistent/ca.pem: "
+      ),
     ])
   func start(setting: String, reason: String) async throws {
     let certificates = try CertificateDirectory()
@@ -381,19 +397,24 @@ struct TLSTests {
     let configuration = tls.broker.directory + "/virtbrokerd.conf"
     let good = try await examine(configuration, "localhost:\(tls.port)")
     #expect(good.status == 0, "\(good)")
-    #expect(good.output.contains("ok: localhost port \(tls.port) serves TLS1.3"))
-    #expect(good.output.contains("is the one in \(tls.certificates.path("servercert.pem"))"))
+    #expect(good.output.contains("ok: VB-CERT-080: localhost port \(tls.port) serves TLS1.3"))
+    #expect(good.output.contains("ok: VB-CERT-087: localhost port \(tls.port): "))
+    #expect(good.output.contains("same as in \(tls.certificates.path("servercert.pem"))"))
     let address = try await examine(configuration, "127.0.0.1:\(tls.port)")
-    #expect(address.status == 1 && address.output.contains("is not for '127.0.0.1'"), "\(address)")
+    #expect(address.status == 1 && address.output.contains("fault: VB-CERT-039: "), "\(address)")
+    #expect(address.output.contains("not valid for host '127.0.0.1'"), "\(address)")
 
     // A set the broker has to refuse: the doctor says so, and that something else is served.
     try tls.certificates.serve(.server().with { $0.validUntil = -60 })
     let bad = try await examine(configuration, "localhost:\(tls.port)")
     #expect(bad.status == 1)
-    #expect(bad.output.contains("fault: \(tls.certificates.path("servercert.pem")): "))
-    #expect(bad.output.contains("is in none of the configured files"))
+    let file = tls.certificates.path("servercert.pem")
+    #expect(bad.output.contains("fault: VB-CERT-022: \(file): "))
+    #expect(bad.output.contains("fault: VB-CERT-023: \(file): "))
+    #expect(bad.output.contains("warning: VB-CERT-088: localhost port \(tls.port): "))
+    #expect(bad.output.contains("VB-CERT-090: "), "\(bad)")
     let nobody = try await examine(configuration, "localhost:\(try BrokerProcess.freePort())")
-    #expect(nobody.status == 1 && nobody.output.contains("nobody can be reached"))
+    #expect(nobody.status == 1 && nobody.output.contains("fault: VB-CERT-081: "))
     let missing = try await examine("/nonexistent.conf")
     #expect(missing.status == 2)
     try await tls.broker.stop()

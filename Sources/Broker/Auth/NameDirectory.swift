@@ -17,7 +17,7 @@ final class NameDirectory {
     var alarm: Alarm?
   }
 
-  /// A name service that takes longer is not waited for: the numbers say as much to a backend.
+  /// After this time the lookup is abandoned: a backend accepts the numbers as well.
   private let waitSeconds: Double
   private let reactor: Reactor
   private let log: BrokerLog
@@ -67,9 +67,8 @@ final class NameDirectory {
 
   private func giveUp(_ key: Key) {
     guard let question = asked[key], let alarm = question.alarm else { return }
-    log.warning(
-      "the names of user \(key.uid) and group \(key.gid) are not known after "
-        + "\(Int(waitSeconds.rounded(.up))) s: backends are told the numbers alone")
+    log.write(
+      .nameLookupTimedOut, [key.uid, key.gid, Int(waitSeconds.rounded(.up))])
     reactor.releaseAfterTurn(alarm)
     question.alarm = nil
     let askers = question.askers

@@ -16,7 +16,7 @@ final class TLSTransport: ClientTransport {
   }
 
   var holdsBytes: Bool { session.holdsBytes }
-  var failureReason: String? { session.state.failureReason }
+  var error: Message? { session.state.error }
 
   func closeSending() { session.closeSending() }
 

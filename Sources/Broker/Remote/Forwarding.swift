@@ -45,19 +45,16 @@ final class Forwarding {
   private func objection(to uri: RemoteURI) -> RemoteError? {
     guard settings.allowed.contains(where: { $0.allows(uri) }) else {
       return RemoteError(
-        .configurationUnsupported,
-        "opening '\(Forwarding.place(uri))' is not allowed here (upstream_allowed_hosts)")
+        .configurationUnsupported, Message(.hostNotAllowed, [Forwarding.place(uri)]))
     }
     if let user = uri.user {
       guard uri.transport == .ssh else {
         return RemoteError(
-          .configurationUnsupported,
-          "transport '\(uri.transport.rawValue)' has no use for the user '\(user)'")
+          .configurationUnsupported, Message(.hostUserNotUsed, [uri.transport.rawValue, user]))
       }
       if let fixed = values(for: uri)["user"], fixed != user {
         return RemoteError(
-          .configurationUnsupported,
-          "user '\(user)' is not the one upstream_settings has for '\(uri.host)'")
+          .configurationUnsupported, Message(.hostUserFixed, [user, uri.host]))
       }
     }
     guard case .remote(let next) = uri.target else { return nil }
@@ -68,10 +65,10 @@ final class Forwarding {
     let place = Forwarding.place(uri)
     if let error = objection(to: uri) { return .failure(error) }
     guard !uri.marks.contains(mark) else {
-      return refusal("opening '\(place)' has led back to the broker it came from")
+      return failure(.hostLedBack, [place])
     }
     guard uri.marks.count < RemoteURI.mostMarks else {
-      return refusal("opening '\(place)' leads through more than \(uri.marks.count) brokers")
+      return failure(.hostTooManyBrokers, [place, uri.marks.count])
     }
     let values = values(for: uri)
     let way: Destination.Way
@@ -81,7 +78,7 @@ final class Forwarding {
     case .unix:
       guard let path = values["socket"] else { return missing("socket", uri) }
       guard !directory.isOwn(path) else {
-        return refusal("opening '\(place)' leads back to this broker")
+        return failure(.hostIsThisBroker, [place])
       }
       way = .socket(path: path)
     case .ext:
@@ -147,13 +144,13 @@ final class Forwarding {
   }
 
   private func missing(_ parameter: String, _ uri: RemoteURI) -> Result<Destination, RemoteError> {
-    refusal(
-      "transport '\(uri.transport.rawValue)' to '\(uri.host)' needs the parameter '\(parameter)' in "
-        + "the broker's upstream_settings")
+    failure(.hostParameterMissing, [uri.transport.rawValue, uri.host, parameter])
   }
 
-  private func refusal(_ why: String) -> Result<Destination, RemoteError> {
-    .failure(RemoteError(.configurationUnsupported, why))
+  private func failure(
+    _ definition: MessageDefinition, _ arguments: [any CustomStringConvertible]
+  ) -> Result<Destination, RemoteError> {
+    .failure(RemoteError(.configurationUnsupported, Message(definition, arguments)))
   }
 
   private static func place(_ uri: RemoteURI) -> String {
@@ -177,7 +174,7 @@ final class Forwarding {
   // MARK: Certificates
 
   /// Read again only when a file has changed.
-  func credentials(_ settings: TLSSettings) throws(TLSRefusal) -> TLSCredentials {
+  func credentials(_ settings: TLSSettings) throws(TLSCredentialsError) -> TLSCredentials {
     let looks = settings.files.map { FileLook($0) }
     if let known = loaded.first(where: { $0.settings == settings && $0.looks == looks }) {
       return known.credentials
@@ -185,7 +182,7 @@ final class Forwarding {
     let old = loaded.first { $0.settings == settings }?.credentials.revocations
     let made = try TLSCredentials(
       TLSFileSet(settings, as: .client, at: TLSAcceptor.now, keeping: old), settings)
-    for warning in made.warnings { log.warning(warning) }
+    for warning in made.warnings { log.write(warning) }
     loaded.removeAll { $0.settings == settings }
     if loaded.count >= Forwarding.mostLoaded { loaded.removeFirst() }
     loaded.append((settings, looks, made))

@@ -1,12 +1,12 @@
-// Programs that connections go through: ssh, or what the administrator has for it.
+// Helper programs that connections go through: ssh, or the command of transport ext.
 @preconcurrency import Glibc
 import Streams
 
-/// A program of the broker's whose standard input and output are a connection. What it says on standard error goes to
-/// the log, up to a limit.
+/// A program of the broker's whose standard input and output are a connection. Its standard error goes to the log, up
+/// to a limit.
 final class HelperProcess: Handler {
   /// Bytes of its standard error that are logged.
-  private static let mostSaid = 8 << 10
+  private static let mostLogged = 8 << 10
   /// Of one line.
   private static let longestLine = 512
 
@@ -17,7 +17,7 @@ final class HelperProcess: Handler {
   private let errors: Descriptor
   private var watcher: DescriptorWatcher
   private var line: [UInt8] = []
-  private var said = 0
+  private var logged = 0
 
   private init(
     _ pid: pid_t, name: String, socket: consuming Descriptor, errors: consuming Descriptor,
@@ -41,13 +41,10 @@ final class HelperProcess: Handler {
     _ arguments: [String], name: String, for origin: Origin, children: Children
   ) -> Result<HelperProcess, RemoteError> {
     guard children.helpers.tryReserve(for: origin) else {
-      children.log.warning(
-        "\(name): too many programs run: \(children.helpers.used(by: origin)) of "
-          + "\(children.helpers.used) for \(origin)")
-      return .failure(
-        RemoteError(
-          .operationFailed, "too many connections to other hosts are open: '\(name)' needs one more"
-        ))
+      let helpers = children.helpers
+      children.log.write(
+        .helperLimitReached, [name, helpers.used(by: origin), helpers.used, origin])
+      return .failure(RemoteError(.operationFailed, Message(.helperLimitOfClient, [name])))
     }
     let result = start(arguments, name: name, countedFor: origin, children: children)
     if case .failure = result { children.helpers.release(for: origin) }
@@ -59,12 +56,11 @@ final class HelperProcess: Handler {
   ) -> Result<HelperProcess, RemoteError> {
     let program = arguments.first ?? ""
     func failure(_ number: Int32) -> Result<HelperProcess, RemoteError> {
-      // Which program it is is the administrator's business.
-      children.log.warning("\(name): cannot start \(program): \(errorText(number))")
+      // The name of the program is for the log alone.
+      let text = errorText(number)
+      children.log.write(.helperNotStarted, [name, program, text])
       return .failure(
-        RemoteError(
-          .systemError, "cannot start the program that leads to '\(name)': \(errorText(number))",
-          int1: number))
+        RemoteError(.systemError, Message(.helperNotStartedForClient, [name, text]), int1: number))
     }
     var ends: [Int32] = [-1, -1]
     guard socketpair(AF_UNIX, Int32(SOCK_STREAM.rawValue | SOCK_CLOEXEC.rawValue), 0, &ends) == 0
@@ -80,7 +76,7 @@ final class HelperProcess: Handler {
     let spawned = Spawn.start(
       arguments, input: theirs.number, output: theirs.number, errors: writer.number)
     switch spawned {
-    case .failure(let trouble): return failure(trouble.number)
+    case .failure(let error): return failure(error.number)
     case .success(let pid):
       children.add(pid, name: "\(name) (\(program), process \(pid))") { [unowned children] _ in
         children.helpers.release(for: origin)
@@ -110,26 +106,26 @@ final class HelperProcess: Handler {
       let count = read(errors.number, &room, room.count)
       if count < 0 { return }
       if count == 0 {
-        say()
+        logLine()
         return watcher.watch([])
       }
       for byte in room[..<count] {
-        if byte == UInt8(ascii: "\n") { say() } else { line.append(byte) }
-        if line.count >= HelperProcess.longestLine { say() }
+        if byte == UInt8(ascii: "\n") { logLine() } else { line.append(byte) }
+        if line.count >= HelperProcess.longestLine { logLine() }
       }
     }
   }
 
-  /// A line of its standard error, for the log: whatever the other host wrote, it is text of one line there.
-  private func say() {
+  /// Logs a line of its standard error, with control characters escaped.
+  private func logLine() {
     defer { line.removeAll(keepingCapacity: true) }
     if line.last == UInt8(ascii: "\r") { line.removeLast() }
     let text = printable(String(decoding: line, as: UTF8.self))
-    guard !text.allSatisfy({ $0 == " " }), said < HelperProcess.mostSaid else { return }
-    said += line.count + 1
-    children.log.warning("\(name) says: \(text)")
-    if said >= HelperProcess.mostSaid {
-      children.log.warning("\(name): what else it says is not logged")
+    guard !text.allSatisfy({ $0 == " " }), logged < HelperProcess.mostLogged else { return }
+    logged += line.count + 1
+    children.log.write(.helperOutput, [name, text])
+    if logged >= HelperProcess.mostLogged {
+      children.log.write(.helperOutputTruncated, [name])
     }
   }
 }
@@ -168,7 +164,7 @@ final class Children {
 
   /// - Parameter ended: receives the exit status, or 128 and the number of a signal.
   func add(_ pid: pid_t, name: String, ended: ((Int32) -> Void)? = nil) {
-    log.debug("\(name) started")
+    log.write(.processStarted, [name])
     children[pid] = Child(name: name, ended: ended)
   }
 
@@ -195,10 +191,14 @@ final class Children {
       guard waitpid(pid, &status, WNOHANG) == pid else { continue }
       children[pid] = nil
       let signal = status & 0x7f
-      let how =
-        signal == 0 ? "ended with status \((status >> 8) & 0xff)" : "was ended by signal \(signal)"
-      child.ended?(signal == 0 ? (status >> 8) & 0xff : 128 + signal)
-      log.line(signal == 0 && status != 0 ? .info : .debug, "\(child.name) \(how)")
+      let exitStatus = (status >> 8) & 0xff
+      child.ended?(signal == 0 ? exitStatus : 128 + signal)
+      if signal == 0 {
+        log.write(
+          .processExited, [child.name, exitStatus], at: exitStatus == 0 ? .debug : .info)
+      } else {
+        log.write(.processKilled, [child.name, signal])
+      }
     }
     if children.isEmpty { alarm.stop() }
   }
@@ -206,7 +206,7 @@ final class Children {
   private func graceOver() {
     let now = reactor.now
     for (pid, child) in children where child.dueAt <= now + 0.01 {
-      if child.isTerminated { log.warning("\(child.name) did not end and is killed") }
+      if child.isTerminated { log.write(.processDidNotExit, [child.name]) }
       kill(pid, child.isTerminated ? SIGKILL : SIGTERM)
       children[pid]?.isTerminated = true
       children[pid]?.dueAt = child.isTerminated ? .infinity : now + Children.graceSeconds.terminated
@@ -217,7 +217,8 @@ final class Children {
 
 /// Starting programs.
 enum Spawn {
-  struct Trouble: Error { let number: Int32 }
+  /// An errno.
+  struct Failure: Error { let number: Int32 }
 
   /// What is for the broker alone, or would make a program ask a user at a screen.
   private static let withheld = [
@@ -235,9 +236,9 @@ enum Spawn {
   /// others, in a session of its own so that no terminal is asked for anything.
   static func start(
     _ arguments: [String], input: Int32?, output: Int32?, errors: Int32?
-  ) -> Result<pid_t, Trouble> {
+  ) -> Result<pid_t, Failure> {
     guard let program = arguments.first, let closeFrom else {
-      return .failure(Trouble(number: ENOSYS))
+      return .failure(Failure(number: ENOSYS))
     }
     var actions = posix_spawn_file_actions_t()
     posix_spawn_file_actions_init(&actions)
@@ -266,7 +267,7 @@ enum Spawn {
     defer { for word in words + variables { free(word) } }
     var pid: pid_t = 0
     let status = posix_spawnp(&pid, program, &actions, &attributes, words, variables)
-    return status == 0 ? .success(pid) : .failure(Trouble(number: status))
+    return status == 0 ? .success(pid) : .failure(Failure(number: status))
   }
 
   private static var environment: [String] {

@@ -30,8 +30,8 @@ final class HostConnector: Handler {
   private var session: TLSSession?
   /// A step of the handshake under way: until it is done the session belongs to a thread of the pool.
   private var step: BlockingPool.Job?
-  /// What was wrong with the last address.
-  private var trouble = RemoteError(.systemError, "no address")
+  /// Why the last address failed.
+  private var lastError: RemoteError
 
   /// One socket, and what it waits for. The watcher goes before the socket does.
   private final class Attempt {
@@ -62,6 +62,7 @@ final class HostConnector: Handler {
     self.loop = loop
     self.forwarding = forwarding
     self.completion = completion
+    lastError = RemoteError(.systemError, Message(.hostNoAddress, [destination.place]))
     timer = TimerWatcher(on: loop.reactor)
     super.init()
     timer.belong(to: self)
@@ -101,8 +102,12 @@ final class HostConnector: Handler {
     completion(result)
   }
 
-  private func fail(_ words: String, _ number: Int32 = -1) {
-    finish(.failure(RemoteError(.systemError, words, int1: number)))
+  /// Every message but the last arguments of some has the destination as its first argument.
+  private func fail(
+    _ definition: MessageDefinition, _ arguments: [any CustomStringConvertible] = []
+  ) {
+    let message = Message(definition, [destination.place] + arguments)
+    finish(.failure(RemoteError(.systemError, message)))
   }
 
   // MARK: Connecting
@@ -111,7 +116,7 @@ final class HostConnector: Handler {
     guard phase == .resolving else { return }
     job = nil
     switch result {
-    case .failure(let failure): fail("unable to connect to '\(destination.place)': \(failure)")
+    case .failure(let failure): fail(.hostUnreachable, [failure.message])
     case .success(let found):
       addresses = found[...]
       phase = .connecting
@@ -124,8 +129,8 @@ final class HostConnector: Handler {
     attempt = nil
     while let address = addresses.popFirst() {
       guard !forwarding.leadsHere(address) else {
-        let why = "opening '\(destination.place)' leads back to this broker: it is \(address.text)"
-        return finish(.failure(RemoteError(.configurationUnsupported, why)))
+        let message = Message(.hostAddressIsThisBroker, [destination.place, address.text])
+        return finish(.failure(RemoteError(.configurationUnsupported, message)))
       }
       let descriptor = Descriptor(socket(address.family, socketKind, 0))
       guard descriptor.number >= 0 else {
@@ -144,13 +149,14 @@ final class HostConnector: Handler {
       timer.start(seconds: max(0.01, left / Double(addresses.count + 1)))
       return
     }
-    finish(.failure(trouble))
+    finish(.failure(lastError))
   }
 
   private func note(_ address: Address, _ number: Int32) {
-    trouble = RemoteError(
+    lastError = RemoteError(
       .systemError,
-      "unable to connect to '\(destination.place)' at \(address.text): \(errorText(number))",
+      Message(
+        .hostAddressUnreachable, [destination.place, address.text, errorText(number)]),
       int1: number)
   }
 
@@ -174,8 +180,8 @@ final class HostConnector: Handler {
     var length = socklen_t(MemoryLayout<Int32>.size)
     if getsockopt(attempt.number, SOL_SOCKET, SO_ERROR, &number, &length) != 0 { number = errno }
     guard number == 0 else {
-      trouble = RemoteError(
-        .systemError, "unable to connect to '\(destination.place)': \(errorText(number))",
+      lastError = RemoteError(
+        .systemError, Message(.hostUnreachable, [destination.place, errorText(number)]),
         int1: number)
       return connectNext()
     }
@@ -194,19 +200,18 @@ final class HostConnector: Handler {
   // MARK: TLS
 
   private func begin(_ tls: Destination.TLSWish, _ attempt: Attempt) {
-    do throws(TLSRefusal) {
+    do throws(TLSCredentialsError) {
       let credentials = try forwarding.credentials(tls.settings)
       do throws(TLSError) {
         session = try TLSSession(
           connecting: attempt.take(), with: credentials, buffers: loop.handshakes.buffers)
       } catch {
-        return fail("no TLS session with '\(destination.place)': \(error)")
+        return fail(.hostTLSFailed, [error.message])
       }
     } catch {
-      // What is wrong with which file of the broker's is for the log alone.
-      forwarding.log.warning("TLS with '\(destination.place)': \(error)")
-      return fail(
-        "no TLS session with '\(destination.place)': the broker's own certificates cannot be used")
+      // Names of the broker's files are for the log alone.
+      forwarding.log.write(.hostCredentialsUnusable, [destination.place, error.message])
+      return fail(.hostTLSNotConfigured)
     }
     phase = .shaking
     shake()
@@ -226,18 +231,16 @@ final class HostConnector: Handler {
     guard phase == .shaking, let session else { return }
     switch outcome {
     case .blocked(let on): attempt?.watch(on)
-    case .failed(let why): fail("the TLS handshake with '\(destination.place)' failed: \(why)")
-    case .done(let verdict):
+    case .failed(let error): fail(.hostHandshakeFailed, [error])
+    case .done(let check):
       session.buffers = forwarding.buffers
-      let warnings = verdict.sentence(.warning)
-      if !warnings.isEmpty { forwarding.log.warning("'\(destination.place)': \(warnings)") }
-      if verdict.isRefused {
-        let refusals = verdict.sentence(.refusal)
-        guard tls?.verifies == false else {
-          return fail("'\(destination.place)' is not trusted: \(refusals)")
-        }
-        forwarding.log.warning(
-          "'\(destination.place)' is used all the same (no_verify): \(refusals)")
+      let log = forwarding.log
+      if let warnings = check.diagnostics(.warning) {
+        log.write(.hostCertificateDiagnostics, [destination.place, warnings])
+      }
+      if let errors = check.diagnostics(.error) {
+        guard tls?.verifies == false else { return fail(.hostNotTrusted, [errors]) }
+        log.write(.hostAcceptedUnverified, [destination.place, errors])
       }
       phase = .confirming
       hearConfirmation()
@@ -258,12 +261,11 @@ final class HostConnector: Handler {
       let transport = TLSTransport(session, peer)
       attempt = nil
       finish(.success(transport))
-    case .moved, .end:
-      fail("'\(destination.place)' has not accepted the broker's certificate or address")
+    case .moved, .end: fail(.hostRefusedBroker)
     case .failed(let number):
       fail(
-        "'\(destination.place)' has not accepted the broker's certificate or address: "
-          + (session.state.failureReason ?? errorText(number)))
+        .hostRefusedBrokerBecause,
+        [session.state.error ?? Message(.connectionError, [errorText(number)])])
     }
   }
 }

@@ -86,13 +86,10 @@ struct RemoteURI: Equatable {
     guard scheme == "remote" || ConnectURI.paths[scheme] != nil else { return .success(nil) }
     let reader = Reader(text: text, depth: depth)
     guard depth < mostHosts else {
-      return .failure(reader.refusal("more than \(mostHosts) hosts in a row, the next of them"))
+      return .failure(reader.error(.hostTooManyHosts, [mostHosts]))
     }
     guard depth == 0 || furtherTransports.contains(transport) else {
-      return .failure(
-        reader.refusal(
-          "transport '\(word)' behind another host, where tcp, tls and ssh are possible,")
-      )
+      return .failure(reader.error(.hostTransportBehindHost, [word]))
     }
     let uri = RemoteURI(scheme: scheme, transport: transport, host: "")
     return reader.read(authority: authority, behind: place.dropFirst(authority.count), uri)
@@ -132,8 +129,12 @@ struct RemoteURI: Equatable {
     let text: String
     let depth: Int
 
-    func refusal(_ why: String) -> RemoteError {
-      RemoteError(.configurationUnsupported, "\(why) in URI '\(ConnectURI.shown(text))'")
+    /// - Parameter definition: its last placeholder is the URI's.
+    func error(
+      _ definition: MessageDefinition, _ arguments: [any CustomStringConvertible] = []
+    ) -> RemoteError {
+      RemoteError(
+        .configurationUnsupported, Message(definition, arguments + [ConnectURI.shown(text)]))
     }
 
     func read(
@@ -150,20 +151,15 @@ struct RemoteURI: Equatable {
       for parameter in parameters {
         switch parameter.key {
         case "name":
-          guard name == nil else { return .failure(refusal("second parameter 'name'")) }
+          guard name == nil else { return .failure(error(.hostSecondName)) }
           name = parameter.value
         case RemoteURI.marksParameter:
           guard uri.marks.isEmpty, let marks = RemoteURI.marks(parameter.value) else {
-            return .failure(refusal("wrong parameter '\(parameter.key)'"))
+            return .failure(error(.hostInvalidParameter, [parameter.key]))
           }
           uri.marks = marks
         case let key where ConnectURI.clientParameters.contains(key):
-          return .failure(
-            RemoteError(
-              .configurationUnsupported,
-              "parameter '\(key)' in URI '\(ConnectURI.shown(text))': what is used on the broker's host to "
-                + "reach another one comes from the broker's upstream_settings, never from a client"
-            ))
+          return .failure(error(.hostParameterOfClient, [key]))
         default: kept.append(parameter.text)
         }
       }
@@ -189,7 +185,7 @@ struct RemoteURI: Equatable {
       }
       guard !name.isEmpty else { return .success(.any) }
       guard ConnectURI.isWellFormed(name) else {
-        return .failure(refusal("wrong value of the parameter 'name'"))
+        return .failure(error(.hostInvalidParameter, ["name"]))
       }
       return RemoteURI.parse(name, depth: depth + 1).flatMap { next in
         next.map { .success(.remote($0)) } ?? ConnectURI.parse(name).map { .local($0) }
@@ -200,34 +196,34 @@ struct RemoteURI: Equatable {
       var place = authority
       if let at = place.lastIndex(of: "@") {
         let user = String(decoding: URIParameters.decoded(place[..<at]), as: UTF8.self)
-        guard RemoteURI.isUser(user) else { return refusal("user name that cannot be used") }
+        guard RemoteURI.isUser(user) else { return error(.hostInvalidUser) }
         uri.user = user
         place = place[place.index(after: at)...]
       }
       var port: Substring?
       var host = place
       if place.hasPrefix("[") {
-        guard let end = place.firstIndex(of: "]") else { return refusal("host without its ']'") }
+        guard let end = place.firstIndex(of: "]") else { return error(.hostBracketMissing) }
         host = place[place.index(after: place.startIndex)..<end]
-        guard host.contains(":") else { return refusal("host that cannot be used") }
+        guard host.contains(":") else { return error(.hostInvalid) }
         let behind = place[place.index(after: end)...]
         guard behind.isEmpty || behind.hasPrefix(":") else {
-          return refusal("host that cannot be used")
+          return error(.hostInvalid)
         }
         port = behind.isEmpty ? nil : behind.dropFirst()
       } else if let colon = place.firstIndex(of: ":") {
         host = place[..<colon]
         port = place[place.index(after: colon)...]
       }
-      guard !host.isEmpty else { return refusal("no host, which this transport needs,") }
-      guard RemoteURI.isHost(host) else { return refusal("host that cannot be used") }
+      guard !host.isEmpty else { return error(.hostMissing) }
+      guard RemoteURI.isHost(host) else { return error(.hostInvalid) }
       uri.host = host.lowercased()
       if let port {
         guard RemoteURI.consists(port, of: ""), let number = UInt16(port), number > 0 else {
-          return refusal("port that cannot be used")
+          return error(.hostInvalidPort)
         }
         guard uri.transport.usualPort != nil else {
-          return refusal("port with transport '\(uri.transport.rawValue)', which has none,")
+          return error(.hostPortNotUsed, [uri.transport.rawValue])
         }
         uri.port = number
       }

@@ -1,4 +1,5 @@
-// Which other hosts may be opened, and what is used on this host to reach them: the administrator's words alone.
+// Which other hosts may be opened, and how this host reaches them. All of it comes from the administrator.
+import Streams
 
 /// The settings for other hosts.
 public struct UpstreamSettings: Sendable, Equatable {
@@ -55,8 +56,7 @@ public struct UpstreamPattern: Sendable, Equatable {
     var rest = text[...]
     if let end = text.firstRange(of: "://") {
       guard let transport = RemoteTransport(word: text[..<end.lowerBound]) else {
-        throw BrokerFailure(
-          "'\(text[..<end.lowerBound])' is no transport; there are tcp, tls, ssh, unix and ext")
+        throw BrokerFailure(.unknownTransport, [text[..<end.lowerBound]])
       }
       self.transport = transport
       rest = text[end.upperBound...]
@@ -75,14 +75,14 @@ public struct UpstreamPattern: Sendable, Equatable {
     }
     // With something in the places of the wildcards it has to be what a host can be.
     let sample = host.map { $0 == "*" || $0 == "?" ? "a" : String($0) }.joined()
-    guard RemoteURI.isHost(sample) else { throw BrokerFailure("'\(host)' is no host") }
+    guard RemoteURI.isHost(sample) else { throw BrokerFailure(.patternInvalidHost, [host]) }
     hosts = NameList([host.lowercased()])
     switch port {
     case nil: self.port = .unsaid
     case "*": self.port = .any
     case let port?:
       guard let number = UInt16(port), number > 0 else {
-        throw BrokerFailure("'\(port)' is neither a port number nor '*'")
+        throw BrokerFailure(.patternInvalidPort, [port])
       }
       self.port = .number(number)
     }
@@ -123,58 +123,56 @@ public struct UpstreamRule: Sendable, Equatable {
   /// - Throws: what is wrong with it.
   public init(_ text: String) throws(BrokerFailure) {
     let words = text.split { $0 == " " || $0 == "\t" }
-    guard let first = words.first else { throw BrokerFailure("it is empty") }
+    guard let first = words.first else { throw BrokerFailure(.ruleEmpty) }
     pattern = try UpstreamPattern(String(first))
     var values: [String: String] = [:]
     for word in words.dropFirst() {
       guard let sign = word.firstIndex(of: "=") else {
-        throw BrokerFailure("expected PARAMETER=VALUE, found '\(word)'")
+        throw BrokerFailure(.ruleWithoutValue, [word])
       }
       let key = String(word[..<sign])
       let value = String(word[word.index(after: sign)...])
       guard let check = UpstreamRule.checks[key] else {
         throw BrokerFailure(
-          "there is no parameter '\(key)'; there are "
-            + UpstreamRule.parameters.joined(separator: ", "))
+          .ruleUnknownParameter, [key, UpstreamRule.parameters.joined(separator: ", ")])
       }
-      guard values[key] == nil else { throw BrokerFailure("'\(key)' is there twice") }
-      if let expected = check(value) {
-        throw BrokerFailure("\(key): expected \(expected), found '\(value)'")
-      }
+      guard values[key] == nil else { throw BrokerFailure(.ruleRepeatedParameter, [key]) }
+      if let error = check(key, value) { throw BrokerFailure(error) }
       values[key] = value
     }
     self.values = values
   }
 
-  /// What was expected instead of a value; nil: it is right.
-  private typealias Check = @Sendable (String) -> String?
+  /// The error in the value of a parameter; nil: it is valid.
+  private typealias Check = @Sendable (_ key: String, _ value: String) -> Message?
 
   private static let checks: [String: Check] = [
-    "user": { RemoteURI.isUser($0) ? nil : "the name of a user" },
+    "user": { RemoteURI.isUser($1) ? nil : Message(.ruleInvalidUser, [$0, $1]) },
     "command": path, "keyfile": path, "known_hosts": path, "pkipath": path, "authfile": path,
     "socket": path,
     "netcat": {
-      RemoteURI.consists($0, of: "/._+-") && !$0.hasPrefix("-")
-        ? nil : "the name or path of a program of the other host"
+      RemoteURI.consists($1, of: "/._+-") && !$1.hasPrefix("-")
+        ? nil : Message(.ruleInvalidProgram, [$0, $1])
     },
     "proxy": words("auto", "netcat", "native"),
     "known_hosts_verify": words("normal", "auto", "ignore"),
     "no_verify": words("0", "1"), "no_sanity": words("0", "1"),
-    "tls_priority": { text in
-      do throws(TLSError) { _ = try TLSPriority(text) } catch {
-        return "a GnuTLS priority string (\(error))"
-      }
+    "tls_priority": { _, text in
+      do throws(TLSError) { _ = try TLSPriority(text) } catch { return error.message }
       return nil
     },
   ]
 
   /// Of characters that mean nothing to any shell, for some of these paths go through one.
   private static let path: Check = {
-    $0.hasPrefix("/") && RemoteURI.consists($0, of: "/._+:@=,-")
-      ? nil : "an absolute path of letters, digits and / . _ + : @ = , -"
+    $1.hasPrefix("/") && RemoteURI.consists($1, of: "/._+:@=,-")
+      ? nil : Message(.ruleInvalidPath, [$0, $1])
   }
 
   private static func words(_ words: String...) -> Check {
-    { words.contains($0) ? nil : words.joined(separator: " or ") }
+    {
+      words.contains($1)
+        ? nil : Message(.ruleInvalidWord, [$0, words.joined(separator: " or "), $1])
+    }
   }
 }

@@ -30,15 +30,15 @@ extension ClientSession: SessionHost {
     guard let id else {
       return switch end {
       case .closed: "closed by the client"
-      case .failed(let number): transport.failureReason ?? errorText(number)
+      case .failed(let number): transport.error?.text ?? errorText(number)
       case .violation(let violation): "protocol violation: \(violation)"
       case .brokenOff: "a packet broke off with its backend"
       }
     }
-    let reason = upstreams.first { $0.id == id }?.failureReason
+    let error = upstreams.first { $0.id == id }?.error
     return switch end {
     case .closed, .brokenOff: "End of file while reading data: \(errorText(EIO))"
-    case .failed(let number): "Cannot read data: \(reason ?? errorText(number))"
+    case .failed(let number): "Cannot read data: \(error?.text ?? errorText(number))"
     case .violation(let violation): "protocol violation: \(violation)"
     }
   }

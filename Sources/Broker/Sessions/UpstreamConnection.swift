@@ -196,7 +196,7 @@ final class UpstreamConnection: Handler {
   }
 
   /// Why the connection failed, where that is more than an errno says.
-  var failureReason: String? { transport?.failureReason }
+  var error: Message? { transport?.error }
 
   /// A step of the broker's own login.
   func perform(_ step: UpstreamSASLStep) {

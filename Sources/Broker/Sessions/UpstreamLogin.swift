@@ -50,7 +50,7 @@ final class UpstreamLogin {
       if found == nil { log.warning("\(authFile) has no credentials for '\(host)'") }
       return found
     } catch {
-      log.warning("\(authFile) \(error)")
+      log.write(error.message, at: .warning)
       return nil
     }
   }

@@ -1,5 +1,6 @@
 // What a peer's certificates may cost: judged when they arrive, before anything is computed with their keys.
 import CGnuTLS
+import Streams
 
 /// Bounds on a Certificate message, which a peer sends before it has proven anything.
 ///
@@ -18,10 +19,10 @@ enum ChainLimits {
 
   /// Why a Certificate message is refused; nil: its size and structure are acceptable.
   /// - Parameter isModern: the message has the form that it has in TLS 1.3.
-  static func trouble(ofMessage message: UnsafeRawBufferPointer, isModern: Bool) -> String? {
-    let unreadable = "sent a Certificate message that cannot be read"
+  static func error(inMessage message: UnsafeRawBufferPointer, isModern: Bool) -> Message? {
+    let unreadable = Message(.certificateMessageNotDecoded)
     guard message.count <= messageBytes else {
-      return "sent a Certificate message of more than \(messageBytes >> 10) KiB"
+      return Message(.certificateMessageTooLong, [messageBytes >> 10])
     }
     var message = ByteReader(message)
     if isModern {
@@ -38,7 +39,7 @@ enum ChainLimits {
     while !chain.isAtEnd {
       count += 1
       guard count <= certificates else {
-        return "showed more than \(certificates) certificates"
+        return Message(.chainTooLong, [certificates])
       }
       guard let size = chain.number(3), let certificate = chain.bytes(size) else {
         return unreadable
@@ -47,50 +48,46 @@ enum ChainLimits {
         guard let size = chain.number(2), chain.bytes(size) != nil else { return unreadable }
       }
       guard DERScan.consume(certificate, left: &left) else {
-        return left < 0
-          ? "showed certificates of more than \(elements) elements"
-          : "showed a certificate that is not DER"
+        return left < 0 ? Message(.chainTooComplex, [elements]) : Message(.certificateNotDER)
       }
-      if let trouble = trouble(ofCertificate: certificate) { return trouble }
+      if let error = error(inCertificate: certificate) { return error }
     }
     return nil
   }
 
-  private static func trouble(ofCertificate bytes: UnsafeRawBufferPointer) -> String? {
+  private static func error(inCertificate bytes: UnsafeRawBufferPointer) -> Message? {
     var datum = gnutls_datum_t(
       data: UnsafeMutablePointer(mutating: bytes.baseAddress?.assumingMemoryBound(to: UInt8.self)),
       size: UInt32(clamping: bytes.count))
     do throws(TLSError) {
-      return trouble(ofKeyIn: try X509(der: &datum)).map { "showed a certificate that \($0)" }
+      return self.error(inKeyOf: try X509(der: &datum))
     } catch {
-      return "showed a certificate that cannot be understood: \(error)"
+      return Message(.peerCertificateNotDecoded, [error.message])
     }
   }
 
   /// Why a certificate's key is refused; nil: verifying with it is cheap enough.
-  static func trouble(ofKeyIn certificate: X509) -> String? {
+  static func error(inKeyOf certificate: X509) -> Message? {
     var bits: UInt32 = 0
     let number = gnutls_x509_crt_get_pk_algorithm(certificate.handle, &bits)
     let algorithm = gnutls_pk_algorithm_t(rawValue: UInt32(bitPattern: number))
     switch algorithm {
     case GNUTLS_PK_RSA, GNUTLS_PK_RSA_PSS:
       guard bits <= rsaBits else {
-        return "has an RSA key of \(bits) bits; at most \(rsaBits) are accepted"
+        return Message(.rsaKeyTooLong, [bits, rsaBits])
       }
       guard let exponent = certificate.exponentBits else {
-        return "has an RSA key that cannot be read"
+        return Message(.rsaKeyNotDecoded)
       }
       guard exponent <= exponentBits else {
-        return
-          "has an RSA key with an exponent of \(exponent) bits; at most \(exponentBits) are accepted"
+        return Message(.rsaExponentTooLong, [exponent, exponentBits])
       }
       return nil
     // The curves that GnuTLS knows, of which the largest is P-521.
     case GNUTLS_PK_ECDSA, GNUTLS_PK_EDDSA_ED25519, GNUTLS_PK_EDDSA_ED448: return nil
     default:
       let name = number < 0 ? nil : gnutls_pk_algorithm_get_name(algorithm)
-      return "has a key of the kind \(name.map { String(cString: $0) } ?? "unknown"); "
-        + "RSA, ECDSA and EdDSA are accepted"
+      return Message(.keyTypeNotAccepted, [name.map { String(cString: $0) } ?? "unknown"])
     }
   }
 }
@@ -167,8 +164,8 @@ extension TLSSession {
       let bytes = UnsafeRawBufferPointer(
         start: message.pointee.data, count: Int(message.pointee.size))
       return Unmanaged<TLSSession>.fromOpaque(pointer)._withUnsafeGuaranteedRef { session in
-        session.handshakeState.peerError = ChainLimits.trouble(
-          ofMessage: bytes, isModern: gnutls_protocol_get_version(handle) == GNUTLS_TLS1_3)
+        session.handshakeState.peerError = ChainLimits.error(
+          inMessage: bytes, isModern: gnutls_protocol_get_version(handle) == GNUTLS_TLS1_3)
         return session.handshakeState.peerError == nil ? 0 : GNUTLS_E_CERTIFICATE_ERROR
       }
     }

@@ -12,11 +12,11 @@ import Streams
 /// on the loop, four in a turn, and takes 0.2 ms with them here; without the flood it takes 0.2 ms. The threads
 /// stand back behind the loop's where no processor is left.
 final class HandshakePool {
-  /// What a step came to. With the last one comes what is said of the peer's certificates.
+  /// The result of a step. The last one has the check of the peer's certificates.
   enum Outcome: Sendable {
     case blocked(Interest)
-    case failed(String)
-    case done(TLSVerdict)
+    case failed(Message)
+    case done(TLSPeerCheck)
   }
 
   private static let niceness: Int32 = 10
@@ -35,7 +35,7 @@ final class HandshakePool {
   /// Goes as far with the handshake as it can, then calls `completion` on the loop's thread, never before this returns.
   /// Until then the session belongs to another thread, and its owner must not touch it.
   func step(
-    _ session: TLSSession, verify: @escaping @Sendable (TLSSession) -> TLSVerdict,
+    _ session: TLSSession, verify: @escaping @Sendable (TLSSession) -> TLSPeerCheck,
     completion: @escaping (Outcome) -> Void
   ) -> BlockingPool.Job {
     let loan = Loan(session: session)
@@ -44,7 +44,7 @@ final class HandshakePool {
       { () -> Outcome in
         switch loan.session.handshake() {
         case .blocked(let on): .blocked(on)
-        case .failed(let why): .failed(why)
+        case .failed(let error): .failed(error)
         case .done: .done(verify(loan.session))
         }
       }, completion: completion)

@@ -41,10 +41,10 @@ final class TLSAcceptor {
   init(_ settings: TLSSettings, broker: Broker) throws(BrokerFailure) {
     self.broker = broker
     self.settings = settings
-    do throws(TLSRefusal) {
+    do throws(TLSCredentialsError) {
       credentials = try TLSCredentials(settings, at: TLSAcceptor.now)
     } catch {
-      throw BrokerFailure("TLS cannot be served: \(error)")
+      throw BrokerFailure(.tlsNotServed, [error.message])
     }
   }
 
@@ -62,7 +62,7 @@ final class TLSAcceptor {
   private func watchFiles() {
     let watch = FileWatch(
       settings.files, settleSeconds: TLSAcceptor.settleSeconds, on: reactor, log: log
-    ) { [unowned self] in reload(because: "their files changed") }
+    ) { [unowned self] in reload(because: Message(.certificateFilesChanged)) }
     watch.start()
     self.watch = watch
   }
@@ -85,7 +85,7 @@ final class TLSAcceptor {
       session = try TLSSession(
         serving: descriptor, with: credentials, buffers: pool.buffers)
     } catch {
-      return log.warning("no TLS session can be made: \(error)")
+      return log.write(.tlsSessionNotCreated, [error.message])
     }
     if handshakes.count >= settings.maxHandshakes { makeRoom() }
     lastID += 1
@@ -108,31 +108,28 @@ final class TLSAcceptor {
       })
     else { return }
     if limitWarning.takeDue(at: reactor.now) {
-      log.warning(
-        "tls_max_handshakes (\(settings.maxHandshakes)) is reached: the oldest handshakes of the "
-          + "busiest address end")
+      log.write(.handshakeLimitReached, [settings.maxHandshakes])
     }
-    handshakes[oldest]?.end("another handshake needed its place (tls_max_handshakes)")
+    handshakes[oldest]?.end(Message(.handshakeDisplaced))
   }
 
-  /// Who the client is, if it is accepted. Otherwise nil, and the log says why.
-  func verify(_ handshake: TLSHandshake, _ verdict: TLSVerdict) -> TLSPeer? {
+  /// The client, if its certificates are accepted. Otherwise nil, and the log has the reason.
+  func verify(_ handshake: TLSHandshake, _ check: TLSPeerCheck) -> TLSPeer? {
     let session = handshake.session
-    let warnings = verdict.sentence(.warning)
-    if !warnings.isEmpty { log.warning("\(handshake.name) over TLS: \(warnings)") }
+    if let warnings = check.diagnostics(.warning) {
+      log.write(.tlsClientDiagnostics, [handshake.name, warnings])
+    }
     var peer = TLSPeer(
-      distinguishedName: verdict.name, parameters: session.parameters, keyBits: session.keyBits)
-    if verdict.isRefused {
-      let refusals = verdict.sentence(.refusal)
+      distinguishedName: check.name, parameters: session.parameters, keyBits: session.keyBits)
+    if let errors = check.diagnostics(.error) {
       guard let credentials = session.credentials, !credentials.refusesClients else {
-        log.warning("\(handshake.name) refused over TLS: \(refusals)")
+        log.write(.tlsClientRefused, [handshake.name, errors])
         broker.observation.recordRefused(
-          handshake.name, verdict.name, on: handshake.listener, refusals)
+          handshake.name, check.name, on: handshake.listener, errors.text)
         return nil
       }
-      log.warning(
-        "\(handshake.name) let in over TLS all the same (tls_no_verify_certificate): \(refusals)")
-      // A name that is not proven identifies no client.
+      log.write(.tlsClientAcceptedUnverified, [handshake.name, errors])
+      // The name is not verified.
       peer.distinguishedName = nil
     }
     return peer
@@ -161,9 +158,9 @@ final class TLSAcceptor {
       handshake, over: TLSTransport(handshake.session, peer), from: handshake.address)
   }
 
-  func ended(_ handshake: TLSHandshake, _ why: String?) {
+  func ended(_ handshake: TLSHandshake, _ why: Message?) {
     if let why {
-      log.warning("\(handshake.name): \(why)")
+      log.write(why.prefixed("\(handshake.name): "), at: .warning)
       broker.observation.counts.handshakes[.failed, default: 0] &+= 1
     }
     forget(handshake)
@@ -188,19 +185,16 @@ final class TLSAcceptor {
 
   /// Takes the files as they are now into use, or logs and returns why not and keeps the certificates in use.
   @discardableResult
-  func reload(because reason: String) -> TLSRefusal? {
-    do throws(TLSRefusal) {
+  func reload(because reason: any CustomStringConvertible) -> TLSCredentialsError? {
+    do throws(TLSCredentialsError) {
       credentials = try TLSCredentials(
         settings, at: TLSAcceptor.now, keeping: credentials.revocations)
     } catch {
-      log.line(
-        .error,
-        "the TLS certificates were to be renewed because \(reason), but the new ones are refused "
-          + "and the old ones stay: \(error)")
+      log.write(.certificateReloadFailed, [reason, error.message])
       return error
     }
     generation += 1
-    log.info("the TLS certificates were renewed because \(reason)")
+    log.write(.certificatesReloaded, [reason])
     logCertificates()
     reminders = [:]
     remind()
@@ -209,22 +203,23 @@ final class TLSAcceptor {
 
   /// Handshakes are made by these settings from now on, with the files as they are now. Nil, or why not; then
   /// the old ones stay, files and all.
-  func adopt(_ settings: TLSSettings, because reason: String) -> TLSRefusal? {
+  func adopt(
+    _ settings: TLSSettings, because reason: any CustomStringConvertible
+  ) -> TLSCredentialsError? {
     let old = self.settings
     self.settings = settings
-    if let refusal = reload(because: reason) {
+    if let error = reload(because: reason) {
       self.settings = old
-      return refusal
+      return error
     }
     if old.files != settings.files { watchFiles() }
     return nil
   }
 
   private func logCertificates() {
-    for warning in credentials.warnings { log.warning(warning) }
-    for summary in credentials.summaries {
-      log.info(TLSAcceptor.sentence(summary, at: TLSAcceptor.now))
-    }
+    for warning in credentials.warnings { log.write(warning) }
+    let now = TLSAcceptor.now
+    for summary in credentials.summaries { log.write(summary.expiry(at: now), at: .info) }
   }
 
   private func hourUp() {
@@ -237,20 +232,8 @@ final class TLSAcceptor {
     for summary in credentials.summaries {
       let key = "\(summary.file) \(summary.name)"
       if reminders[key, default: ExpiryReminder()].isDue(days: summary.daysLeft(at: now)) {
-        log.warning(TLSAcceptor.sentence(summary, at: now))
+        log.write(summary.expiry(at: now), at: .warning)
       }
     }
-  }
-
-  static func sentence(_ summary: TLSCertificateSummary, at now: Int64) -> String {
-    let days = summary.daysLeft(at: now)
-    let when =
-      days < 0
-      ? "has expired on \(dateText(summary.expiration))"
-      : "expires in \(counted(days, "day")), on \(dateText(summary.expiration))"
-    let what =
-      summary.kind == .revocationList
-      ? "the revocation list" : "the \(summary.kind.rawValue) certificate '\(summary.name)'"
-    return "\(summary.file): \(what) \(when)"
   }
 }

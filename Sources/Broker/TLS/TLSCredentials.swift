@@ -1,6 +1,7 @@
 // One generation of the broker's certificates: read, checked and loaded as a whole.
 import CGnuTLS
 import Glibc
+import Streams
 
 /// A certificate of the set, for the log, the reminders and the doctor.
 public struct TLSCertificateSummary: Sendable, Equatable {
@@ -19,6 +20,17 @@ public struct TLSCertificateSummary: Sendable, Equatable {
   public func daysLeft(at now: Int64) -> Int {
     CertificateChecks.days(until: expiration, from: now)
   }
+
+  /// When it expires: a warning in the last 30 days, an error once it has.
+  func expiry(at now: Int64) -> Message {
+    let what =
+      kind == .revocationList ? "revocation list" : "\(kind.rawValue) certificate '\(name)'"
+    let days = daysLeft(at: now)
+    guard days >= 0 else { return Message(.expiryPassed, [file, what, dateText(expiration)]) }
+    return Message(
+      days <= ExpiryReminder.marks[0] ? .expiryNear : .expiryFarOff,
+      [file, what, counted(days, "day"), dateText(expiration)])
+  }
 }
 
 /// What handshakes are made with. Never changes; a new set of files becomes a new one of these, and
@@ -32,8 +44,8 @@ final class TLSCredentials {
   let priority: TLSPriority
   /// The broker's own certificates first.
   let summaries: [TLSCertificateSummary]
-  /// What is not right but does not forbid their use: whole sentences.
-  let warnings: [String]
+  /// Diagnostics that do not forbid their use.
+  let warnings: [Message]
   let names: NameList?
   let refusesClients: Bool
   /// The revocation list in use, for the next generation to keep where the file has disappeared.
@@ -41,23 +53,23 @@ final class TLSCredentials {
 
   /// Reads every file and makes every check.
   /// - Parameter old: the revocation list of the generation before.
-  /// - Throws: each thing that forbids the use of the set, naming the file.
+  /// - Throws: each error that forbids the use of the set, with the file.
   convenience init(
     _ settings: TLSSettings, at now: Int64, keeping old: RevocationList? = nil
-  ) throws(TLSRefusal) {
+  ) throws(TLSCredentialsError) {
     try self.init(TLSFileSet(settings, at: now, keeping: old), settings)
   }
 
-  init(_ files: TLSFileSet, _ settings: TLSSettings) throws(TLSRefusal) {
-    var refusals = files.refusals
+  init(_ files: TLSFileSet, _ settings: TLSSettings) throws(TLSCredentialsError) {
+    var errors = files.errors
     var priority: TLSPriority?
-    do { priority = try TLSPriority(settings.priority) } catch {
-      refusals.append("tls_priority \(error)")
-    }
-    guard refusals.isEmpty, let priority else { throw TLSRefusal(refusals) }
+    do { priority = try TLSPriority(settings.priority) } catch { errors.append(error.message) }
+    guard errors.isEmpty, let priority else { throw TLSCredentialsError(errors) }
     var made: gnutls_certificate_credentials_t?
     let status = gnutls_certificate_allocate_credentials(&made)
-    guard status >= 0, let made else { throw TLSRefusal([tlsErrorText(status)]) }
+    guard status >= 0, let made else {
+      throw TLSCredentialsError(.gnutlsError, [tlsErrorText(status)])
+    }
     do {
       try TLSCredentials.load(files, into: made)
     } catch {
@@ -77,7 +89,7 @@ final class TLSCredentials {
 
   private static func load(
     _ files: TLSFileSet, into handle: gnutls_certificate_credentials_t
-  ) throws(TLSRefusal) {
+  ) throws(TLSCredentialsError) {
     for pair in files.pairs {
       let status = pair.certificates.withDatum { certificates in
         pair.key.withDatum {
@@ -85,37 +97,31 @@ final class TLSCredentials {
         }
       }
       if status == GNUTLS_E_CERTIFICATE_KEY_MISMATCH {
-        throw TLSRefusal([
-          "the key in \(pair.files.keyFile) does not belong to the certificate in "
-            + pair.files.certificateFile
-        ])
+        throw TLSCredentialsError(
+          .keyMismatch, [pair.files.keyFile, pair.files.certificateFile])
       }
       guard status >= 0 else {
-        throw TLSRefusal([
-          "the key in \(pair.files.keyFile) with the certificate in "
-            + "\(pair.files.certificateFile) cannot be used: \(tlsErrorText(status))"
-        ])
+        throw TLSCredentialsError(
+          .keyUnusable,
+          [pair.files.keyFile, pair.files.certificateFile, tlsErrorText(status)])
       }
     }
     let trusted = files.authorities.withDatum {
       gnutls_certificate_set_x509_trust_mem(handle, $0, GNUTLS_X509_FMT_PEM)
     }
-    guard trusted > 0 else {
-      throw TLSRefusal([
-        "the certificate authorities in \(files.settings.authorityFile) cannot be used: "
-          + (trusted < 0 ? tlsErrorText(trusted) : "there are none")
-      ])
+    let authorityFile = files.settings.authorityFile
+    guard trusted >= 0 else {
+      throw TLSCredentialsError(.authoritiesUnusable, [authorityFile, tlsErrorText(trusted)])
     }
+    guard trusted > 0 else { throw TLSCredentialsError(.noAuthorities, [authorityFile]) }
     if let revoked = files.revocations {
       let count = revoked.bytes.withDatum {
         gnutls_certificate_set_x509_crl_mem(handle, $0, GNUTLS_X509_FMT_PEM)
       }
-      guard count > 0 else {
-        throw TLSRefusal([
-          "the revocation list in \(files.settings.revocationFile ?? "") cannot be used: "
-            + (count < 0 ? tlsErrorText(count) : "there is none")
-        ])
+      guard count >= 0 else {
+        throw TLSCredentialsError(.revocationListUnusable, [revoked.path, tlsErrorText(count)])
       }
+      guard count > 0 else { throw TLSCredentialsError(.noRevocationList, [revoked.path]) }
     }
     // Whatever leads to a trusted authority is verified by GnuTLS with the keys in the chain.
     gnutls_certificate_set_verify_limits(
@@ -123,9 +129,13 @@ final class TLSCredentials {
   }
 }
 
-/// Why a set of files is not used: a sentence for each reason.
-struct TLSRefusal: Error, Equatable, CustomStringConvertible {
-  let reasons: [String]
-  init(_ reasons: [String]) { self.reasons = reasons }
-  var description: String { reasons.joined(separator: "; ") }
+/// Why a set of files is not used: one or more errors.
+struct TLSCredentialsError: Error, Equatable, CustomStringConvertible {
+  let errors: [Message]
+  init(_ errors: [Message]) { self.errors = errors }
+  init(_ definition: MessageDefinition, _ arguments: [any CustomStringConvertible]) {
+    errors = [Message(definition, arguments)]
+  }
+  var message: Message { Message(joining: errors) }
+  var description: String { message.text }
 }

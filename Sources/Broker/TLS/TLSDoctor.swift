@@ -1,63 +1,54 @@
-// Looks at everything TLS needs and says what to do about what is wrong.
+// Checks everything that TLS needs: files, settings, and what a running broker serves.
 import CGnuTLS
 import Glibc
-import Streams
+public import Streams
 
 /// The examination behind `--check-tls`.
 public enum TLSDoctor {
-  public struct Finding: Sendable, Equatable {
-    public enum Mark: String, Sendable {
-      case fine = "ok"
-      case warning
-      case fault
-    }
-    public var mark: Mark
-    public var text: String
+  /// One result of the examination.
+  public struct Diagnostic: Sendable, Equatable {
+    public enum Mark: String, Sendable { case ok, warning, fault }
+    public let message: Message
 
-    public init(mark: Mark, text: String) {
-      self.mark = mark
-      self.text = text
+    public init(_ definition: MessageDefinition, _ arguments: [any CustomStringConvertible] = []) {
+      message = Message(definition, arguments)
     }
+    public init(_ message: Message) { self.message = message }
 
-    static func fine(_ text: String) -> Finding { Finding(mark: .fine, text: text) }
-    static func warning(_ text: String) -> Finding { Finding(mark: .warning, text: text) }
-    static func fault(_ text: String) -> Finding { Finding(mark: .fault, text: text) }
+    /// A fault keeps TLS from working.
+    public var mark: Mark {
+      switch message.severity {
+      case .debug, .info: .ok
+      case .warning: .warning
+      case .error: .fault
+      }
+    }
   }
 
   /// Seconds that each step of asking a broker may take.
   private static let patience = 5
 
-  /// What can be said without a running broker.
-  public static func examine(_ settings: TLSSettings) -> [Finding] {
+  /// Checks the files and the settings, without a running broker.
+  public static func examine(_ settings: TLSSettings) -> [Diagnostic] {
     let now = TLSAcceptor.now
     let files = TLSFileSet(settings, at: now)
-    var findings: [Finding] = []
-    for summary in files.summaries {
-      let sentence = TLSAcceptor.sentence(summary, at: now)
-      let days = summary.daysLeft(at: now)
-      if days < 0 {
-        findings.append(.fault("\(sentence): renew it and send the broker a HUP signal"))
-      } else if days <= ExpiryReminder.marks[0] {
-        findings.append(.warning("\(sentence): renew it in time"))
-      } else {
-        findings.append(.fine(sentence))
-      }
-    }
-    findings += files.warnings.map { .warning($0) }
-    do throws(TLSRefusal) {
+    var messages = files.summaries.map { $0.expiry(at: now) }
+    messages += files.warnings
+    do throws(TLSCredentialsError) {
       let credentials = try TLSCredentials(files, settings)
-      findings.append(.fine("keys, chains and revocation lists fit together"))
-      findings.append(.fine("priority \(credentials.priority.text)"))
+      messages.append(Message(.filesConsistent))
+      messages.append(Message(.priorityInEffect, [credentials.priority.text]))
     } catch {
-      findings += error.reasons.map { .fault($0) }
+      messages += error.errors
     }
-    for pair in settings.pairs { findings += permissions(of: pair.keyFile) }
-    return findings + names(settings) + policy(settings)
+    for pair in settings.pairs { messages += permissions(of: pair.keyFile) }
+    messages += names(settings) + policy(settings)
+    return messages.map { Diagnostic($0) }
   }
 
-  /// A user that can write the key or its directory can impersonate this host.
-  private static func permissions(of path: String) -> [Finding] {
-    var findings: [Finding] = []
+  /// A user who can write to the key or its directory can impersonate this host.
+  private static func permissions(of path: String) -> [Message] {
+    var messages: [Message] = []
     let slash = path.lastIndex(of: "/") ?? path.startIndex
     let directory = slash == path.startIndex ? "/" : String(path[..<slash])
     for (name, forbidden) in [(path, UInt32(0o022)), (directory, 0o022)] {
@@ -65,17 +56,17 @@ public enum TLSDoctor {
       guard stat(name, &status) == 0 else { continue }
       let isSticky = status.st_mode & S_ISVTX != 0
       if status.st_mode & forbidden != 0, !isSticky {
-        findings.append(.warning("\(name) can be written by others: chmod go-w \(name)"))
+        messages.append(Message(.fileWritableByOthers, [name, name]))
       }
       if status.st_uid != 0, status.st_uid != geteuid() {
-        findings.append(.warning("\(name) belongs to user \(status.st_uid): chown it"))
+        messages.append(Message(.fileOwnedByOther, [name, status.st_uid]))
       }
     }
-    return findings
+    return messages
   }
 
   /// Whether clients will find this host's name in the certificates.
-  private static func names(_ settings: TLSSettings) -> [Finding] {
+  private static func names(_ settings: TLSSettings) -> [Message] {
     var name = [CChar](repeating: 0, count: 256)
     guard gethostname(&name, name.count - 1) == 0 else { return [] }
     let host = String(
@@ -84,110 +75,85 @@ public enum TLSDoctor {
       guard let bytes = try? readFile(pair.certificateFile, limit: TLSCredentials.mostBytes),
         let leaf = (try? X509.list(pem: bytes))?.first
       else { return nil }
-      return leaf.isFor(host: host)
-        ? .fine("\(pair.certificateFile) is for this host, '\(host)'")
-        : .warning(
-          "\(pair.certificateFile) is not for '\(host)', the name of this host: clients that connect "
-            + "to that name refuse it; --connect HOST checks the name they use")
+      return Message(
+        leaf.isFor(host: host) ? .validForThisHost : .notForThisHost,
+        [pair.certificateFile, host])
     }
   }
 
-  private static func policy(_ settings: TLSSettings) -> [Finding] {
-    var findings: [Finding] = []
-    if !settings.refusesClients {
-      findings.append(
-        .warning("tls_no_verify_certificate is set: everybody who reaches the port comes in"))
-    }
+  private static func policy(_ settings: TLSSettings) -> [Message] {
+    var messages: [Message] = []
+    if !settings.refusesClients { messages.append(Message(.verificationDisabled)) }
     switch settings.allowedNames {
-    case nil:
-      findings.append(
-        .fine("tls_allowed_dn_list is not set: every client with a certificate of the authority"))
-    case let names? where names.isEmpty:
-      findings.append(
-        .fault("tls_allowed_dn_list is empty, which admits nobody: fill it or take it out"))
+    case nil: messages.append(Message(.allNamesAllowed))
+    case let names? where names.isEmpty: messages.append(Message(.noNameAllowed))
     case let names?:
       for name in names where name.contains(", ") && !name.contains("\\, ") {
-        findings.append(
-          .warning(
-            "tls_allowed_dn_list: '\(name)' has a space behind a comma; names are compared without: "
-              + "O=Acme,CN=client"))
+        messages.append(Message(.allowedNameWithSpace, [name]))
       }
-      findings.append(.fine("tls_allowed_dn_list has \(counted(names.count, "name"))"))
+      messages.append(Message(.namesAllowed, [counted(names.count, "name")]))
     }
-    if settings.revocationFile == nil {
-      findings.append(.fine("no revocation list is used"))
-    }
-    return findings
+    if settings.revocationFile == nil { messages.append(Message(.noRevocationListConfigured)) }
+    return messages
   }
 
-  /// What a broker really shows to its clients, compared with the files.
+  /// Checks what a broker serves to its clients, and compares it with the files.
   public static func examine(
     host: String, port: String, against settings: TLSSettings
-  ) -> [Finding] {
-    let place = "\(host) port \(port)"
+  ) -> [Diagnostic] {
+    let place = "\(host) port \(port): "
     do throws(TLSError) {
       let served = try ask(host, port)
-      var findings = [Finding.fine("\(place) serves \(served.parameters)")]
+      let parameters = Message(.servesTLS, [host, port, served.parameters])
       guard let leaf = served.chain.first else {
-        return findings + [.fault("\(place) shows no certificate")]
+        return [Diagnostic(parameters), Diagnostic(Message(.noPeerCertificate).prefixed(place))]
       }
       let certificate = try leaf.certificate()
-      let now = TLSAcceptor.now
-      let what = "\(place): the certificate '\(certificate.subject)'"
-      if leaf.isFor(host: host) {
-        findings.append(.fine("\(what) is for '\(host)'"))
-      } else {
-        findings.append(
-          .fault(
-            "\(what) is not for '\(host)': make one with that subject alternative name"))
-      }
-      let faults = CertificateChecks.faults(of: certificate, as: .server, at: now)
-      findings += faults.map {
-        $0.isRefusal ? .fault("\(what) \($0.text)") : .warning("\(what) \($0.text)")
-      }
-      if faults.isEmpty { findings.append(.fine("\(what) passes every check")) }
-      findings += compare(served.chain, certificate, settings, what)
-      return findings
+      var messages = [Message(leaf.isFor(host: host) ? .validForHost : .notForHost, [host])]
+      let diagnostics = CertificateChecks.diagnostics(
+        of: certificate, as: .server, at: TLSAcceptor.now)
+      messages += diagnostics.isEmpty ? [Message(.allChecksPassed)] : diagnostics
+      messages += compare(served.chain, certificate, settings)
+      return [Diagnostic(parameters)]
+        + messages.map {
+          Diagnostic($0.prefixed("\(place)certificate '\(certificate.subject)': "))
+        }
     } catch {
-      return [.fault("\(place): \(error)")]
+      return [Diagnostic(error.message.prefixed(place))]
     }
   }
 
   private static func compare(
-    _ chain: [X509], _ certificate: Certificate, _ settings: TLSSettings, _ what: String
-  ) -> [Finding] {
-    var findings: [Finding] = []
+    _ chain: [X509], _ certificate: Certificate, _ settings: TLSSettings
+  ) -> [Message] {
+    var messages: [Message] = []
     if let bytes = try? readFile(settings.authorityFile, limit: TLSCredentials.mostBytes),
       let authorities = try? X509.list(pem: bytes)
     {
-      let trouble = X509.trouble(ofChain: chain, from: authorities)
-      findings.append(
-        trouble.isEmpty
-          ? .fine("\(what) leads to an authority in \(settings.authorityFile)")
-          : .fault("\(what) does not lead to an authority in \(settings.authorityFile): \(trouble)")
-      )
+      let file = settings.authorityFile
+      messages.append(
+        X509.error(inChain: chain, from: authorities).map {
+          Message(.leadsToNoAuthority, [file, $0])
+        } ?? Message(.leadsToAuthority, [file]))
     }
     let own = TLSFileSet(settings, at: TLSAcceptor.now).summaries.filter { $0.kind == .server }
     if let same = own.first(where: { $0.fingerprint == certificate.fingerprint }) {
-      findings.append(.fine("\(what) is the one in \(same.file)"))
+      messages.append(Message(.isConfiguredCertificate, [same.file]))
     } else if !own.isEmpty {
-      findings.append(
-        .warning(
-          "\(what) is in none of the configured files: another daemon answers there, or it has not "
-            + "taken the files into use; its log says why"))
+      messages.append(Message(.isNotConfiguredCertificate))
     }
-    return findings
+    return messages
   }
 
-  /// Makes a handshake as a client that knows nothing yet.
+  /// Makes a handshake as a client without a certificate.
   private static func ask(
     _ host: String, _ port: String
   ) throws(TLSError) -> (chain: [X509], parameters: String) {
     let addresses: [Address]
     do throws(BrokerFailure) { addresses = try Address.resolve(host: host, port: port) } catch {
-      throw TLSError(error.description)
+      throw TLSError(error.message)
     }
-    var why = "no address"
+    var failure = Message(.noAddressOfHost)
     for address in addresses {
       let descriptor = Descriptor(
         socket(address.family, Int32(SOCK_STREAM.rawValue | SOCK_CLOEXEC.rawValue), 0))
@@ -197,16 +163,16 @@ public enum TLSDoctor {
           descriptor.number, SOL_SOCKET, option, &limit, socklen_t(MemoryLayout<timeval>.size))
       }
       guard address.withPointer({ connect(descriptor.number, $0, $1) }) == 0 else {
-        why = "nobody can be reached at \(address.text): \(errorText(errno))"
+        failure = Message(.hostNotReachable, [address.text, errorText(errno)])
         continue
       }
       let session = try TLSSession(asking: descriptor)
-      if let reason = session.handshakeAndWait() {
-        why = reason
+      if let error = session.handshakeAndWait() {
+        failure = error
         continue
       }
       return (try session.peerChain(), session.parameters)
     }
-    throw TLSError(why)
+    throw TLSError(failure)
   }
 }

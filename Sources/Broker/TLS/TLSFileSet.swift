@@ -1,6 +1,7 @@
 // The files of one generation of certificates: read once, so that what was checked is what is used.
 import CGnuTLS
 import Glibc
+import Streams
 
 /// A revocation list and the file that it was read from.
 struct RevocationList: Sendable, Equatable {
@@ -8,7 +9,7 @@ struct RevocationList: Sendable, Equatable {
   let bytes: [UInt8]
 }
 
-/// The contents of every file, and what the checks say of them.
+/// The contents of every file, and the diagnostics of the checks.
 struct TLSFileSet {
   struct Pair {
     let files: TLSSettings.Pair
@@ -23,8 +24,8 @@ struct TLSFileSet {
   private(set) var authorities: [UInt8] = []
   private(set) var revocations: RevocationList?
   /// Each forbids the use of the set.
-  private(set) var refusals: [String] = []
-  private(set) var warnings: [String] = []
+  private(set) var errors: [Message] = []
+  private(set) var warnings: [Message] = []
   private(set) var summaries: [TLSCertificateSummary] = []
 
   /// - Parameter old: the revocation list that has been in use until now.
@@ -43,7 +44,7 @@ struct TLSFileSet {
       own.append((pair, list(certificates, pair.certificateFile)))
     }
     if settings.pairs.isEmpty, role == .server {
-      refusals.append("no server certificate is configured")
+      errors.append(Message(.noServerCertificate))
     }
     var trusted: [X509] = []
     if let bytes = read(settings.authorityFile, TLSCredentials.mostBytes) {
@@ -59,16 +60,16 @@ struct TLSFileSet {
 
   private mutating func read(_ path: String, _ limit: Int) -> [UInt8]? {
     do throws(TLSError) { return try readFile(path, limit: limit) } catch {
-      refusals.append("\(path) \(error)")
+      errors.append(error.message)
       return nil
     }
   }
 
-  /// A user that can read the key can impersonate this broker.
+  /// A user who can read the key can impersonate this broker.
   private mutating func readKey(_ path: String) -> [UInt8]? {
     var status = stat()
     if stat(path, &status) == 0, status.st_mode & 0o004 != 0 {
-      warnings.append("\(path) can be read by everybody: chmod o-rwx \(path)")
+      warnings.append(Message(.keyReadableByOthers, [path, path]))
     }
     return read(path, TLSCredentials.mostBytes)
   }
@@ -76,10 +77,10 @@ struct TLSFileSet {
   private mutating func list(_ bytes: [UInt8], _ path: String) -> [X509] {
     do throws(TLSError) {
       let list = try X509.list(pem: bytes)
-      if list.isEmpty { refusals.append("\(path) holds no certificate") }
+      if list.isEmpty { errors.append(Message(.noCertificateInFile, [path])) }
       return list
     } catch {
-      refusals.append("\(path) holds no certificate that can be read: \(error)")
+      errors.append(Message(.certificatesNotDecoded, [path, error.message]))
       return []
     }
   }
@@ -91,11 +92,9 @@ struct TLSFileSet {
     guard let leaf = chain.first else { return }
     check(leaf, pair.certificateFile, as: role, at: now)
     guard settings.checksOwnCertificates, !authorities.isEmpty else { return }
-    let trouble = X509.trouble(ofChain: chain, from: authorities)
-    guard !trouble.isEmpty else { return }
-    refusals.append(
-      "\(pair.certificateFile) does not lead to an authority in \(settings.authorityFile): \(trouble)"
-    )
+    guard let error = X509.error(inChain: chain, from: authorities) else { return }
+    errors.append(
+      Message(.ownChainIncomplete, [pair.certificateFile, settings.authorityFile, error]))
   }
 
   private mutating func check(
@@ -108,12 +107,12 @@ struct TLSFileSet {
           kind: role == .authority ? .authority : .server, file: path, name: certificate.subject,
           expiration: certificate.expiration, fingerprint: certificate.fingerprint))
       guard settings.checksOwnCertificates else { return }
-      for fault in CertificateChecks.faults(of: certificate, as: role, at: now) {
-        let sentence = "\(path): the certificate '\(certificate.subject)' \(fault.text)"
-        if fault.isRefusal { refusals.append(sentence) } else { warnings.append(sentence) }
+      for diagnostic in CertificateChecks.diagnostics(of: certificate, as: role, at: now) {
+        let named = diagnostic.prefixed("\(path): certificate '\(certificate.subject)': ")
+        if named.severity == .error { errors.append(named) } else { warnings.append(named) }
       }
     } catch {
-      refusals.append("\(path): a certificate cannot be understood: \(error)")
+      errors.append(Message(.certificateNotDecoded, [path, error.message]))
     }
   }
 
@@ -124,9 +123,7 @@ struct TLSFileSet {
     let bytes: [UInt8]
     if settings.mayLackRevocationFile, access(path, F_OK) != 0, errno == ENOENT {
       guard let old, old.path == path else { return }
-      warnings.append(
-        "\(path): the revocation list has disappeared; the one that was read from it stays in use "
-          + "until the broker is started again")
+      warnings.append(Message(.revocationListMissing, [path]))
       bytes = old.bytes
     } else {
       guard let read = read(path, TLSCredentials.mostRevocationBytes) else { return }
@@ -139,7 +136,10 @@ struct TLSFileSet {
       gnutls_x509_crl_list_import2(&list, &count, $0, GNUTLS_X509_FMT_PEM, 0)
     }
     guard status >= 0, count > 0, let list else {
-      refusals.append("\(path) holds no revocation list that can be read: \(tlsErrorText(status))")
+      errors.append(
+        status < 0
+          ? Message(.revocationListNotDecoded, [path, tlsErrorText(status)])
+          : Message(.noRevocationList, [path]))
       return
     }
     defer { free(list) }
@@ -152,9 +152,7 @@ struct TLSFileSet {
         TLSCertificateSummary(
           kind: .revocationList, file: path, name: "", expiration: Int64(next), fingerprint: []))
       guard Int64(next) < now else { continue }
-      warnings.append(
-        "\(path): the revocation list should have been renewed by \(dateText(Int64(next))): what has "
-          + "been revoked since is not known")
+      warnings.append(Message(.revocationListOutdated, [path, dateText(Int64(next))]))
     }
   }
 }

@@ -75,10 +75,10 @@ final class TLSHandshake: Handler, PendingConnection {
     guard phase == .shaking else { return }
     switch outcome {
     case .blocked(let on): watcher.watch(on)
-    case .failed(let why): end("the TLS handshake failed: \(why)")
-    case .done(let verdict):
+    case .failed(let error): end(Message(.handshakeFailed, [error]))
+    case .done(let check):
       session.buffers = tlsAcceptor.buffers
-      guard let peer = tlsAcceptor.verify(self, verdict) else { return end(nil) }
+      guard let peer = tlsAcceptor.verify(self, check) else { return end(nil) }
       self.peer = peer
       timer.stop()
       phase = .waiting
@@ -92,14 +92,14 @@ final class TLSHandshake: Handler, PendingConnection {
     tlsAcceptor.admitted(self)
     timer.start(seconds: tlsAcceptor.settings.handshakeSeconds)
     phase = .confirming
-    guard session.say(1) else { return end("the confirmation could not be encrypted") }
+    guard session.say(1) else { return end(Message(.confirmationNotEncrypted)) }
     confirm()
   }
 
   private func confirm() {
     switch session.finishFlush() {
     case .blocked(let on): watcher.watch(on)
-    case .failed(let why): end("the confirmation could not be sent: \(why)")
+    case .failed(let error): end(Message(.confirmationNotSent, [error]))
     case .done:
       leave()
       tlsAcceptor.confirmed(self)
@@ -111,26 +111,24 @@ final class TLSHandshake: Handler, PendingConnection {
     var byte: UInt8 = 0
     let count = recv(session.number, &byte, 1, Int32(MSG_PEEK | MSG_DONTWAIT))
     if count == 0 || (count < 0 && errno != EAGAIN && errno != EINTR) {
-      return end("it left before there was room for it")
+      return end(Message(.tlsClientLeftEarly))
     }
     if count > 0 { watcher.watch([]) }
   }
 
   override func timeUp() {
-    end(
-      "the TLS handshake was not finished within \(Int(tlsAcceptor.settings.handshakeSeconds)) s "
-        + "(tls_handshake_timeout)")
+    end(Message(.handshakeTimedOut, [Int(tlsAcceptor.settings.handshakeSeconds)]))
   }
 
   /// Ends it. With a reason that has not been logged yet.
-  func end(_ why: String?) {
+  func end(_ why: Message?) {
     guard phase != .over else { return }
     leave()
     tlsAcceptor.ended(self, why)
   }
 
-  func dropped(_ why: String) { end(why) }
-  func hungUp() { end("it left before there was room for it") }
+  func dropped(_ why: String) { end(Message(unidentified: why, .warning)) }
+  func hungUp() { end(Message(.tlsClientLeftEarly)) }
   var number: Int32 { session.number }
 
   private func leave() {

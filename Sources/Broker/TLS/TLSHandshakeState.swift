@@ -12,8 +12,8 @@ struct TLSHandshakeState {
   private var alerts = 0
   /// The first four bytes received; 0: fewer came at first.
   private var firstBytes: UInt32?
-  /// Why the peer was refused in its handshake; follows "it".
-  var peerError: String?
+  /// Why the peer was refused in its handshake.
+  var peerError: Message?
 
   mutating func note(first bytes: UnsafeRawPointer, _ count: Int) {
     guard firstBytes == nil else { return }
@@ -24,7 +24,7 @@ struct TLSHandshakeState {
   mutating func spend(bytes: Int) -> Bool {
     bytesLeft -= bytes
     guard bytesLeft < 0 else { return true }
-    peerError = "sent more than \(TLSHandshakeState.mostBytes >> 10) KiB in its handshake"
+    peerError = Message(.peerSentLongHandshake, [TLSHandshakeState.mostBytes >> 10])
     return false
   }
 
@@ -35,9 +35,9 @@ struct TLSHandshakeState {
   }
 
   /// What the peer speaks, if its first bytes are no TLS handshake.
-  var foreignProtocol: String? {
+  var foreignProtocol: Message? {
     guard let firstBytes, firstBytes >> 24 != 22 else { return nil }
     return firstBytes <= UInt32(Limits.packet) && firstBytes >= UInt32(Limits.header)
-      ? "it speaks libvirt's protocol without TLS" : "what it sent is not TLS"
+      ? Message(.peerSpeaksPlainRPC) : Message(.peerSpeaksNoTLS)
   }
 }

@@ -1,6 +1,7 @@
 // The peer of a TLS session, and whether it is accepted.
 import CGnuTLS
 import Glibc
+import Streams
 
 /// A client as its certificate and its session describe it.
 struct TLSPeer: Sendable, Equatable {
@@ -12,52 +13,55 @@ struct TLSPeer: Sendable, Equatable {
   var keyBits: Int
 }
 
-/// What a client's chain of certificates comes to.
-struct TLSVerdict: Sendable, Equatable {
-  /// The leaf's name, proven or not; nil: no certificate.
+/// The result of the checks of a peer's certificates.
+struct TLSPeerCheck: Sendable, Equatable {
+  /// The leaf's name, verified or not; nil: no certificate.
   var name: String?
-  var faults: [CertificateFault]
-  var isRefused: Bool { faults.contains(where: \.isRefusal) }
+  /// The peer is refused where one of them is an error.
+  var diagnostics: [Message]
+  var isRefused: Bool { diagnostics.contains { $0.severity == .error } }
 
-  /// Everything against a chain whose verification said `trouble` (empty: nothing).
-  /// - Parameter chain: leaf first; empty: the client showed none.
+  /// The check of a client.
+  /// - Parameters:
+  ///   - chain: leaf first; empty: the client sent none.
+  ///   - error: why the verification of the chain failed; nil: it succeeded.
   static func of(
-    chain: [Certificate], trouble: String, names: NameList?, at now: Int64
-  ) -> TLSVerdict {
+    chain: [Certificate], error: Message?, names: NameList?, at now: Int64
+  ) -> TLSPeerCheck {
     guard let leaf = chain.first else {
-      return TLSVerdict(name: nil, faults: [.refusal("showed no certificate")])
+      return TLSPeerCheck(name: nil, diagnostics: [Message(.noPeerCertificate)])
     }
-    var faults = chainFaults(chain, trouble: trouble, at: now)
+    var diagnostics = chainDiagnostics(chain, error: error, at: now)
     // Clients must be distinguishable: in the log, by limits and by the daemons.
-    if leaf.subject.isEmpty { faults.append(.refusal("has no distinguished name")) }
-    faults += CertificateChecks.name(leaf.subject, in: names)
-    faults += CertificateChecks.basicConstraints(of: leaf, as: .client)
-    faults += CertificateChecks.keyUsage(of: leaf, as: .client)
-    faults += CertificateChecks.purposes(of: leaf, as: .client)
-    return TLSVerdict(name: leaf.subject, faults: faults)
+    if leaf.subject.isEmpty { diagnostics.append(Message(.noDistinguishedName)) }
+    diagnostics += CertificateChecks.name(leaf.subject, in: names)
+    diagnostics += CertificateChecks.basicConstraints(of: leaf, as: .client)
+    diagnostics += CertificateChecks.keyUsage(of: leaf, as: .client)
+    diagnostics += CertificateChecks.purposes(of: leaf, as: .client)
+    return TLSPeerCheck(name: leaf.subject, diagnostics: diagnostics)
   }
 
-  /// What is against a chain whoever shows it.
-  static func chainFaults(
-    _ chain: [Certificate], trouble: String, at now: Int64
-  ) -> [CertificateFault] {
-    var faults: [CertificateFault] = []
-    if !trouble.isEmpty { faults.append(.refusal("cannot be verified: \(trouble)")) }
-    if let leaf = chain.first { faults += CertificateChecks.dates(of: leaf, at: now) }
+  /// The diagnostics of a chain that do not depend on its role.
+  static func chainDiagnostics(
+    _ chain: [Certificate], error: Message?, at now: Int64
+  ) -> [Message] {
+    var diagnostics: [Message] = []
+    if let error { diagnostics.append(Message(.peerNotVerified, [error])) }
+    if let leaf = chain.first { diagnostics += CertificateChecks.dates(of: leaf, at: now) }
     for issuer in chain.dropFirst() {
-      faults += CertificateChecks.dates(of: issuer, at: now).map {
-        CertificateFault(
-          weight: $0.weight, text: "has the issuer '\(issuer.subject)', which \($0.text)")
+      diagnostics += CertificateChecks.dates(of: issuer, at: now).map {
+        Message(.issuerDiagnostic, [issuer.subject, $0])
       }
     }
-    return faults
+    return diagnostics
   }
 
-  /// The faults of one weight as a sentence about the client; empty where there are none.
-  func sentence(_ weight: CertificateFault.Weight) -> String {
-    let texts = faults.filter { $0.weight == weight }.map(\.text)
-    guard !texts.isEmpty else { return "" }
-    return (name.map { "its certificate '\($0)' " } ?? "it ") + texts.joined(separator: ", ")
+  /// The diagnostics of one severity in one message, with the certificate's name; nil where there are none.
+  func diagnostics(_ severity: Severity) -> Message? {
+    let chosen = diagnostics.filter { $0.severity == severity }
+    guard !chosen.isEmpty else { return nil }
+    let joined = Message(joining: chosen)
+    return name.map { joined.prefixed("certificate '\($0)': ") } ?? joined
   }
 }
 
@@ -65,7 +69,7 @@ extension TLSSession {
   /// The certificates the other side showed, leaf first.
   func peerChain() throws(TLSError) -> [X509] {
     guard gnutls_certificate_type_get(handle) == GNUTLS_CRT_X509 else {
-      throw TLSError("it is no X.509 certificate")
+      throw TLSError(.notX509)
     }
     var count: UInt32 = 0
     guard let list = gnutls_certificate_get_peers(handle, &count) else { return [] }
@@ -74,45 +78,45 @@ extension TLSSession {
     return chain
   }
 
-  /// What is against the server that has finished its handshake, and is to be `host`.
-  func verifyServer(host: String, at now: Int64) -> TLSVerdict {
-    verdict { leaf, certificates, trouble in
+  /// Checks the server that has finished its handshake; it must be `host`.
+  func verifyServer(host: String, at now: Int64) -> TLSPeerCheck {
+    checked { leaf, certificates, error in
       guard let certificate = certificates.first, let leaf else {
-        return TLSVerdict(name: nil, faults: [.refusal("showed no certificate")])
+        return TLSPeerCheck(name: nil, diagnostics: [Message(.noPeerCertificate)])
       }
-      var faults = TLSVerdict.chainFaults(certificates, trouble: trouble, at: now)
-      if !leaf.isFor(host: host) { faults.append(.refusal("is not for the host '\(host)'")) }
-      faults += CertificateChecks.basicConstraints(of: certificate, as: .server)
-      faults += CertificateChecks.keyUsage(of: certificate, as: .server)
-      faults += CertificateChecks.purposes(of: certificate, as: .server)
-      return TLSVerdict(name: certificate.subject, faults: faults)
+      var diagnostics = TLSPeerCheck.chainDiagnostics(certificates, error: error, at: now)
+      if !leaf.isFor(host: host) { diagnostics.append(Message(.notForHost, [host])) }
+      diagnostics += CertificateChecks.basicConstraints(of: certificate, as: .server)
+      diagnostics += CertificateChecks.keyUsage(of: certificate, as: .server)
+      diagnostics += CertificateChecks.purposes(of: certificate, as: .server)
+      return TLSPeerCheck(name: certificate.subject, diagnostics: diagnostics)
     }
   }
 
-  /// What is against the client that has finished its handshake.
-  func verifyClient(at now: Int64) -> TLSVerdict {
-    verdict { _, certificates, trouble in
-      TLSVerdict.of(chain: certificates, trouble: trouble, names: credentials?.names, at: now)
+  /// Checks the client that has finished its handshake.
+  func verifyClient(at now: Int64) -> TLSPeerCheck {
+    checked { _, certificates, error in
+      TLSPeerCheck.of(chain: certificates, error: error, names: credentials?.names, at: now)
     }
   }
 
-  private func verdict(
-    _ judge: (X509?, [Certificate], String) -> TLSVerdict
-  ) -> TLSVerdict {
+  private func checked(
+    _ check: (X509?, [Certificate], Message?) -> TLSPeerCheck
+  ) -> TLSPeerCheck {
     do throws(TLSError) {
       let chain = try peerChain()
       var certificates: [Certificate] = []
       for certificate in chain { certificates.append(try certificate.certificate()) }
-      var trouble = ""
+      var error: Message?
       if !chain.isEmpty {
         var status: UInt32 = 0
         let result = gnutls_certificate_verify_peers2(handle, &status)
-        trouble = result < 0 ? tlsErrorText(result) : verificationText(status)
+        error = X509.error(ofVerification: result, status)
       }
-      return judge(chain.first, certificates, trouble)
+      return check(chain.first, certificates, error)
     } catch {
-      return TLSVerdict(
-        name: nil, faults: [.refusal("showed a certificate that cannot be understood: \(error)")])
+      return TLSPeerCheck(
+        name: nil, diagnostics: [Message(.peerCertificateNotDecoded, [error.message])])
     }
   }
 }

@@ -1,6 +1,7 @@
 // Which protocol versions and ciphers are used: what the administrator says, within what is safe.
 import CGnuTLS
 import Glibc
+import Streams
 
 /// A priority string GnuTLS has understood, with nothing older than TLS 1.2 in it.
 final class TLSPriority {
@@ -22,19 +23,19 @@ final class TLSPriority {
     var made: gnutls_priority_t?
     let status = gnutls_priority_init(&made, text, nil)
     guard status != GNUTLS_E_NO_PRIORITIES_WERE_SET else {
-      throw TLSError("'\(wanted ?? text)' leaves neither TLS 1.2 nor TLS 1.3")
+      throw TLSError(.priorityWithoutVersions, [wanted ?? text])
     }
     guard status >= 0, let made else {
-      throw TLSError("'\(text)': \(tlsErrorText(status))")
+      throw TLSError(.priorityInvalid, [text, tlsErrorText(status)])
     }
     cache = made
     let allowed = [GNUTLS_TLS1_2, GNUTLS_TLS1_3]
     let versions = TLSPriority.versions(of: made)
     guard versions.contains(where: { allowed.contains($0) }) else {
-      throw TLSError("'\(wanted ?? text)' leaves neither TLS 1.2 nor TLS 1.3")
+      throw TLSError(.priorityWithoutVersions, [wanted ?? text])
     }
     guard versions.allSatisfy({ allowed.contains($0) }) else {
-      throw TLSError("'\(wanted ?? text)' allows versions older than TLS 1.2")
+      throw TLSError(.priorityWithOldVersions, [wanted ?? text])
     }
     var groups: UnsafePointer<UInt32>?
     var exchanges: UnsafePointer<UInt32>?
@@ -43,8 +44,7 @@ final class TLSPriority {
     guard gnutls_priority_group_list(made, &groups) > 0,
       !needsExchange || gnutls_priority_kx_list(made, &exchanges) > 0
     else {
-      throw TLSError(
-        "'\(wanted ?? text)' leaves no elliptic curve (finite-field Diffie-Hellman is never used)")
+      throw TLSError(.priorityWithoutCurves, [wanted ?? text])
     }
   }
 
@@ -59,8 +59,11 @@ final class TLSPriority {
       return (status, place.map { String(cString: $0) } ?? "")
     }
     guard status.0 >= 0 else {
-      let rest = status.1.isEmpty || status.1 == wanted ? "" : " at '\(status.1)'"
-      throw TLSError("'\(wanted)'\(rest): \(tlsErrorText(status.0))")
+      let text = tlsErrorText(status.0)
+      guard !status.1.isEmpty, status.1 != wanted else {
+        throw TLSError(.priorityInvalid, [wanted, text])
+      }
+      throw TLSError(.priorityInvalidAt, [wanted, status.1, text])
     }
     if let made { gnutls_priority_deinit(made) }
   }
@@ -97,13 +100,13 @@ final class TLSPriority {
   }
 }
 
-/// The bytes of a file of at most `limit` bytes.
+/// The bytes of a file of at most `limit` bytes. The error names the file.
 func readFile(_ path: String, limit: Int) throws(TLSError) -> [UInt8] {
   let file = Descriptor(open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK))
-  guard file.number >= 0 else { throw TLSError("cannot be opened: \(errorText(errno))") }
+  guard file.number >= 0 else { throw TLSError(.fileNotOpened, [path, errorText(errno)]) }
   var status = stat()
   guard fstat(file.number, &status) == 0, status.st_mode & S_IFMT == S_IFREG else {
-    throw TLSError("is not a regular file")
+    throw TLSError(.fileNotRegular, [path])
   }
   var bytes: [UInt8] = []
   var room = [UInt8](repeating: 0, count: 16 << 10)
@@ -112,9 +115,9 @@ func readFile(_ path: String, limit: Int) throws(TLSError) -> [UInt8] {
     if count == 0 { return bytes }
     if count < 0 {
       if errno == EINTR { continue }
-      throw TLSError("cannot be read: \(errorText(errno))")
+      throw TLSError(.fileNotRead, [path, errorText(errno)])
     }
     bytes += room[..<count]
   }
-  throw TLSError("is larger than \(limit >> 10) KiB")
+  throw TLSError(.fileTooLarge, [path, limit >> 10])
 }

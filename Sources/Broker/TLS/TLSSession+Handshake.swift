@@ -8,18 +8,19 @@ extension TLSSession {
   private static let mostIdle = 4
 
   /// The whole handshake on a socket that blocks, as long as its time limits allow. Why it failed; nil: it is done.
-  func handshakeAndWait() -> String? {
+  func handshakeAndWait() -> Message? {
     // Signals and warnings may interrupt it, but not without end.
     for _ in 0..<16 {
       let status = gnutls_handshake(handle)
       if status == GNUTLS_E_SUCCESS { return nil }
       if status == GNUTLS_E_INTERRUPTED || status == GNUTLS_E_WARNING_ALERT_RECEIVED { continue }
-      let why =
+      let reason =
         status == GNUTLS_E_AGAIN
-        ? "no answer in time" : handshakeState.peerError.map { "it " + $0 } ?? tlsErrorText(status)
-      return "the handshake failed: \(why)"
+        ? Message(.peerDidNotAnswer)
+        : handshakeState.peerError ?? TLSError(gnutls: status).message
+      return Message(.handshakeFailed, [reason])
     }
-    return "the handshake failed"
+    return Message(.handshakeFailed, [Message(.peerDidNotAnswer)])
   }
 
   /// Goes as far as it can. The caller calls it again when the socket is ready for what it was blocked on.
@@ -40,7 +41,7 @@ extension TLSSession {
         switch flush() {
         case .failed(let number):
           input.settle(buffers)
-          return .failed(errorText(number))
+          return .failed(Message(.connectionError, [errorText(number)]))
         case .blocked:
           input.settle(buffers)
           return .blocked(.write)
@@ -56,13 +57,13 @@ extension TLSSession {
       case GNUTLS_E_INTERRUPTED: continue
       case GNUTLS_E_WARNING_ALERT_RECEIVED:
         guard handshakeState.spendAlert() else {
-          return .failed("it sent nothing but warnings, the last of them '\(alert)'")
+          return .failed(Message(.peerSentOnlyWarnings, [alert]))
         }
       default:
         // The peer may log the reason.
         gnutls_alert_send_appropriate(handle, status)
         _ = flush()
-        return .failed(handshakeFailure(status))
+        return .failed(handshakeError(status))
       }
     }
   }
@@ -71,7 +72,7 @@ extension TLSSession {
   func finishFlush() -> Step {
     switch flush() {
     case .blocked(let on): .blocked(on)
-    case .failed(let number): .failed(errorText(number))
+    case .failed(let number): .failed(Message(.connectionError, [errorText(number)]))
     default: .done
     }
   }
@@ -82,16 +83,16 @@ extension TLSSession {
     return gnutls_record_send(handle, &byte, 1) == 1
   }
 
-  private func handshakeFailure(_ status: Int32) -> String {
-    if let error = handshakeState.peerError { return "it " + error }
+  private func handshakeError(_ status: Int32) -> Message {
+    if let error = handshakeState.peerError { return error }
     switch source.state {
-    case .failed(let number): return errorText(number)
-    case .atEnd: return "it closed the connection in the middle of the handshake"
+    case .failed(let number): return Message(.connectionError, [errorText(number)])
+    case .atEnd: return Message(.peerClosedDuringHandshake)
     case .readable, .drained: break
     }
     if let foreign = handshakeState.foreignProtocol { return foreign }
-    if status == GNUTLS_E_FATAL_ALERT_RECEIVED { return "it sent the alert '\(alert)'" }
-    return tlsErrorText(status)
+    if status == GNUTLS_E_FATAL_ALERT_RECEIVED { return Message(.peerSentAlert, [alert]) }
+    return TLSError(gnutls: status).message
   }
 
   var alert: String {

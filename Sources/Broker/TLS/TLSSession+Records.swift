@@ -78,7 +78,7 @@ extension TLSSession {
         if records.reading == nil { return .moved(total) }
       case .hollow: return after(total, refuseHollow())
       case .forged:
-        return after(total, fail("TLS: a record was changed on its way"))
+        return after(total, fail(Message(.recordForged)))
       }
     }
     if total > 0 { return .moved(total) }
@@ -94,7 +94,7 @@ extension TLSSession {
   /// session ended, if it did.
   private func giveToLibrary(_ length: Int) -> Outcome? {
     guard TLSRecordKeys.header + length <= input.count, let buffer = input.buffer else {
-      return fail("TLS: a record is longer than any can be")
+      return fail(Message(.recordTooLong))
     }
     guard records.controls.spend() else { return refuseFlood() }
     // In TLS 1.2 the only message that can come is one that begins a new handshake.
@@ -113,16 +113,16 @@ extension TLSSession {
   /// RFC 8446 (5.4): no handshake message or alert is empty. GnuTLS does not return from such a record behind the
   /// beginning of a message (seen with 3.7.9).
   func refuseHollow() -> Outcome {
-    refuseUnexpected("TLS: the other side sent a handshake message or an alert with nothing in it")
+    refuseUnexpected(Message(.recordEmpty))
   }
 
   /// RFC 8446 (5.1): the records of one handshake message follow each other.
   private func refuseInterleaved() -> Outcome {
-    refuseUnexpected("TLS: the other side sent data in the middle of a handshake message")
+    refuseUnexpected(Message(.recordInterleaved))
   }
 
   /// Fails with the alert unexpected_message.
-  private func refuseUnexpected(_ reason: String) -> Outcome {
+  private func refuseUnexpected(_ reason: Message) -> Outcome {
     records.writing?.tell(handle, reading: false)
     gnutls_alert_send(handle, GNUTLS_AL_FATAL, GNUTLS_A_UNEXPECTED_MESSAGE)
     _ = flush()

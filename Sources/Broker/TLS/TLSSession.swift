@@ -9,7 +9,7 @@ final class TLSSession {
   enum Step: Equatable {
     case done
     case blocked(Interest)
-    case failed(String)
+    case failed(Message)
   }
 
   let handle: gnutls_session_t
@@ -56,7 +56,7 @@ final class TLSSession {
     // Without resumption every handshake verifies its client.
     let flags: [gnutls_init_flags_t] = [role, GNUTLS_NONBLOCK, GNUTLS_NO_SIGNAL, GNUTLS_NO_TICKETS]
     let status = gnutls_init(&made, flags.reduce(0) { $0 | $1.rawValue })
-    guard status >= 0, let made else { throw TLSError(tlsErrorText(status)) }
+    guard status >= 0, let made else { throw TLSError(gnutls: status) }
     handle = made
     self.credentials = credentials
     self.descriptor = descriptor
@@ -73,12 +73,12 @@ final class TLSSession {
     var made: gnutls_session_t?
     let role: gnutls_init_flags_t = GNUTLS_CLIENT
     let status = gnutls_init(&made, role.rawValue)
-    guard status >= 0, let made else { throw TLSError(tlsErrorText(status)) }
+    guard status >= 0, let made else { throw TLSError(gnutls: status) }
     var store: gnutls_certificate_credentials_t?
     let allocated = gnutls_certificate_allocate_credentials(&store)
     guard allocated >= 0, let store else {
       gnutls_deinit(made)
-      throw TLSError(tlsErrorText(allocated))
+      throw TLSError(gnutls: allocated)
     }
     handle = made
     ownStore = store
@@ -273,15 +273,14 @@ final class TLSSession {
   func after(_ total: Int, _ end: Outcome) -> Outcome { total > 0 ? .moved(total) : end }
 
   /// Ends the session in both directions. What `read` and `write` report.
-  func fail(_ reason: String) -> Outcome {
+  func fail(_ reason: Message) -> Outcome {
     state = .failed(EPROTO, reason)
     return .failed(EPROTO)
   }
 
   /// The peer has sent more alerts, new keys and tickets than the budget for them allows.
   func refuseFlood() -> Outcome {
-    fail(
-      "TLS: the other side sent more than \(ControlBudget.most) records at once that are no data")
+    fail(Message(.recordFlood, [ControlBudget.most]))
   }
 
   /// GnuTLS has nothing more to read, for this reason.
@@ -292,14 +291,14 @@ final class TLSSession {
       state.closeReceiving()
       return .end
     case GNUTLS_E_FATAL_ALERT_RECEIVED:
-      return fail("the other side sent the TLS alert '\(alert)'")
+      return fail(Message(.peerSentAlert, [alert]))
     // Only TLS 1.2 knows it; libvirt's clients never do it.
     case GNUTLS_E_REHANDSHAKE, GNUTLS_E_UNEXPECTED_PACKET:
       gnutls_alert_send(handle, GNUTLS_AL_FATAL, GNUTLS_A_NO_RENEGOTIATION)
       _ = flush()
-      return fail("the other side wanted a new TLS handshake, which is not done")
+      return fail(Message(.renegotiationRequested))
     default:
-      guard let number = source.failure else { return fail("TLS: \(tlsErrorText(status))") }
+      guard let number = source.failure else { return fail(TLSError(gnutls: status).message) }
       state = .failed(number, nil)
       return .failed(number)
     }
@@ -332,7 +331,7 @@ final class TLSSession {
         let count = encrypt(place, size)
         guard count == size else {
           let status = count < 0 ? Int32(truncatingIfNeeded: count) : GNUTLS_E_ENCRYPTION_FAILED
-          return fail("TLS: \(tlsErrorText(status))")
+          return fail(TLSError(gnutls: status).message)
         }
         place += size
         left -= size

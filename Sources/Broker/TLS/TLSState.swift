@@ -12,7 +12,7 @@ enum TLSState {
   case receivingClosed
   case closed
   /// The errno that the transport reports, and the reason for the log where the session knows more than the errno.
-  case failed(Int32, String?)
+  case failed(Int32, Message?)
 
   /// The peer expects data, so it gets a close_notify when the broker closes.
   var canSend: Bool {
@@ -36,7 +36,7 @@ enum TLSState {
   }
 
   /// Why the session failed, for the log.
-  var failureReason: String? {
+  var error: Message? {
     if case .failed(_, let reason) = self { reason } else { nil }
   }
 

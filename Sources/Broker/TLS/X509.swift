@@ -1,16 +1,23 @@
 // Certificates as GnuTLS reads them, turned into values.
 import CGnuTLS
 import Glibc
+import Streams
 
 /// GnuTLS's words for one of its error numbers.
 func tlsErrorText(_ number: Int32) -> String {
   gnutls_strerror(number).map { String(cString: $0) } ?? "error \(number)"
 }
 
-/// Why a file or a certificate cannot be used.
+/// Why a file, a certificate, a priority string or a session cannot be used.
 struct TLSError: Error, Equatable, CustomStringConvertible {
-  let description: String
-  init(_ description: String) { self.description = description }
+  let message: Message
+  var description: String { message.text }
+  init(_ definition: MessageDefinition, _ arguments: [any CustomStringConvertible] = []) {
+    message = Message(definition, arguments)
+  }
+  init(_ message: Message) { self.message = message }
+  /// One of GnuTLS's error numbers.
+  init(gnutls status: Int32) { self.init(.gnutlsError, [tlsErrorText(status)]) }
 }
 
 /// One certificate in GnuTLS's hands.
@@ -29,7 +36,7 @@ final class X509 {
     let status = pem.withDatum {
       gnutls_x509_crt_list_import2(&list, &count, $0, GNUTLS_X509_FMT_PEM, 0)
     }
-    guard status >= 0, let list else { throw TLSError(tlsErrorText(status)) }
+    guard status >= 0, let list else { throw TLSError(gnutls: status) }
     defer { free(list) }
     return (0..<Int(count)).compactMap { list[$0].map { X509(owning: $0) } }
   }
@@ -38,10 +45,10 @@ final class X509 {
   init(der: UnsafePointer<gnutls_datum_t>) throws(TLSError) {
     var made: gnutls_x509_crt_t?
     let status = gnutls_x509_crt_init(&made)
-    guard status >= 0, let made else { throw TLSError(tlsErrorText(status)) }
+    guard status >= 0, let made else { throw TLSError(gnutls: status) }
     handle = made
     let imported = gnutls_x509_crt_import(handle, der, GNUTLS_X509_FMT_DER)
-    guard imported >= 0 else { throw TLSError(tlsErrorText(imported)) }
+    guard imported >= 0 else { throw TLSError(gnutls: imported) }
   }
 
   /// What it says. Throws where something in it cannot be understood.
@@ -49,7 +56,7 @@ final class X509 {
     let activation = gnutls_x509_crt_get_activation_time(handle)
     let expiration = gnutls_x509_crt_get_expiration_time(handle)
     guard activation != -1, expiration != -1 else {
-      throw TLSError("its dates cannot be read")
+      throw TLSError(.datesNotDecoded)
     }
     return Certificate(
       subject: try name(gnutls_x509_crt_get_dn),
@@ -73,10 +80,10 @@ final class X509 {
       }
       if status == GNUTLS_E_REQUESTED_DATA_NOT_AVAILABLE { return "" }
       guard status == GNUTLS_E_SHORT_MEMORY_BUFFER, size > bytes.count, size < 1 << 20 else {
-        throw TLSError("a name in it cannot be read: \(tlsErrorText(status))")
+        throw TLSError(.nameNotDecoded, [tlsErrorText(status)])
       }
     }
-    throw TLSError("a name in it cannot be read: it grows")
+    throw TLSError(.nameNotDecoded, [tlsErrorText(GNUTLS_E_SHORT_MEMORY_BUFFER)])
   }
 
   private func basicConstraints() throws(TLSError) -> Certificate.BasicConstraints {
@@ -84,7 +91,7 @@ final class X509 {
     let status = gnutls_x509_crt_get_basic_constraints(handle, nil, &isAuthority, nil)
     if status == GNUTLS_E_REQUESTED_DATA_NOT_AVAILABLE { return .missing }
     guard status >= 0 else {
-      throw TLSError("its basic constraints cannot be read: \(tlsErrorText(status))")
+      throw TLSError(.constraintsNotDecoded, [tlsErrorText(status)])
     }
     return isAuthority != 0 ? .authority : .notAuthority
   }
@@ -95,35 +102,35 @@ final class X509 {
     let status = gnutls_x509_crt_get_key_usage(handle, &usage, &isCritical)
     if status == GNUTLS_E_REQUESTED_DATA_NOT_AVAILABLE { return nil }
     guard status >= 0 else {
-      throw TLSError("its key usage cannot be read: \(tlsErrorText(status))")
+      throw TLSError(.keyUsageNotDecoded, [tlsErrorText(status)])
     }
     return .init(Certificate.KeyUsage(rawValue: usage), isCritical: isCritical != 0)
   }
 
   /// Decodes the extension once: asking for its entries one by one took 1.5 s where a hostile one had thousands.
   private func purposes() throws(TLSError) -> Certificate.Marked<[String]>? {
-    func trouble(_ status: Int32) -> TLSError {
-      TLSError("its extended key usage cannot be read: \(tlsErrorText(status))")
+    func failure(_ status: Int32) -> TLSError {
+      TLSError(.purposesNotDecoded, [tlsErrorText(status)])
     }
     var content = gnutls_datum_t()
     var isCritical: UInt32 = 0
     let status = gnutls_x509_crt_get_extension_by_oid2(
       handle, "2.5.29.37", 0, &content, &isCritical)
     if status == GNUTLS_E_REQUESTED_DATA_NOT_AVAILABLE { return nil }
-    guard status >= 0 else { throw trouble(status) }
+    guard status >= 0 else { throw failure(status) }
     defer { free(content.data) }
     var made: gnutls_x509_key_purposes_t?
     let allocated = gnutls_x509_key_purpose_init(&made)
-    guard allocated >= 0, let made else { throw trouble(allocated) }
+    guard allocated >= 0, let made else { throw failure(allocated) }
     defer { gnutls_x509_key_purpose_deinit(made) }
     let imported = gnutls_x509_ext_import_key_purposes(&content, made, 0)
-    guard imported >= 0 else { throw trouble(imported) }
+    guard imported >= 0 else { throw failure(imported) }
     var found: [String] = []
     for index in 0..<256 {
       var identifier = gnutls_datum_t()
       let status = gnutls_x509_key_purpose_get(made, UInt32(index), &identifier)
       if status == GNUTLS_E_REQUESTED_DATA_NOT_AVAILABLE { break }
-      guard status >= 0 else { throw trouble(status) }
+      guard status >= 0 else { throw failure(status) }
       let bytes = UnsafeBufferPointer(start: identifier.data, count: Int(identifier.size))
       found.append(String(decoding: bytes.prefix { $0 != 0 }, as: UTF8.self))
     }
@@ -156,10 +163,8 @@ final class X509 {
   /// Whether it is good for a host of that name or address.
   func isFor(host: String) -> Bool { gnutls_x509_crt_check_hostname(handle, host) != 0 }
 
-  /// What GnuTLS has against a chain, beginning with its leaf; empty where it leads to an authority.
-  static func trouble(
-    ofChain chain: [X509], from authorities: [X509]
-  ) -> String {
+  /// Why a chain, which begins with its leaf, does not lead to one of the authorities; nil: it does.
+  static func error(inChain chain: [X509], from authorities: [X509]) -> Message? {
     let chain = chain.map { Optional($0.handle) }
     let authorities = authorities.map { Optional($0.handle) }
     var status: UInt32 = 0
@@ -167,34 +172,32 @@ final class X509 {
       chain, UInt32(clamping: chain.count), authorities, UInt32(clamping: authorities.count), nil,
       0,
       0, &status)
-    guard result >= 0 else { return tlsErrorText(result) }
-    return verificationText(status)
+    return error(ofVerification: result, status)
   }
-}
 
-/// The words for the bits of a chain's verification; empty for none.
-func verificationText(_ status: UInt32) -> String {
-  guard status != 0 else { return "" }
-  let bits: [(gnutls_certificate_status_t, String)] = [
-    (GNUTLS_CERT_REVOKED, "it has been revoked"),
-    (GNUTLS_CERT_SIGNER_NOT_FOUND, "its issuer is not known"),
-    (GNUTLS_CERT_SIGNER_NOT_CA, "its issuer is no certificate authority"),
-    (GNUTLS_CERT_INSECURE_ALGORITHM, "it is signed with an insecure algorithm"),
-    (GNUTLS_CERT_NOT_ACTIVATED, "it or one of its issuers is not valid yet"),
-    (GNUTLS_CERT_EXPIRED, "it or one of its issuers has expired"),
-    (GNUTLS_CERT_SIGNATURE_FAILURE, "its signature is wrong"),
-    (GNUTLS_CERT_REVOCATION_DATA_SUPERSEDED, "the revocation list is out of date"),
-    (
-      GNUTLS_CERT_REVOCATION_DATA_ISSUED_IN_FUTURE, "the revocation list is dated in the future"
-    ),
-    (
-      GNUTLS_CERT_SIGNER_CONSTRAINTS_FAILURE, "it breaks its issuer's constraints"
-    ),
-    (GNUTLS_CERT_PURPOSE_MISMATCH, "it is not for this purpose"),
-    (GNUTLS_CERT_UNKNOWN_CRIT_EXTENSIONS, "it has an unknown critical extension"),
-  ]
-  let words = bits.filter { status & $0.0.rawValue != 0 }.map(\.1)
-  return words.isEmpty ? "it is not trusted" : words.joined(separator: ", ")
+  /// Why a verification failed, from GnuTLS's result and the bits of its status; nil: it succeeded.
+  static func error(ofVerification result: Int32, _ status: UInt32) -> Message? {
+    guard result >= 0 else { return TLSError(gnutls: result).message }
+    guard status != 0 else { return nil }
+    let errors = reasons.filter { status & $0.bit.rawValue != 0 }.map { Message($0.definition) }
+    return errors.isEmpty ? Message(.chainNotTrusted) : Message(joining: errors)
+  }
+
+  private static let reasons: [(bit: gnutls_certificate_status_t, definition: MessageDefinition)] =
+    [
+      (GNUTLS_CERT_REVOKED, .chainRevoked),
+      (GNUTLS_CERT_SIGNER_NOT_FOUND, .chainIssuerUnknown),
+      (GNUTLS_CERT_SIGNER_NOT_CA, .chainIssuerNotAuthority),
+      (GNUTLS_CERT_INSECURE_ALGORITHM, .chainInsecureAlgorithm),
+      (GNUTLS_CERT_NOT_ACTIVATED, .chainNotActivated),
+      (GNUTLS_CERT_EXPIRED, .chainExpired),
+      (GNUTLS_CERT_SIGNATURE_FAILURE, .chainSignatureInvalid),
+      (GNUTLS_CERT_REVOCATION_DATA_SUPERSEDED, .chainRevocationListOutdated),
+      (GNUTLS_CERT_REVOCATION_DATA_ISSUED_IN_FUTURE, .chainRevocationListInFuture),
+      (GNUTLS_CERT_SIGNER_CONSTRAINTS_FAILURE, .chainConstraintsViolated),
+      (GNUTLS_CERT_PURPOSE_MISMATCH, .chainPurposeMismatch),
+      (GNUTLS_CERT_UNKNOWN_CRIT_EXTENSIONS, .chainExtensionUnknown),
+    ]
 }
 
 extension [UInt8] {

@@ -113,6 +113,13 @@ public struct RemoteError: XDRBody, Error, Equatable, Sendable {
     self.int2 = int2
   }
 
+  /// An error whose detail is the text of a message. Clients do not see identifiers.
+  public init(
+    _ code: ErrorCode, domain: ErrorDomain = .rpc, _ message: Message, int1: Int32 = -1
+  ) {
+    self.init(code, domain: domain, message.text, int1: int1)
+  }
+
   /// What libvirt sends when a handler failed without saying why.
   public static var unset: RemoteError {
     var error = RemoteError(.internalError, "", int1: 0, int2: 0)

@@ -12,16 +12,16 @@ struct CertificateCheckTests {
     let name: String
     let role: CertificateRole
     let certificate: Certificate
-    let faults: [CertificateFault]
+    let diagnostics: [Message]
     var testDescription: String { "\(role): \(name)" }
 
     init(
-      _ role: CertificateRole, _ name: String, _ faults: [CertificateFault] = [],
+      _ role: CertificateRole, _ name: String, _ diagnostics: [Message] = [],
       _ change: (inout Certificate) -> Void
     ) {
       self.role = role
       self.name = name
-      self.faults = faults
+      self.diagnostics = diagnostics
       var certificate = Certificate(
         subject: "CN=x", activation: now - 86_400, expiration: now + 86_400)
       if role == .authority { certificate.basicConstraints = .authority }
@@ -45,13 +45,15 @@ struct CertificateCheckTests {
       [
         Row(role, "no extensions but what it needs") { _ in },
         Row(role, "expires this second") { $0.expiration = now },
-        Row(role, "expired a second ago", [.refusal("has expired on 2027-01-15 07:59:59 UTC")]) {
+        Row(
+          role, "expired a second ago", [Message(.certificateExpired, ["2027-01-15 07:59:59 UTC"])]
+        ) {
           $0.expiration = now - 1
         },
         Row(role, "valid from this second") { $0.activation = now },
         Row(
           role, "valid from the next second",
-          [.refusal("is not valid before 2027-01-15 08:00:01 UTC")]
+          [Message(.certificateNotYetValid, ["2027-01-15 08:00:01 UTC"])]
         ) { $0.activation = now + 1 },
         Row(role, "every usage") {
           $0.keyUsage = usage(
@@ -63,69 +65,66 @@ struct CertificateCheckTests {
       let owner = role == .server ? "a server" : "a client"
       let own = role == .server ? Certificate.Purpose.server : Certificate.Purpose.client
       let other = role == .server ? Certificate.Purpose.client : Certificate.Purpose.server
-      let lack =
-        "extended key usage without the purpose TLS \(role == .server ? "server" : "client") (\(own))"
+      let purpose = ["TLS \(role == .server ? "server" : "client")", own]
       return [
         Row(role, "basic constraints that say no authority") {
           $0.basicConstraints = .notAuthority
         },
         Row(
           role, "an authority's basic constraints",
-          [
-            .refusal(
-              "has basic constraints that make it a certificate authority, and is to be \(owner)'s")
-          ]
+          [Message(.constraintsOfAuthority, [owner])]
         ) { $0.basicConstraints = .authority },
         Row(role, "digital signature without key encipherment, critical") {
           $0.keyUsage = usage(.digitalSignature, critical: true)
         },
         Row(
           role, "key encipherment only, critical",
-          [.refusal("has a critical key usage without digital signature")]
+          [Message(.criticalKeyUsageLacks, ["digital signature"])]
         ) { $0.keyUsage = usage(.keyEncipherment, critical: true) },
         Row(
           role, "key encipherment only, not critical",
-          [.warning("has a key usage without digital signature")]
+          [Message(.keyUsageLacks, ["digital signature"])]
         ) { $0.keyUsage = usage(.keyEncipherment, critical: false) },
         Row(
           role, "certificate signing only, critical",
-          [.refusal("has a critical key usage without digital signature")]
+          [Message(.criticalKeyUsageLacks, ["digital signature"])]
         ) { $0.keyUsage = usage(.certificateSigning, critical: true) },
         Row(
           role, "a usage of nothing, critical",
-          [.refusal("has a critical key usage without digital signature")]
+          [Message(.criticalKeyUsageLacks, ["digital signature"])]
         ) { $0.keyUsage = usage([], critical: true) },
         Row(role, "its purpose, critical") { $0.purposes = purposes(own, critical: true) },
         Row(role, "its purpose, not critical") { $0.purposes = purposes(own, critical: false) },
         Row(role, "both purposes, critical") {
           $0.purposes = purposes(other, own, critical: true)
         },
-        Row(role, "the other purpose, critical", [.refusal("has a critical \(lack)")]) {
+        Row(role, "the other purpose, critical", [Message(.criticalPurposeLacks, purpose)]) {
           $0.purposes = purposes(other, critical: true)
         },
-        Row(role, "the other purpose, not critical", [.warning("has an \(lack)")]) {
+        Row(role, "the other purpose, not critical", [Message(.purposeLacks, purpose)]) {
           $0.purposes = purposes(other, critical: false)
         },
-        Row(role, "any purpose, critical: means neither", [.refusal("has a critical \(lack)")]) {
+        Row(role, "any purpose, critical: means neither", [Message(.criticalPurposeLacks, purpose)])
+        {
           $0.purposes = purposes(Certificate.Purpose.any, critical: true)
         },
-        Row(role, "any purpose, not critical: means neither", [.warning("has an \(lack)")]) {
+        Row(role, "any purpose, not critical: means neither", [Message(.purposeLacks, purpose)]) {
           $0.purposes = purposes(Certificate.Purpose.any, critical: false)
         },
         Row(role, "e-mail protection, critical: means both") {
           $0.purposes = purposes(email, critical: true)
         },
-        Row(role, "any and the other purpose, critical", [.refusal("has a critical \(lack)")]) {
+        Row(role, "any and the other purpose, critical", [Message(.criticalPurposeLacks, purpose)])
+        {
           $0.purposes = purposes(Certificate.Purpose.any, other, critical: true)
         },
         Row(
           role, "everything wrong at once",
           [
-            .refusal("has expired on 2027-01-15 07:59:59 UTC"),
-            .refusal(
-              "has basic constraints that make it a certificate authority, and is to be \(owner)'s"),
-            .refusal("has a critical key usage without digital signature"),
-            .refusal("has a critical \(lack)"),
+            Message(.certificateExpired, ["2027-01-15 07:59:59 UTC"]),
+            Message(.constraintsOfAuthority, [owner]),
+            Message(.criticalKeyUsageLacks, ["digital signature"]),
+            Message(.criticalPurposeLacks, purpose),
           ]
         ) {
           $0.expiration = now - 1
@@ -137,19 +136,19 @@ struct CertificateCheckTests {
     } + [
       Row(
         .authority, "no basic constraints",
-        [.refusal("has no basic constraints, which a certificate authority needs")]
+        [Message(.constraintsMissing)]
       ) { $0.basicConstraints = .missing },
       Row(
         .authority, "basic constraints that say no authority",
-        [.refusal("has basic constraints that say it is no certificate authority")]
+        [Message(.constraintsOfNoAuthority)]
       ) { $0.basicConstraints = .notAuthority },
       Row(
         .authority, "digital signature only, critical",
-        [.refusal("has a critical key usage without certificate signing")]
+        [Message(.criticalKeyUsageLacks, ["certificate signing"])]
       ) { $0.keyUsage = usage(.digitalSignature, critical: true) },
       Row(
         .authority, "digital signature only, not critical",
-        [.warning("has a key usage without certificate signing")]
+        [Message(.keyUsageLacks, ["certificate signing"])]
       ) { $0.keyUsage = usage(.digitalSignature, critical: false) },
       Row(.authority, "certificate signing, critical") {
         $0.keyUsage = usage(.certificateSigning, critical: true)
@@ -159,9 +158,17 @@ struct CertificateCheckTests {
       },
     ]
 
-  @Test("each fault is found, and nothing else", arguments: rows)
+  @Test("each error and warning is found, and nothing else", arguments: rows)
   func checked(row: Row) {
-    #expect(CertificateChecks.faults(of: row.certificate, as: row.role, at: Self.now) == row.faults)
+    #expect(
+      CertificateChecks.diagnostics(of: row.certificate, as: row.role, at: Self.now)
+        == row.diagnostics)
+    let critical = row.diagnostics.filter { $0.text.hasPrefix("critical ") }
+    #expect(critical.allSatisfy { $0.severity == .error })
+    #expect(
+      row.diagnostics.filter { $0.severity != .error }.allSatisfy {
+        $0.has(.keyUsageLacks) || $0.has(.purposeLacks)
+      })
   }
 
   @Test("dates are written as the calendar has them")

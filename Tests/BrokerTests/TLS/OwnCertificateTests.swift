@@ -9,27 +9,39 @@ import Testing
 
 @Suite("The broker's own certificates")
 struct OwnCertificateTests {
-  /// One set of files: what differs from a good one, and what is said of it. DIR stands for its directory.
+  /// One set of files: what differs from a good one, and its diagnostics, by the beginning of their lines. DIR stands
+  /// for its directory.
   struct Row: Sendable, CustomTestStringConvertible {
     let name: String
-    let refusals: [String]
+    let errors: [String]
     let warnings: [String]
     let make: @Sendable (Authority) throws -> TLSSettings
     var testDescription: String { name }
 
     init(
-      _ name: String, refusals: [String] = [], warnings: [String] = [],
+      _ name: String, errors: [String] = [], warnings: [String] = [],
       _ make: @escaping @Sendable (Authority) throws -> TLSSettings
     ) {
       self.name = name
-      self.refusals = refusals
+      self.errors = errors
       self.warnings = warnings
       self.make = make
     }
   }
 
-  private static let own = "DIR/servercert.pem: the certificate 'CN=localhost'"
-  private static let lost = "DIR/servercert.pem does not lead to an authority in DIR/cacert.pem: "
+  /// About the broker's own certificate.
+  private static func own(_ definition: MessageDefinition, _ words: String = "") -> String {
+    line([definition], "DIR/servercert.pem: certificate 'CN=localhost': \(words)")
+  }
+
+  /// The broker's own certificate does not lead to an authority.
+  private static func lost(_ reasons: MessageDefinition...) -> String {
+    line([.ownChainIncomplete] + reasons, "DIR/servercert.pem: ")
+  }
+
+  private static func line(_ definitions: [MessageDefinition], _ words: String) -> String {
+    "\(definitions.map(\.identifier).joined(separator: " ")): \(words)"
+  }
 
   static let rows: [Row] = [
     Row("libvirt's guide") { try $0.serve() },
@@ -41,31 +53,27 @@ struct OwnCertificateTests {
     Row("no extensions") { try $0.serve(CertificateWish("CN=localhost")) },
     Row(
       "expired",
-      refusals: ["\(own) has expired on", "\(lost)it or one of its issuers has expired"]
+      errors: [own(.certificateExpired), lost(.chainExpired)]
     ) { try $0.serve(.server().with { $0.validUntil = -60 }) },
     Row(
       "not yet valid",
-      refusals: ["\(own) is not valid before", "\(lost)it or one of its issuers is not valid yet"]
+      errors: [own(.certificateNotYetValid), lost(.chainNotActivated)]
     ) { try $0.serve(.server().with { $0.validFrom = 3600 }) },
     Row(
       "an authority's certificate",
-      refusals: [
-        "\(own) has basic constraints that make it a certificate authority, and is to be a server's"
-      ]
+      errors: [own(.constraintsOfAuthority)]
     ) { try $0.serve(.server().with { $0.constraints = .authority }) },
     Row(
       "wrong key usage, critical",
-      refusals: ["\(own) has a critical key usage without digital signature"]
+      errors: [own(.criticalKeyUsageLacks)]
     ) { try $0.serve(.server().with { $0.usage = 32 }) },
     Row(
       "wrong key usage, not critical",
-      warnings: ["\(own) has a key usage without digital signature"]
+      warnings: [own(.keyUsageLacks)]
     ) { try $0.serve(.server().with { ($0.usage, $0.usageIsCritical) = (32, false) }) },
     Row(
       "a client's purpose, critical",
-      refusals: [
-        "\(own) has a critical extended key usage without the purpose TLS server (1.3.6.1.5.5.7.3.1)"
-      ]
+      errors: [own(.criticalPurposeLacks)]
     ) {
       try $0.serve(
         .server().with {
@@ -74,15 +82,11 @@ struct OwnCertificateTests {
     },
     Row(
       "a client's purpose, not critical",
-      warnings: [
-        "\(own) has an extended key usage without the purpose TLS server (1.3.6.1.5.5.7.3.1)"
-      ]
+      warnings: [own(.purposeLacks)]
     ) { try $0.serve(.server().with { $0.purposes = [CertificateWish.clientPurpose] }) },
     Row(
       "any purpose, critical",
-      refusals: [
-        "\(own) has a critical extended key usage without the purpose TLS server (1.3.6.1.5.5.7.3.1)"
-      ]
+      errors: [own(.criticalPurposeLacks)]
     ) {
       try $0.serve(
         .server().with {
@@ -95,14 +99,14 @@ struct OwnCertificateTests {
           ($0.purposes, $0.purposesAreCritical) = ([CertificateWish.emailPurpose], true)
         })
     },
-    Row("another authority's", refusals: ["\(lost)its issuer is not known"]) {
+    Row("another authority's", errors: [lost(.chainIssuerUnknown)]) {
       try $0.serve(from: MadeCertificate(.authority("CN=Other CA")))
     },
     Row(
       "an authority of the same name and another key",
-      refusals: ["\(lost)"]
+      errors: ["\(MessageDefinition.ownChainIncomplete.identifier) "]
     ) { try $0.serve(from: MadeCertificate(.authority("CN=Test CA"))) },
-    Row("self-signed", refusals: ["\(lost)its issuer is not known"]) {
+    Row("self-signed", errors: [lost(.chainIssuerUnknown)]) {
       try $0.serve(MadeCertificate(.server()))
     },
     Row("an intermediate authority that comes along") {
@@ -111,24 +115,23 @@ struct OwnCertificateTests {
     },
     Row(
       "an intermediate authority that does not come along",
-      refusals: ["\(lost)its issuer is not known"]
+      errors: [lost(.chainIssuerUnknown)]
     ) { try $0.serve(from: MadeCertificate(.authority("CN=Middle"), from: $0.root)) },
     Row(
       "an intermediate that is no authority",
-      refusals: ["\(lost)its issuer is no certificate authority"]
+      errors: [lost(.chainIssuerNotAuthority, .chainConstraintsViolated)]
     ) {
       let middle = try MadeCertificate(.server("CN=Middle"), from: $0.root)
       return try $0.serve(from: middle, chain: [middle])
     },
-    Row("an unknown critical extension", refusals: ["\(lost)it has an unknown critical extension"])
-    {
+    Row("an unknown critical extension", errors: [lost(.chainExtensionUnknown)]) {
       try $0.serve(.server().with { $0.hasUnknownCriticalExtension = true })
     },
     Row(
       "an expired authority",
-      refusals: [
-        "\(lost)it or one of its issuers has expired",
-        "DIR/cacert.pem: the certificate 'CN=Old' has expired on",
+      errors: [
+        lost(.chainExpired),
+        line([.certificateExpired], "DIR/cacert.pem: certificate 'CN=Old': "),
       ]
     ) {
       let old = try MadeCertificate(.authority("CN=Old").with { $0.validUntil = -60 })
@@ -137,9 +140,9 @@ struct OwnCertificateTests {
     },
     Row(
       "an authority that is not valid yet",
-      refusals: [
-        "\(lost)it or one of its issuers is not valid yet",
-        "DIR/cacert.pem: the certificate 'CN=New' is not valid before",
+      errors: [
+        lost(.chainNotActivated),
+        line([.certificateNotYetValid], "DIR/cacert.pem: certificate 'CN=New': "),
       ]
     ) {
       let new = try MadeCertificate(.authority("CN=New").with { $0.validFrom = 3600 })
@@ -148,7 +151,7 @@ struct OwnCertificateTests {
     },
     Row(
       "an authority without basic constraints",
-      refusals: ["DIR/cacert.pem: the certificate 'CN=Bare' has no basic constraints"]
+      errors: [line([.constraintsMissing], "DIR/cacert.pem: certificate 'CN=Bare': ")]
     ) {
       let bare = try MadeCertificate(CertificateWish("CN=Bare"))
       try $0.write("cacert.pem", $0.root.pem + bare.pem)
@@ -156,9 +159,8 @@ struct OwnCertificateTests {
     },
     Row(
       "an authority that says it is none",
-      refusals: [
-        "DIR/cacert.pem: the certificate 'CN=Leaf' has basic constraints that say it is no "
-          + "certificate authority"
+      errors: [
+        line([.constraintsOfNoAuthority], "DIR/cacert.pem: certificate 'CN=Leaf': ")
       ]
     ) {
       let leaf = try MadeCertificate(CertificateWish("CN=Leaf").with { $0.constraints = .leaf })
@@ -167,8 +169,8 @@ struct OwnCertificateTests {
     },
     Row(
       "an authority that must not sign, critical",
-      refusals: [
-        "DIR/cacert.pem: the certificate 'CN=Mute' has a critical key usage without certificate signing"
+      errors: [
+        line([.criticalKeyUsageLacks], "DIR/cacert.pem: certificate 'CN=Mute': ")
       ]
     ) {
       let mute = try MadeCertificate(.authority("CN=Mute").with { $0.usage = 128 })
@@ -178,7 +180,7 @@ struct OwnCertificateTests {
     Row(
       "an authority that should not sign, not critical",
       warnings: [
-        "DIR/cacert.pem: the certificate 'CN=Mute' has a key usage without certificate signing"
+        line([.keyUsageLacks], "DIR/cacert.pem: certificate 'CN=Mute': ")
       ]
     ) {
       let mute = try MadeCertificate(
@@ -191,29 +193,29 @@ struct OwnCertificateTests {
       try $0.write("cacert.pem", $0.root.pem + other.pem)
       return try $0.serve(from: other)
     },
-    Row("no certificate file", refusals: ["DIR/servercert.pem cannot be opened: No such file"]) {
+    Row("no certificate file", errors: [line([.fileNotOpened], "DIR/servercert.pem: ")]) {
       let settings = try $0.serve()
       unlink("\($0.scratch.path)/servercert.pem")
       return settings
     },
-    Row("no key file", refusals: ["DIR/serverkey.pem cannot be opened: No such file"]) {
+    Row("no key file", errors: [line([.fileNotOpened], "DIR/serverkey.pem: ")]) {
       let settings = try $0.serve()
       unlink("\($0.scratch.path)/serverkey.pem")
       return settings
     },
-    Row("no authority file", refusals: ["DIR/cacert.pem cannot be opened: No such file"]) {
+    Row("no authority file", errors: [line([.fileNotOpened], "DIR/cacert.pem: ")]) {
       let settings = try $0.serve()
       unlink("\($0.scratch.path)/cacert.pem")
       return settings
     },
-    Row("a directory for a certificate", refusals: ["DIR/ is not a regular file"]) {
+    Row("a directory for a certificate", errors: [line([.fileNotRegular], "DIR/: ")]) {
       var settings = try $0.serve()
       settings.pairs[0].certificateFile = "\($0.scratch.path)/"
       return settings
     },
     Row(
       "text for a certificate",
-      refusals: ["DIR/servercert.pem holds no certificate that can be read"]
+      errors: [line([.certificatesNotDecoded, .gnutlsError], "DIR/servercert.pem: ")]
     ) {
       let settings = try $0.serve()
       try $0.write("servercert.pem", "no certificate\n")
@@ -221,28 +223,26 @@ struct OwnCertificateTests {
     },
     Row(
       "an empty authority file",
-      refusals: ["DIR/cacert.pem holds no certificate that can be read"]
+      errors: [line([.certificatesNotDecoded, .gnutlsError], "DIR/cacert.pem: ")]
     ) {
       let settings = try $0.serve()
       try $0.write("cacert.pem", "")
       return settings
     },
-    Row("a certificate file of 65 KiB", refusals: ["DIR/servercert.pem is larger than 64 KiB"]) {
+    Row("a certificate file of 65 KiB", errors: [line([.fileTooLarge], "DIR/servercert.pem: ")]) {
       let settings = try $0.serve()
       try $0.write("servercert.pem", String(repeating: "#", count: 65 << 10))
       return settings
     },
     Row(
       "another certificate's key",
-      refusals: [
-        "the key in DIR/serverkey.pem does not belong to the certificate in DIR/servercert.pem"
-      ]
+      errors: [line([.keyMismatch], "DIR/serverkey.pem: ")]
     ) {
       let settings = try $0.serve()
       try $0.write("serverkey.pem", MadeCertificate(.server(), from: $0.root).keyPEM)
       return settings
     },
-    Row("text for a key", refusals: ["the key in DIR/serverkey.pem with the certificate in"]) {
+    Row("text for a key", errors: [line([.keyUnusable], "DIR/serverkey.pem: ")]) {
       let settings = try $0.serve()
       try $0.write("serverkey.pem", "no key\n")
       return settings
@@ -254,7 +254,7 @@ struct OwnCertificateTests {
     },
     Row(
       "a revocation list that is asked for and missing",
-      refusals: ["DIR/crl.pem cannot be opened: No such file"]
+      errors: [line([.fileNotOpened], "DIR/crl.pem: ")]
     ) {
       var settings = try $0.serve()
       settings.revocationFile = "\($0.scratch.path)/crl.pem"
@@ -268,7 +268,7 @@ struct OwnCertificateTests {
     },
     Row(
       "text for a revocation list",
-      refusals: ["DIR/crl.pem holds no revocation list that can be read"]
+      errors: [line([.revocationListNotDecoded], "DIR/crl.pem: ")]
     ) {
       var settings = try $0.serve()
       settings.revocationFile = try $0.write("crl.pem", "nothing\n")
@@ -276,7 +276,7 @@ struct OwnCertificateTests {
     },
     Row(
       "a revocation list that should have been renewed",
-      warnings: ["DIR/crl.pem: the revocation list should have been renewed by"]
+      warnings: [line([.revocationListOutdated], "DIR/crl.pem: ")]
     ) {
       var settings = try $0.serve()
       settings.revocationFile = try $0.write(
@@ -285,7 +285,7 @@ struct OwnCertificateTests {
     },
     Row(
       "a key for everybody to read",
-      warnings: ["DIR/serverkey.pem can be read by everybody: chmod o-rwx DIR/serverkey.pem"]
+      warnings: [line([.keyReadableByOthers], "DIR/serverkey.pem: ")]
     ) {
       let settings = try $0.serve()
       chmod("\($0.scratch.path)/serverkey.pem", 0o644)
@@ -296,16 +296,19 @@ struct OwnCertificateTests {
       settings.checksOwnCertificates = false
       return settings
     },
-    Row("an invalid priority", refusals: ["tls_priority 'NORMAL:+NONSENSE' at '+NONSENSE'"]) {
+    Row(
+      "an invalid priority",
+      errors: [line([.priorityInvalidAt], "tls_priority 'NORMAL:+NONSENSE': error at '+NONSENSE'")]
+    ) {
       var settings = try $0.serve()
       settings.priority = "NORMAL:+NONSENSE"
       return settings
     },
     Row(
       "a priority without an elliptic curve",
-      refusals: [
-        "tls_priority 'NORMAL:-GROUP-ALL:+GROUP-FFDHE2048' leaves no elliptic curve "
-          + "(finite-field Diffie-Hellman is never used)"
+      errors: [
+        line(
+          [.priorityWithoutCurves], "tls_priority 'NORMAL:-GROUP-ALL:+GROUP-FFDHE2048': ")
       ]
     ) {
       var settings = try $0.serve()
@@ -314,7 +317,9 @@ struct OwnCertificateTests {
     },
     Row(
       "a priority of nothing but old versions",
-      refusals: ["'NORMAL:-VERS-ALL:+VERS-TLS1.1' leaves neither TLS 1.2 nor TLS 1.3"]
+      errors: [
+        line([.priorityWithoutVersions], "tls_priority 'NORMAL:-VERS-ALL:+VERS-TLS1.1': ")
+      ]
     ) {
       var settings = try $0.serve()
       settings.priority = "NORMAL:-VERS-ALL:+VERS-TLS1.1"
@@ -330,20 +335,22 @@ struct OwnCertificateTests {
     }
     let settings = try row.make(authority)
     let now = Int64(Date().timeIntervalSince1970)
-    var refusals: [String] = []
-    var warnings: [String] = []
+    var errors: [Message] = []
+    var warnings: [Message] = []
     do {
       warnings = try TLSCredentials(settings, at: now).warnings
     } catch {
-      refusals = error.reasons
+      errors = error.errors
     }
-    #expect(refusals.count == row.refusals.count, "\(refusals)")
-    for (said, expected) in zip(refusals, row.refusals) {
-      #expect(said.contains(expand(expected)), "\(said)")
+    #expect(errors.allSatisfy { $0.severity == .error }, "\(errors)")
+    #expect(errors.count == row.errors.count, "\(errors)")
+    for (error, expected) in zip(errors, row.errors) {
+      #expect(error.line.hasPrefix(expand(expected)), "\(error.line)")
     }
+    #expect(warnings.allSatisfy { $0.severity == .warning }, "\(warnings)")
     #expect(warnings.count == row.warnings.count, "\(warnings)")
-    for (said, expected) in zip(warnings, row.warnings) {
-      #expect(said.contains(expand(expected)), "\(said)")
+    for (warning, expected) in zip(warnings, row.warnings) {
+      #expect(warning.line.hasPrefix(expand(expected)), "\(warning.line)")
     }
   }
 

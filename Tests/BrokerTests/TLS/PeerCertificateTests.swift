@@ -11,40 +11,39 @@ struct PeerCertificateTests {
   struct Row: Sendable, CustomTestStringConvertible {
     typealias Make = @Sendable (MadeCertificate) throws -> ClientIdentity
     let name: String
-    let refusal: String
-    let warning: String
+    /// The identifiers of the errors begin with these.
+    let errors: [MessageDefinition]
+    let warnings: [MessageDefinition]
     let names: [String]?
     let make: Make
     var testDescription: String { name }
 
     init(
-      _ name: String, refusal: String = "", warning: String = "", names: [String]? = nil,
+      _ name: String, errors: [MessageDefinition] = [], warnings: [MessageDefinition] = [],
+      names: [String]? = nil,
       make: @escaping Make
     ) {
       self.name = name
-      self.refusal = refusal
-      self.warning = warning
+      self.errors = errors
+      self.warnings = warnings
       self.names = names
       self.make = make
     }
 
     /// A certificate that differs from a good one in something.
     init(
-      _ name: String, refusal: String = "", warning: String = "", names: [String]? = nil,
+      _ name: String, errors: [MessageDefinition] = [], warnings: [MessageDefinition] = [],
+      names: [String]? = nil,
       changed: @escaping @Sendable (inout CertificateWish) -> Void
     ) {
       self.init(
-        name, refusal: refusal, warning: warning, names: names,
+        name, errors: errors, warnings: warnings, names: names,
         make: { root in
           try ClientIdentity(
             MadeCertificate(.client("CN=c1,O=Acme").with(changed), from: root))
         })
     }
   }
-
-  private static let its = "its certificate 'O=Acme,CN=c1' "
-  private static let lack =
-    "extended key usage without the purpose TLS client (1.3.6.1.5.5.7.3.2)"
 
   static let rows: [Row] = [
     Row("libvirt's guide", changed: { _ in }),
@@ -53,28 +52,26 @@ struct PeerCertificateTests {
     Row(
       "no extensions",
       make: { try ClientIdentity(MadeCertificate(CertificateWish("CN=c1"), from: $0)) }),
-    Row("no certificate", refusal: "it showed no certificate", make: { _ in ClientIdentity() }),
+    Row("no certificate", errors: [.noPeerCertificate], make: { _ in ClientIdentity() }),
     Row(
       "expired",
-      refusal: "\(its)cannot be verified: it or one of its issuers has expired, has expired on",
+      errors: [.peerNotVerified, .chainExpired, .certificateExpired],
       changed: { $0.validUntil = -60 }),
     Row(
       "not yet valid",
-      refusal:
-        "\(its)cannot be verified: it or one of its issuers is not valid yet, is not valid before",
+      errors: [.peerNotVerified, .chainNotActivated, .certificateNotYetValid],
       changed: { $0.validFrom = 3600 }),
     Row(
       "an authority's",
-      refusal:
-        "\(its)has basic constraints that make it a certificate authority, and is to be a client's",
+      errors: [.constraintsOfAuthority],
       changed: { $0.constraints = .authority }),
     Row(
-      "a server's purpose, critical", refusal: "\(its)has a critical \(lack)",
+      "a server's purpose, critical", errors: [.criticalPurposeLacks],
       changed: {
         ($0.purposes, $0.purposesAreCritical) = ([CertificateWish.serverPurpose], true)
       }),
     Row(
-      "a server's purpose, not critical", warning: "\(its)has an \(lack)",
+      "a server's purpose, not critical", warnings: [.purposeLacks],
       changed: { $0.purposes = [CertificateWish.serverPurpose] }),
     Row(
       "both purposes, critical",
@@ -86,28 +83,28 @@ struct PeerCertificateTests {
       "e-mail protection, critical",
       changed: { ($0.purposes, $0.purposesAreCritical) = ([CertificateWish.emailPurpose], true) }),
     Row(
-      "any purpose, critical", refusal: "\(its)has a critical \(lack)",
+      "any purpose, critical", errors: [.criticalPurposeLacks],
       changed: { ($0.purposes, $0.purposesAreCritical) = ([CertificateWish.anyPurpose], true) }),
     Row(
       "an unknown critical extension",
-      refusal: "\(its)cannot be verified: it has an unknown critical extension",
+      errors: [.peerNotVerified, .chainExtensionUnknown],
       changed: { $0.hasUnknownCriticalExtension = true }),
     Row(
-      "another authority's", refusal: "\(its)cannot be verified: its issuer is not known",
+      "another authority's", errors: [.peerNotVerified, .chainIssuerUnknown],
       make: { _ in
         try ClientIdentity(
           MadeCertificate(
             .client("CN=c1,O=Acme"), from: MadeCertificate(.authority("CN=Other CA"))))
       }),
     Row(
-      "an authority of the same name and another key", refusal: "\(its)cannot be verified: ",
+      "an authority of the same name and another key", errors: [.peerNotVerified],
       make: { _ in
         try ClientIdentity(
           MadeCertificate(
             .client("CN=c1,O=Acme"), from: MadeCertificate(.authority("CN=Test CA"))))
       }),
     Row(
-      "self-signed", refusal: "\(its)cannot be verified: its issuer is not known",
+      "self-signed", errors: [.peerNotVerified, .chainIssuerUnknown],
       make: { _ in try ClientIdentity(MadeCertificate(.client("CN=c1,O=Acme"))) }),
     Row(
       "an intermediate authority that comes along",
@@ -126,14 +123,14 @@ struct PeerCertificateTests {
       }),
     Row(
       "an intermediate authority that does not come along",
-      refusal: "\(its)cannot be verified: its issuer is not known",
+      errors: [.peerNotVerified, .chainIssuerUnknown],
       make: { root in
         let middle = try MadeCertificate(.authority("CN=Middle"), from: root)
         return try ClientIdentity(MadeCertificate(.client("CN=c1,O=Acme"), from: middle))
       }),
     Row(
       "an intermediate that is no authority",
-      refusal: "\(its)cannot be verified: its issuer is no certificate authority",
+      errors: [.peerNotVerified, .chainIssuerNotAuthority],
       make: { root in
         let middle = try MadeCertificate(.client("CN=Middle"), from: root)
         return try ClientIdentity(
@@ -141,8 +138,7 @@ struct PeerCertificateTests {
       }),
     Row(
       "an expired intermediate",
-      refusal: "\(its)cannot be verified: it or one of its issuers has expired, has the issuer "
-        + "'CN=Middle', which has expired on",
+      errors: [.peerNotVerified, .chainExpired, .issuerDiagnostic, .certificateExpired],
       make: { root in
         let middle = try MadeCertificate(
           .authority("CN=Middle").with { $0.validUntil = -60 }, from: root)
@@ -154,24 +150,22 @@ struct PeerCertificateTests {
     Row("a pattern of one character", names: ["O=Acme,CN=c?"], changed: { _ in }),
     Row(
       "a list of others",
-      refusal: "\(its)has a distinguished name that no entry of tls_allowed_dn_list matches",
+      errors: [.nameNotAllowed],
       names: ["O=Acme,CN=c2", "CN=c1", "O=Acme,CN=c1?"], changed: { _ in }),
     Row(
       "a list that differs in case",
-      refusal: "\(its)has a distinguished name that no entry of tls_allowed_dn_list matches",
+      errors: [.nameNotAllowed],
       names: ["o=acme,cn=c1"], changed: { _ in }),
     Row(
       "an empty list",
-      refusal: "\(its)cannot come in: tls_allowed_dn_list is empty, which admits nobody",
+      errors: [.noNameAllowed],
       names: [], changed: { _ in }),
     Row(
       "a name with a comma, escaped as in the list", names: ["O=Acme\\, Inc,CN=c1"],
       changed: { $0.name = "CN=c1,O=Acme\\, Inc" }),
     Row(
       "everything wrong at once",
-      refusal: "\(its)has a distinguished name that no entry of tls_allowed_dn_list matches, "
-        + "has basic constraints that make it a certificate authority, and is to be a client's, "
-        + "has a critical \(lack)",
+      errors: [.nameNotAllowed, .constraintsOfAuthority, .criticalPurposeLacks],
       names: ["CN=nobody"],
       changed: {
         $0.constraints = .authority
@@ -186,11 +180,19 @@ struct PeerCertificateTests {
     let authority = try Authority()
     var settings = try authority.serve()
     settings.allowedNames = row.names
-    let verdict = try verdict(row.make(authority.root), settings, priority)
-    #expect(verdict.isRefused == !row.refusal.isEmpty, "\(verdict)")
-    #expect(verdict.sentence(.refusal).hasPrefix(row.refusal), "\(verdict.sentence(.refusal))")
-    #expect(verdict.sentence(.warning) == row.warning)
-    if row.refusal.isEmpty { #expect(verdict.sentence(.refusal) == "") }
+    let check = try check(row.make(authority.root), settings, priority)
+    #expect(check.isRefused == !row.errors.isEmpty, "\(check)")
+    let (errors, warnings) = (check.diagnostics(.error), check.diagnostics(.warning))
+    let identifiers = errors?.identifiers ?? []
+    #expect(identifiers.starts(with: row.errors.map(\.identifier)), "\(identifiers)")
+    #expect(warnings?.identifiers ?? [] == row.warnings.map(\.identifier))
+    for message in [errors, warnings].compactMap({ $0 }) where !message.has(.noPeerCertificate) {
+      #expect(message.text.hasPrefix("certificate 'O=Acme,CN=c1': "), "\(message)")
+    }
+    if identifiers.contains(MessageDefinition.issuerDiagnostic.identifier) {
+      #expect(errors?.text.contains("'CN=Middle'") == true)
+    }
+    if row.errors.isEmpty { #expect(errors == nil) }
   }
 
   @Test("a revoked certificate is refused, the others of its authority are not")
@@ -201,14 +203,12 @@ struct PeerCertificateTests {
     var settings = try authority.serve()
     settings.revocationFile = try authority.write(
       "crl.pem", authority.root.revocationList([bad]))
-    let refused = try verdict(ClientIdentity(bad), settings)
-    #expect(
-      refused.sentence(.refusal).hasPrefix(
-        "its certificate 'CN=bad' cannot be verified: it has been revoked"))
-    #expect(try verdict(ClientIdentity(good), settings).faults == [])
+    let refused = try check(ClientIdentity(bad), settings)
+    #expect(refused.diagnostics.first == Message(.peerNotVerified, [Message(.chainRevoked)]))
+    #expect(try check(ClientIdentity(good), settings).diagnostics == [])
     // Without the list nobody knows.
     settings.revocationFile = nil
-    #expect(try verdict(ClientIdentity(bad), settings).faults == [])
+    #expect(try check(ClientIdentity(bad), settings).diagnostics == [])
   }
 
   @Test("a revocation list that disappears stays in use, with a warning")
@@ -236,13 +236,10 @@ struct PeerCertificateTests {
     }
     let old = try #require(tlsAcceptor.credentials.revocations)
     #expect(
-      tlsAcceptor.credentials.warnings == [
-        "\(path): the revocation list has disappeared; the one that was read from it stays in use until "
-          + "the broker is started again"
-      ])
+      tlsAcceptor.credentials.warnings == [Message(.revocationListMissing, [path])])
     #expect(
-      try verdict(ClientIdentity(bad), tlsAcceptor.credentials).sentence(.refusal).contains(
-        "it has been revoked"))
+      try check(ClientIdentity(bad), tlsAcceptor.credentials).diagnostics(.error)?
+        .has(.chainRevoked) == true)
     // Another file's list is not kept in its place.
     settings.revocationFile = path + ".other"
     #expect(try TLSCredentials(settings, at: TLSAcceptor.now, keeping: old).revocations == nil)
@@ -251,7 +248,7 @@ struct PeerCertificateTests {
     _ = try authority.write("crl.pem", authority.root.revocationList([]))
     let new = try TLSCredentials(settings, at: TLSAcceptor.now, keeping: old)
     #expect(new.warnings == [])
-    #expect(try verdict(ClientIdentity(bad), new).faults == [])
+    #expect(try check(ClientIdentity(bad), new).diagnostics == [])
   }
 
   @Test("a revocation list that should have been renewed still counts")
@@ -261,10 +258,10 @@ struct PeerCertificateTests {
     var settings = try authority.serve()
     settings.revocationFile = try authority.write(
       "crl.pem", authority.root.revocationList([bad], validUntil: -60))
-    let refused = try verdict(ClientIdentity(bad), settings)
-    #expect(refused.sentence(.refusal).contains("it has been revoked"))
+    let refused = try check(ClientIdentity(bad), settings)
+    #expect(refused.diagnostics(.error)?.has(.chainRevoked) == true)
     let good = try MadeCertificate(.client("CN=good"), from: authority.root)
-    #expect(try verdict(ClientIdentity(good), settings).faults == [])
+    #expect(try check(ClientIdentity(good), settings).diagnostics == [])
   }
 
   @Test("an Ed25519 client comes in over TLS 1.3")
@@ -275,7 +272,7 @@ struct PeerCertificateTests {
         $0.key = .ed25519
         $0.usage = 128
       }, from: authority.root)
-    #expect(try verdict(ClientIdentity(client), authority.serve()).faults == [])
+    #expect(try check(ClientIdentity(client), authority.serve()).diagnostics == [])
   }
 
   @Test("of several server certificates each client gets one that suits it")
@@ -296,15 +293,15 @@ struct PeerCertificateTests {
     }
   }
 
-  private func verdict(
+  private func check(
     _ identity: ClientIdentity, _ settings: TLSSettings, _ priority: String = "NORMAL"
-  ) throws -> TLSVerdict {
-    try verdict(identity, TLSCredentials(settings, at: TLSAcceptor.now), priority)
+  ) throws -> TLSPeerCheck {
+    try check(identity, TLSCredentials(settings, at: TLSAcceptor.now), priority)
   }
 
-  private func verdict(
+  private func check(
     _ identity: ClientIdentity, _ credentials: TLSCredentials, _ priority: String = "NORMAL"
-  ) throws -> TLSVerdict {
+  ) throws -> TLSPeerCheck {
     let now = TLSAcceptor.now
     let ends = try Ends(credentials)
     var identity = identity

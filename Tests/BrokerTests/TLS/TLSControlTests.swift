@@ -12,8 +12,7 @@ struct TLSControlTests {
   private let authority: Authority
   private let credentials: TLSCredentials
   private let identity: ClientIdentity
-  private static let flood =
-    "TLS: the other side sent more than 32 records at once that are no data"
+  private static let flood = Message(.recordFlood, [32])
 
   init() throws {
     authority = try Authority()
@@ -44,7 +43,7 @@ struct TLSControlTests {
     #expect(try ends.shake() == .done)
     let transport = ends.transport
     #expect(try end(ends, transport) == .failed(EPROTO))
-    #expect(transport.failureReason == TLSControlTests.flood)
+    #expect(transport.error == TLSControlTests.flood)
     try client.join()
   }
 
@@ -142,8 +141,7 @@ struct TLSControlTests {
     let transport = ends.transport
     #expect(try end(ends, transport) == .failed(EPROTO))
     #expect(
-      transport.failureReason
-        == "TLS: the other side sent data in the middle of a handshake message")
+      transport.error == Message(.recordInterleaved))
     try client.join()
   }
 
@@ -163,8 +161,7 @@ struct TLSControlTests {
     #expect(try ends.shake() == .done)
     let transport = ends.transport
     #expect(try end(ends, transport) == .failed(EPROTO))
-    #expect(
-      transport.failureReason == "the other side wanted a new TLS handshake, which is not done")
+    #expect(transport.error == Message(.renegotiationRequested))
     try client.join()
   }
 

@@ -93,7 +93,7 @@ private final class Exchange {
     while !isDone || step != .done {
       if !isDone { isDone = gnutls_handshake(client.session) == 0 }
       if step != .done { step = session.handshake() }
-      if case .failed(let why) = step { preconditionFailure(why) }
+      if case .failed(let why) = step { preconditionFailure(why.text) }
     }
     session.takeOverRecords()
     guard let taken = TLSRecordKeys(of: client.session, reading: false) else {
@@ -152,8 +152,8 @@ private final class Exchange {
       case .end, .failed:
         isOver = true
         precondition(
-          !isHonest, "an honest client was cut off: \(session.state.failureReason ?? "no reason")")
-        if case .failed = outcome { precondition(session.state.failureReason != nil, "no reason") }
+          !isHonest, "an honest client was cut off: \(session.state.error?.text ?? "no reason")")
+        if case .failed = outcome { precondition(session.state.error != nil, "no reason") }
         break reading
       }
     }

@@ -1,6 +1,7 @@
 // D-Bus messages, as far as polkit needs them.
 import CSystemD
 import Glibc
+import Streams
 
 /// Fills a message. The first thing that fails is remembered, and what follows it is not done.
 struct BusMessage {
@@ -48,15 +49,15 @@ struct BusMessage {
     }
   }
 
-  /// What the answer to a check says: two truth values and a dictionary of texts.
-  static func verdict(of reply: OpaquePointer?) -> PolkitResult {
+  /// The result in the answer to a check: two truth values and a dictionary of texts.
+  static func result(of reply: OpaquePointer?) -> PolkitResult {
     var isGranted: Int32 = 0
     var isChallenge: Int32 = 0
     let boolean = CChar(UInt8(ascii: "b"))
     guard sd_bus_message_enter_container(reply, CChar(UInt8(ascii: "r")), "bba{ss}") > 0,
       sd_bus_message_read_basic(reply, boolean, &isGranted) > 0,
       sd_bus_message_read_basic(reply, boolean, &isChallenge) > 0
-    else { return .failed("an answer that cannot be read") }
+    else { return .failed(Message(.polkitAnswerNotDecoded)) }
     if isGranted != 0 { return .granted }
     var isDismissed = false
     if sd_bus_message_enter_container(reply, CChar(UInt8(ascii: "a")), "{ss}") > 0 {
@@ -68,7 +69,7 @@ struct BusMessage {
       }
     }
     if isDismissed { return .dismissed }
-    return isChallenge != 0 ? .nobodyToAsk : .denied
+    return isChallenge != 0 ? .noAgent : .denied
   }
 
   private static func text(_ message: OpaquePointer?) -> String? {

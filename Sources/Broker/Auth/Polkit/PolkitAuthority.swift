@@ -27,7 +27,7 @@ final class PolkitAuthority: Handler {
   private var checks: [UInt64: Check] = [:]
   private var lastCheck: UInt64 = 0
   /// Answers are read while the bus is processed, and reported after that.
-  private var verdicts: [(Check, PolkitResult)] = []
+  private var results: [(Check, PolkitResult)] = []
 
   init(on reactor: Reactor, log: BrokerLog) {
     self.reactor = reactor
@@ -52,7 +52,9 @@ final class PolkitAuthority: Handler {
     let check = Check(number: lastCheck)
     askers[check.number] = completion
     let status = connected() ?? ask(check, subject, action)
-    if status < 0 { verdicts.append((check, .failed("the system bus: \(errorText(-status))"))) }
+    if status < 0 {
+      results.append((check, .failed(Message(.systemBusNotReached, [errorText(-status)]))))
+    }
     // Not in this call: the caller does not have the check yet.
     timer.start(seconds: 0)
     return check
@@ -125,11 +127,11 @@ final class PolkitAuthority: Handler {
       let check = checks.removeValue(forKey: number)
     else { return }
     guard let error = sd_bus_message_get_error(reply) else {
-      return verdicts.append((check, BusMessage.verdict(of: reply)))
+      return results.append((check, BusMessage.result(of: reply)))
     }
     let words = error.pointee.message.map { String(cString: $0) } ?? "no reason given"
-    let name = error.pointee.name.map { String(cString: $0) } ?? "an error without a name"
-    verdicts.append((check, .failed("\(name): \(words)")))
+    let name = error.pointee.name.map { String(cString: $0) } ?? "unnamed error"
+    results.append((check, .failed(Message(.polkitError, [name, words]))))
   }
 
   // MARK: The bus
@@ -165,9 +167,9 @@ final class PolkitAuthority: Handler {
       if status < 0 { lose(errorText(-status)) }
     }
     watch()
-    let answers = verdicts
-    verdicts = []
-    for (check, verdict) in answers { askers.removeValue(forKey: check.number)?(verdict) }
+    let answers = results
+    results = []
+    for (check, result) in answers { askers.removeValue(forKey: check.number)?(result) }
   }
 
   private func watch() {
@@ -183,14 +185,13 @@ final class PolkitAuthority: Handler {
   }
 
   private func lose(_ reason: String) {
-    log.warning("the connection to the system bus is lost: \(reason)")
+    let error = Message(.systemBusLost, [reason])
+    log.write(error)
     watcher?.watch([])
     watcher = nil
     sd_bus_close_unref(bus)
     bus = nil
-    for check in checks.values {
-      verdicts.append((check, .failed("the connection to the system bus is lost: \(reason)")))
-    }
+    for check in checks.values { results.append((check, .failed(error))) }
     checks = [:]
   }
 }

@@ -1,4 +1,4 @@
-// What the local authority is asked, and what it can say.
+// What polkit is asked, and its results.
 import Glibc
 import Streams
 
@@ -14,36 +14,36 @@ enum PolkitResult: Equatable, CustomStringConvertible {
   case granted
   case denied
   /// A user would have to be asked, and the client has no agent for that.
-  case nobodyToAsk
+  case noAgent
   /// A user was asked, and closed the dialog.
   case dismissed
-  /// The authority was not reached, or did not answer as it should.
-  case failed(String)
+  /// polkit was not reached, or its answer is an error.
+  case failed(Message)
 
-  var description: String {
+  /// For the log.
+  var message: Message {
     switch self {
-    case .granted: "granted"
-    case .denied: "denied"
-    case .nobodyToAsk: "somebody has to be asked, and the client has no agent for that"
-    case .dismissed: "the dialog was dismissed"
-    case .failed(let why): "cannot be checked: \(why)"
+    case .granted: Message(.polkitGranted)
+    case .denied: Message(.polkitDenied)
+    case .noAgent: Message(.polkitAgentMissing)
+    case .dismissed: Message(.polkitDialogDismissed)
+    case .failed(let error): Message(.polkitCheckFailed, [error])
     }
   }
+  var description: String { message.text }
 
   /// The client's error. virsh starts an agent of its own when there was none.
   func error(_ action: String) -> RemoteError {
     switch self {
     case .granted, .denied:
-      RemoteError(.authenticationFailed, domain: .polkit, "access denied by policy")
-    case .nobodyToAsk:
+      RemoteError(.authenticationFailed, domain: .polkit, Message(.clientPolkitDenied))
+    case .noAgent:
       RemoteError(
-        .authenticationUnavailable, domain: .polkit,
-        "no polkit agent available to authenticate action '\(action)'")
+        .authenticationUnavailable, domain: .polkit, Message(.clientPolkitAgentMissing, [action]))
     case .dismissed:
-      RemoteError(
-        .authenticationCancelled, domain: .polkit, "user cancelled authentication process")
+      RemoteError(.authenticationCancelled, domain: .polkit, Message(.clientPolkitDismissed))
     case .failed:
-      RemoteError(.authenticationFailed, domain: .polkit, "the policy could not be asked for")
+      RemoteError(.authenticationFailed, domain: .polkit, Message(.clientPolkitFailed))
     }
   }
 }

@@ -1,17 +1,18 @@
 // The broker's own proof of who it is, to another host that asks for SASL.
 import CSASL
 import Glibc
+import Streams
 
 /// A conversation of the library with one server. Its steps may block and are done away from the loop, one at a time;
 /// when it is over it encodes and decodes on the loop's thread, if that was agreed on.
 ///
 /// Never on two threads at a time: there is no second step under way, and none after the last.
 final class SASLClient: SASLLayer, @unchecked Sendable {
-  /// What a step came to.
+  /// The result of a step.
   enum Progress: Sendable, Equatable {
     /// What is to be said next; with the mechanism, the first time.
     case says([UInt8]?, mechanism: String)
-    case failed(SASLError)
+    case failed(Message)
   }
 
   private var connection: OpaquePointer?
@@ -21,6 +22,7 @@ final class SASLClient: SASLLayer, @unchecked Sendable {
   private let user: UnsafeMutablePointer<CChar>?
   private let secret: UnsafeMutablePointer<sasl_secret_t>?
   private(set) var isDone = false
+  private var stepCount = 0
 
   init(host: String, _ surroundings: SASLConnection, _ credentials: UpstreamCredentials?) {
     self.host = host
@@ -84,26 +86,20 @@ final class SASLClient: SASLLayer, @unchecked Sendable {
     return secret
   }
 
-  private func trouble(_ doing: String, _ status: Int32) -> SASLError {
-    var words = "\(doing): \(SASLService.words(status))"
-    if let connection, let detail = sasl_errdetail(connection) {
-      words += " (\(String(cString: detail)))"
-    }
-    return SASLError(description: words)
-  }
+  private func detail(_ status: Int32) -> String { SASLService.words(status, of: connection) }
 
   // MARK: Steps, away from the loop
 
   /// Chooses one of the mechanisms the server has, with commas or blanks between them.
   func start(_ mechanisms: String) -> Progress {
     guard SASLService.clientStarted == SASL_OK else {
-      return .failed(trouble("the library does not start", SASLService.clientStarted))
+      return .failed(Message(.saslClientNotStarted, [detail(SASLService.clientStarted)]))
     }
     var status = sasl_client_new(
       SASLService.name, host, surroundings.local, surroundings.remote, callbacks,
       UInt32(SASL_SUCCESS_DATA), &connection)
     guard status == SASL_OK, let connection else {
-      return .failed(trouble("beginning", status))
+      return .failed(Message(.saslSessionNotCreated, [detail(status)]))
     }
     var properties = sasl_security_properties_t()
     properties.maxbufsize = UInt32(SASLService.blockBytes)
@@ -119,14 +115,17 @@ final class SASLClient: SASLLayer, @unchecked Sendable {
       properties.security_flags |= UInt32(SASL_SEC_NOPLAINTEXT)
     }
     if status == SASL_OK { status = sasl_setprop(connection, SASL_SEC_PROPS, &properties) }
-    guard status == SASL_OK else { return .failed(trouble("setting the strength", status)) }
+    guard status == SASL_OK else {
+      return .failed(Message(.saslPropertiesNotSet, [detail(status)]))
+    }
     var words: UnsafePointer<CChar>?
     var count: UInt32 = 0
     var mechanism: UnsafePointer<CChar>?
     status = sasl_client_start(
       connection, mechanisms.replacing(",", with: " "), nil, &words, &count, &mechanism)
     guard status == SASL_OK || status == SASL_CONTINUE, let mechanism else {
-      return .failed(trouble("none of '\(mechanisms.prefix(200))' can be used", status))
+      return .failed(
+        Message(.saslMechanismsNotUsable, [String(mechanisms.prefix(200)), detail(status)]))
     }
     isDone = status == SASL_OK
     return .says(SASLClient.bytes(words, count), mechanism: String(cString: mechanism))
@@ -134,7 +133,8 @@ final class SASLClient: SASLLayer, @unchecked Sendable {
 
   /// The server has said something.
   func step(_ data: [UInt8]?) -> Progress {
-    guard let connection else { return .failed(SASLError(description: "not begun")) }
+    guard let connection else { return .failed(Message(.saslNotBegun)) }
+    stepCount += 1
     var words: UnsafePointer<CChar>?
     var count: UInt32 = 0
     let status = ((data ?? []).map { CChar(bitPattern: $0) } + [0]).withUnsafeBufferPointer {
@@ -143,7 +143,7 @@ final class SASLClient: SASLLayer, @unchecked Sendable {
         &words, &count)
     }
     guard status == SASL_OK || status == SASL_CONTINUE else {
-      return .failed(trouble("a step", status))
+      return .failed(Message(.saslStepFailed, [stepCount, detail(status)]))
     }
     isDone = status == SASL_OK
     return .says(SASLClient.bytes(words, count), mechanism: "")

@@ -1,6 +1,7 @@
 // One client's proof of who it is, piece by piece.
 import CSASL
 import Glibc
+import Streams
 
 /// A conversation of the library with one client. Its steps may block and are done away from the loop, one at
 /// a time; when it is over it encodes and decodes on the loop's thread, if that was agreed on.
@@ -13,7 +14,8 @@ final class SASLExchange: @unchecked Sendable {
     case continuesSoon([UInt8]?)
     /// The client is `user`; these are the last words to it.
     case done([UInt8]?, user: String, strength: Int)
-    case failed(SASLError)
+    /// For the log, and never for the client.
+    case failed(Message)
   }
 
   private var connection: OpaquePointer?
@@ -57,36 +59,35 @@ final class SASLExchange: @unchecked Sendable {
     if remarks.count < 8 { remarks.append(text) }
   }
 
-  /// Why the library returned `status`, with all it said about it.
-  private func trouble(_ doing: String, _ status: Int32) -> SASLError {
-    var words = "\(doing): \(SASLService.words(status))"
-    if let connection, let detail = sasl_errdetail(connection) {
-      words += " (\(String(cString: detail)))"
-    }
+  /// Why the library returned `status`, with everything it has logged about it.
+  private func detail(_ status: Int32) -> String {
+    var words = SASLService.words(status, of: connection)
     for remark in remarks where !words.contains(remark) { words += "; \(remark)" }
     remarks = []
-    return SASLError(description: words)
+    return words
   }
 
   // MARK: Steps, away from the loop
 
   /// The mechanisms the client may choose from, with commas between them.
-  func begin() -> Result<String, SASLError> {
+  func begin() -> Result<String, Message> {
     // No flag would make a mechanism say nothing of success: its last words go with the reply.
     var status = sasl_server_new(
       SASLService.name, hostName, nil, surroundings.local, surroundings.remote, callbacks,
       UInt32(SASL_SUCCESS_DATA), &connection)
     guard status == SASL_OK, let connection else {
-      return .failure(trouble("beginning", status))
+      return .failure(Message(.saslSessionNotCreated, [detail(status)]))
     }
     if case .tls(let bits) = surroundings.cover {
       var strength = sasl_ssf_t(bits)
       status = sasl_setprop(connection, SASL_SSF_EXTERNAL, &strength)
-      guard status == SASL_OK else { return .failure(trouble("announcing TLS", status)) }
+      guard status == SASL_OK else {
+        return .failure(Message(.saslPropertiesNotSet, [detail(status)]))
+      }
     }
     var properties = sasl_security_properties_t()
     properties.maxbufsize = UInt32(SASLService.blockBytes)
-    // Nobody is let in by being nobody in particular.
+    // An anonymous user has no identity.
     properties.security_flags = UInt32(SASL_SEC_NOANONYMOUS)
     if surroundings.cover == .none {
       properties.min_ssf = sasl_ssf_t(clamping: leastStrength)
@@ -94,13 +95,14 @@ final class SASLExchange: @unchecked Sendable {
       properties.security_flags |= UInt32(SASL_SEC_NOPLAINTEXT)
     }
     status = sasl_setprop(connection, SASL_SEC_PROPS, &properties)
-    guard status == SASL_OK else { return .failure(trouble("setting the strength", status)) }
+    guard status == SASL_OK else {
+      return .failure(Message(.saslPropertiesNotSet, [detail(status)]))
+    }
     var list: UnsafePointer<CChar>?
     status = sasl_listmech(connection, nil, "", ",", "", &list, nil, nil)
     guard status == SASL_OK, let list, list.pointee != 0 else {
       return .failure(
-        trouble(
-          "no mechanism is configured or strong enough", status == SASL_OK ? SASL_NOMECH : status))
+        Message(.saslNoMechanism, [detail(status == SASL_OK ? SASL_NOMECH : status)]))
     }
     return .success(String(cString: list))
   }
@@ -127,7 +129,7 @@ final class SASLExchange: @unchecked Sendable {
       UnsafeMutablePointer<UInt32>
     ) -> Int32
   ) -> Progress {
-    guard let connection else { return .failed(SASLError(description: "not begun")) }
+    guard let connection else { return .failed(Message(.saslNotBegun)) }
     stepCount += 1
     var answer: UnsafePointer<CChar>?
     var answerCount: UInt32 = 0
@@ -142,13 +144,13 @@ final class SASLExchange: @unchecked Sendable {
       status = call(connection, nil, 0, &answer, &answerCount)
     }
     guard status == SASL_OK || status == SASL_CONTINUE else {
-      return .failed(trouble("step \(stepCount)", status))
+      return .failed(Message(.saslStepFailed, [stepCount, detail(status)]))
     }
     let words = answer.map { answer in
       UnsafeBufferPointer(start: answer, count: Int(answerCount)).map { UInt8(bitPattern: $0) }
     }
     guard (words?.count ?? 0) <= SASLService.blockBytes else {
-      return .failed(SASLError(description: "step \(stepCount): an answer too long to send"))
+      return .failed(Message(.saslAnswerTooLong, [stepCount, SASLService.blockBytes]))
     }
     if status == SASL_CONTINUE { return .continuesSoon(words) }
     return finish(connection, words)
@@ -159,17 +161,14 @@ final class SASLExchange: @unchecked Sendable {
     var status = sasl_getprop(connection, SASL_USERNAME, &value)
     guard status == SASL_OK, let name = value?.assumingMemoryBound(to: CChar.self),
       let user = String(validatingCString: name), !user.isEmpty
-    else { return .failed(trouble("the user has no name that can be read", status)) }
+    else { return .failed(Message(.saslUserNameNotRead, [detail(status)])) }
     value = nil
     status = sasl_getprop(connection, SASL_SSF, &value)
     guard status == SASL_OK, let strength = value?.loadUnaligned(as: sasl_ssf_t.self) else {
-      return .failed(trouble("the strength is not known", status))
+      return .failed(Message(.saslStrengthNotRead, [detail(status)]))
     }
     if surroundings.cover == .none, Int(strength) < leastStrength {
-      return .failed(
-        SASLError(
-          description: "user '\(user)' brings protection of strength \(strength), and at least "
-            + "\(leastStrength) is required"))
+      return .failed(Message(.saslLayerTooWeak, [user, strength, leastStrength]))
     }
     return .done(words, user: user, strength: Int(strength))
   }

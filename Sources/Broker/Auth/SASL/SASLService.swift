@@ -1,6 +1,7 @@
 // SASL as a whole: the library, where its work is done, and what is asked of every client.
 import CSASL
 import Glibc
+import Streams
 
 /// Makes the exchanges of clients that authenticate with SASL. One per broker.
 final class SASLService {
@@ -19,8 +20,7 @@ final class SASLService {
     allowed = settings.allowedUsers.map { NameList($0) }
     guard SASLService.started == SASL_OK else {
       throw BrokerFailure(
-        "the SASL library does not start: \(SASLService.words(SASLService.started)) "
-          + "(its configuration is sasl2/\(SASLService.name).conf)")
+        .saslServerNotStarted, [SASLService.words(SASLService.started), SASLService.name])
     }
     hostName = SASLService.ownHostName()
   }
@@ -49,7 +49,7 @@ final class SASLService {
 
   /// The mechanisms offered to such connections, or why there are none. For the start, where waiting is
   /// allowed.
-  func offered(over connection: SASLConnection) -> Result<String, SASLError> {
+  func offered(over connection: SASLConnection) -> Result<String, Message> {
     exchange(over: connection).begin()
   }
 
@@ -110,11 +110,12 @@ final class SASLService {
     guard let words = sasl_errstring(status, nil, nil) else { return "result \(status)" }
     return String(cString: words)
   }
-}
 
-/// Why something of SASL failed, for the log and never for the client.
-struct SASLError: Error, Equatable, CustomStringConvertible {
-  let description: String
+  /// The same with the detail that a connection has.
+  static func words(_ status: Int32, of connection: OpaquePointer?) -> String {
+    guard let connection, let detail = sasl_errdetail(connection) else { return words(status) }
+    return "\(words(status)) (\(String(cString: detail)))"
+  }
 }
 
 /// What a mechanism has to know of the connection it works on.
