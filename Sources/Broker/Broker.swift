@@ -73,7 +73,7 @@ public final class Broker {
     occupancyChanged()
     reactor.run()
     acceptor.close()
-    for session in sessions.all { session.finish(because: "the broker stops") }
+    for session in sessions.all { session.finish(because: Message(.brokerStopping)) }
     observation.stop()
     backends.children.endAll()
     admin?.end()
@@ -116,15 +116,16 @@ public final class Broker {
   /// A connection has become a client.
   func opened(_ session: ClientSession, on listener: Listener) {
     sessions.add(session)
-    session.log[.client].info("\(session.name) connected to \(listener.name)")
+    session.log[.client].write(.clientConnected, [session.name, listener.name])
     clientsChanged?()
     occupancyChanged()
     session.begin()
   }
 
   /// A client's connection has ended.
-  func closed(_ session: ClientSession, because reason: String, _ level: BrokerLog.Level) {
-    session.log[.client].line(level, "\(session.name) disconnected: \(reason)")
+  func closed(_ session: ClientSession, because reason: Message) {
+    session.log[.client].write(
+      .clientDisconnected, [session.name, reason], at: reason.severity)
     // In this order: the reference given up by the set may be the last but the reactor's.
     reactor.releaseAfterTurn(session)
     sessions.remove(session)

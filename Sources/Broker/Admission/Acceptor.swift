@@ -112,10 +112,7 @@ final class Acceptor {
   /// The kernel has no descriptor or memory for another connection. Those that wait in the backlog stay there, since
   /// trying again at once would only spin.
   func cannotAccept(on listener: Listener, _ number: Int32) {
-    broker.log.line(
-      .warning,
-      "cannot accept on \(listener.name): \(errorText(number)): further clients wait until one leaves"
-    )
+    broker.log.write(.cannotAccept, [listener.name, errorText(number)])
     for listener in listeners { listener.isAccepting = false }
     broker.admin?.pauseAccepting()
     // A connection that waits or has not authenticated makes room, so that these do not keep root out.
@@ -218,15 +215,13 @@ final class Acceptor {
   }
 
   private func drop(_ id: UInt64) {
-    let why = "another client needed its place (max_anonymous_clients)"
+    let why = Message(.placeGivenAway)
     let connection = pending[id]
     let session = broker.sessions[id]
     if let who = connection?.origin ?? session?.origin,
       displacedWarning.takeDue(at: broker.reactor.now)
     {
-      broker.log.warning(
-        "\(who) has the most connections that have not authenticated: the oldest of them end, "
-          + "so that others can connect (max_anonymous_clients)")
+      broker.log.write(.oldestUnauthenticatedClosed, [who])
     }
     if let connection {
       connection.dropped(why)

@@ -16,7 +16,7 @@ final class TLSTransport: ClientTransport {
   }
 
   var holdsBytes: Bool { session.holdsBytes }
-  var trouble: String? { session.trouble }
+  var error: Message? { session.trouble.map { Message(unidentified: $0, .warning) } }
 
   func closeSending() { session.closeSending() }
 

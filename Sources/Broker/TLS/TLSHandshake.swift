@@ -129,7 +129,7 @@ final class TLSHandshake: Handler, PendingConnection {
     tlsAcceptor.ended(self, why)
   }
 
-  func dropped(_ why: String) { end(why) }
+  func dropped(_ why: Message) { end(why.text) }
   func hungUp() { end("it left before there was room for it") }
   var number: Int32 { session.number }
 

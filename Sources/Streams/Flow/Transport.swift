@@ -39,7 +39,7 @@ public protocol Transport: AnyObject {
   var holdsBytes: Bool { get }
 
   /// Why the connection failed, where that is more than the errno says.
-  var trouble: String? { get }
+  var error: Message? { get }
 
   /// Fills the rooms in order, never more than the kernel has. A descriptor that came along is put into
   /// `descriptor` (else that stays as it is): it belongs to the last byte received.
@@ -63,5 +63,5 @@ public protocol Transport: AnyObject {
 extension Transport {
   public var holdsBytes: Bool { false }
   public var unsent: Int { 0 }
-  public var trouble: String? { nil }
+  public var error: Message? { nil }
 }

@@ -146,7 +146,7 @@ extension Ends {
         case .blocked(let on):
           #expect(!transport.holdsBytes, "what is held must be given")
           try wait(for: on)
-        default: throw Trouble(what: "receiving: \(outcome) \(transport.trouble ?? "")")
+        default: throw Trouble(what: "receiving: \(outcome) \(transport.error?.text ?? "")")
         }
       }
     }

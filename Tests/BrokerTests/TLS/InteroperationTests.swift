@@ -453,7 +453,8 @@ extension Meeting {
     switch outcome {
     case .moved(let count): return count
     case .blocked: return 0
-    default: throw Trouble(what: "sending: \(outcome) \(transport.trouble ?? ""); \(program.said)")
+    default:
+      throw Trouble(what: "sending: \(outcome) \(transport.error?.text ?? ""); \(program.said)")
     }
   }
 
@@ -467,7 +468,7 @@ extension Meeting {
     case .moved(let count): bytes.count += count
     case .blocked: break
     default:
-      throw Trouble(what: "receiving: \(outcome) \(transport.trouble ?? ""); \(program.said)")
+      throw Trouble(what: "receiving: \(outcome) \(transport.error?.text ?? ""); \(program.said)")
     }
   }
 }

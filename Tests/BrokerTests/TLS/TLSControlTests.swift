@@ -44,7 +44,7 @@ struct TLSControlTests {
     #expect(try ends.shake() == .done)
     let transport = ends.transport
     #expect(try end(ends, transport) == .failed(EPROTO))
-    #expect(transport.trouble == TLSControlTests.flood)
+    #expect(transport.error?.text == TLSControlTests.flood)
     try client.join()
   }
 
@@ -142,7 +142,7 @@ struct TLSControlTests {
     let transport = ends.transport
     #expect(try end(ends, transport) == .failed(EPROTO))
     #expect(
-      transport.trouble == "TLS: the other side sent data in the middle of a handshake message")
+      transport.error?.text == "TLS: the other side sent data in the middle of a handshake message")
     try client.join()
   }
 
@@ -162,7 +162,7 @@ struct TLSControlTests {
     #expect(try ends.shake() == .done)
     let transport = ends.transport
     #expect(try end(ends, transport) == .failed(EPROTO))
-    #expect(transport.trouble == "the other side wanted a new TLS handshake, which is not done")
+    #expect(transport.error?.text == "the other side wanted a new TLS handshake, which is not done")
     try client.join()
   }
 

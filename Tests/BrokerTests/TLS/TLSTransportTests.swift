@@ -197,7 +197,7 @@ struct TLSTransportTests {
     }
     #expect(outcome == .failed(EPROTO))
     #expect(
-      transport.trouble
+      transport.error?.text
         == "TLS: the other side sent a handshake message or an alert with nothing in it")
     try client.join()
   }
@@ -216,7 +216,7 @@ struct TLSTransportTests {
     #expect(try ends.receive(3, over: transport) == [1, 2, 3])
     if !transport.holdsBytes { try ends.wait(for: .read) }
     #expect(ends.outcome(of: transport) == .failed(EPROTO))
-    #expect(transport.trouble == "the other side wanted a new TLS handshake, which is not done")
+    #expect(transport.error?.text == "the other side wanted a new TLS handshake, which is not done")
     try client.join()
   }
 
@@ -231,7 +231,7 @@ struct TLSTransportTests {
     #expect(Glibc.send(ends.far, forged, forged.count, 0) == forged.count)
     let transport = ends.transport
     #expect(ends.outcome(of: transport) == .failed(EPROTO))
-    #expect(transport.trouble?.isEmpty == false, "\(transport.trouble ?? "nothing")")
+    #expect(transport.error?.text.isEmpty == false, "\(transport.error?.text ?? "nothing")")
   }
 
   @Test("a session with nothing under way holds no buffer")
