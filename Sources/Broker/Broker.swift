@@ -88,7 +88,7 @@ public final class Broker {
   public func stop() {
     guard !life.isStopping else { return reactor.stop() }
     life.stop(within: settings.timeouts.stopSeconds) { [unowned self] in stopTimeUp() }
-    log.info("stopping: \(counted(sessions.count, "client")) connected")
+    log.write(.stopping, [counted(sessions.count, "client")])
     stopBegins?()
     acceptor.close()
     admin?.close()
@@ -97,9 +97,8 @@ public final class Broker {
   }
 
   private func stopTimeUp() {
-    log.warning(
-      "\(counted(sessions.count, "client")) still had work under way after \(settings.timeouts.stopSeconds) s"
-    )
+    log.write(
+      .clientsCutOff, [counted(sessions.count, "client"), settings.timeouts.stopSeconds])
     reactor.stop()
   }
 
@@ -149,7 +148,7 @@ public final class Broker {
 
   private func idleTimeUp() {
     guard isEmpty, !life.isStopping else { return }
-    log.info("no client for \(settings.timeouts.idleSeconds) s")
+    log.write(.noClientForSeconds, [settings.timeouts.idleSeconds])
     stop()
   }
 

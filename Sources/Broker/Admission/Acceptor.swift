@@ -36,7 +36,7 @@ final class Acceptor {
   func open(_ settings: BrokerSettings) throws(BrokerFailure) {
     if settings.listeners.contains(where: \.isTLS) {
       guard let tls = settings.tls else {
-        throw BrokerFailure("a listener is for TLS, and no certificates are configured")
+        throw BrokerFailure(.certificatesNotConfigured)
       }
       self.tls = try TLSAcceptor(tls, broker: broker)
     }
@@ -45,7 +45,7 @@ final class Acceptor {
         listener, acceptor: self, loop: broker.loop, account: settings.account,
         backlog: settings.limits.maxQueuedClients)
     }
-    guard !listeners.isEmpty else { throw BrokerFailure("nothing to listen on is configured") }
+    guard !listeners.isEmpty else { throw BrokerFailure(.nothingToListenOn) }
     for (gate, listener) in listeners.enumerated() { listener.gate = gate }
     admission = Admission(
       gates: listeners.count, mostClients: settings.limits.maxClients,
@@ -65,7 +65,7 @@ final class Acceptor {
       listener.isAccepting = true
       let kind =
         listener.settings.isTLS ? " (TLS)" : listener.settings.isReadOnly ? " (read-only)" : ""
-      broker.log.info("listening on \(listener.name)\(kind)")
+      broker.log.write(.listening, [listener.name + kind])
       broker.authentication.describe(listener)
     }
   }
