@@ -49,7 +49,7 @@ extension Broker {
   func setLimits(maxClients: Int, maxAnonymousClients: Int) {
     settings.limits.maxClients = maxClients
     settings.limits.maxAnonymousClients = maxAnonymousClients
-    log.info("max_clients is now \(maxClients), max_anonymous_clients \(maxAnonymousClients)")
+    log.write(.limitsChanged, [maxClients, maxAnonymousClients])
     limitsChanged()
   }
 

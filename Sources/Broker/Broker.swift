@@ -73,7 +73,7 @@ public final class Broker {
     occupancyChanged()
     reactor.run()
     acceptor.close()
-    for session in sessions.all { session.finish(because: "the broker stops") }
+    for session in sessions.all { session.finish(because: Message(.brokerStopping)) }
     observation.stop()
     backends.children.endAll()
     admin?.end()
@@ -88,7 +88,7 @@ public final class Broker {
   public func stop() {
     guard !life.isStopping else { return reactor.stop() }
     life.stop(within: settings.timeouts.stopSeconds) { [unowned self] in stopTimeUp() }
-    log.info("stopping: \(counted(sessions.count, "client")) connected")
+    log.write(.stopping, [counted(sessions.count, "client")])
     stopBegins?()
     acceptor.close()
     admin?.close()
@@ -97,9 +97,8 @@ public final class Broker {
   }
 
   private func stopTimeUp() {
-    log.warning(
-      "\(counted(sessions.count, "client")) still had work under way after \(settings.timeouts.stopSeconds) s"
-    )
+    log.write(
+      .clientsCutOff, [counted(sessions.count, "client"), settings.timeouts.stopSeconds])
     reactor.stop()
   }
 
@@ -116,15 +115,16 @@ public final class Broker {
   /// A connection has become a client.
   func opened(_ session: ClientSession, on listener: Listener) {
     sessions.add(session)
-    session.log[.client].info("\(session.name) connected to \(listener.name)")
+    session.log[.client].write(.clientConnected, [session.name, listener.name])
     clientsChanged?()
     occupancyChanged()
     session.begin()
   }
 
   /// A client's connection has ended.
-  func closed(_ session: ClientSession, because reason: String, _ level: BrokerLog.Level) {
-    session.log[.client].line(level, "\(session.name) disconnected: \(reason)")
+  func closed(_ session: ClientSession, because reason: Message) {
+    session.log[.client].write(
+      .clientDisconnected, [session.name, reason], at: reason.severity)
     // In this order: the reference given up by the set may be the last but the reactor's.
     reactor.releaseAfterTurn(session)
     sessions.remove(session)
@@ -148,7 +148,7 @@ public final class Broker {
 
   private func idleTimeUp() {
     guard isEmpty, !life.isStopping else { return }
-    log.info("no client for \(settings.timeouts.idleSeconds) s")
+    log.write(.noClientForSeconds, [settings.timeouts.idleSeconds])
     stop()
   }
 

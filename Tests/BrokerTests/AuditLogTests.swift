@@ -1,5 +1,6 @@
 // The audit between the loop and the thread that writes.
 import Foundation
+import Streams
 import Testing
 
 @testable import Broker

@@ -83,7 +83,7 @@ struct ActivationTests {
       withExtendedLifetime(client) {}
     }
     #expect(program.result().status == 0)
-    #expect(scratch.read("log").contains("no client for 1 s"))
+    #expect(scratch.read("log").contains("VB-RUN-031: no client for 1 s"))
   }
 
   @Test(

@@ -37,7 +37,7 @@ struct AdmissionTests {
     }
     #expect(
       eventually {
-        broker.log.contains("uid \(Self.attacker) has the most connections that have not")
+        broker.logs("VB-LIM-005", "uid \(Self.attacker) ")
       })
     try await scene.end()
   }

@@ -27,7 +27,7 @@ struct DescriptorLimitTests {
           return served.count == room
         })
       #expect(clients[room...].allSatisfy { $0.receiveAll(for: 0.2).isEmpty })
-      func refusals() -> Int { broker.log.components(separatedBy: "cannot accept on").count - 1 }
+      func refusals() -> Int { broker.log.components(separatedBy: "VB-LIM-008").count - 1 }
       #expect(eventually { refusals() > 0 })
       #expect(refusals() <= 2, "\(broker.log)")
       // Each one that leaves makes room for another.

@@ -33,7 +33,7 @@ struct GSSAPITests {
     try await realm.login()
     let result = try await virsh(realm.clientEnvironment, broker, "uri")
     #expect(result.status == 0, "\(result.errors) \(broker.log)")
-    #expect(eventually { broker.log.contains("SASL: is user 'fred' by GSSAPI, protection 256") })
+    #expect(eventually { broker.logs("VB-AUTH-004", "'fred' by GSSAPI, protection strength 256") })
 
     let volumes = try await lab.pool("kerberos")
     let scratch = try Scratch.directory("volumes")

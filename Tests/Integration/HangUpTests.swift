@@ -6,7 +6,8 @@ import Testing
 
 @Suite("A client that goes away while it is not read", .inTurn)
 struct HangUpTests {
-  private static let gone = "closed by the client, while it was not read"
+  /// The reason in the log.
+  private static let gone = "VB-CLI-005"
 
   private static let enough = 2 << 20
 

@@ -7,7 +7,7 @@ import Testing
 struct HangingBackendTests {
   /// Lines of the log that tell of a call without an answer.
   static func told(_ broker: BrokerProcess) -> [Substring] {
-    broker.log.split(separator: "\n").filter { $0.contains("no answer to") }
+    broker.log.split(separator: "\n").filter { $0.contains("VB-UPS-021") }
   }
 
   @Test(

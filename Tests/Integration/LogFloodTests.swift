@@ -20,7 +20,7 @@ struct LogFloodTests {
 
   private static func written(_ log: String) -> Int {
     log.split(separator: "\n").filter {
-      $0.contains("(127.0.0.1:") && $0.contains("cannot open") && !$0.contains(" left out: ")
+      $0.contains("(127.0.0.1:") && $0.contains("VB-UPS-002: ") && !$0.contains(" left out: ")
     }.count
   }
 
@@ -68,7 +68,7 @@ struct LogFloodTests {
       #expect(Self.leftOut(broker.log) > 500)
       let other = try broker.client()
       try Self.fail(other, times: 1)
-      #expect(eventually { broker.log.contains("(UNIX, pid \(getpid()), uid 0): cannot open") })
+      #expect(eventually { broker.logs("VB-UPS-002", "(UNIX, pid \(getpid()), uid 0): ") })
     }
     let log = broker.log
     #expect(log.utf8.count < 1_000_000)
@@ -99,7 +99,7 @@ struct LogFloodTests {
     broker.signal(SIGCONT)
     #expect(
       try await blocking {
-        eventually { broker.log.contains("(127.0.0.1:\(port)) connected to 127.0.0.1") }
+        eventually { broker.logs("VB-CLI-001", "(127.0.0.1:\(port)) connected to 127.0.0.1") }
       }, "\(broker.log)")
     #expect(!broker.log.contains("unknown address"))
     try await scene.end()

@@ -64,12 +64,12 @@ struct PolkitTests {
     let looking = try await virsh(as: nobody, broker, readOnly: true)
     #expect(looking.status == 0, "\(looking.errors)")
 
-    for line in [
-      "uid 1): polkit: granted org.libvirt.unix.manage",
-      "uid 2): polkit: org.libvirt.unix.manage: denied",
-      "uid 65534): polkit: granted org.libvirt.unix.monitor",
+    for (identifier, user, action) in [
+      ("VB-AUTH-011", "uid 1)", "org.libvirt.unix.manage"),
+      ("VB-AUTH-012", "uid 2)", "org.libvirt.unix.manage: denied"),
+      ("VB-AUTH-011", "uid 65534)", "org.libvirt.unix.monitor"),
     ] {
-      #expect(eventually { broker.log.contains(line) }, "\(line)")
+      #expect(eventually { broker.logs(identifier, user, action) }, "\(user)")
     }
     #expect(!broker.log.contains("uid 0): polkit"))
     try await broker.stop()
@@ -125,7 +125,7 @@ struct PolkitTests {
       let next = try broker.client()
       #expect(try next.call(Remote.authList).header.status == .ok)
       for client in asking { #expect(try client.awaitEnd(within: 10).isEmpty) }
-      #expect(eventually { broker.log.contains("it has not authenticated within 1 s") })
+      #expect(eventually { broker.logs("VB-AUTH-001", "1 s (auth_timeout)") })
     }
     try await broker.stop()
   }

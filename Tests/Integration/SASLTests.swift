@@ -33,7 +33,7 @@ struct SASLTests {
     let uri = uri(broker, way, try realm.options("fred", "secret", mechanism: mechanism))
     #expect(try await virshOutput(uri, "uri").hasPrefix("qemu"))
     #expect(try await virshOutput(uri, "capabilities").contains("</capabilities>"))
-    #expect(eventually { broker.log.contains("SASL: is user 'fred' by \(mechanism ?? "")") })
+    #expect(eventually { broker.logs("VB-AUTH-004", "'fred' by \(mechanism ?? "")") })
     try await broker.stop()
   }
 
@@ -87,8 +87,10 @@ struct SASLTests {
   func strength() async throws {
     let realm = try await PasswordRealm.make("SCRAM-SHA-256 DIGEST-MD5")
     let broker = try await broker(realm, settings: ["tcp_min_ssf = 256"])
-    let reason = "nobody can come in: no mechanism is configured or strong enough"
-    #expect(try await blocking { eventually { broker.log.contains(reason) } })
+    #expect(
+      try await blocking {
+        eventually { broker.logs("VB-AUTH-021", "127.0.0.1:\(broker.port)", "strong enough") }
+      })
     let options = try realm.options("fred", "secret")
     let result = try await virsh(uri(broker, .tcp, options), ["list"])
     #expect(result.status == 1)

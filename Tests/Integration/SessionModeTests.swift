@@ -150,7 +150,7 @@ struct SessionModeTests {
       let result = try await scene.virsh("libvirt-sock", "list")
       #expect(result.status == 1)
       #expect(
-        result.errors.contains("virtqemud ended with status 7 instead of serving"),
+        result.errors.contains("virtqemud exited with status 7 before it accepted connections"),
         "\(result.errors) \(scene.log)")
     }
     scene.end()

@@ -32,7 +32,7 @@ struct TotalBufferTests {
           if sent == 0 { usleep(10_000) }
         }
       }
-      #expect(eventually { broker.log.contains("(max_total_buffer)") }, "\(broker.log)")
+      #expect(eventually { broker.logs("VB-LIM-007", "max_total_buffer") }, "\(broker.log)")
       let open = clients.count { (try? $0.sendSome([0])) != nil }
       #expect(open >= 2 && open < clients.count, "the first ones stay as long as there is room")
       #expect(broker.peakBytes - before < total / 2 + (8 << 20))

@@ -36,7 +36,7 @@ final class Acceptor {
   func open(_ settings: BrokerSettings) throws(BrokerFailure) {
     if settings.listeners.contains(where: \.isTLS) {
       guard let tls = settings.tls else {
-        throw BrokerFailure("a listener is for TLS, and no certificates are configured")
+        throw BrokerFailure(.certificatesNotConfigured)
       }
       self.tls = try TLSAcceptor(tls, broker: broker)
     }
@@ -45,7 +45,7 @@ final class Acceptor {
         listener, acceptor: self, loop: broker.loop, account: settings.account,
         backlog: settings.limits.maxQueuedClients)
     }
-    guard !listeners.isEmpty else { throw BrokerFailure("nothing to listen on is configured") }
+    guard !listeners.isEmpty else { throw BrokerFailure(.nothingToListenOn) }
     for (gate, listener) in listeners.enumerated() { listener.gate = gate }
     admission = Admission(
       gates: listeners.count, mostClients: settings.limits.maxClients,
@@ -65,7 +65,7 @@ final class Acceptor {
       listener.isAccepting = true
       let kind =
         listener.settings.isTLS ? " (TLS)" : listener.settings.isReadOnly ? " (read-only)" : ""
-      broker.log.info("listening on \(listener.name)\(kind)")
+      broker.log.write(.listening, [listener.name + kind])
       broker.authentication.describe(listener)
     }
   }
@@ -112,10 +112,7 @@ final class Acceptor {
   /// The kernel has no descriptor or memory for another connection. Those that wait in the backlog stay there, since
   /// trying again at once would only spin.
   func cannotAccept(on listener: Listener, _ number: Int32) {
-    broker.log.line(
-      .warning,
-      "cannot accept on \(listener.name): \(errorText(number)): further clients wait until one leaves"
-    )
+    broker.log.write(.cannotAccept, [listener.name, errorText(number)])
     for listener in listeners { listener.isAccepting = false }
     broker.admin?.pauseAccepting()
     // A connection that waits or has not authenticated makes room, so that these do not keep root out.
@@ -218,15 +215,13 @@ final class Acceptor {
   }
 
   private func drop(_ id: UInt64) {
-    let why = "another client needed its place (max_anonymous_clients)"
+    let why = Message(.placeGivenAway)
     let connection = pending[id]
     let session = broker.sessions[id]
     if let who = connection?.origin ?? session?.origin,
       displacedWarning.takeDue(at: broker.reactor.now)
     {
-      broker.log.warning(
-        "\(who) has the most connections that have not authenticated: the oldest of them end, "
-          + "so that others can connect (max_anonymous_clients)")
+      broker.log.write(.oldestUnauthenticatedClosed, [who])
     }
     if let connection {
       connection.dropped(why)

@@ -24,9 +24,7 @@ extension SessionSet {
   fileprivate func relieve(_ origin: Origin) {
     let largest = all.filter { $0.origin == origin }.max { $0.heldBytes < $1.heldBytes }
     largest?.finish(
-      because:
-        "clients of \(origin) hold \(memory.used(by: origin)) bytes in the broker, and it holds "
-        + "the most of them (max_total_buffer)", .warning)
+      because: Message(.totalBufferReached, [origin, memory.used(by: origin)]))
   }
 }
 

@@ -12,7 +12,7 @@ protocol PendingConnection: AnyObject {
   /// It has a place.
   func admitted()
   /// It has to end, for this reason.
-  func dropped(_ why: String)
+  func dropped(_ why: Message)
   /// The peer has closed the connection.
   func hungUp()
 }
@@ -41,11 +41,11 @@ final class PlainPendingConnection: PendingConnection {
   }
 
   func admitted() { acceptor.open(self, over: transport, from: address) }
-  func dropped(_ why: String) { end(why) }
-  func hungUp() { end("it left before there was room for it") }
+  func dropped(_ why: Message) { end(why) }
+  func hungUp() { end(Message(.closedWhileWaiting)) }
 
-  private func end(_ why: String) {
-    log.debug("a connection to \(listener.name) from \(origin) ends: \(why)")
+  private func end(_ why: Message) {
+    log.write(.pendingConnectionClosed, [listener.name, origin, why])
     acceptor.ended(self)
   }
 }

@@ -33,9 +33,9 @@ struct AuthenticationServices {
       connection.cover = .none
     }
     switch sasl.offered(over: connection) {
-    case .success(let mechanisms): log.info("SASL on \(listener.name): \(mechanisms)")
+    case .success(let mechanisms): log.write(.saslMechanisms, [listener.name, mechanisms])
     case .failure(let trouble):
-      log.warning("SASL on \(listener.name): nobody can come in: \(trouble)")
+      log.write(.saslUnusable, [listener.name, trouble.description])
     }
   }
 }

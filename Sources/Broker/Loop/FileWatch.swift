@@ -87,7 +87,7 @@ final class FileWatch: Handler {
     }
     for directory in directories
     where inotify_add_watch(descriptor.number, directory, FileWatch.events) < 0 {
-      log.debug("changes in \(directory) are not told: \(errorText(errno))")
+      log.write(.directoryNotWatched, [directory, errorText(errno)])
     }
   }
 

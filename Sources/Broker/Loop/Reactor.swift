@@ -74,7 +74,7 @@ final class Reactor {
 
   init() throws(BrokerFailure) {
     guard let loop = ev_loop_new(UInt32(EVFLAG_NOENV)) else {
-      throw BrokerFailure("the event loop cannot be made: no usable kernel interface")
+      throw BrokerFailure(.noEventLoop)
     }
     self.loop = loop
     endOfTurn = .allocate(capacity: 1)

@@ -37,7 +37,7 @@ struct Address {
     let status = getaddrinfo(host, port, &hints, &list)
     guard status == 0 else {
       let reason = status == EAI_SYSTEM ? errorText(errno) : String(cString: gai_strerror(status))
-      throw BrokerFailure("cannot resolve address '\(host ?? "*")' port '\(port)': \(reason)")
+      throw BrokerFailure(.addressNotResolved, [host ?? "*", port, reason])
     }
     defer { freeaddrinfo(list) }
     var found: [Address] = []

@@ -64,7 +64,7 @@ final class Listener: Handler {
       guard flags >= 0, fcntl(number, F_SETFL, flags | O_NONBLOCK) >= 0,
         fcntl(number, F_SETFD, FD_CLOEXEC) >= 0
       else {
-        throw BrokerFailure("cannot use descriptor \(number) as \(name): \(errorText(errno))")
+        throw BrokerFailure(.descriptorUnusable, [number, name, errorText(errno)])
       }
       let place = settings.unixPath ?? Address.local(of: number)?.text ?? ""
       return [
@@ -91,7 +91,7 @@ final class Listener: Handler {
             loop: loop))
       }
       guard !listeners.isEmpty else {
-        throw BrokerFailure("no address to listen on for '\(host ?? "*")' port '\(port)'")
+        throw BrokerFailure(.noAddress, [host ?? "*", port])
       }
       return listeners
     }
@@ -102,11 +102,11 @@ final class Listener: Handler {
     _ path: String, mode: UInt32, group: UInt32?, backlog: Int, for account: ServiceAccount?
   ) throws(BrokerFailure) -> Descriptor {
     guard let address = Address.unix(path) else {
-      throw BrokerFailure("socket path '\(path)' is empty or longer than a UNIX socket allows")
+      throw BrokerFailure(.socketPathTooLong, [path])
     }
     let descriptor = Descriptor(socket(AF_UNIX, socketKind, 0))
     guard descriptor.number >= 0 else {
-      throw BrokerFailure("cannot make a socket for '\(path)': \(errorText(errno))")
+      throw BrokerFailure(.socketNotCreated, [path, errorText(errno)])
     }
     try removeStaleSocket(path, address, for: account)
     let number = descriptor.number
@@ -118,30 +118,31 @@ final class Listener: Handler {
     }
     guard trouble == 0 else {
       throw BrokerFailure(
-        "cannot bind socket '\(path)': \(errorText(trouble))\(account?.note(at: path) ?? "")")
+        .socketNotBound, [path, errorText(trouble) + (account?.note(at: path) ?? "")])
     }
     if let group, let trouble = give(path, to: group, for: account) {
       defer { remove(path, for: account) }
-      throw BrokerFailure("cannot give socket '\(path)' to group \(group): \(trouble)")
+      throw BrokerFailure(.socketGroupNotSet, [path, group, trouble])
     }
     guard listen(descriptor.number, Int32(clamping: backlog)) == 0 else {
       defer { remove(path, for: account) }
-      throw BrokerFailure("cannot listen on socket '\(path)': \(errorText(errno))")
+      throw BrokerFailure(.socketNotListening, [path, errorText(errno)])
     }
     return descriptor
   }
 
   /// Sets the group of a socket that has just been bound; the user may not be in it, so this is for root to do, and
   /// the file by now be another. Nil, or why not.
-  private static func give(_ path: String, to group: gid_t, for account: ServiceAccount?) -> String?
-  {
+  private static func give(
+    _ path: String, to group: gid_t, for account: ServiceAccount?
+  ) -> (any CustomStringConvertible)? {
     let owner = account.flatMap { $0.isUsed(at: path) ? $0.uid : nil } ?? geteuid()
     // Neither follows a link nor opens anything.
     let file = Descriptor(Glibc.open(path, Int32(LINUX_O_PATH) | O_NOFOLLOW | O_CLOEXEC))
     var status = stat()
     guard file.number >= 0, fstat(file.number, &status) == 0 else { return errorText(errno) }
     guard status.st_mode & S_IFMT == S_IFSOCK, status.st_uid == owner, status.st_nlink == 1 else {
-      return "another file has its place"
+      return Message(.socketReplacedByFile)
     }
     let given = fchownat(
       file.number, "", uid_t.max, group, Int32(LINUX_AT_EMPTY_PATH))
@@ -155,15 +156,15 @@ final class Listener: Handler {
     var status = stat()
     guard lstat(path, &status) == 0 else { return }
     guard status.st_mode & S_IFMT == S_IFSOCK else {
-      throw BrokerFailure("'\(path)' exists and is not a socket")
+      throw BrokerFailure(.notASocket, [path])
     }
     let probe = Descriptor(socket(AF_UNIX, socketKind, 0))
     guard probe.number >= 0 else {
-      throw BrokerFailure("cannot make a socket to try '\(path)': \(errorText(errno))")
+      throw BrokerFailure(.socketNotCreated, [path, errorText(errno)])
     }
     let reached = address.withPointer { connect(probe.number, $0, $1) } == 0
     if reached || errno != ECONNREFUSED {
-      throw BrokerFailure("socket '\(path)' is in use by another process")
+      throw BrokerFailure(.socketInUse, [path])
     }
     remove(path, for: account)
   }
@@ -175,7 +176,7 @@ final class Listener: Handler {
     let descriptor = Descriptor(socket(address.family, socketKind, 0))
     guard descriptor.number >= 0 else {
       if errno == EAFNOSUPPORT { return nil }
-      throw BrokerFailure("cannot make a socket for \(address.text): \(errorText(errno))")
+      throw BrokerFailure(.addressSocketNotCreated, [address.text, errorText(errno)])
     }
     setOption(descriptor.number, SOL_SOCKET, SO_REUSEADDR, 1)
     if address.family == AF_INET6 {
@@ -184,10 +185,10 @@ final class Listener: Handler {
     guard address.withPointer({ bind(descriptor.number, $0, $1) }) == 0 else {
       // With IPv6 switched off its wildcard address still resolves.
       if errno == EADDRNOTAVAIL, address.family == AF_INET6 { return nil }
-      throw BrokerFailure("cannot bind \(address.text): \(errorText(errno))")
+      throw BrokerFailure(.addressNotBound, [address.text, errorText(errno)])
     }
     guard listen(descriptor.number, Int32(clamping: backlog)) == 0 else {
-      throw BrokerFailure("cannot listen on \(address.text): \(errorText(errno))")
+      throw BrokerFailure(.addressNotListening, [address.text, errorText(errno)])
     }
     return descriptor
   }

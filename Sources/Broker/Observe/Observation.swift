@@ -33,7 +33,7 @@ final class Observation {
     do throws(BrokerFailure) {
       metricsServers = try MetricsServer.open(address, broker: broker)
     } catch {
-      throw BrokerFailure("metrics_listen: \(error)")
+      throw BrokerFailure(.metricsListenFailed, [error.message])
     }
   }
 
@@ -43,7 +43,7 @@ final class Observation {
 
   /// The loop is about to run.
   func start() {
-    for name in metricsNames { log.info("metrics are served on \(name)") }
+    for name in metricsNames { log.write(.servingMetrics, [name]) }
     if servesMetrics { lagWatch.start() }
     log.sink.leftOut = { [unowned self] in logAlarm.start(seconds: LogLimit.windowSeconds) }
   }

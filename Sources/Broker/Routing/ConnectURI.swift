@@ -54,7 +54,7 @@ struct ConnectURI: Equatable {
       return .success(ConnectURI(scheme: "xen", text: "xen:///system", isSession: false))
     }
     guard let colon = name.firstIndex(of: ":") else {
-      return .failure(RemoteError(.noConnect, shown(name)))
+      return .failure(noDriver(name))
     }
     let parts = name[..<colon].split(separator: "+", maxSplits: 1, omittingEmptySubsequences: false)
     let scheme = String(parts[0])
@@ -64,26 +64,23 @@ struct ConnectURI: Equatable {
     }
     if parts.count == 2, parts[1] != "unix" {
       return .failure(
-        refusal("transport '\(parts[1])' in URI '\(shown(name))': no such transport is served here")
-      )
+        refusal(.unsupportedTransport, [parts[1], shown(name)]))
     }
-    guard let paths = paths[scheme] else { return .failure(RemoteError(.noConnect, shown(name))) }
+    guard let paths = paths[scheme] else { return .failure(noDriver(name)) }
     // No daemon has a use for a fragment.
     let rest = name[name.index(after: colon)...].prefix { $0 != "#" }
     var path = rest.prefix { $0 != "?" }
     if path.hasPrefix("//") {
       path = path.dropFirst(2)
       guard path.isEmpty || path.hasPrefix("/") else {
-        return .failure(
-          refusal("server part in URI '\(shown(name))', which is a local daemon's"))
+        return .failure(refusal(.hostInLocalURI, [shown(name)]))
       }
     }
     switch URIParameters.parse(rest.drop { $0 != "?" }.dropFirst()) {
     case nil: return .failure(unparsable(name))
     case let parameters?:
       if let key = parameters.first(where: { clientParameters.contains($0.key) })?.key {
-        return .failure(
-          refusal("parameter '\(key)' in URI '\(shown(name))': it is for the client's own host"))
+        return .failure(refusal(.clientParameter, [key, shown(name)]))
       }
     }
     guard paths.contains(String(path)) else {
@@ -96,20 +93,25 @@ struct ConnectURI: Equatable {
   /// libvirt's words for a path that a driver does not have. Its test driver says something else only without a path.
   private static func unexpected(path: String, scheme: String, suggestion: String) -> RemoteError {
     if scheme == "test", path.isEmpty || path == "/" {
-      return RemoteError(
-        .invalidArgument, domain: .none, "testOpen: supply a path or use test:///default")
+      return RemoteError(.invalidArgument, domain: .none, .testPathMissing)
     }
     return RemoteError(
       scheme == "test" ? .invalidArgument : .internalError, domain: .none,
-      "unexpected \(scheme) URI path '\(shown(path))', try \(scheme)://\(suggestion)")
+      .unexpectedPath, [scheme, shown(path), scheme, suggestion])
   }
 
   static func unparsable(_ name: String) -> RemoteError {
-    RemoteError(.internalError, "Unable to parse URI \(shown(name))")
+    RemoteError(.internalError, .unparsableURI, [shown(name)])
   }
 
-  private static func refusal(_ detail: String) -> RemoteError {
-    RemoteError(.configurationUnsupported, detail)
+  private static func noDriver(_ name: String) -> RemoteError {
+    RemoteError(.noConnect, .noDriver, [shown(name)])
+  }
+
+  private static func refusal(
+    _ definition: MessageDefinition, _ arguments: [any CustomStringConvertible]
+  ) -> RemoteError {
+    RemoteError(.configurationUnsupported, definition, arguments)
   }
 
   // MARK: Characters

@@ -42,7 +42,7 @@ final class DaemonStarter {
   enum Outcome: Equatable {
     /// It is starting, or another process starts it: try again in a moment.
     case wait
-    case failed(String)
+    case failed(Message)
   }
 
   private final class Start {
@@ -82,14 +82,14 @@ final class DaemonStarter {
   func start(_ daemon: String, program: String, socket: String) -> Outcome {
     if let start = starts[socket] {
       guard let end = start.end else { return .wait }
-      return .failed("\(daemon) ended with status \(end) instead of serving")
+      return .failed(Message(.daemonExited, [daemon, end]))
     }
     let slash = socket.lastIndex(of: "/") ?? socket.startIndex
     let path = "\(socket[..<slash])/\(daemon).lock"
     let lock = Descriptor(
       open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0o600))
     guard lock.number >= 0 else {
-      return .failed("cannot open the lock file '\(path)': \(errorText(errno))")
+      return .failed(Message(.lockFileNotOpened, [path, errorText(errno)]))
     }
     var wish = flock()
     wish.l_type = Int16(F_WRLCK)
@@ -97,7 +97,7 @@ final class DaemonStarter {
     guard fcntl(lock.number, F_SETLK, &wish) == 0 else {
       // Another process starts it.
       return errno == EAGAIN || errno == EACCES
-        ? .wait : .failed("cannot lock '\(path)': \(errorText(errno))")
+        ? .wait : .failed(Message(.lockNotTaken, [path, errorText(errno)]))
     }
     // Who had the lock before may have started it.
     if DaemonStarter.answers(socket) {
@@ -108,9 +108,9 @@ final class DaemonStarter {
     switch Spawn.start([program, "--timeout=120"], input: nil, output: nil, errors: nil) {
     case .failure(let trouble):
       unlink(path)
-      return .failed("cannot start \(program): \(errorText(trouble.number))")
+      return .failed(Message(.daemonNotStarted, [program, errorText(trouble.number)]))
     case .success(let pid):
-      log.info("starting \(program) as process \(pid)")
+      log.write(.daemonStarted, [program, pid])
       let start = Start(lock: lock, path: path)
       starts[socket] = start
       alarm.start(seconds: DaemonStarter.lookSeconds)

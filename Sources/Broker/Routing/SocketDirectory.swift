@@ -94,7 +94,7 @@ struct SocketDirectory {
       }
       return .failure(
         ConnectURI.libraryDrivers.contains(uri.scheme)
-          ? RemoteError(.noConnect, "\(uri.text): only a monolithic libvirtd has this driver")
+          ? RemoteError(.noConnect, .libraryDriver, [uri.text])
           : unreachable(modular, ENOENT))
     }
   }
@@ -112,7 +112,7 @@ struct SocketDirectory {
       return backend(for: "\(scheme):///session", readOnly: readOnly)
     }
     return whole(uri: "", readOnly: readOnly, session: true).map { .success($0) }
-      ?? .failure(RemoteError(.internalError, "connection not open"))
+      ?? .failure(RemoteError(.internalError, .connectionNotOpen))
   }
 
   /// The daemon that serves every driver, if it is there or can be started.
@@ -157,7 +157,6 @@ struct SocketDirectory {
 
   /// libvirt's words for a daemon that cannot be reached.
   func unreachable(_ path: String, _ number: Int32) -> RemoteError {
-    RemoteError(
-      .systemError, "Failed to connect socket to '\(path)': \(errorText(number))", int1: number)
+    RemoteError(.systemError, .cannotConnect, [path, errorText(number)], int1: number)
   }
 }

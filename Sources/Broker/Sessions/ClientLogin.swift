@@ -54,10 +54,8 @@ extension ClientSession {
       broker.sessions.addresses.add(address)
       let most = broker.settings.limits.maxClientsPerAddress
       if most > 0, broker.sessions.addresses[address] > most {
-        let reason =
-          "\(ClientSession.connections(most)) from \(address), which is max_clients_per_address"
         // It counts no more by then.
-        return post(.turnAway(.address, reason))
+        return post(.turnAway(.address, Message(.addressLimitReached, [most, address])))
       }
     }
     // A user of SASL's is counted by the name it will have proved to be its own.
@@ -72,20 +70,15 @@ extension ClientSession {
     if let known { post(.namesKnown(known)) }
   }
 
-  private static func connections(_ most: Int) -> String {
-    "\(most == 1 ? "there is" : "there are") \(counted(most, "connection"))"
-  }
-
-  /// Counts the client by its identity. There may be too many of these: the reason.
-  private func count(_ identity: VerifiedIdentity) -> String? {
+  /// Counts the client by its identity. The message says that there are too many of these.
+  private func count(_ identity: VerifiedIdentity) -> Message? {
     guard let subject = identity.subject else { return nil }
     if let before = login.subject { broker.sessions.subjects.remove(before) }
     login.subject = subject
     broker.sessions.subjects.add(subject)
     let most = broker.settings.limits.maxClientsPerIdentity
     guard most > 0, broker.sessions.subjects[subject] > most else { return nil }
-    return "\(ClientSession.connections(most)) of '\(identity.name ?? subject)', which is "
-      + "max_clients_per_identity"
+    return Message(.identityLimitReached, [most, identity.name ?? subject])
   }
 
   /// The client counts no more: it is gone, or one too many.
@@ -111,7 +104,7 @@ extension ClientSession {
 
   func perform(_ step: SASLStep) {
     guard let service = broker.authentication.sasl else {
-      return post(.sasl(.failed("not configured")))
+      return post(.sasl(.failed(Message(.saslNotConfigured))))
     }
     switch step {
     case .begin:
@@ -122,7 +115,8 @@ extension ClientSession {
         completion: { session, result in
           switch result {
           case .success(let mechanisms): session.post(.sasl(.offers(mechanisms)))
-          case .failure(let trouble): session.post(.sasl(.failed(trouble.description)))
+          case .failure(let trouble):
+            session.post(.sasl(.failed(Message(unidentified: trouble.description, .warning))))
           }
         })
     case .start(let mechanism, let data):
@@ -149,7 +143,9 @@ extension ClientSession {
   private func proceed(
     _ service: SASLService, _ step: @escaping @Sendable (SASLExchange) -> SASLExchange.Progress
   ) {
-    guard let exchange = login.exchange else { return post(.sasl(.failed("not begun"))) }
+    guard let exchange = login.exchange else {
+      return post(.sasl(.failed(Message(.exchangeNotBegun))))
+    }
     run(
       { step(exchange) },
       completion: { session, progress in
@@ -163,10 +159,11 @@ extension ClientSession {
     switch progress {
     case .continuesSoon(let words): return .proceeds(words)
     case .failed(let trouble):
-      return .failed("'\(exchange.mechanism.prefix(64))' failed: \(trouble)")
+      return .failed(
+        Message(.mechanismFailed, [exchange.mechanism.prefix(64), trouble.description]))
     case .done(let words, let user, let strength):
       guard service.admits(user) else {
-        return .failed("user '\(user)' is not in sasl_allowed_username_list")
+        return .failed(Message(.userNotAllowed, [user]))
       }
       var identity = identity
       identity.saslUser = user
@@ -188,15 +185,14 @@ extension ClientSession {
   func askPolkit(_ action: String) {
     guard let polkit = broker.authentication.polkit, let peer = identity.peer,
       let startTime = peer.startTime
-    else { return post(.polkit(.refused(.unset, "not configured"))) }
+    else { return post(.polkit(.refused(.unset, Message(.polkitNotConfigured)))) }
     login.check = polkit.check(
       PolkitSubject(pid: peer.pid, startTime: startTime, uid: peer.uid), action: action
     ) { [weak self] verdict in
       guard let self, !isOver else { return }
       login.check = nil
-      post(
-        .polkit(
-          verdict == .granted ? .granted : .refused(verdict.error(action), verdict.description)))
+      let reason = Message(unidentified: verdict.description, .warning)
+      post(.polkit(verdict == .granted ? .granted : .refused(verdict.error(action), reason)))
     }
   }
 }

@@ -20,27 +20,33 @@ extension ClientSession: SessionHost {
     case .identityChanged: identityChanged()
     case .log(let entry): write(entry)
     case .note(let note): count(note)
-    case .end(let reason, let isWarning): close(because: reason, isWarning ? .warning : .info)
+    case .end(let reason): close(because: reason)
     // The driver's own.
     case .send, .beginRelaying, .route, .call, .openUpstream, .discardClient: break
     }
   }
 
-  func words(for end: LinkEnd, upstream id: Int?) -> String {
+  func message(for end: LinkEnd, upstream id: Int?) -> Message {
     guard let id else {
       return switch end {
-      case .closed: "closed by the client"
-      case .failed(let number): transport.error?.text ?? errorText(number)
-      case .violation(let violation): "protocol violation: \(violation)"
-      case .brokenOff: "a packet broke off with its backend"
+      case .closed: Message(.closedByClient)
+      case .failed(let number): Message(.clientConnectionFailed, [cause(transport.error, number)])
+      case .violation(let violation): Message(.protocolViolation, [violation.message])
+      case .brokenOff: Message(.packetBrokenOff)
       }
     }
     let error = upstreams.first { $0.id == id }?.error
     return switch end {
-    case .closed, .brokenOff: "End of file while reading data: \(errorText(EIO))"
-    case .failed(let number): "Cannot read data: \(error?.text ?? errorText(number))"
-    case .violation(let violation): "protocol violation: \(violation)"
+    case .closed, .brokenOff: Message(.backendEndOfFile, [errorText(EIO)])
+    case .failed(let number): Message(.backendReadFailed, [cause(error, number)])
+    case .violation(let violation): Message(.protocolViolation, [violation.message])
     }
+  }
+
+  /// Why a connection failed: what its transport knows, or the system's text.
+  private func cause(_ error: Message?, _ number: Int32) -> any CustomStringConvertible {
+    if let error { return error }
+    return errorText(number)
   }
 
   // MARK: Upstreams
@@ -48,21 +54,21 @@ extension ClientSession: SessionHost {
   private func connect(_ id: Int, to uri: String?, _ isReadOnly: Bool) {
     let found = broker.backends.backend(for: uri, readOnly: isReadOnly)
     if case .failure(let error) = found.flatMap({ connect(id, to: $0) }) {
-      log[.upstream].warning(
-        "\(name): cannot open '\(ConnectURI.shown(uri ?? ""))': "
-          + "\(error.message ?? "no reason given")")
+      write(Message(.cannotOpen, [ConnectURI.shown(uri ?? ""), error.cause]), to: .upstream)
       post(.upstream(id, .unavailable(error)))
     }
   }
 
   private func connect(_ id: Int, to driver: Driver, beside main: Int, _ isReadOnly: Bool) {
-    let error = RemoteError(.noConnect, "no daemon of its own")
     guard let main = upstreams.first(where: { $0.id == main })?.backend,
       let own = broker.backends.directory.backend(for: driver, beside: main, readOnly: isReadOnly)
-    else { return post(.upstream(id, .unavailable(error))) }
+    else {
+      // Its calls go to the daemon that the client opened, so no client receives this.
+      return post(.upstream(id, .unavailable(.unset)))
+    }
     if case .failure(let error) = connect(id, to: own) {
       // A socket left behind by a daemon that is gone: as if it were not there.
-      log[.upstream].info("\(name): \(own.daemon) is absent: \(error.message ?? "")")
+      write(Message(.driverBackendAbsent, [own.daemon, error.cause]), to: .upstream)
       post(.upstream(id, .unavailable(error)))
     }
   }
@@ -89,20 +95,12 @@ extension ClientSession: SessionHost {
       case .polkit: .polkit
       case .upstream: .upstream
       }
-    let level: BrokerLog.Level =
-      switch entry.level {
-      case .debug: .debug
-      case .info: .info
-      case .warning: .warning
-      }
-    log[source].line(
-      level, "\(name)\(entry.topic == .client ? "" : ":") \(entry.text)", file: entry.file,
-      line: entry.line)
+    write(entry.message, to: source, at: entry.level, file: entry.file, line: entry.line)
   }
 
   private func count(_ note: SessionNote) {
     switch note {
-    case .refused(let refusal, let reason): recordRefused(refusal, reason)
+    case .refused(let refusal, let reason): recordRefused(refusal, reason.text)
     case .turnedAway: uncount()
     case .loggedIn:
       recordLoggedIn()

@@ -119,9 +119,17 @@ final class ClientSession: Handler {
   /// Something has happened to the session.
   func post(_ event: SessionEvent) { driver.post(event, at: broker.reactor.now) }
 
-  /// Ends the connection at once, with everything that hangs on it.
-  func finish(because reason: String, _ level: BrokerLog.Level = .info) {
-    post(.end(reason, isWarning: level >= .warning))
+  /// Ends the connection at once, with everything that belongs to it. The reason's severity is that of the log line.
+  func finish(because reason: Message) { post(.end(reason)) }
+
+  func finish(because reason: String) { finish(because: Message(unidentified: reason)) }
+
+  /// Writes a message behind the client's name.
+  func write(
+    _ message: Message, to source: BrokerLog.Source, at level: Severity? = nil,
+    file: StaticString = #fileID, line: UInt = #line
+  ) {
+    log[source].write(message.prefixed("\(name): "), at: level, file: file, line: line)
   }
 
   func deadlineChanged(to deadline: Double?) {
@@ -157,7 +165,7 @@ final class ClientSession: Handler {
   // MARK: The end
 
   /// Stops everything. To be called once, when the session is over.
-  func close(because reason: String, _ level: BrokerLog.Level) {
+  func close(because reason: Message) {
     timer.stop()
     rateTimer.set(nil)
     watcher.watch([])
@@ -165,9 +173,9 @@ final class ClientSession: Handler {
     upstreams = []
     driver.clear(at: broker.reactor.now)
     countMemory()
-    recordClosed(reason)
+    recordClosed(reason.text)
     endLogin()
-    broker.closed(self, because: reason, level)
+    broker.closed(self, because: reason)
   }
 
   func release(_ upstream: UpstreamConnection) {

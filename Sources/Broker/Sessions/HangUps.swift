@@ -48,6 +48,6 @@ extension ClientSession {
   func hungUp() {
     // One of those before it may have made room for it.
     guard isNotRead else { return }
-    finish(because: "closed by the client, while it was not read")
+    finish(because: Message(.closedWhileNotRead))
   }
 }

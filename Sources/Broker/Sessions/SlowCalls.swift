@@ -51,10 +51,10 @@ extension ClientSession {
     let known = ProcedureTable.find(program: call.program, procedure: call.procedure)
     let procedure = known.map { "\($0.name)" } ?? "a procedure of program \(call.program)"
     let isLengthy = ClientSession.lengthy.contains(where: procedure.hasPrefix)
-    log[.upstream].line(
-      isLengthy ? .info : .warning,
-      "\(name): no answer to \(procedure) (procedure \(call.procedure), serial \(call.serial)) for "
-        + "\(Int(broker.settings.timeouts.slowCallSeconds)) s from \(backend?.daemon ?? "its daemon")"
-        + (backend.map { " at \($0.path)" } ?? "") + " (slow_call_seconds)")
+    let place = backend.map { "\($0.daemon) at \($0.path)" } ?? "its backend"
+    let seconds = Int(broker.settings.timeouts.slowCallSeconds)
+    write(
+      Message(.noReply, [procedure, call.procedure, call.serial, place, seconds]), to: .upstream,
+      at: isLengthy ? .info : .warning)
   }
 }

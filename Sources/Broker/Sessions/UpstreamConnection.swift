@@ -54,8 +54,7 @@ final class UpstreamConnection: Handler {
     guard descriptor.number >= 0 else {
       return .failure(
         RemoteError(
-          .systemError, "cannot make a socket for \(backend.daemon): \(errorText(errno))",
-          int1: errno))
+          .systemError, .cannotCreateSocket, [backend.daemon, errorText(errno)], int1: errno))
     }
     let upstream = UpstreamConnection(backend, id, session, at: address)
     upstream.use(
@@ -200,7 +199,7 @@ final class UpstreamConnection: Handler {
 
   /// A step of the broker's own login.
   func perform(_ step: UpstreamSASLStep) {
-    guard let login else { return report(.sasl(.failed("nothing is configured to prove"))) }
+    guard let login else { return report(.sasl(.failed(Message(.upstreamLoginNotConfigured)))) }
     login.perform(step)
   }
 

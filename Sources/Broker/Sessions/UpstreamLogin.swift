@@ -47,7 +47,7 @@ final class UpstreamLogin {
     do throws(TLSError) {
       let bytes = try readFile(authFile, limit: 64 << 10)
       let found = UpstreamCredentials(for: host, in: String(decoding: bytes, as: UTF8.self))
-      if found == nil { log.warning("\(authFile) has no credentials for '\(host)'") }
+      if found == nil { log.write(.upstreamCredentialsMissing, [authFile, host]) }
       return found
     } catch {
       log.write(error.message, at: .warning)
@@ -57,14 +57,15 @@ final class UpstreamLogin {
 
   /// Has the library say something next, away from the loop.
   private func proceed(_ work: @escaping @Sendable (SASLClient) -> SASLClient.Progress) {
-    guard let client else { return upstream.saslAnswered(.failed("not begun")) }
+    guard let client else { return upstream.saslAnswered(.failed(Message(.exchangeNotBegun))) }
     job = upstream.session.broker.loop.blocking.run(
       .otherHosts, { work(client) },
       completion: { [weak self] (progress: SASLClient.Progress) in
         guard let self, self.client != nil else { return }
         job = nil
         switch progress {
-        case .failed(let trouble): upstream.saslAnswered(.failed(trouble.description))
+        case .failed(let trouble):
+          upstream.saslAnswered(.failed(Message(unidentified: trouble.description, .warning)))
         case .says(let words, let mechanism) where !mechanism.isEmpty:
           upstream.saslAnswered(.starts(mechanism: mechanism, words, isDone: client.isDone))
         case .says(let words, _): upstream.saslAnswered(.says(words, isDone: client.isDone))
@@ -74,10 +75,10 @@ final class UpstreamLogin {
 
   private func accept() -> UpstreamSASLAnswer {
     guard let client, client.isDone, let strength = client.strength else {
-      return .failed("the other side was satisfied too early")
+      return .failed(Message(.upstreamSatisfiedEarly))
     }
     if surroundings.cover == .none, strength < SASLSettings().leastTCPStrength {
-      return .failed("protection of strength \(strength) is too weak")
+      return .failed(Message(.upstreamProtectionTooWeak, [strength]))
     }
     if strength > 0 { transport.switchOn(client, clear: 0) }
     self.client = nil

@@ -127,7 +127,7 @@ final class TLSHandshake: Handler, PendingConnection {
     tlsAcceptor.ended(self, why)
   }
 
-  func dropped(_ why: String) { end(Message(unidentified: why, .warning)) }
+  func dropped(_ why: Message) { end(why) }
   func hungUp() { end(Message(.tlsClientLeftEarly)) }
   var number: Int32 { session.number }
 

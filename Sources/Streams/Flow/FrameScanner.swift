@@ -112,15 +112,15 @@ struct FrameScanner {
     }
     guard announces(header.kind) else { return (header, 0) }
     guard header.length >= UInt32(FrameScanner.sight) else {
-      throw Violation("packet with descriptors is too short for their count")
+      throw Violation(.descriptorCountMissing)
     }
     // Of a count that has not arrived whole this is the least that it can be.
     let count = FrameScanner.bounds(front + Limits.header, available - Limits.header).lowerBound
     guard count <= UInt32(Limits.descriptors) else {
-      throw Violation("packet with \(count) descriptors, at most \(Limits.descriptors) are allowed")
+      throw Violation(.tooManyDescriptorsInPacket, [count, Limits.descriptors])
     }
     guard count == 0 || carriesDescriptors else {
-      throw Violation("packet with descriptors on a connection that cannot carry any")
+      throw Violation(.descriptorsOverNetwork)
     }
     guard available >= FrameScanner.sight else { return nil }
     return (header, Int(count))
@@ -135,11 +135,10 @@ struct FrameScanner {
     let valid = UInt32(Limits.header)...UInt32(Limits.packet)
     guard !possible.overlaps(valid) else { return }
     // A TLS record of a handshake begins with 22 and the version 3, whose second byte varies.
-    let hint =
-      possible.lowerBound >> 16 == 0x1603
-      ? "; this looks like TLS, which has a port of its own" : ""
+    let isTLS = possible.lowerBound >> 16 == 0x1603
     throw Violation(
-      "packet length \(possible.lowerBound) is outside \(Limits.header)...\(Limits.packet)\(hint)")
+      isTLS ? .packetLooksLikeTLS : .packetLengthOutOfRange,
+      [possible.lowerBound, Limits.header, Limits.packet])
   }
 
   /// What a word can be of which `available` bytes have arrived.

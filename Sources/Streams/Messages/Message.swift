@@ -48,6 +48,13 @@ public struct Message: Error, Sendable, Equatable, CustomStringConvertible {
     return message
   }
 
+  /// The same message with at most so many characters of its text.
+  public func shortened(to count: Int) -> Message {
+    var message = self
+    message.text = String(text.prefix(count))
+    return message
+  }
+
   public func has(_ definition: MessageDefinition) -> Bool {
     identifiers.contains(definition.identifier)
   }

@@ -18,7 +18,7 @@ extension Relay {
           continue
         }
         if client.receiveBuffer.frontIsCarrier, client.receiveBuffer.unfinished == 0 {
-          throw Violation("descriptor outside a packet that announces one")
+          throw Violation(.descriptorUnannounced)
         }
         if calls.awaitedCount >= limits.maxRequests {
           let kind = client.receiveBuffer.frontKind()
@@ -33,11 +33,11 @@ extension Relay {
         moved = true
       }
       if client.receiveBuffer.hasMisplacedDescriptor {
-        throw Violation("descriptor with an ordinary byte")
+        throw Violation(.descriptorOnDataByte)
       }
-      if !isOpen, client.receiveBuffer.holdsDescriptors { throw Relay.earlyDescriptor }
+      if !isOpen, client.receiveBuffer.holdsDescriptors { throw Violation(.descriptorBeforeOpen) }
       if client.receiveBuffer.hasTooManyDescriptors {
-        throw Violation("more than \(ReceiveBuffer.mostDescriptors) descriptors at a time")
+        throw Violation(.tooManyDescriptorsWaiting, [ReceiveBuffer.mostDescriptors])
       }
       if !canRoute, !front.isCallForRoute, client.end == nil,
         client.own.queue.bytes <= limits.watermarks.own
@@ -75,7 +75,7 @@ extension Relay {
           at: index, payload: run.bytes - run.packets * Limits.header, packets: run.packets)
         return send(frame.extended(by: run.bytes), to: upstream, by: sendQueue)
       case .drop: break
-      case .violation: throw Violation("hole on stream \(header.serial), which is not sparse")
+      case .violation: throw Violation(.holeOnPlainStream, [header.serial])
       }
     case .call, .callWithDescriptors:
       return try routeCall(frame)
@@ -88,13 +88,11 @@ extension Relay {
     drop(frame)
   }
 
-  private static let earlyDescriptor = Violation("descriptor before the connection is open")
-
   private func routeCall(_ frame: Frame) throws(Violation) {
     let header = frame.header
     accounts.counters.calls &+= 1
     try checkDescriptors(of: frame)
-    if !isOpen, frame.carriers > 0 { throw Relay.earlyDescriptor }
+    if !isOpen, frame.carriers > 0 { throw Violation(.descriptorBeforeOpen) }
     if !isOpen || mayConcernBroker(header) {
       let body = arguments(of: frame)
       guard frame.part == .whole else {
@@ -108,7 +106,7 @@ extension Relay {
       reply(
         Packets.error(
           answering: header,
-          RemoteError(.operationFailed, "\(Watermarks.streams) streams are open on this connection")
+          RemoteError(.operationFailed, .tooManyStreams, [Watermarks.streams])
         ))
       return drop(frame)
     }
@@ -117,9 +115,7 @@ extension Relay {
       reply(
         Packets.error(
           answering: header,
-          RemoteError(
-            .operationFailed, "serial \(header.serial) is that of an open stream of this procedure"
-          )))
+          RemoteError(.operationFailed, .streamSerialInUse, [header.serial])))
       return drop(frame)
     }
     let driver = known?.driver ?? .hypervisor
@@ -147,7 +143,7 @@ extension Relay {
       reply(
         Packets.error(
           answering: header,
-          RemoteError(.operationUnsupported, "descriptors cannot be passed to another host")))
+          RemoteError(.operationUnsupported, .descriptorsToOtherHost)))
       return drop(frame)
     }
     var stream: CallStream?
@@ -232,7 +228,7 @@ extension Relay {
     }
     if offer(header, arguments) { return }
     reply(
-      Packets.error(answering: header, RemoteError(.rpc, "Unable to decode message payload")))
+      Packets.error(answering: header, RemoteError(.rpc, .undecodableCall)))
   }
 
   private func send(_ frame: Frame, to upstream: UpstreamLink, by sendQueue: SendQueue) {
@@ -252,7 +248,7 @@ extension Relay {
 
   private func checkDescriptors(of frame: Frame) throws(Violation) {
     guard client.receiveBuffer.hasDescriptors(of: frame) else {
-      throw Violation("call announces more descriptors than came with it")
+      throw Violation(.callDescriptorsMissing)
     }
   }
 

@@ -14,10 +14,10 @@ extension Relay {
         try route(frame, from: upstream, slot)
       }
       if upstream.link.receiveBuffer.hasMisplacedDescriptor {
-        throw Violation("descriptor with an ordinary byte")
+        throw Violation(.descriptorOnDataByte)
       }
       if upstream.link.receiveBuffer.hasTooManyDescriptors {
-        throw Violation("more than \(ReceiveBuffer.mostDescriptors) descriptors at a time")
+        throw Violation(.tooManyDescriptorsWaiting, [ReceiveBuffer.mostDescriptors])
       }
     } catch {
       upstream.link.end = upstream.link.end ?? .violation(error)
@@ -46,7 +46,7 @@ extension Relay {
           at: index, payload: run.bytes - run.packets * Limits.header, packets: run.packets)
         return send(frame.extended(by: run.bytes), from: upstream, by: sendQueue)
       case .drop: break
-      case .violation: throw Violation("stream \(header.serial) sent a packet out of its order")
+      case .violation: throw Violation(.streamPacketOutOfOrder, [header.serial])
       }
     case .reply, .replyWithDescriptors:
       return try routeReply(frame, from: upstream, slot)
@@ -63,7 +63,7 @@ extension Relay {
         return send(frame, from: upstream, by: upstream.toClient)
       }
     default:
-      throw Violation("packet of type \(header.kind.rawValue), which no server sends")
+      throw Violation(.backendPacketTypeInvalid, [header.kind.rawValue])
     }
     accounts.counters.dropped &+= 1
     drop(frame, from: upstream)
@@ -87,7 +87,7 @@ extension Relay {
     let header = frame.header
     if upstream.ownSerial == header.serial {
       guard frame.part == .whole else {
-        throw Violation("reply of \(header.length) bytes is too large")
+        throw Violation(.replyTooLarge, [header.length])
       }
       let body = upstream.link.receiveBuffer.body(of: frame)
       drop(frame, from: upstream)
@@ -149,12 +149,12 @@ extension Relay {
   ) throws(Violation) -> Bool {
     guard frame.carriers > 0 else { return true }
     guard upstream.link.receiveBuffer.hasDescriptors(of: frame) else {
-      throw Violation("reply announces more descriptors than came with it")
+      throw Violation(.replyDescriptorsMissing)
     }
     guard client.transport.carriesDescriptors else {
       client.end =
         client.end
-        ?? .violation(Violation("asked for a descriptor, which its connection cannot carry"))
+        ?? .violation(Violation(.descriptorRequestedOverNetwork))
       return false
     }
     return true

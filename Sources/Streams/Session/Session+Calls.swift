@@ -51,7 +51,7 @@ extension Session {
     guard Session.isKnown(call) else { return refuseProgram(call) }
     guard call.program == Program.remote else { return refuseUnopened(call) }
     guard call.status == .ok else {
-      return refuse(call, RemoteError(.rpc, "Unexpected message status \(call.status.rawValue)"))
+      return refuse(call, RemoteError(.rpc, .unexpectedStatus, [call.status.rawValue]))
     }
     if (Remote.authList...Remote.authPolkit).contains(call.procedure) {
       return authenticate(call, body)
@@ -72,27 +72,26 @@ extension Session {
     refuse(
       call,
       RemoteError(
-        .rpc,
-        "Cannot find program \(Int32(bitPattern: call.program)) version "
-          + "\(Int32(bitPattern: call.version))"))
+        .rpc, .unknownProgram,
+        [Int32(bitPattern: call.program), Int32(bitPattern: call.version)]))
   }
 
   /// Calls that are for the backend need one. That a procedure is unknown is said first.
   private mutating func refuseUnopened(_ call: PacketHeader) {
     let known = ProcedureTable.find(program: call.program, procedure: call.procedure)
     guard let known, !known.isEvent else {
-      return refuse(call, RemoteError(.rpc, "unknown procedure: \(call.procedure)"))
+      return refuse(call, RemoteError(.rpc, .unknownProcedure, [call.procedure]))
     }
-    guard isLoggedIn else { return refuse(call, RemoteError(.rpc, "authentication required")) }
+    guard isLoggedIn else { return refuse(call, RemoteError(.rpc, .authenticationRequired)) }
     // libvirt's servers have these two sentences for it.
     let isHypervisors = known.driver == .hypervisor || known.driver == .proxy
     refuse(
       call,
-      RemoteError(.internalError, "\(isHypervisors ? "hypervisor " : "")connection not open"))
+      RemoteError(.internalError, isHypervisors ? .hypervisorNotOpen : .connectionNotOpen))
   }
 
   mutating func refuseBody(_ call: PacketHeader) {
-    refuse(call, RemoteError(.rpc, "Unable to decode message payload"))
+    refuse(call, RemoteError(.rpc, .undecodableCall))
   }
 
   // MARK: Calls
@@ -125,15 +124,14 @@ extension Session {
         return refuse(
           call,
           RemoteError(
-            .argumentUnsupported, domain: .none, "parameter '\(parameter.field)' not supported"))
+            .argumentUnsupported, domain: .none, .parameterNotSupported, [parameter.field]))
       }
       guard parameter.value.typeName == expected else {
         return refuse(
           call,
           RemoteError(
-            .invalidArgument, domain: .none,
-            "invalid type '\(parameter.value.typeName)' for parameter '\(parameter.field)', "
-              + "expected '\(expected)'"))
+            .invalidArgument, domain: .none, .parameterTypeInvalid,
+            [parameter.value.typeName, parameter.field, expected]))
       }
     }
     reply(call)
@@ -144,7 +142,7 @@ extension Session {
       return refuseBody(call)
     }
     guard case .connected = state else {
-      return refuse(call, RemoteError(.internalError, "connection already open"))
+      return refuse(call, RemoteError(.internalError, .connectionAlreadyOpen))
     }
     isReadOnly = client.isReadOnly || arguments.isReadOnly
     let id = addUpstream(for: nil)

@@ -4,19 +4,19 @@ extension Session {
   // MARK: Too many
 
   /// From now on every call of it is answered with why it cannot stay.
-  mutating func turnAway(_ refusal: Refusal, _ reason: String) {
+  mutating func turnAway(_ refusal: Refusal, _ reason: Message) {
     noteTurnedAway(refusal, reason)
     state = .turnedAway(Session.tooMany(reason), until: now + Session.refusalSeconds)
   }
 
-  private mutating func noteTurnedAway(_ refusal: Refusal, _ reason: String) {
-    log(.client, .warning, "is turned away: \(reason)")
+  private mutating func noteTurnedAway(_ refusal: Refusal, _ reason: Message) {
+    log(.client, .turnedAway, [reason])
     add(.note(.refused(refusal, reason)))
     add(.note(.turnedAway))
   }
 
-  private static func tooMany(_ reason: String) -> RemoteError {
-    RemoteError(.operationFailed, "too many connections: \(reason)")
+  private static func tooMany(_ reason: Message) -> RemoteError {
+    RemoteError(.operationFailed, .tooManyConnections, [reason])
   }
 
   /// What is queued goes out, then the connection ends.
@@ -70,26 +70,26 @@ extension Session {
   // MARK: SASL
 
   private mutating func replyFailed(_ call: PacketHeader) {
-    refuse(call, RemoteError(.authenticationFailed, "authentication failed"))
+    refuse(call, RemoteError(.authenticationFailed, .authenticationFailed))
   }
 
   /// The same words whatever the reason: only the log tells it.
-  private mutating func refuseSASL(_ call: PacketHeader, _ reason: String) {
-    log(.sasl, .warning, "SASL: \(reason)")
+  private mutating func refuseSASL(_ call: PacketHeader, _ reason: Message) {
+    log(.sasl, .saslFailed, [reason])
     add(.note(.refused(.sasl, reason)))
     add(.forgetSASL)
     proceed(.awaited)
     saslFailures += 1
     replyFailed(call)
     guard saslFailures >= Session.mostSASLFailures else { return }
-    log(.sasl, .warning, "SASL: it has failed \(saslFailures) times")
+    log(.sasl, .saslTooManyFailures, [saslFailures])
     leave()
   }
 
   private mutating func saslInit(_ call: PacketHeader) {
     guard client.authentication == .sasl else { return replyFailed(call) }
     guard case .loggingIn(.awaited, _) = state else {
-      return refuseSASL(call, "begun a second time")
+      return refuseSASL(call, Message(.saslBegunTwice))
     }
     proceed(.beginning(call))
     add(.sasl(.begin))
@@ -99,9 +99,9 @@ extension Session {
     guard client.authentication == .sasl else { return replyFailed(call) }
     switch (state, step) {
     case (.loggingIn(.offered, _), .start(let mechanism, _)):
-      log(.sasl, .info, "SASL: chose '\(mechanism.prefix(64))'")
+      log(.sasl, .saslChosen, [mechanism.prefix(64)])
     case (.loggingIn(.started, _), .step): break
-    default: return refuseSASL(call, "a step out of its order")
+    default: return refuseSASL(call, Message(.saslStepOutOfOrder))
     }
     proceed(.stepping(call))
     add(.sasl(step))
@@ -110,7 +110,7 @@ extension Session {
   mutating func saslAnswered(_ answer: SASLAnswer) {
     switch (state, answer) {
     case (.loggingIn(.beginning(let call), _), .offers(let mechanisms)):
-      log(.sasl, .info, "SASL: offered \(mechanisms)")
+      log(.sasl, .saslOffered, [mechanisms])
       proceed(.offered)
       reply(call, SASLInitResult(mechanisms: mechanisms))
     case (.loggingIn(.stepping(let call), _), .proceeds(let data)):
@@ -127,15 +127,12 @@ extension Session {
   }
 
   private mutating func saslSucceeded(
-    _ call: PacketHeader, _ success: SASLSuccess, _ tooMany: String?
+    _ call: PacketHeader, _ success: SASLSuccess, _ tooMany: Message?
   ) {
     guard success.strength == 0 || traffic.unrouted == 0 else {
-      return end(
-        "it went on in the clear behind the last step of its authentication", isWarning: true)
+      return end(Message(.dataBehindSASL))
     }
-    log(
-      .sasl, .info,
-      "SASL: is user '\(success.user)' by \(success.mechanism), protection \(success.strength)")
+    log(.sasl, .saslSucceeded, [success.user, success.mechanism, success.strength])
     identity.saslUser = success.user
     add(.identityChanged)
     loggedIn()
@@ -156,10 +153,10 @@ extension Session {
       return refuse(call, .unset)
     }
     guard let peer = identity.peer, peer.pid > 0, peer.startTime != nil else {
-      log(.polkit, .warning, "polkit: the process is not known, or is gone")
+      log(.polkit, .polkitProcessUnknown)
       return refuse(
         call,
-        RemoteError(.authenticationFailed, domain: .polkit, "the calling process is not known"))
+        RemoteError(.authenticationFailed, domain: .polkit, .callingProcessUnknown))
     }
     let action = client.isReadOnly ? "org.libvirt.unix.monitor" : "org.libvirt.unix.manage"
     proceed(.askingPolkit(call, action: action))
@@ -170,13 +167,14 @@ extension Session {
     guard case .loggingIn(.askingPolkit(let call, let action), _) = state else { return }
     switch answer {
     case .granted:
-      log(.polkit, .info, "polkit: granted \(action)")
+      log(.polkit, .polkitActionGranted, [action])
       loggedIn()
       reply(call, AuthPolkitResult(complete: 1))
     case .refused(let error, let reason):
       proceed(.awaited)
-      log(.polkit, .warning, "polkit: \(action): \(reason)")
-      add(.note(.refused(.polkit, "\(action): \(reason)")))
+      let message = Message(.polkitActionRefused, [action, reason])
+      log(.polkit, message)
+      add(.note(.refused(.polkit, message)))
       refuse(call, error)
     }
   }

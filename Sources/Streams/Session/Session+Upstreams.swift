@@ -13,7 +13,7 @@ extension Session {
   mutating func findRoute(for driver: Driver) {
     guard case .open(let main) = state, let target = self.main?.target else {
       return add(
-        .route(driver, .none(RemoteError(.internalError, "hypervisor connection not open"))))
+        .route(driver, .none(RemoteError(.internalError, .hypervisorNotOpen))))
     }
     let isOwn = !target.servesAll && driver != .hypervisor && driver != .proxy
     guard isOwn else { return add(.route(driver, .upstream(main, isLasting: true))) }
@@ -50,7 +50,7 @@ extension Session {
       } else {
         refused(index, reply, body)
       }
-    case .ended(let words): ended(upstream, words)
+    case .ended(let reason): ended(upstream, reason)
     case .sasl(let answer): saslAnswered(index, answer)
     }
   }
@@ -61,7 +61,7 @@ extension Session {
     upstreams.removeAll { $0.id == upstream.id }
     if let driver = upstream.driver {
       guard case .open(let main) = state else {
-        return add(.route(driver, .none(RemoteError(.internalError, "client socket is closed"))))
+        return add(.route(driver, .none(Session.closedError)))
       }
       return add(.route(driver, .upstream(main, isLasting: false)))
     }
@@ -82,10 +82,11 @@ extension Session {
 
   /// It could not be opened: the calls that wait for it fail with this error.
   private mutating func failed(_ upstream: Upstream, _ error: RemoteError) {
-    log(
-      .upstream, .warning,
-      "cannot open '\(upstream.target?.uri ?? "")' at \(upstream.target?.path ?? "its socket"): "
-        + (error.message ?? "no reason given"))
+    if let target = upstream.target {
+      log(.upstream, .cannotOpenAt, [target.uri, target.path, error.cause])
+    } else {
+      log(.upstream, .cannotOpen, [upstream.name, error.cause])
+    }
     add(.note(.upstreamFailed))
     lose(upstream.id, error)
   }
@@ -96,7 +97,7 @@ extension Session {
     let seconds = Double(whole) < settings.openSeconds ? whole + 1 : whole
     failed(
       upstream,
-      RemoteError(.operationFailed, "\(upstream.name) did not answer within \(seconds) s"))
+      RemoteError(.operationFailed, .backendTimeout, [upstream.name, seconds]))
   }
 
   private mutating func lose(_ id: Int, _ error: RemoteError, closedEvent: Bool = false) {
@@ -108,16 +109,16 @@ extension Session {
     refuseOpening(of: id, error)
   }
 
-  private static let closedError = RemoteError(.internalError, "client socket is closed")
+  private static let closedError = RemoteError(.internalError, .clientSocketClosed)
 
   /// The connection is over.
-  private mutating func ended(_ upstream: Upstream, _ words: String) {
+  private mutating func ended(_ upstream: Upstream, _ reason: Message) {
     if case .closing = state { return closed(upstream.id) }
-    log(.upstream, .warning, "connection to \(upstream.name) lost: \(words)")
+    let message = Message(.upstreamLost, [upstream.name, reason])
+    log(.upstream, message)
     add(.note(.upstreamLost))
     // EIO, as libvirt's client itself would have it.
-    let error = RemoteError(
-      .systemError, "connection to \(upstream.name) lost: \(words)", int1: 5)
+    let error = RemoteError(.systemError, message, int1: 5)
     let isMain = upstream.driver == nil
     lose(upstream.id, error, closedEvent: isMain)
     guard isMain, case .open = state else { return }
@@ -144,20 +145,18 @@ extension Session {
       default:
         failed(
           upstream,
-          RemoteError(
-            .authenticationUnavailable,
-            "\(upstream.name) asks for SASL, which a broker cannot answer for its client"))
+          RemoteError(.authenticationUnavailable, .backendRequiresSASL, [upstream.name]))
       }
     case .askingPolkit: open(index)
     case .listingMechanisms:
       guard let offer = body.withUnsafeBytes({ try? SASLInitResult(payload: $0) }) else {
-        return failSASL(upstream, "a list of mechanisms that cannot be read")
+        return failSASL(upstream, Message(.upstreamMechanismsInvalid))
       }
       upstreams[index].state = .talkingSASL(isDone: false, isSatisfied: false)
       add(.upstreamSASL(upstream: upstream.id, .start(mechanisms: offer.mechanisms)))
     case .talkingSASL(let isDone, _):
       guard let result = body.withUnsafeBytes({ try? SASLStepResult(payload: $0) }) else {
-        return failSASL(upstream, "an answer that cannot be read")
+        return failSASL(upstream, Message(.upstreamAnswerInvalid))
       }
       upstreams[index].state = .talkingSASL(isDone: isDone, isSatisfied: result.isComplete)
       add(
@@ -176,9 +175,7 @@ extension Session {
         return failed(
           upstream,
           RemoteError(
-            .configurationUnsupported,
-            "opening '\(upstream.target?.path ?? "")' leads back to a broker the client came through"
-          ))
+            .configurationUnsupported, .leadsBack, [upstream.target?.path ?? ""]))
       }
       recognise(index, rest)
     case .identifying: isOpen(index)
@@ -193,7 +190,8 @@ extension Session {
     let error =
       body.withUnsafeBytes { try? RemoteError(payload: $0) }
       ?? RemoteError(
-        .rpc, "\(upstream.target?.daemon ?? "the daemon") refused procedure \(reply.procedure)")
+        .rpc, .backendRefusedProcedure,
+        [upstream.target?.daemon ?? "the backend", reply.procedure])
     switch upstream.state {
     // A daemon from before authentication existed.
     case .listingMethods where error.code == .noSupport || error.code == .rpc: open(index)
@@ -201,7 +199,8 @@ extension Session {
     // Drivers without access control of their own, and daemons before 5.8, have no use for it.
     case .identifying where error.code == .noSupport || Session.isUnknownProcedure(error):
       isOpen(index)
-    case .listingMechanisms, .talkingSASL: failSASL(upstream, error.message ?? "refused")
+    case .listingMechanisms, .talkingSASL:
+      failSASL(upstream, Message(.upstreamSASLRefused, [error.cause]))
     case .closing: closed(upstream.id)
     default: failed(upstream, error)
     }
@@ -248,7 +247,9 @@ extension Session {
     add(.openUpstream(upstream.id))
     add(.note(.upstreamOpened))
     if let target = upstream.target {
-      log(.upstream, target.isRemote ? .info : .debug, "\(upstream.name) opened '\(target.uri)'")
+      log(
+        .upstream, .upstreamOpened, [upstream.name, target.uri],
+        at: target.isRemote ? .info : .debug)
     }
     guard case .opening(let serial, let main) = state, main == upstream.id else { return }
     state = .open(main: main)
@@ -278,13 +279,10 @@ extension Session {
   }
 
   /// The reason is for the log: it may be about the broker's own credentials.
-  private mutating func failSASL(_ upstream: Upstream, _ reason: String) {
+  private mutating func failSASL(_ upstream: Upstream, _ reason: Message) {
     let path = upstream.target?.path ?? ""
-    log(.upstream, .warning, "\(path): SASL: \(reason)")
-    failed(
-      upstream,
-      RemoteError(
-        .authenticationFailed, "\(path) asks for SASL, and the broker could not log in"))
+    log(.upstream, .upstreamSASLFailed, [path, reason])
+    failed(upstream, RemoteError(.authenticationFailed, .upstreamLoginFailed, [path]))
   }
 
   // MARK: Closing
@@ -311,7 +309,7 @@ extension Session {
 
   mutating func closeTimeUp() {
     for upstream in upstreams {
-      log(.upstream, .warning, "\(upstream.target?.daemon ?? "a daemon") did not confirm the close")
+      log(.upstream, .closeNotConfirmed, [upstream.target?.daemon ?? "a backend"])
       lose(upstream.id, Session.closedError)
     }
     closeNext()

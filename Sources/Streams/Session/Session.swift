@@ -202,14 +202,14 @@ public struct Session: Sendable {
     case .sasl(let answer): saslAnswered(answer)
     case .polkit(let answer): polkitAnswered(answer)
     case .upstream(let id, let event): upstream(id, event)
-    case .clientEnded(let end, let words): clientEnded(end, words)
+    case .clientEnded(let end, let reason): clientEnded(end, reason)
     case .settings(let settings):
       self.settings = settings
       keepAlive.adopt(settings.keepAlive, at: now)
     case .stop:
       isStopping = true
       progressed()
-    case .end(let reason, let isWarning): end(reason, isWarning: isWarning)
+    case .end(let reason): end(reason)
     case .time: timeUp()
     case .progress: progressed()
     }
@@ -223,23 +223,23 @@ public struct Session: Sendable {
     switch state {
     case .loggingIn(_, let until):
       guard let until, isDue(until) else { break }
-      let reason = "it has not authenticated within \(Int(settings.loginSeconds)) s"
-      add(.note(.refused(.loginTime, "it has not authenticated in time")))
-      return end(reason, isWarning: true)
+      let reason = Message(.notAuthenticatedInTime, [Int(settings.loginSeconds)])
+      add(.note(.refused(.loginTime, reason)))
+      return end(reason)
     case .turnedAway(_, let until):
       guard isDue(until) else { break }
-      return end("turned away, and it asked for nothing")
+      return end(Message(.turnedAwayWithoutCall))
     case .connected, .opening, .open:
       if let lookAt = keepAlive.lookAt, isDue(lookAt) { checkLiveness() }
     case .closing(_, let until):
       if isDue(until) { closeTimeUp() }
     case .leaving(let until):
       guard isDue(until) else { break }
-      return end("closed by the client, which did not read the reply")
+      return end(Message(.lastReplyNotRead))
     case .lost(var farewell):
       guard isDue(farewell.lookAt) else { break }
       guard !farewell.isHalfClosed, traffic.sentToClient != farewell.sent else {
-        return end("the connection to its backend is lost")
+        return end(Message(.backendConnectionLost))
       }
       farewell.sent = traffic.sentToClient
       farewell.lookAt = now + Session.closeSeconds
@@ -260,21 +260,21 @@ public struct Session: Sendable {
     switch keepAlive.look(settings.keepAlive, seen, at: now) {
     case .nothing: break
     case .ping(let unanswered):
-      log(.keepAlive, .debug, "PING, \(unanswered) without an answer so far")
+      log(.keepAlive, .keepAlivePing, [unanswered])
       add(.send(Packets.keepAlive(KeepAliveProcedure.ping)))
     case .dead(let unanswered):
       add(.note(.keepAliveTimeout))
       end(
-        "no answer to \(unanswered) keepalive PINGs (keepalive_interval "
-          + "\(settings.keepAlive.intervalSeconds) s, keepalive_count \(settings.keepAlive.count))",
-        isWarning: true)
+        Message(
+          .keepAliveTimeout,
+          [unanswered, settings.keepAlive.intervalSeconds, settings.keepAlive.count]))
     }
   }
 
   private mutating func progressed() {
     switch state {
     case .leaving:
-      if traffic.waitingForClient == 0 { return end("closed by the client") }
+      if traffic.waitingForClient == 0 { return end(Message(.closedByClient)) }
     case .lost(var farewell):
       guard traffic.waitingForClient == 0, !farewell.isHalfClosed else { break }
       // Closing the socket with unread bytes of the client would discard what the client has not received.
@@ -283,7 +283,7 @@ public struct Session: Sendable {
       add(.closeSending)
     case .loggingIn, .turnedAway, .connected, .opening, .open, .closing, .over: break
     }
-    if isStopping, isIdle { end("the broker stops") }
+    if isStopping, isIdle { end(Message(.brokerStopping)) }
   }
 
   /// Nothing is under way: no call awaits its reply, nothing waits to be sent.
@@ -294,32 +294,38 @@ public struct Session: Sendable {
     }
   }
 
-  private mutating func clientEnded(_ end: LinkEnd, _ words: String) {
+  private mutating func clientEnded(_ end: LinkEnd, _ reason: Message) {
     switch end {
-    case .closed where isLost, .failed where isLost:
-      self.end("the connection to its backend is lost")
-    case .closed, .failed: self.end(words)
-    // A peer that broke a rule is worth an administrator's attention; one that left is not.
-    case .violation, .brokenOff: self.end(words, isWarning: true)
+    case .closed where isLost, .failed where isLost: self.end(Message(.backendConnectionLost))
+    case .closed, .failed, .violation, .brokenOff: self.end(reason)
     }
   }
 
-  mutating func end(_ reason: String, isWarning: Bool = false) {
+  mutating func end(_ reason: Message) {
     guard !isOver else { return }
     state = .over
     upstreams = []
-    add(.end(reason, isWarning: isWarning))
+    add(.end(reason))
   }
 
   // MARK: Actions
 
   mutating func add(_ action: SessionAction) { actions.append(action) }
 
+  /// - Parameter level: nil: the message's severity.
   mutating func log(
-    _ topic: SessionLog.Topic, _ level: SessionLog.Level, _ text: String,
+    _ topic: SessionLog.Topic, _ message: Message, at level: Severity? = nil,
     file: StaticString = #fileID, line: UInt = #line
   ) {
-    add(.log(SessionLog(topic, level, text, file, line)))
+    add(.log(SessionLog(topic, level ?? message.severity, message, file, line)))
+  }
+
+  mutating func log(
+    _ topic: SessionLog.Topic, _ definition: MessageDefinition,
+    _ arguments: [any CustomStringConvertible] = [], at level: Severity? = nil,
+    file: StaticString = #fileID, line: UInt = #line
+  ) {
+    log(topic, Message(definition, arguments), at: level, file: file, line: line)
   }
 
   mutating func reply(_ call: PacketHeader) { add(.send(Packets.reply(answering: call))) }

@@ -39,8 +39,8 @@ public enum SessionAction: Sendable, Equatable {
   case identityChanged
   case log(SessionLog)
   case note(SessionNote)
-  /// The session is over; the last action.
-  case end(String, isWarning: Bool)
+  /// The session is over; the last action. The message's severity is that of the log line.
+  case end(Message)
 }
 
 /// Where a driver's calls go.
@@ -70,32 +70,29 @@ public struct SessionLog: Sendable, Equatable {
   public enum Topic: Sendable {
     case client, keepAlive, sasl, polkit, upstream
   }
-  public enum Level: Sendable {
-    case debug, info, warning
-  }
   public var topic: Topic
-  public var level: Level
-  public var text: String
+  public var level: Severity
+  public var message: Message
   /// Where in the program it is said: repeats of a line are known by it.
   public let file: StaticString
   public let line: UInt
 
-  init(_ topic: Topic, _ level: Level, _ text: String, _ file: StaticString, _ line: UInt) {
+  init(_ topic: Topic, _ level: Severity, _ message: Message, _ file: StaticString, _ line: UInt) {
     self.topic = topic
     self.level = level
-    self.text = text
+    self.message = message
     self.file = file
     self.line = line
   }
 
   public static func == (a: SessionLog, b: SessionLog) -> Bool {
-    a.topic == b.topic && a.level == b.level && a.text == b.text
+    a.topic == b.topic && a.level == b.level && a.message == b.message
   }
 }
 
 /// What is counted or recorded.
 public enum SessionNote: Sendable, Equatable {
-  case refused(Refusal, String)
+  case refused(Refusal, Message)
   /// It counts no more against the limits.
   case turnedAway
   case loggedIn

@@ -9,8 +9,8 @@ public protocol SessionHost: RelayObserver {
   func deadlineChanged(to deadline: Double?)
   /// Everything that could move has moved: the time to watch sockets anew.
   func turnEnded()
-  /// Why a connection is over, in words: the client's, or that of an upstream.
-  func words(for end: LinkEnd, upstream: Int?) -> String
+  /// Why a connection is over: the client's, or that of an upstream.
+  func message(for end: LinkEnd, upstream: Int?) -> Message
 }
 
 /// Runs one session: turns of the relay become events of the machine, and the machine's actions are carried out after it
@@ -94,7 +94,7 @@ public final class SessionDriver: RelayOwner {
     while !isOver {
       if let end = relay.clientEnd, !hasClientEnded {
         hasClientEnded = true
-        events.append(.clientEnded(end, host.words(for: end, upstream: nil)))
+        events.append(.clientEnded(end, host.message(for: end, upstream: nil)))
       }
       if !events.isEmpty {
         hasProgressed = false
@@ -156,7 +156,7 @@ public final class SessionDriver: RelayOwner {
       let route = slot(of: id).map { Route(slot: $0, isLasting: isLasting) }
       relay.provide(
         route.map { .success($0) }
-          ?? .failure(RemoteError(.internalError, "client socket is closed")), for: driver)
+          ?? .failure(RemoteError(.internalError, .clientSocketClosed)), for: driver)
     case .route(let driver, .none(let error)): relay.provide(.failure(error), for: driver)
     case .call(let id, let serial, let packet, let behindClient):
       if let slot = slot(of: id) {
@@ -219,7 +219,7 @@ public final class SessionDriver: RelayOwner {
 
   public func upstream(_ slot: Int, ended reason: LinkEnd) {
     guard let id = upstream(in: slot) else { return }
-    events.append(.upstream(id, .ended(host.words(for: reason, upstream: id))))
+    events.append(.upstream(id, .ended(host.message(for: reason, upstream: id))))
   }
 
   public var answerCounts: AnswerCounts? { host.answerCounts }

@@ -2,8 +2,8 @@
 
 /// What a session reacts to. Each is handled by itself, in the order in which they happened.
 public enum SessionEvent: Sendable, Equatable {
-  /// The client is one too many of its kind: for this reason, in these words.
-  case turnAway(Refusal, String)
+  /// There are too many clients of its kind.
+  case turnAway(Refusal, Message)
   /// A call of the client that `Session.takes` claimed, with its body. The relay passes on nothing of the client until
   /// it is handled.
   case call(PacketHeader, body: [UInt8])
@@ -17,13 +17,13 @@ public enum SessionEvent: Sendable, Equatable {
   case polkit(PolkitAnswer)
   /// Something happened to the upstream with this number.
   case upstream(Int, UpstreamEvent)
-  /// The client's connection is over. The words say why, for the log.
-  case clientEnded(LinkEnd, String)
+  /// The client's connection is over. The message says why; its severity is that of the log line.
+  case clientEnded(LinkEnd, Message)
   case settings(SessionSettings)
   /// The broker stops: the session ends as soon as nothing is under way.
   case stop
-  /// The session is to end now: an administrator, a limit or the admission wants it.
-  case end(String, isWarning: Bool)
+  /// The session ends now: by an administrator's request, a limit or the admission.
+  case end(Message)
   /// `Session.deadline` has passed.
   case time
   /// The relay has moved packets while `Session.awaitsProgress`.
@@ -37,9 +37,9 @@ public enum SASLAnswer: Sendable, Equatable {
   /// The client has to answer this.
   case proceeds([UInt8]?)
   /// The client has authenticated. `tooMany` says why it cannot stay nevertheless.
-  case done(SASLSuccess, tooMany: String?)
-  /// For the log; the client is told nothing but that it failed.
-  case failed(String)
+  case done(SASLSuccess, tooMany: Message?)
+  /// For the log; the client receives only that authentication failed.
+  case failed(Message)
 }
 
 /// A SASL authentication that has succeeded.
@@ -61,8 +61,8 @@ public struct SASLSuccess: Sendable, Equatable {
 /// What polkit says.
 public enum PolkitAnswer: Sendable, Equatable {
   case granted
-  /// What the client is told, and the reason for the log.
-  case refused(RemoteError, String)
+  /// The error for the client, and the reason for the log.
+  case refused(RemoteError, Message)
 }
 
 /// What can happen to an upstream. The first is `located` or `unavailable`.
@@ -80,7 +80,7 @@ public enum UpstreamEvent: Sendable, Equatable {
   /// The daemon's reply to the broker's own call.
   case answered(PacketHeader, body: [UInt8])
   /// The connection is over, for this reason.
-  case ended(String)
+  case ended(Message)
   /// The SASL library's answer about the broker's own login.
   case sasl(UpstreamSASLAnswer)
 }
@@ -124,5 +124,5 @@ public enum UpstreamSASLAnswer: Sendable, Equatable {
   case says([UInt8]?, isDone: Bool)
   /// The protection that was agreed on is in use.
   case accepted
-  case failed(String)
+  case failed(Message)
 }

@@ -60,19 +60,19 @@ public struct Upstream: Sendable {
   var isOpening: Bool { state != .ready && state != .closing }
 
   /// For the log: `virtqemud at /run/libvirt/virtqemud-sock`.
-  var name: String { target.map { "\($0.daemon) at \($0.path)" } ?? "the daemon" }
+  var name: String { target.map { "\($0.daemon) at \($0.path)" } ?? "the backend" }
 
   /// What is awaited, in words.
   public var stateText: String {
     switch state {
     case .locating, .connecting: "connecting"
-    case .listingMethods: "asking how to log in"
-    case .askingPolkit: "logging in by polkit"
-    case .listingMechanisms, .talkingSASL: "logging in by SASL"
+    case .listingMethods: "listing authentication methods"
+    case .askingPolkit: "authenticating by polkit"
+    case .listingMechanisms, .talkingSASL: "authenticating by SASL"
     case .opening: "opening"
-    case .recognising: "being asked whether it is this broker"
+    case .recognising: "checking for a loop"
     case .awaitingNames: "waiting for the names of the client's user"
-    case .identifying: "telling who the client is"
+    case .identifying: "sending the client's identity"
     case .ready: "open"
     case .closing: "closing"
     }

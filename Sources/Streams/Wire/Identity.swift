@@ -32,7 +32,7 @@ public struct TypedParameter: XDRBody, Equatable, Sendable {
     case 5: value = .double(try reader.double())
     case 6: value = .boolean(try reader.int32() != 0)
     case 7: value = .string(try reader.string())
-    default: throw Violation("typed parameter of unknown type \(type)")
+    default: throw Violation(.unknownParameterType, [type])
     }
   }
 

@@ -91,6 +91,8 @@ public struct RemoteError: XDRBody, Error, Equatable, Sendable {
   /// By convention the errno of a failed system call, otherwise -1.
   public var int1: Int32 = -1
   public var int2: Int32 = -1
+  /// What the broker made the error of; nil: a backend sent it. Clients do not receive it.
+  public private(set) var origin: Message?
 
   /// The longest detail we send, in bytes. It keeps an error that quotes a client's string of megabytes small, and
   /// within the protocol's limit for a string.
@@ -113,17 +115,42 @@ public struct RemoteError: XDRBody, Error, Equatable, Sendable {
     self.int2 = int2
   }
 
-  /// An error whose detail is the text of a message. Clients do not see identifiers.
+  /// An error whose detail is the message's text. The text may begin with the code's template.
   public init(
-    _ code: ErrorCode, domain: ErrorDomain = .rpc, _ message: Message, int1: Int32 = -1
+    _ code: ErrorCode, domain: ErrorDomain = .rpc, _ message: Message, int1: Int32 = -1,
+    int2: Int32 = -1
   ) {
-    self.init(code, domain: domain, message.text, int1: int1)
+    let text = message.text
+    let hasTemplate = !code.prefix.isEmpty && text.hasPrefix(code.prefix)
+    let detail = hasTemplate ? String(text.dropFirst(code.prefix.count)) : text
+    self.init(code, domain: domain, detail, int1: int1, int2: int2)
+    origin = hasTemplate ? message : message.prefixed(code.prefix)
+  }
+
+  public init(
+    _ code: ErrorCode, domain: ErrorDomain = .rpc, _ definition: MessageDefinition,
+    _ arguments: [any CustomStringConvertible] = [], int1: Int32 = -1, int2: Int32 = -1
+  ) {
+    self.init(code, domain: domain, Message(definition, arguments), int1: int1, int2: int2)
+  }
+
+  /// The error as the argument of a message that names it as the cause.
+  public var cause: any CustomStringConvertible {
+    if let origin { return origin }
+    return message ?? "no reason given"
+  }
+
+  public static func == (a: RemoteError, b: RemoteError) -> Bool {
+    a.code == b.code && a.domain == b.domain && a.message == b.message && a.level == b.level
+      && a.str1 == b.str1 && a.str2 == b.str2 && a.str3 == b.str3 && a.int1 == b.int1
+      && a.int2 == b.int2
   }
 
   /// What libvirt sends when a handler failed without saying why.
   public static var unset: RemoteError {
-    var error = RemoteError(.internalError, "", int1: 0, int2: 0)
-    error.message = "Library function returned error but did not set virError"
+    var error = RemoteError(.internalError, .noErrorSet, int1: 0, int2: 0)
+    error.message = Message(.noErrorSet).text
+    error.origin = nil
     error.str1 = nil
     error.str2 = nil
     return error

@@ -4,7 +4,7 @@ extension XDRReader {
   /// At most `limit` characters. Of each word the lowest byte counts, as in libvirt.
   mutating func characters(limit: Int) throws(Violation) -> [UInt8] {
     let count = Int(try uint32())
-    guard count <= limit else { throw Violation("\(count) characters where \(limit) are allowed") }
+    guard count <= limit else { throw Violation(.tooManyCharacters, [count, limit]) }
     let words = try fixed(4 * count)
     return (0..<count).map { words[4 * $0 + 3] }
   }

@@ -20,7 +20,7 @@ public struct XDRReader {
   /// The next `count` bytes without padding, valid as long as the bytes the reader was made of.
   public mutating func fixed(_ count: Int) throws(Violation) -> UnsafeRawBufferPointer {
     guard count >= 0, count <= remaining else {
-      throw Violation("body ends \(remaining) bytes into a value of \(count)")
+      throw Violation(.bodyTooShort, [remaining, count])
     }
     defer { offset += count }
     return UnsafeRawBufferPointer(rebasing: bytes[offset..<offset + count])
@@ -52,7 +52,7 @@ public struct XDRReader {
   /// The padding must be there; what it holds is not looked at, as in libvirt.
   public mutating func opaque(limit: Int) throws(Violation) -> UnsafeRawBufferPointer {
     let count = Int(try uint32())
-    guard count <= limit else { throw Violation("\(count) bytes where \(limit) are allowed") }
+    guard count <= limit else { throw Violation(.tooManyBytes, [count, limit]) }
     let value = try fixed(count)
     _ = try fixed(XDRWriter.padding(after: count))
     return value
@@ -66,7 +66,7 @@ public struct XDRReader {
   public mutating func string(limit: Int = Limits.string) throws(Violation) -> String {
     let value = String(decoding: try opaque(limit: limit).prefix { $0 != 0 }, as: UTF8.self)
     guard value.utf8.count <= limit else {
-      throw Violation("a string that is not UTF-8 and, repaired, exceeds \(limit) bytes")
+      throw Violation(.repairedStringTooLong, [limit])
     }
     return value
   }
@@ -83,7 +83,7 @@ public struct XDRReader {
     limit: Int, _ read: (inout XDRReader) throws(Violation) -> Value
   ) throws(Violation) -> [Value] {
     let count = Int(try uint32())
-    guard count <= limit else { throw Violation("\(count) elements where \(limit) are allowed") }
+    guard count <= limit else { throw Violation(.tooManyElements, [count, limit]) }
     var values: [Value] = []
     // No element is shorter than a word, so a count that cannot be true reserves nothing for itself.
     values.reserveCapacity(min(count, remaining / 4))

@@ -21,6 +21,11 @@ final class BrokerProcess: Sendable {
   /// What it has logged so far.
   var log: String { (try? String(contentsOfFile: directory + "/log", encoding: .utf8)) ?? "" }
 
+  /// Whether a line of the log has all of these: an identifier, and arguments of the message.
+  func logs(_ parts: String...) -> Bool {
+    log.split(separator: "\n").contains { line in parts.allSatisfy { line.contains($0) } }
+  }
+
   /// Starts one and waits until its sockets are served. `settings` are further lines of its
   /// configuration; one that names a key set here takes its place. `within` are words in front of its
   /// command line that put it somewhere else.

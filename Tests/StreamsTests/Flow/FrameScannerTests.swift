@@ -89,7 +89,7 @@ struct FrameScannerTests {
     var bytes = packet(.call, 1, [])
     bytes.replaceSubrange(0..<4, with: Stamp.bytes(length))
     var scanner = FrameScanner()
-    #expect(throws: Violation("packet length \(length) is outside 28...33554436")) {
+    #expect(throws: Violation(.packetLengthOutOfRange, [length, 28, 33_554_436])) {
       try scanner.frame(of: bytes, at: 0, arrived: bytes.count)
     }
   }
@@ -167,7 +167,7 @@ struct FrameScannerTests {
       var scanner = FrameScanner()
       let bytes = packet(kind, 1, Stamp.bytes(count)) + [0]
       #expect(
-        throws: Violation("packet with \(count) descriptors, at most 32 are allowed")
+        throws: Violation(.tooManyDescriptorsInPacket, [count, 32])
       ) { try scanner.frame(of: bytes, at: 0, arrived: bytes.count) }
     }
   }
@@ -176,7 +176,7 @@ struct FrameScannerTests {
   func noCount(length: Int) {
     let bytes = packet(.callWithDescriptors, 1, Array(repeating: 0, count: length - 28))
     var scanner = FrameScanner()
-    #expect(throws: Violation("packet with descriptors is too short for their count")) {
+    #expect(throws: Violation(.descriptorCountMissing)) {
       try scanner.frame(of: bytes, at: 0, arrived: bytes.count)
     }
   }

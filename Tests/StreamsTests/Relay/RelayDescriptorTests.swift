@@ -32,14 +32,14 @@ struct RelayDescriptorTests {
   func wrongDescriptors() {
     let missing = RelayHarness()
     missing.fromClient(carrying(1, 1), [0])
-    #expect(missing.violation == "call announces more descriptors than came with it")
+    #expect(missing.violation == Violation(.callDescriptorsMissing))
     let stray = RelayHarness()
     stray.fromClient([0], descriptor: 50)
-    #expect(stray.violation == "descriptor outside a packet that announces one")
+    #expect(stray.violation == Violation(.descriptorUnannounced))
     let ordinary = RelayHarness()
     ordinary.fromClient(Array(call(1).prefix(5)), descriptor: 50)
     #expect(
-      ordinary.violation == "descriptor with an ordinary byte", "before its packet is there")
+      ordinary.violation == Violation(.descriptorOnDataByte), "before its packet is there")
   }
 
   @Test(
@@ -51,7 +51,7 @@ struct RelayDescriptorTests {
       harness.fromClient(carrying(1, 1), [0], descriptor: 50)
       #expect(harness.violation == nil, "this one is right, and waits")
       harness.fromClient(wrong, descriptor: 51)
-      #expect(harness.violation == "descriptor with an ordinary byte")
+      #expect(harness.violation == Violation(.descriptorOnDataByte))
     }
     let heaped = RelayHarness()
     heaped.relay.isHeld = true
@@ -61,22 +61,22 @@ struct RelayDescriptorTests {
         heaped.fromClient([0], descriptor: 50)
       }
     }
-    #expect(heaped.violation == "more than 256 descriptors at a time")
+    #expect(heaped.violation == Violation(.tooManyDescriptorsWaiting, [256]))
   }
 
   @Test("before the connection is open no descriptor is taken, whatever announces it")
   func early() {
-    let words = "descriptor before the connection is open"
+    let early = Violation(.descriptorBeforeOpen)
     let announced = RelayHarness(isOpen: false)
     announced.fromClient(carrying(1, 1), [0], descriptor: 50)
-    #expect(announced.violation == words)
+    #expect(announced.violation == early)
     let partly = RelayHarness(isOpen: false)
     partly.fromClient(carrying(1, 2), [0], descriptor: 50)
-    #expect(partly.violation == words)
+    #expect(partly.violation == early)
     let held = RelayHarness(isOpen: false)
     held.relay.isHeld = true
     held.fromClient(carrying(1, 1), [0], descriptor: 50)
-    #expect(held.violation == words)
+    #expect(held.violation == early)
     let none = RelayHarness(isOpen: false)
     none.isAnswered = { _ in true }
     none.fromClient(carrying(1, 0))
@@ -91,14 +91,14 @@ struct RelayDescriptorTests {
       Stamp.packet(PacketHeader(procedure: 3, kind: .callWithDescriptors, serial: 1), body)
         .dropLast(10) + [])
     harness.fromClient(body.suffix(10) + [0])
-    #expect(harness.violation == "packet with descriptors on a connection that cannot carry any")
+    #expect(harness.violation == Violation(.descriptorsOverNetwork))
     let other = RelayHarness(largestWhole: 128, clientCarries: false)
     other.fromClient(call(1))
     let answer = Stamp.packet(
       PacketHeader(procedure: 3, kind: .replyWithDescriptors, serial: 1), body)
     other.fromBackend(0, Array(answer.dropLast(10)))
     other.fromBackend(0, body.suffix(10) + [0], descriptor: 60)
-    #expect(other.violation == "asked for a descriptor, which its connection cannot carry")
+    #expect(other.violation == Violation(.descriptorRequestedOverNetwork))
     #expect(other.backends[0].discarded == [60])
     #expect(other.ended.isEmpty, "it is not the backend's mistake")
   }
@@ -122,7 +122,7 @@ struct RelayDescriptorTests {
     let harness = RelayHarness()
     harness.fromClient(call(1))
     harness.fromBackend(0, carrying(1, 1, kind: .replyWithDescriptors), [0])
-    #expect(harness.upstreamViolation == "reply announces more descriptors than came with it")
+    #expect(harness.upstreamViolation == Violation(.replyDescriptorsMissing))
     #expect(harness.toClient().map(\.header.status) == [.error])
   }
 

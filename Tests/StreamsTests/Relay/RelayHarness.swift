@@ -111,11 +111,11 @@ final class RelayHarness: RelayOwner {
   }
 
   /// The mistake that ended the client's connection, or that of the first upstream that ended.
-  var violation: String? { RelayHarness.violation(relay.clientEnd) }
-  var upstreamViolation: String? { RelayHarness.violation(ended.first?.reason) }
+  var violation: Violation? { RelayHarness.violation(relay.clientEnd) }
+  var upstreamViolation: Violation? { RelayHarness.violation(ended.first?.reason) }
 
-  private static func violation(_ end: LinkEnd?) -> String? {
-    if case .violation(let violation) = end { violation.description } else { nil }
+  private static func violation(_ end: LinkEnd?) -> Violation? {
+    if case .violation(let violation) = end { violation } else { nil }
   }
 
   /// What has reached the client since the last time, as packets.

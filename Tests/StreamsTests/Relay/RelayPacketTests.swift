@@ -135,7 +135,7 @@ struct RelayPacketTests {
         0,
         Stamp.packet(
           PacketHeader(procedure: 3, kind: PacketKind(rawValue: kind), serial: 1), Stamp.bytes(0)))
-      #expect(harness.upstreamViolation == "packet of type \(kind), which no server sends")
+      #expect(harness.upstreamViolation == Violation(.backendPacketTypeInvalid, [kind]))
       #expect(harness.relay.clientEnd == nil)
     }
   }
@@ -278,13 +278,13 @@ struct RelayPacketTests {
     harness.fromClient(call(1, 208, arguments))
     harness.fromBackend(0, reply(1, 208))
     harness.fromClient(hole)
-    #expect(harness.violation == (isSparse ? nil : "hole on stream 1, which is not sparse"))
+    #expect(harness.violation == (isSparse ? nil : Violation(.holeOnPlainStream, [1])))
     let other = RelayHarness()
     other.fromClient(call(1, 208, arguments))
     other.fromBackend(0, reply(1, 208))
     other.fromBackend(0, hole)
     #expect(
-      other.upstreamViolation == (isSparse ? nil : "stream 1 sent a packet out of its order"))
+      other.upstreamViolation == (isSparse ? nil : Violation(.streamPacketOutOfOrder, [1])))
     #expect(other.relay.clientEnd == nil)
   }
 
@@ -294,22 +294,24 @@ struct RelayPacketTests {
   func lengths(length: UInt32) {
     let harness = RelayHarness()
     harness.fromClient(call(1), Stamp.bytes(length, 0, 0, 0, 0, 0, 0))
-    #expect(harness.violation == "packet length \(length) is outside 28...33554436")
+    #expect(harness.violation == Violation(.packetLengthOutOfRange, [length, 28, 33_554_436]))
     let other = RelayHarness()
     other.fromClient(call(1))
     other.fromBackend(0, reply(1), Stamp.bytes(length, 0, 0, 0, 0, 0, 0))
-    #expect(other.upstreamViolation == "packet length \(length) is outside 28...33554436")
+    #expect(
+      other.upstreamViolation == Violation(.packetLengthOutOfRange, [length, 28, 33_554_436]))
     #expect(other.toClient().map(\.serial) == [1])
     // With the four bytes alone, from the client also while its calls are held back.
     for maxRequests in [1, 5] {
       let early = RelayHarness(maxRequests: maxRequests)
       early.fromClient(call(1), maxRequests == 1 ? call(2) : [], Stamp.bytes(length))
-      #expect(early.violation == "packet length \(length) is outside 28...33554436")
+      #expect(early.violation == Violation(.packetLengthOutOfRange, [length, 28, 33_554_436]))
     }
     let early = RelayHarness()
     early.fromClient(call(1))
     early.fromBackend(0, reply(1), Stamp.bytes(length))
-    #expect(early.upstreamViolation == "packet length \(length) is outside 28...33554436")
+    #expect(
+      early.upstreamViolation == Violation(.packetLengthOutOfRange, [length, 28, 33_554_436]))
     #expect(early.toClient().map(\.serial) == [1])
   }
 
@@ -367,7 +369,7 @@ struct RelayPacketTests {
       #expect(harness.answers.allSatisfy { $0.body == body })
       #expect(
         harness.upstreamViolation
-          == (extra == 0 ? nil : "reply of \(packet.count) bytes is too large"))
+          == (extra == 0 ? nil : Violation(.replyTooLarge, [packet.count])))
     }
   }
 }

@@ -41,7 +41,7 @@ final class SessionHarness: SessionHost {
   func perform(_ action: SessionAction) { actions.append(action) }
   func deadlineChanged(to deadline: Double?) { self.deadline = deadline }
   func turnEnded() {}
-  func words(for end: LinkEnd, upstream: Int?) -> String { "\(end)" }
+  func message(for end: LinkEnd, upstream: Int?) -> Message { Message(.simulated) }
 
   // MARK: Time
 

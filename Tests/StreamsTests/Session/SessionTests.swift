@@ -135,7 +135,8 @@ struct SessionTests {
     harness.wait(0.2)
     #expect(harness.session.isOver)
     #expect(
-      harness.actions.contains(.note(.refused(.loginTime, "it has not authenticated in time"))))
+      harness.actions.contains(
+        .note(.refused(.loginTime, Message(.notAuthenticatedInTime, [60])))))
   }
 
   @Test("the eighth failure of SASL ends the connection")
@@ -296,12 +297,12 @@ struct SessionTests {
   @Test("a client that is one too many is told so and leaves")
   func tooMany() {
     let harness = SessionHarness()
-    harness.post(.turnAway(.address, "10 of 10"))
+    harness.post(.turnAway(.address, Message(.simulated)))
     harness.fromClient(SessionHarness.openCall())
     #expect(harness.toClient().map(\.error?.code) == [.operationFailed])
     #expect(harness.session.isOver)
     let quiet = SessionHarness()
-    quiet.post(.turnAway(.address, "10 of 10"))
+    quiet.post(.turnAway(.address, Message(.simulated)))
     quiet.wait(5.1)
     #expect(quiet.session.isOver)
   }
@@ -313,13 +314,14 @@ struct SessionTests {
         identity: VerifiedIdentity(), authentication: .none, isReadOnly: false, mark: 90_100),
       SessionSettings(), at: 0)
     let traffic = Session.Traffic()
-    #expect(!session.handle(.end("a test", isWarning: false), traffic, at: 1).isEmpty)
+    #expect(!session.handle(.end(Message(.simulated)), traffic, at: 1).isEmpty)
     let call = PacketHeader(procedure: Remote.connectOpen, kind: .call, serial: 1)
     let events: [SessionEvent] = [
-      .turnAway(.address, ""), .call(call, body: []), .needsRoute(.storage),
-      .namesKnown(UnixNames()), .sasl(.failed("")), .polkit(.granted),
-      .upstream(1, .connected), .clientEnded(.closed, ""), .settings(SessionSettings()), .stop,
-      .end("again", isWarning: false), .time, .progress,
+      .turnAway(.address, Message(.simulated)), .call(call, body: []), .needsRoute(.storage),
+      .namesKnown(UnixNames()), .sasl(.failed(Message(.simulated))), .polkit(.granted),
+      .upstream(1, .connected), .clientEnded(.closed, Message(.simulated)),
+      .settings(SessionSettings()), .stop,
+      .end(Message(.simulated)), .time, .progress,
     ]
     for event in events {
       #expect(session.handle(event, traffic, at: 2).isEmpty, "\(event.name)")

@@ -31,10 +31,12 @@ extension SessionWorld: SessionHost {
     }
   }
 
-  func words(for end: LinkEnd, upstream: Int?) -> String {
+  func message(for end: LinkEnd, upstream: Int?) -> Message {
     if upstream == nil { checks.isEndedFromOutside = true }
-    coverage?.note(session, upstream.map { .upstream($0, .ended("")) } ?? .clientEnded(end, ""))
-    return "simulated"
+    let reason = Message(.simulated)
+    coverage?.note(
+      session, upstream.map { .upstream($0, .ended(reason)) } ?? .clientEnded(end, reason))
+    return reason
   }
 
   private func mix(_ action: SessionAction) {
@@ -43,7 +45,7 @@ extension SessionWorld: SessionHost {
     case .connect(let id, _, let isReadOnly), .connectDriver(let id, _, _, let isReadOnly):
       trace.mix(UInt64(id) << 1 | (isReadOnly ? 1 : 0))
     case .remove(let id, _, _), .upstreamSASL(let id, _): trace.mix(UInt64(id))
-    case .end(let reason, _): trace.mix(reason)
+    case .end(let reason): trace.mix(reason.text)
     default: break
     }
   }
@@ -242,7 +244,7 @@ extension SessionWorld: SessionHost {
       }
     if !isInOrder { report("SASL step \(step) in state \(saslService)") }
     saslService = step == .begin ? .asked : .stepping
-    if fails(10) { return answerLater(.post(.sasl(.failed("simulated")))) }
+    if fails(10) { return answerLater(.post(.sasl(.failed(Message(.simulated))))) }
     if step == .begin { return answerLater(.post(.sasl(.offers("SIMPLE")))) }
     guard random.once(in: 2) else {
       return answerLater(.post(.sasl(.proceeds(random.once(in: 2) ? nil : [5]))))
@@ -250,7 +252,7 @@ extension SessionWorld: SessionHost {
     let success = SASLSuccess(
       lastWords: random.once(in: 2) ? nil : [6], user: "user\(seed)", mechanism: "SIMPLE",
       strength: random.once(in: 3) ? 56 : 0)
-    let tooMany = fails(10) ? "too many of this user" : nil
+    let tooMany = fails(10) ? Message(.simulated) : nil
     answerLater(.post(.sasl(.done(success, tooMany: tooMany))))
   }
 
@@ -276,7 +278,7 @@ extension SessionWorld: SessionHost {
     if action != "org.libvirt.unix." + wanted { report("polkit is asked for \(action)") }
     if proven.peer?.startTime == nil { report("polkit is asked about an unknown process") }
     let refusal = RemoteError(.authenticationCancelled, domain: .polkit, "simulated")
-    answerLater(.post(.polkit(fails(4) ? .refused(refusal, "simulated") : .granted)))
+    answerLater(.post(.polkit(fails(4) ? .refused(refusal, Message(.simulated)) : .granted)))
   }
 
   /// The broker's own login at another host.
@@ -286,9 +288,9 @@ extension SessionWorld: SessionHost {
     else { return report("a login step for upstream \(id)") }
     if connection.hasSASLStep { report("a login step before the answer to the last one") }
     connection.hasSASLStep = true
-    if fails(12) { return answerLater(.post(.upstream(id, .sasl(.failed("simulated"))))) }
+    if fails(12) { return answerLater(.post(.upstream(id, .sasl(.failed(Message(.simulated)))))) }
     if step != .accept, connection.isLibraryDone {
-      return answerLater(.post(.upstream(id, .sasl(.failed("nothing more is expected")))))
+      return answerLater(.post(.upstream(id, .sasl(.failed(Message(.simulated))))))
     }
     let isLast = backend.saslStep + 1 >= backend.saslSteps
     let isDone = isLast ? random.once(in: 2) : fails(8)

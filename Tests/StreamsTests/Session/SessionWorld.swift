@@ -131,8 +131,8 @@ final class SessionWorld {
   private func drawEvent() -> SessionEvent {
     switch random.pick(0...9) {
     case 0: .stop
-    case 1: .end("an administrator wants it", isWarning: false)
-    case 2: .turnAway(.address, "too many from there")
+    case 1: .end(Message(.simulated))
+    case 2: .turnAway(.address, Message(.simulated))
     default: .settings(SessionPlan.settings(&random))
     }
   }
@@ -141,8 +141,8 @@ final class SessionWorld {
   func disturb(onceIn n: Int) {
     guard fails(n) else { return }
     let jobs: [Job] = [
-      .post(drawEvent()), .post(.stop), .post(.turnAway(.identity, "too many of them")),
-      .post(.end("a limit was exceeded", isWarning: true)), .clientVanishes,
+      .post(drawEvent()), .post(.stop), .post(.turnAway(.identity, Message(.simulated))),
+      .post(.end(Message(.simulatedWarning))), .clientVanishes,
     ]
     schedule(jobs[random.pick(0...4)], in: random.once(in: 2) ? 0 : seconds(0, 1))
   }
@@ -381,7 +381,7 @@ final class SessionWorld {
     case 0 where client.isLoggedIn && !client.isSilent && !client.hasSentClose:
       client.send(.close, &random)
     case 1: post(.stop)
-    case 2: post(.end("an administrator wants it", isWarning: false))
+    case 2: post(.end(Message(.simulated)))
     default: client.vanish()
     }
   }

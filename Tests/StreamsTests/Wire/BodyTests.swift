@@ -1,6 +1,7 @@
 // The bodies: written and read back, cut anywhere, and beyond their limits.
-import Streams
 import Testing
+
+@testable import Streams
 
 @Suite("bodies")
 struct BodyTests {
@@ -62,10 +63,10 @@ struct BodyTests {
       parameters: Array(repeating: parameter, count: Limits.identityParameters))
     #expect(try SetIdentityArguments.read(identity.encoded) == identity)
 
-    #expect(throws: Violation("21 elements where 20 are allowed")) {
+    #expect(throws: Violation(.tooManyElements, [21, 20])) {
       try AuthListResult.read(AuthListResult(types: types.types + [0]).encoded)
     }
-    #expect(throws: Violation("21 elements where 20 are allowed")) {
+    #expect(throws: Violation(.tooManyElements, [21, 20])) {
       try SetIdentityArguments.read(
         SetIdentityArguments(parameters: identity.parameters + [parameter]).encoded)
     }
@@ -75,7 +76,7 @@ struct BodyTests {
   func parameterName() throws {
     let name = String(repeating: "n", count: Limits.parameterField)
     #expect(try TypedParameter.read(TypedParameter(name, .int(1)).encoded).field == name)
-    #expect(throws: Violation("80 bytes where 79 are allowed")) {
+    #expect(throws: Violation(.tooManyBytes, [80, 79])) {
       try TypedParameter.read(TypedParameter(name + "n", .int(1)).encoded)
     }
   }
@@ -87,7 +88,7 @@ struct BodyTests {
     writer.int32(type)
     writer.uint64(0)
     let bytes = writer.bytes
-    #expect(throws: Violation("typed parameter of unknown type \(type)")) {
+    #expect(throws: Violation(.unknownParameterType, [type])) {
       try TypedParameter.read(bytes)
     }
   }

@@ -1,6 +1,7 @@
 // The SASL exchange on the wire, compared with one that virsh and virtproxyd had.
-import Streams
 import Testing
+
+@testable import Streams
 
 @Suite("SASL bodies")
 struct SASLBodyTests {
@@ -58,7 +59,7 @@ struct SASLBodyTests {
     let most = SASLData([UInt8](repeating: 1, count: Limits.saslData))
     #expect(try SASLData.read(most.encoded) == most)
     let more = SASLData([UInt8](repeating: 1, count: Limits.saslData + 1))
-    #expect(throws: Violation("65537 characters where 65536 are allowed")) {
+    #expect(throws: Violation(.tooManyCharacters, [65537, 65536])) {
       try SASLData.read(more.encoded)
     }
   }

@@ -1,0 +1,17 @@
+// VB-RUN: how the broker runs and stops. VB-RUN-030 and up; signals are the daemon's.
+import Streams
+
+extension MessageDefinition {
+  static let limitsChanged = MessageDefinition(
+    "VB-RUN-030", .info, "max_clients is now …, max_anonymous_clients …")
+  static let noClientForSeconds = MessageDefinition(
+    "VB-RUN-031", .info, "no client for … s; stopping")
+  static let stopping = MessageDefinition("VB-RUN-032", .info, "stopping: … connected")
+  static let clientsCutOff = MessageDefinition(
+    "VB-RUN-033", .warning,
+    "… still had calls or streams under way after … s; closing their connections",
+    "The time that clients have to finish when the broker stops is over.")
+  static let directoryNotWatched = MessageDefinition(
+    "VB-RUN-034", .debug, "cannot watch … for changes: …; its files are checked every minute",
+    "The kernel cannot watch that directory. Send signal HUP after each change to use it at once.")
+}
