@@ -149,7 +149,9 @@ struct TLSTransportTests {
     #expect(sequence > 0 && sequence <= 100)
   }
 
-  @Test("the broker encrypts records of AEAD ciphers itself and leaves other ciphers to GnuTLS", arguments: priorities)
+  @Test(
+    "the broker encrypts records of AEAD ciphers itself; GnuTLS those of other ciphers",
+    arguments: priorities)
   func owner(priority: String) throws {
     let ends = try Ends(credentials)
     let client = ends.client(identity(priority)) { _ in }
