@@ -52,7 +52,7 @@ struct NameListTests {
   }
 
   @Test("a certificate without a distinguished name is refused, whatever the list")
-  func nobody() {
+  func emptyName() {
     let certificate = Certificate(subject: "", activation: 0, expiration: 2)
     for names in [nil, NameList(["*"])] {
       let verdict = TLSVerdict.of(chain: [certificate], trouble: "", names: names, at: 1)
