@@ -1,6 +1,7 @@
 """console_events.py URI GUEST TURNS: a console in an event loop, as in virt-manager.
 
-Sends a few keys at once, in one packet each, and expects the callback to receive all echoes before the client's keepalive could wake it."""
+Sends a few keys at once, in one packet each, and expects the callback to receive all echoes before the client's
+keepalive could wake it."""
 import sys
 import time
 
