@@ -56,9 +56,9 @@ struct ForwardingTests {
       refused.errors.contains("has not accepted the broker's certificate"), "\(refused.errors)")
     try await near.stop()
 
-    let unknown = try CertificateDirectory()
+    let others = try CertificateDirectory()
     let careful = try await Bastion.start(
-      allowed: ["localhost:\(far.port)"], rules: ["* pkipath=\(unknown.directory)"])
+      allowed: ["localhost:\(far.port)"], rules: ["* pkipath=\(others.directory)"])
     let unknown = try await virsh(careful.uri(through: uri), ["list"])
     #expect(unknown.status == 1)
     #expect(unknown.errors.contains("is not trusted"), "\(unknown.errors)")
@@ -74,9 +74,9 @@ struct ForwardingTests {
     let lab = try await Lab.shared(.mono)
     let far = try await TLSBroker(
       backends: lab.sockets, settings: ["tls_no_verify_certificate = 1"])
-    let unknown = try CertificateDirectory()
+    let others = try CertificateDirectory()
     let near = try await Bastion.start(
-      allowed: ["localhost:*"], rules: ["localhost pkipath=\(unknown.directory) no_verify=1"])
+      allowed: ["localhost:*"], rules: ["localhost pkipath=\(others.directory) no_verify=1"])
     try await virshOutput(
       near.uri(through: "qemu+tls://localhost:\(far.port)/system"), "list")
     #expect(near.logs("is used all the same (no_verify)"))

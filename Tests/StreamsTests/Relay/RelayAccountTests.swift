@@ -212,7 +212,7 @@ struct RelayAccountTests {
   }
 
   @Test(
-    "a paused stream has the side that pauses it, and the relay has the time of each side's pauses")
+    "a paused stream names the side that pauses it, and the relay counts each side's paused time")
   func pauses() throws {
     let harness = RelayHarness(watermarks: Watermarks(high: 64, ahead: 64))
     let download = Remote.storageVolDownload
