@@ -1,5 +1,5 @@
-// The C library lets a program bring its own allocator by defining these names. This one only counts, and
-// hands on to the library's.
+// A program can replace the C library's allocator by defining these names. This allocator counts the calls and
+// forwards them to the library's.
 #include "AllocationCount.h"
 
 #include <errno.h>
@@ -12,7 +12,7 @@
 #endif
 
 #ifdef ALLOCATOR_IS_TAKEN
-// The sanitizers bring an allocator themselves.
+// Sanitizers have an allocator of their own.
 int allocation_is_counted(void) { return 0; }
 unsigned long allocation_count(void) { return 0; }
 #else

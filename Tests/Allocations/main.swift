@@ -1,5 +1,5 @@
-// allocations: proves that the data path takes no memory. Once warm, a packet costs no allocation, whatever kind it is
-// of. To be built optimised: in a debug build the compiler allocates for its own purposes.
+// allocations: checks that the data path does not allocate. After a warm-up no packet of any kind may cause an
+// allocation. Build it optimised: in a debug build the compiler adds allocations of its own.
 import AllocationCount
 import Glibc
 import SyntheticRelay
@@ -12,7 +12,7 @@ var isGood = true
   if !holds { isGood = false }
 }
 
-// A counter that counts nothing would let everything pass.
+// A counter that does not count would make every check pass.
 let before = allocation_count()
 let memory = UnsafeMutableRawPointer.allocate(byteCount: 100, alignment: 64)
 let array = [UInt8](repeating: 1, count: Int(memory.load(as: UInt8.self)) + 100)

@@ -1,4 +1,4 @@
-// Whatever is put into an audit record, it stays one line of JSON that says just that.
+// An audit record is one line of JSON with exactly the values that were written to it, whatever they are.
 import Foundation
 import Testing
 
@@ -6,7 +6,7 @@ import Testing
 
 @Suite("Audit text")
 struct AuditTextTests {
-  /// A record of its own, as another reader of JSON understands it.
+  /// One record, parsed by Foundation's JSON decoder.
   private static func read(_ describe: (inout AuditText) -> Void) throws -> [String: Any] {
     var beginning = AuditBeginning()
     beginning.renew(in: 1)
@@ -20,7 +20,7 @@ struct AuditTextTests {
     return try #require(JSONSerialization.jsonObject(with: line) as? [String: Any])
   }
 
-  @Test("texts come back as they were", arguments: 0..<50)
+  @Test("text values survive a round trip through JSON", arguments: 0..<50)
   func texts(seed: UInt64) throws {
     var random = seed &* 0x9E37_79B9_7F4A_7C15 | 1
     let wanted = String(
@@ -33,7 +33,7 @@ struct AuditTextTests {
     #expect(try Self.read { $0.add("text", wanted) }["text"] as? String == wanted)
   }
 
-  @Test("numbers and durations come back as they were")
+  @Test("numbers and durations survive a round trip through JSON")
   func numbers() throws {
     let record = try Self.read { text in
       text.add("most", UInt64.max)
@@ -59,7 +59,7 @@ struct AuditTextTests {
     #expect(record["absent"] == nil)
   }
 
-  @Test("a text that was cut or cleared goes on where it stands")
+  @Test("text can be appended after a cut and after a clear")
   func cut() {
     var text = AuditText()
     for _ in 0..<2 {
@@ -75,7 +75,7 @@ struct AuditTextTests {
     }
   }
 
-  @Test("the time is that of now, in UTC, and the same for all of a turn")
+  @Test("the time is the current time in UTC and does not change within a turn")
   func time() throws {
     var beginning = AuditBeginning()
     let began = Date()

@@ -1,4 +1,4 @@
-// Jobs beside the loop: it runs while they block, and gets their results.
+// The blocking pool: the loop runs while jobs block, and receives their results.
 import Dispatch
 import Glibc
 import Streams
@@ -31,7 +31,7 @@ struct BlockingPoolTests {
 
   init() throws { reactor = try Reactor() }
 
-  @Test("the loop runs while a job blocks, and a job behind it is done")
+  @Test("the loop runs while a job blocks, and a second job finishes meanwhile")
   func blocking() throws {
     let gate = Gate()
     let pool = BlockingPool(on: reactor)
@@ -72,7 +72,7 @@ struct BlockingPoolTests {
     #expect(Set(told) == Set(others))
   }
 
-  @Test("jobs of a service beyond its limit wait, and are done in their order")
+  @Test("jobs beyond the limit of a service wait and run in order")
   func limit() throws {
     let gate = Gate()
     let order = Mutex<[Int]>([])
@@ -92,7 +92,7 @@ struct BlockingPoolTests {
     #expect(order.withLock { $0 } == Array(0..<20))
   }
 
-  @Test("a job that hangs does not delay the end of its pool")
+  @Test("a hanging job does not delay the release of its pool")
   func hanging() throws {
     let gate = Gate()
     defer { gate.open() }
@@ -105,7 +105,7 @@ struct BlockingPoolTests {
     reactor.run()
   }
 
-  @Test("a cancelled job is not begun, and one that was begun reports nothing")
+  @Test("a cancelled job that waits never runs, and a cancelled job that runs reports nothing")
   func cancelled() throws {
     let gate = Gate()
     let begun = Gate()
@@ -131,7 +131,7 @@ struct BlockingPoolTests {
     #expect(done.withLock { $0 } == [1, 3])
   }
 
-  @Test("the end of a pool waits for a running job, and drops the others")
+  @Test("the release of a pool waits for a running job and drops the waiting ones")
   func finishing() throws {
     let begun = Gate()
     let dropped = DispatchSemaphore(value: 0)
@@ -170,7 +170,7 @@ struct NameDirectoryTests {
     pool = BlockingPool(on: reactor)
   }
 
-  @Test("names are asked for once, however many want them, and remembered")
+  @Test("concurrent lookups of the same names share one query, and its result is cached")
   func names() throws {
     let gate = Gate()
     let count = Mutex(0)
@@ -196,7 +196,7 @@ struct NameDirectoryTests {
     #expect(names.names(uid: 1, gid: 2) { _ in Issue.record("was known already") } == expected)
   }
 
-  @Test("a name service that does not answer is not waited for; when it does, the names are known")
+  @Test("a lookup does not wait for a hanging name service; its late answer is cached")
   func slowNames() throws {
     let gate = Gate()
     let names = NameDirectory(
@@ -228,7 +228,7 @@ struct NameDirectoryTests {
     #expect(told.count == 1)
   }
 
-  @Test("the system's own names are found, and numbers without a name have none")
+  @Test("the system's own names are found; numbers without a name have none")
   func look() {
     #expect(UnixNames.look(0, 0) == UnixNames(user: "root", group: "root"))
     #expect(UnixNames.look(0x7fff_fff0, 0x7fff_fff0) == UnixNames(user: nil, group: nil))

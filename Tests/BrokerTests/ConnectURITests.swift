@@ -1,4 +1,4 @@
-// What a client may open, and what it may not make the broker resolve.
+// Which URIs a client may open, and which the broker must not resolve.
 import Testing
 
 @testable import Broker
@@ -7,7 +7,7 @@ import Testing
 @Suite("Connection URIs")
 struct ConnectURITests {
   @Test(
-    "a local daemon's URI goes on as it came",
+    "the broker passes on a URI of a local daemon unchanged",
     arguments: [
       ("qemu:///system", "qemu", "qemu:///system", false),
       ("qemu:///session", "qemu", "qemu:///session", true),
@@ -35,7 +35,7 @@ struct ConnectURITests {
   }
 
   @Test(
-    "nothing in a URI is resolved on the broker's host",
+    "the broker's host resolves nothing in a URI",
     arguments: [
       "qemu+ssh://host/system", "qemu+ssh:///system", "qemu+tls://host/system",
       "qemu+tcp://host/system",
@@ -60,7 +60,7 @@ struct ConnectURITests {
   }
 
   @Test(
-    "a driver opens the paths it has, and no file",
+    "a driver accepts the paths it knows, and no file",
     arguments: [
       (
         "qemu:///embed?a=b", "internal error: unexpected qemu URI path '/embed', try qemu:///system"
@@ -107,7 +107,7 @@ struct ConnectURITests {
     #expect(error.message == message)
   }
 
-  @Test("an error shows a bounded and printable part of what a client sent")
+  @Test("an error message shows a bounded, printable part of the client's URI")
   func shown() {
     let long = String(repeating: "x", count: 3000)
     for name in [

@@ -1,4 +1,4 @@
-// Where clients come in: sockets that are made, refused and left behind.
+// Listening sockets: how they are created, refused and removed.
 import Glibc
 import Streams
 import Testing
@@ -28,7 +28,7 @@ struct ListenerTests {
     return status.st_mode & 0o777
   }
 
-  @Test("a socket has its permissions, and is gone when its broker is")
+  @Test("a socket gets its permissions and is removed with its broker")
   func permissions() throws {
     var broker: Broker? = try broker(unix("a", mode: 0o640), unix("b", mode: 0o777))
     #expect(mode("a") == 0o640)
@@ -38,7 +38,7 @@ struct ListenerTests {
     #expect(mode("a") == nil && mode("b") == nil)
   }
 
-  @Test("a socket somebody answers on is not taken from them")
+  @Test("a socket that another process is listening on is not replaced")
   func inUse() throws {
     let first = try broker(unix("a"))
     #expect(throws: BrokerFailure(.socketInUse, ["\(scratch.path)/a"])) {
@@ -48,7 +48,7 @@ struct ListenerTests {
     withExtendedLifetime(first) {}
   }
 
-  @Test("a socket nobody answers on is replaced, anything else of that name is not")
+  @Test("a stale socket is replaced; any other file of that name is not")
   func stale() throws {
     do {
       let left = Descriptor(socket(AF_UNIX, socketKind, 0))
@@ -65,7 +65,7 @@ struct ListenerTests {
     #expect(mode("file") != nil)
   }
 
-  @Test("a host name is every address it has; a port in use is named")
+  @Test("a host name means all its addresses; the error names a port in use")
   func tcp() throws {
     let first = try broker(ListenerSettings(.tcp(host: "127.0.0.1", port: "0")))
     let name = try #require(first.listenerNames.first)
@@ -82,7 +82,7 @@ struct ListenerTests {
     }
   }
 
-  @Test("a broker with nothing to listen on does not start")
+  @Test("a broker without listeners does not start")
   func nothing() {
     #expect(throws: BrokerFailure(.nothingToListenOn)) { _ = try broker() }
   }

@@ -11,7 +11,7 @@ struct LogLimitTests {
   }
 
   @Test(
-    "of one client so many are written, then a number; other clients and debugging are not affected"
+    "a limited number of one client's lines is written, then a count; other clients and debug lines are unaffected"
   )
   func repeated() {
     let heard = Heard()
@@ -41,7 +41,7 @@ struct LogLimitTests {
     #expect(heard.lines.count == 2000)
   }
 
-  @Test("many clients together have a limit as well, and after a window all begins anew")
+  @Test("all clients together have a limit too; it starts again after each window")
   func window() {
     var limit = LogLimit()
     func spot(_ client: UInt64) -> LogLimit.Spot {

@@ -7,7 +7,7 @@ import Testing
 @Suite("Lists of names")
 struct NameListTests {
   @Test(
-    "a pattern means whole names, with * for any run and ? for one character",
+    "a pattern matches a whole name; * matches any run of characters and ? matches one",
     arguments: [
       ("fred", "fred", true), ("fred", "Fred", false), ("fred", "freda", false),
       ("fred", "alfred", false), ("", "", true), ("", "a", false), ("*", "", true),
@@ -35,7 +35,7 @@ struct NameListTests {
     #expect(NameList([pattern]).admits(name) == expected)
   }
 
-  @Test("one pattern of many is enough, and none of none")
+  @Test("a list admits a name that any of its patterns matches; an empty list admits none")
   func list() {
     #expect(NameList(["CN=a", "CN=b*"]).admits("CN=bob"))
     #expect(!NameList(["CN=a", "CN=b*"]).admits("CN=c"))
@@ -48,8 +48,8 @@ struct NameListTests {
       CertificateChecks.name("CN=a", in: NameList(["CN=b"])) == [Message(.nameNotAllowed)])
   }
 
-  @Test("a client whose certificate names nobody is refused, whatever the list")
-  func nobody() {
+  @Test("a certificate without a distinguished name is refused, whatever the list")
+  func emptyName() {
     let certificate = Certificate(subject: "", activation: 0, expiration: 2)
     for names in [nil, NameList(["*"])] {
       let check = TLSPeerCheck.of(chain: [certificate], error: nil, names: names, at: 1)
@@ -58,7 +58,7 @@ struct NameListTests {
   }
 
   @Test(
-    "a pattern of many stars takes no more than a moment",
+    "a pattern with many stars is matched quickly",
     arguments: [
       (String(repeating: "*a", count: 2000) + "b", 5000),
       (String(repeating: "a*", count: 200) + "b", 20_000),

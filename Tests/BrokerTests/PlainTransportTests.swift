@@ -7,7 +7,7 @@ import Testing
 
 @Suite("Plain sockets")
 struct PlainTransportTests {
-  /// Two ends of a UNIX connection.
+  /// Both ends of a UNIX connection.
   private func pair() throws -> (PlainTransport, PlainTransport) {
     let ends = try socketPair()
     return (
@@ -26,7 +26,7 @@ struct PlainTransportTests {
     }
   }
 
-  /// What one read gives, into rooms of the given sizes.
+  /// The result of one receive into buffers of the given sizes.
   private func receive(
     _ sizes: [Int], from transport: PlainTransport
   ) -> (outcome: Outcome, bytes: [UInt8], descriptor: Int32) {
@@ -46,7 +46,7 @@ struct PlainTransportTests {
     return (outcome, Array(room[..<count]), descriptor)
   }
 
-  @Test("bytes fill the rooms in order; an empty socket blocks, a closed one ends")
+  @Test("a receive fills the buffers in order; an empty socket blocks, a closed one ends")
   func bytes() throws {
     var (near, far): (PlainTransport?, PlainTransport) = try pair()
     #expect(receive([8], from: far).outcome == .blocked(.read))
@@ -57,7 +57,7 @@ struct PlainTransportTests {
     #expect(send([1], on: far) == .failed(EPIPE), "and no signal ends the process")
   }
 
-  @Test("a full socket takes a part, then blocks")
+  @Test("a full socket accepts a part, then blocks")
   func full() throws {
     let (near, far) = try pair()
     let block = [UInt8](repeating: 7, count: 1 << 20)
@@ -68,7 +68,7 @@ struct PlainTransportTests {
     withExtendedLifetime(far) {}
   }
 
-  @Test("a descriptor arrives with the last byte of a read, and works")
+  @Test("a descriptor arrives with the last byte of a receive and is usable")
   func descriptor() throws {
     let (near, far) = try pair()
     var pipe: [Int32] = [-1, -1]

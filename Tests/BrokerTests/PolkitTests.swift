@@ -1,11 +1,11 @@
-// Asking polkit: what is asked, and what becomes of every answer, of a scripted one.
+// Authorization by polkit: the request and every possible reply, with a scripted authority.
 import Glibc
 import Streams
 import Testing
 
 @testable import Broker
 
-@Suite("Asking polkit", .serialized)
+@Suite("Polkit authorization", .serialized)
 struct PolkitTests {
   private let scratch: Scratch
   private let reactor: Reactor
@@ -17,7 +17,7 @@ struct PolkitTests {
     reactor = try Reactor()
   }
 
-  /// Runs the loop until something is the case, for a while at most.
+  /// Runs the loop until the condition holds, at most for a fixed time.
   private func run(until holds: @escaping () -> Bool) {
     var rounds = 0
     var alarm: Alarm?
@@ -44,7 +44,7 @@ struct PolkitTests {
   }
 
   @Test(
-    "the question is the one libvirt asks: of the process, without details, with somebody to type")
+    "the request is libvirt's: it names the process, has no details, and allows user interaction")
   func question() throws {
     let (verdict, authority) = try verdict(.verdict(granted: true, challenge: false, details: [:]))
     #expect(verdict == .granted)
@@ -59,7 +59,7 @@ struct PolkitTests {
   }
 
   @Test(
-    "every answer is told apart, and only one of them lets in",
+    "each reply gives its own result, and only one of them grants access",
     arguments: [
       (.verdict(granted: false, challenge: false, details: [:]), .denied),
       (.verdict(granted: false, challenge: true, details: [:]), .noAgent),
@@ -83,7 +83,7 @@ struct PolkitTests {
     #expect(try verdict(answer).0 == expected)
   }
 
-  @Test("what the client is told has libvirt's codes")
+  @Test("the client's error has libvirt's codes")
   func errors() {
     #expect(
       PolkitResult.denied.error("a").message == "authentication failed: access denied by policy")
@@ -99,7 +99,7 @@ struct PolkitTests {
     }
   }
 
-  @Test("a bus that goes away fails what was asked there; the next question finds the new one")
+  @Test("a lost bus connection fails its pending check; the next check uses the new connection")
   func lost() throws {
     let (verdict, _) = try verdict(.hangUp)
     guard case .failed = verdict else {
@@ -123,7 +123,7 @@ struct PolkitTests {
     #expect(verdicts.last == .granted)
   }
 
-  @Test("who does not wait any more is not told, and polkit is told that")
+  @Test("a cancelled check reports nothing and is cancelled at polkit too")
   func cancelled() throws {
     let authority = try ScriptedAuthority(at: scratch.path + "/bus", .silence)
     defer { authority.end() }
@@ -135,7 +135,7 @@ struct PolkitTests {
     #expect(authority.cancellations == authority.questions.map(\.name))
   }
 
-  @Test("a hundred questions at a time get their own answers")
+  @Test("a hundred concurrent checks each get their own reply")
   func many() throws {
     let authority = try ScriptedAuthority(
       at: scratch.path + "/bus", .verdict(granted: true, challenge: false, details: [:]))

@@ -1,4 +1,4 @@
-// Who is subject to which rate.
+// Which rate limit applies to which identity.
 import Streams
 import Testing
 
@@ -30,7 +30,7 @@ struct RateLimitsTests {
       names: UnixNames(user: name))
   }
 
-  @Test("the first rule that fits an identity counts, beside the rate of all")
+  @Test("the first matching rule applies to an identity, in addition to the rate for all")
   func rules() {
     let limits = Self.limits {
       $0.totals = [.upload: 1000]
@@ -51,7 +51,7 @@ struct RateLimitsTests {
     #expect(rates(.other, Self.local(7)) == [])
   }
 
-  @Test("a local user is known by uid and by name, a user of SASL by that name alone")
+  @Test("a local user matches by uid and by name, a SASL user by the SASL name alone")
   func names() {
     let limits = Self.limits {
       $0.identities = [RateRule(.upload, "joe", rate: 10), RateRule(.upload, "uid 7", rate: 20)]
@@ -63,20 +63,20 @@ struct RateLimitsTests {
     #expect(rates(Self.local(7, "joe")) == [10], "the first rule counts")
     #expect(rates(Self.local(7)) == [20])
     #expect(rates(Self.user("joe")) == [10])
-    // What came in by SASL is known by that, whoever's process it is.
+    // A SASL client is identified by its SASL name, whatever user its process runs as.
     var both = Self.local(7, "joe")
     both.saslUser = "ann"
     #expect(rates(both) == [])
     #expect(both.name == "ann" && Self.local(7, "joe").name == "uid 7")
     #expect(VerifiedIdentity().name == nil)
-    // The same name of two kinds is two identities.
+    // The same name as a local user and as a SASL user is two identities.
     let meters = [Self.local(5, "joe"), Self.user("joe")].map {
       limits.meters(for: .upload, of: $0)[0]
     }
     #expect(meters[0] !== meters[1])
   }
 
-  @Test("connections of one identity share its rate, others have their own")
+  @Test("connections of one identity share its rate; other identities have their own")
   func shared() {
     let limits = Self.limits { $0.identities = [RateRule(.migration, "*", rate: 10)] }
     let meters = [1, 1, 2].map { Self.local($0) }.map { limits.meters(for: .migration, of: $0)[0] }
@@ -84,7 +84,7 @@ struct RateLimitsTests {
     #expect(meters[0] !== meters[2])
   }
 
-  @Test("new rates hold for meters in use, and a rate that is lifted is none")
+  @Test("new rates apply to meters in use; removing a rule removes its limit")
   func change() {
     let limits = Self.limits {
       $0.totals = [.upload: 1000]
@@ -104,7 +104,7 @@ struct RateLimitsTests {
   }
 
   @Test(
-    "a rate is read as it is written",
+    "a rate is parsed from its text",
     arguments: [
       ("0", 0), ("12", 12), ("500K", 512_000), ("1.5M", 1_572_864), ("2G", 2 << 30), ("", nil),
       ("K", nil),

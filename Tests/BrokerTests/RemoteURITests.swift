@@ -1,4 +1,4 @@
-// URIs of other hosts: what they mean, where they may lead, and the command lines that come of them.
+// URIs of other hosts: how they are parsed, which hosts they may lead to, and the command lines made from them.
 import Testing
 
 @testable import Broker
@@ -10,7 +10,7 @@ struct RemoteURITests {
     try #require(try RemoteURI.parse(text).get(), "\(text) names no other host")
   }
 
-  /// `name` behind as many other hosts.
+  /// A URI that leads to `name` through the given number of other hosts.
   private func behind(_ hosts: Int, _ name: String) -> String {
     (0..<hosts).reduce(name) { inner, number in
       "qemu+tcp://h\(number)/system?name=" + URIParameters.encoded(inner)
@@ -18,7 +18,7 @@ struct RemoteURITests {
   }
 
   @Test(
-    "what is opened there is what libvirt's client would open",
+    "the URI for the other host is the one that libvirt's client would send",
     arguments: [
       ("qemu+tls://hostb/system", "tls", "hostb", nil, "qemu:///system"),
       ("qemu://HostB/system", "tls", "hostb", nil, "qemu:///system"),
@@ -50,7 +50,7 @@ struct RemoteURITests {
   }
 
   @Test(
-    "what another host opens is checked like what is opened here, however deep it is",
+    "a URI for another host is checked like a local one, at any depth",
     arguments: [
       "qemu+ext://x/system?command=/c", "qemu+ext://x/system", "qemu+ext:///system",
       "remote+ext://x/", "qemu+unix://x/system", "qemu+foo://x/system", "QEMU+EXT://x/system",
@@ -81,7 +81,7 @@ struct RemoteURITests {
     }
   }
 
-  @Test("a row of other hosts has an end")
+  @Test("the number of hosts in a row is limited")
   func rows() throws {
     let row = behind(RemoteURI.mostHosts, "qemu:///system")
     let uri = try parsed(row)
@@ -92,7 +92,7 @@ struct RemoteURITests {
     }
   }
 
-  @Test("what one broker sends to the next is read there as it was meant")
+  @Test("the next broker parses a forwarded URI to the same meaning")
   func rewritten() throws {
     for name in [
       "qemu+ssh://u@[fe80::1]:22/session", "remote+tcp://x/", "remote://x", "xen+tls://x",
@@ -108,7 +108,7 @@ struct RemoteURITests {
     }
   }
 
-  @Test("a path asks for a user's daemon, unless a name says what is opened")
+  @Test("a path selects the session daemon unless a name says what to open")
   func session() throws {
     let named = "qemu+ssh://x/session?name="
     for uri in ["qemu+ssh://x/session", "remote+ssh://x/session", named + "qemu:///session"] {
@@ -128,7 +128,7 @@ struct RemoteURITests {
   }
 
   @Test(
-    "a destination is allowed as it is listed, on its usual port unless another is",
+    "a destination must match the list, including its port, which defaults to the transport's own",
     arguments: [
       ("hostb", "qemu+tls://hostb/system", true), ("hostb", "qemu+tls://HOSTB:16514/system", true),
       ("hostb", "qemu+tls://hostb:1/system", false), ("hostb:1", "qemu+tls://hostb:1/system", true),
@@ -146,7 +146,7 @@ struct RemoteURITests {
   }
 
   @Test(
-    "what cannot be a destination or a rule is refused with what is wrong",
+    "an invalid destination or rule is refused with the reason",
     arguments: [
       ("", .ruleEmpty, ""), ("ho st", .ruleWithoutValue, "'st'"),
       ("-x", .patternInvalidHost, "'-x'"),
@@ -170,8 +170,8 @@ struct RemoteURITests {
     }
   }
 
-  // The lines libvirt's own client runs, as they were seen.
-  @Test("ssh is told what libvirt's client tells it")
+  // The command lines of libvirt's own client, as recorded.
+  @Test("ssh gets the command line of libvirt's client")
   func ssh() {
     var command = SSHCommand(
       host: "hostb", socket: "/var/run/libvirt/libvirt-sock", uri: "qemu:///system",
@@ -200,7 +200,7 @@ struct RemoteURITests {
     #expect(command.arguments.last == "sh -c 'virt-ssh-helper -r 'qemu:///system''")
   }
 
-  @Test("brokers on the way are known by their marks, and only another broker is told of them")
+  @Test("a URI carries the marks of the brokers on its way, and only another broker sees them")
   func marks() throws {
     let uri = try parsed("qemu+tcp://b/?name=qemu%2btcp%3a%2f%2fc%2fsystem")
     let marked = uri.name(through: [0x4000_0001, 0x7fff_ffff])

@@ -1,4 +1,4 @@
-// The moment at which a session's bytes begin to be encoded, over a real socket.
+// Where in a session's byte stream the SASL security layer begins, over a real socket.
 import Glibc
 import Streams
 import Synchronization
@@ -6,7 +6,7 @@ import Testing
 
 @testable import Broker
 
-/// A client that blocks, on a thread of its own.
+/// A blocking client on a thread of its own.
 private final class Caller {
   private let socket: Int32
   private var serial: UInt32 = 0
@@ -29,7 +29,7 @@ private final class Caller {
     try #require(Glibc.send(socket, bytes, bytes.count, Int32(MSG_NOSIGNAL)) == bytes.count)
   }
 
-  /// Nil at the end of the connection.
+  /// Returns nil when the connection ends early.
   func receive(_ count: Int) -> [UInt8]? {
     var bytes = [UInt8](repeating: 0, count: count)
     var have = 0
@@ -56,7 +56,7 @@ private final class Caller {
     return receive(Int(length) - Limits.header)
   }
 
-  /// Up to the step that will be the last.
+  /// Runs the exchange and returns the last step without sending it.
   func beforeLastStep() throws -> [UInt8] {
     try send(call(Remote.authSASLInit))
     _ = try #require(reply())
@@ -71,14 +71,14 @@ private final class Caller {
       SASLData(try pair.clientSays("DIGEST-MD5", to: challenge.data.bytes ?? [])))
   }
 
-  /// Takes the reply to the last step, with the server's own proof.
+  /// Receives the reply to the last step and checks the server's proof.
   func takeLastReply() throws {
     let last = try SASLStepResult(reading: try #require(reply()))
     #expect(last.isComplete)
     _ = try pair.clientSays("DIGEST-MD5", to: last.data.bytes ?? [])
   }
 
-  /// One block of the server's, decoded.
+  /// Receives and decodes one block from the server.
   func receiveBlock() -> [UInt8]? {
     guard let length = receive(4) else { return nil }
     let count = length.reduce(0) { $0 << 8 | Int($1) }
@@ -93,9 +93,9 @@ extension SASLStepResult {
 }
 
 extension SASLTests {
-  /// Runs a broker on this thread, and what a client does on another.
+  /// Runs a broker on this thread and the client on another.
   private func serve(_ client: @escaping @Sendable (String) throws -> Void) throws {
-    // First of all, because it says where the passwords are.
+    // This comes first because it sets where SASL looks for the passwords.
     _ = try SASLRealm.service.get()
     var settings = BrokerSettings()
     settings.listeners = [
@@ -120,7 +120,7 @@ extension SASLTests {
     if let trouble = trouble.withLock({ $0 }) { throw trouble }
   }
 
-  @Test("behind the reply that ends a login both directions are encoded, and nothing before it")
+  @Test("both directions are encoded after the reply that ends the exchange, and not before")
   func switching() throws {
     try serve { name in
       let caller = try Caller(to: name)
@@ -132,14 +132,14 @@ extension SASLTests {
         #expect(reply.count == Limits.header + 8)
         #expect(Array(reply.suffix(8)) == [0, 0, 0, 1, 0, 0, 0, 1])
       }
-      // In the clear again: no block is as long as that would say, or it is not whole.
+      // Clear text is no longer accepted: it parses as a block that is too long or incomplete.
       try caller.send([0x7f] + [UInt8](repeating: 0, count: 200))
       #expect(caller.receive(1) == nil, "the connection is over")
     }
   }
 
   @Test(
-    "what comes in the clear behind the last step ends the connection, before anybody is let in")
+    "clear text after the last step ends the connection before the client is authenticated")
   func inTheClear() throws {
     try serve { name in
       let caller = try Caller(to: name)
@@ -148,7 +148,7 @@ extension SASLTests {
     }
   }
 
-  @Test("a client that leaves at any byte around the last step leaves alone")
+  @Test("a client that disconnects at any byte around the last step affects only itself")
   func leaving() throws {
     try serve { name in
       for cut in [1, 27, 28, 100] {
@@ -170,7 +170,7 @@ extension SASLTests {
   }
 }
 
-/// Something that is done on a thread of its own.
+/// A function that runs on a thread of its own.
 private final class Job: @unchecked Sendable {
   private let body: @Sendable () -> Void
   init(_ body: @escaping @Sendable () -> Void) { self.body = body }

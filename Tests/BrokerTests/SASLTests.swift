@@ -1,4 +1,4 @@
-// SASL's exchange and its security layer, against the library's own client.
+// The SASL exchange and security layer, against the library's own client.
 import CSASL
 import Glibc
 import Streams
@@ -6,7 +6,7 @@ import Testing
 
 @testable import Broker
 
-/// A socket that takes and gives as little as the seed says, and often nothing.
+/// A transport that moves few bytes at a time, chosen by the seed, and often none.
 private final class ShortTransport: Transport {
   var carriesDescriptors: Bool { false }
   private(set) var taken: [UInt8] = []
@@ -19,7 +19,7 @@ private final class ShortTransport: Transport {
     random ^= random << 13
     random ^= random >> 7
     random ^= random << 17
-    // Now nothing, now a little, now all there is.
+    // Nothing, a little, or everything.
     switch random % 4 {
     case 0: return 0
     case 1: return min(most, 1 + Int(random >> 8) % 40)
@@ -61,7 +61,7 @@ struct SASLTests {
     try SASLPair(try SASLRealm.service.get(), password: password, cover: cover)
   }
 
-  @Test("on plain TCP only mechanisms that protect what follows are offered, elsewhere all")
+  @Test("plain TCP offers only mechanisms with a security layer, other transports offer all")
   func offered() throws {
     let service = try SASLRealm.service.get()
     #expect(service.offered(over: SASLConnection(cover: .none)) == .success("DIGEST-MD5"))
@@ -72,7 +72,7 @@ struct SASLTests {
         == .success("SCRAM-SHA-256,DIGEST-MD5"))
   }
 
-  @Test("the right password ends in the user's name and the strength of the layer")
+  @Test("the right password yields the user's name and the strength of the layer")
   func right() throws {
     guard case .done(_, "fred", 128) = try pair().run("DIGEST-MD5") else {
       Issue.record("DIGEST-MD5 on TCP")
@@ -89,7 +89,7 @@ struct SASLTests {
   }
 
   @Test(
-    "what does not fit ends in a reason that names the step",
+    "a failed authentication gives a reason that names the step",
     arguments: ["SCRAM-SHA-256", "DIGEST-MD5"])
   func wrong(mechanism: String) throws {
     guard
@@ -102,7 +102,7 @@ struct SASLTests {
     #expect(trouble.text.hasPrefix("step 2: authentication failure"), "\(trouble)")
   }
 
-  @Test("a mechanism that is not there, nonsense for a piece, and a step before the first")
+  @Test("an unknown mechanism, malformed data and a step before the start fail")
   func nonsense() throws {
     let exchange = try SASLRealm.service.get().exchange(over: SASLConnection(cover: .local))
     guard case .failed = exchange.step([]) else {
@@ -124,7 +124,7 @@ struct SASLTests {
     }
   }
 
-  @Test("an empty list of users admits nobody, none at all admits everybody")
+  @Test("an empty list of users admits no user, no list admits all")
   func users() throws {
     func admits(_ users: [String]?, _ user: String) throws -> Bool {
       var settings = SASLSettings()
@@ -138,9 +138,10 @@ struct SASLTests {
     #expect(try !admits(["joe", "fr*"], "alfred"))
   }
 
-  // As the relay's scheduler does it: from the front of what is left, and only what the transport says has gone.
+  // Sends as the relay's scheduler does: from the front of the rest, and removes only what the transport reports as
+  // sent.
   @Test(
-    "what is sent is clear up to one byte and encoded behind it, however little the socket takes",
+    "bytes are clear up to a given count and encoded after it, however few the socket accepts",
     arguments: 1...40)
   func sending(seed: Int) throws {
     let pair = try pair()
@@ -157,7 +158,7 @@ struct SASLTests {
     var attempts = 0
     while !sent.isEmpty || transport.unsent > 0, attempts < 100_000 {
       attempts += 1
-      // Split anywhere, as packets lie in segments.
+      // Split at any place, as packets lie in segments.
       let middle = (attempts &* 7919) % (sent.count + 1)
       let outcome = sent.withUnsafeMutableBytes { bytes in
         let runs = [
@@ -180,7 +181,7 @@ struct SASLTests {
     #expect(pair.clientDecode(Array(socket.taken[clear...])) == Array(all[clear...]))
   }
 
-  @Test("what is received is decoded, whatever pieces it comes in", arguments: 1...40)
+  @Test("received bytes are decoded, whatever the sizes of the reads", arguments: 1...40)
   func receiving(seed: Int) throws {
     let pair = try pair()
     guard case .done = try pair.run("DIGEST-MD5") else {
@@ -197,7 +198,7 @@ struct SASLTests {
       expected += bytes
       socket.supply += pair.clientEncode(bytes)
     }
-    // The least room the relay ever gives, in two pieces.
+    // The smallest space that the relay offers, in two pieces.
     var room = [UInt8](repeating: 0, count: 64 * 1024)
     let middle = 1000 * seed
     var received: [UInt8] = []
@@ -223,7 +224,7 @@ struct SASLTests {
     #expect(socket.supply.isEmpty, "nothing is left where no descriptor would tell of it")
   }
 
-  @Test("a block that is too long, or was changed on its way, ends the connection")
+  @Test("a block that is too long or was altered ends the connection")
   func broken() throws {
     for change in [(0, UInt8(0xff)), (1, 0x02), (10, 0x55)] {
       let pair = try pair()

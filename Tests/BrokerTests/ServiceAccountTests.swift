@@ -1,4 +1,4 @@
-// Which paths a user could make lead somewhere else.
+// Which paths a user could redirect.
 import Foundation
 import Testing
 
@@ -6,7 +6,7 @@ import Testing
 
 @Suite("Service account", .enabled(if: getuid() == 0, "SKIPPED: needs files of several users"))
 struct ServiceAccountTests {
-  @Test("a path is the user's from the first directory that the user can change")
+  @Test("a path is under a user's control from the first directory that the user can change")
   func paths() throws {
     let scratch = try Scratch()
     let entry = try #require(getpwnam("daemon")).pointee

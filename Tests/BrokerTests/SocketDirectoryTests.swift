@@ -20,7 +20,7 @@ struct SocketDirectoryTests {
     try directory().backend(for: name, readOnly: readOnly).get()
   }
 
-  @Test("the modular daemon is preferred, the monolithic one serves where it is absent")
+  @Test("the modular daemon is preferred; the monolithic one is used where it is absent")
   func modularFirst() throws {
     scratch.touch("libvirt-sock")
     #expect(try opened("qemu:///system").path == scratch.path + "/libvirt-sock")
@@ -32,7 +32,7 @@ struct SocketDirectoryTests {
     #expect(try opened("test:///default").daemon == "libvirtd")
   }
 
-  @Test("a read-only client goes to the read-only socket, and to the other one where there is none")
+  @Test("a read-only client gets the read-only socket, or the read-write one where there is none")
   func readOnly() throws {
     scratch.touch("virtqemud-sock")
     #expect(try opened("qemu:///system", readOnly: true).path.hasSuffix("/virtqemud-sock"))
@@ -41,7 +41,7 @@ struct SocketDirectoryTests {
     #expect(try opened("qemu:///system").path.hasSuffix("/virtqemud-sock"))
   }
 
-  @Test("a daemon that is not there is named with its socket and the kernel's words")
+  @Test("the error for an absent daemon has its socket and the kernel's message")
   func absent() throws {
     guard case .failure(let error) = directory().backend(for: "qemu:///system", readOnly: false)
     else {
@@ -57,7 +57,7 @@ struct SocketDirectoryTests {
   }
 
   @Test(
-    "a driver of libvirt's library is found in a monolithic daemon alone, and the error says so")
+    "only a monolithic daemon serves a driver of libvirt's library, and the error says so")
   func libraryDrivers() throws {
     scratch.touch("virtqemud-sock")
     guard case .failure(let error) = directory().backend(for: "test:///default", readOnly: false)
@@ -72,7 +72,7 @@ struct SocketDirectoryTests {
     )
   }
 
-  @Test("an empty URI is probed in libvirt's order, and left to a monolithic daemon at last")
+  @Test("an empty URI is probed in libvirt's order and falls back to a monolithic daemon")
   func probing() throws {
     guard case .failure(let error) = directory().backend(for: nil, readOnly: false) else {
       Issue.record("there is no daemon to find")
@@ -90,7 +90,7 @@ struct SocketDirectoryTests {
     #expect(try opened(nil).uri == "xen:///system")
   }
 
-  @Test("a driver's own daemon serves its calls beside a modular hypervisor's, and only there")
+  @Test("a driver's own daemon serves its calls only beside a modular hypervisor daemon")
   func drivers() throws {
     scratch.touch("virtqemud-sock")
     scratch.touch("virtvboxd-sock")
@@ -110,12 +110,12 @@ struct SocketDirectoryTests {
       #expect(own?.uri == "\(name):///system")
     }
     #expect(directory().backend(for: .hypervisor, beside: qemu, readOnly: false) == nil)
-    // VirtualBox has storage and networks of its own, which virtstoraged knows nothing of.
+    // VirtualBox has its own storage and networks, which virtstoraged does not manage.
     let vbox = try opened("vbox:///system")
     #expect(directory().backend(for: .storage, beside: vbox, readOnly: false) == nil)
   }
 
-  @Test("the broker's own socket is never taken for a daemon's")
+  @Test("the broker's own socket is never used as a backend")
   func ownSocket() throws {
     let own = scratch.touch("libvirt-sock")
     let directory = directory(own: [own])

@@ -1,4 +1,4 @@
-// Certificates for the tests, right and wrong ones, made by GnuTLS in a millisecond each.
+// Valid and invalid certificates for tests. GnuTLS makes each in a millisecond.
 public import CGnuTLS
 public import Foundation
 
@@ -6,7 +6,7 @@ public struct MakerTrouble: Error, CustomStringConvertible {
   public let description: String
 }
 
-/// What a certificate is to say. Anything can be left out or wrong.
+/// The content of a certificate. Any part may be absent or wrong.
 public struct CertificateWish: Sendable {
   public enum Constraints: Sendable { case none, leaf, authority }
   public enum Key: Sendable { case ecdsa, rsa, rsa4096, ed25519 }
@@ -27,7 +27,7 @@ public struct CertificateWish: Sendable {
   public var purposesAreCritical = false
   public var hosts: [String] = []
   public var key = Key.ecdsa
-  /// An extension nobody knows, marked critical.
+  /// An unknown extension, marked critical.
   public var hasUnknownCriticalExtension = false
 
   public static let serverPurpose = "1.3.6.1.5.5.7.3.1"
@@ -44,7 +44,7 @@ public struct CertificateWish: Sendable {
     return wish
   }
 
-  /// As libvirt's own guide has it.
+  /// The same content as in libvirt's guide.
   public static func server(_ name: String = "CN=localhost") -> CertificateWish {
     var wish = CertificateWish(name)
     wish.constraints = .leaf
@@ -69,13 +69,13 @@ public struct CertificateWish: Sendable {
   }
 }
 
-/// A certificate with its key, which can sign others.
+/// A certificate with its key. It can sign others.
 public final class MadeCertificate: @unchecked Sendable {
   public let handle: gnutls_x509_crt_t
   private let key: gnutls_x509_privkey_t
   private static let serial = Serial()
 
-  /// - Parameter issuer: nil: it signs itself.
+  /// - Parameter issuer: nil makes a self-signed certificate.
   public init(_ wish: CertificateWish, from issuer: MadeCertificate? = nil) throws {
     var key: gnutls_x509_privkey_t?
     try check(gnutls_x509_privkey_init(&key), "key")
@@ -106,7 +106,7 @@ public final class MadeCertificate: @unchecked Sendable {
       gnutls_x509_crt_set_expiration_time(made, time_t(now + wish.validUntil)), "expiration")
     try check(gnutls_x509_crt_set_key(made, key), "key")
     try extend(wish)
-    // The certificate's own name is what signs it, where nobody else does.
+    // Without an issuer the certificate signs itself.
     try check(
       gnutls_x509_crt_sign2(
         made, issuer?.handle ?? made, issuer?.key ?? key,
@@ -128,7 +128,7 @@ public final class MadeCertificate: @unchecked Sendable {
     case .none: break
     case .leaf, .authority:
       let isAuthority = wish.constraints == .authority
-      // A sequence with the flag, or an empty one.
+      // A sequence with the flag, or an empty sequence.
       try extend(
         "2.5.29.19", isAuthority ? [0x30, 3, 1, 1, 0xff] : [0x30, 0], wish.constraintsAreCritical)
     }
@@ -172,7 +172,7 @@ public final class MadeCertificate: @unchecked Sendable {
     try pemText(export)
   }
 
-  /// A list of certificates this one has revoked.
+  /// A revocation list with the given certificates, signed by this one.
   public func revocationList(
     _ revoked: [MadeCertificate], validUntil: TimeInterval = 86_400
   ) throws -> String {
@@ -207,7 +207,7 @@ private func pemText(_ export: (UnsafeMutablePointer<gnutls_datum_t>) -> Int32) 
     decoding: UnsafeBufferPointer(start: datum.data, count: Int(datum.size)), as: UTF8.self)
 }
 
-/// Numbers of certificates, each once.
+/// Unique serial numbers.
 private final class Serial: @unchecked Sendable {
   private let lock = NSLock()
   private var last: UInt32 = 0x0100_0000

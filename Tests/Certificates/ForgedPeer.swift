@@ -1,8 +1,8 @@
-// A TLS peer with certificates and signatures that no library makes: it holds none of the private keys.
+// A TLS peer with certificates and signatures that no library makes. It has none of the private keys.
 public import CGnuTLS
 import Glibc
 
-/// Elements of DER, for certificates that GnuTLS would not make.
+/// DER elements, for certificates that GnuTLS would not make.
 public enum DER {
   public static func element(_ tag: UInt8, _ content: [UInt8]...) -> [UInt8] {
     let content = content.flatMap { $0 }
@@ -31,7 +31,7 @@ public enum DER {
   private static let sha256WithRSA = element(
     0x30, [6, 9, 0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 1, 1, 11, 5, 0])
 
-  /// An odd number of so many bits that is no product of two primes known to anyone.
+  /// An odd number of this many bits whose prime factors are not known.
   public static func number(bits: Int) -> [UInt8] {
     var bytes = (0..<(bits + 7) / 8).map { UInt8(truncatingIfNeeded: $0 &* 167 &+ 13) }
     bytes[0] = 1 << UInt8((bits - 1) % 8)
@@ -39,7 +39,7 @@ public enum DER {
     return bytes
   }
 
-  /// A public key of RSA.
+  /// An RSA public key.
   public static func rsaKey(bits: Int, exponentBits: Int) -> [UInt8] {
     key(
       element(0x30, rsa, [5, 0]),
@@ -59,12 +59,12 @@ public enum DER {
       })
   }
 
-  /// An extension, as it stands in a certificate.
+  /// A certificate extension.
   public static func `extension`(_ identifier: [UInt8], _ content: [UInt8]) -> [UInt8] {
     element(0x30, element(6, identifier), element(4, content))
   }
 
-  /// A certificate with a signature that is none.
+  /// A certificate with an invalid signature.
   public static func certificate(
     key: [UInt8], subject: [UInt8] = name(["x"]), issuer: [UInt8] = name(["y"]),
     extensions: [UInt8] = []
@@ -79,7 +79,7 @@ public enum DER {
   }
 }
 
-/// One end of a connection that shows any certificates and signs with anything. The descriptor stays the caller's.
+/// One end of a connection. It presents any certificates and signs with any bytes. The caller owns the descriptor.
 public final class ForgedPeer: @unchecked Sendable {
   public let session: gnutls_session_t
   private let credentials: gnutls_certificate_credentials_t
@@ -88,7 +88,7 @@ public final class ForgedPeer: @unchecked Sendable {
   private let list: UnsafeMutablePointer<gnutls_pcert_st>
   private let signatureBytes: Int
 
-  /// - Parameter chain: DER, the leaf with an RSA key first.
+  /// - Parameter chain: certificates in DER, first the leaf, which has an RSA key.
   public init(
     _ descriptor: Int32, isServer: Bool = false, chain: [[UInt8]], signatureBytes: Int,
     priority: String = "NORMAL"

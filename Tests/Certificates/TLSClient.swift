@@ -1,10 +1,10 @@
-// A TLS client on GnuTLS, as plain as can be: it blocks, and has a deadline for everything.
+// A simple TLS client with GnuTLS: it blocks, and has a deadline for everything.
 public import CGnuTLS
 import Glibc
 
-/// What a client shows and demands.
+/// What a client presents and accepts.
 public struct ClientIdentity: Sendable {
-  /// PEM; the certificate with what leads to an authority behind it.
+  /// PEM: the certificate, followed by its chain to an authority.
   public var certificate: String?
   public var key: String?
   public var priority = "NORMAL"
@@ -20,7 +20,7 @@ public struct ClientIdentity: Sendable {
   }
 }
 
-/// One end of a connection. The descriptor stays the caller's.
+/// One end of a connection. The caller owns the descriptor.
 public final class TLSClient: @unchecked Sendable {
   public let session: gnutls_session_t
   private let credentials: gnutls_certificate_credentials_t
@@ -48,7 +48,8 @@ public final class TLSClient: @unchecked Sendable {
       try check(
         datum(pem) { gnutls_x509_privkey_import2(key, $0, GNUTLS_X509_FMT_PEM, nil, 0) }, "key")
     }
-    // Shown whatever authorities the server names: it is the server's refusal that is tested.
+    // The client presents its certificate whatever authorities the server names, so that the server's own check is
+    // tested.
     gnutls_session_set_ptr(made, Unmanaged.passUnretained(self).toOpaque())
     gnutls_certificate_set_retrieve_function(store) { session, _, _, _, _, answer in
       guard let pointer = gnutls_session_get_ptr(session), let answer else { return -1 }
@@ -87,7 +88,7 @@ public final class TLSClient: @unchecked Sendable {
     }
   }
 
-  /// What comes next, at most `count` bytes; nothing where the server has said goodbye.
+  /// The next bytes, at most `count`. Empty after the server's close_notify.
   public func receive(_ count: Int) throws -> [UInt8] {
     var bytes = [UInt8](repeating: 0, count: count)
     while true {
@@ -126,14 +127,14 @@ public final class TLSClient: @unchecked Sendable {
     }
   }
 
-  /// New keys for what this end sends, and for what the server does if `both`.
+  /// Changes this end's sending keys, and requests new ones from the server if `both`.
   public func updateKeys(both: Bool) throws {
     try check(gnutls_session_key_update(session, both ? UInt32(GNUTLS_KU_PEER) : 0), "new keys")
   }
 
   public func close() { gnutls_bye(session, GNUTLS_SHUT_WR) }
 
-  /// `TLS1.3 AES-256-GCM`.
+  /// For example `TLS1.3 AES-256-GCM`.
   public var parameters: String {
     String(cString: gnutls_protocol_get_name(gnutls_protocol_get_version(session))) + " "
       + String(cString: gnutls_cipher_get_name(gnutls_cipher_get(session)))
@@ -155,7 +156,7 @@ private func datum(_ text: String, _ body: (UnsafePointer<gnutls_datum_t>) -> In
 }
 
 extension TLSClient {
-  /// The name in the certificate that the server showed.
+  /// The name in the certificate that the server presented.
   public var servedName: String {
     var count: UInt32 = 0
     guard let list = gnutls_certificate_get_peers(session, &count), count > 0 else { return "" }

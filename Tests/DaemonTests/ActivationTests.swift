@@ -1,4 +1,4 @@
-// Sockets that a service manager hands over.
+// Sockets that a service manager passes to the broker.
 import Broker
 import Foundation
 import Testing
@@ -7,8 +7,8 @@ import Testing
 
 @Suite("socket activation")
 struct ActivationTests {
-  /// Does what systemd does: binds sockets, puts them behind the standard descriptors, names them, and becomes the
-  /// program. Arguments: the directory, the value of LISTEN_FDNAMES or `-`, then the program's.
+  /// Does what systemd does: binds sockets, moves them behind the standard descriptors, names them, and executes the
+  /// program. Arguments: the directory, the value of LISTEN_FDNAMES or `-`, then the program's arguments.
   private static let launcher = """
     import os, socket, sys
     directory, names = sys.argv[1:3]
@@ -42,12 +42,12 @@ struct ActivationTests {
   }
 
   @Test(
-    "clients come in by the sockets, under either daemon's names, and none is made",
+    "the broker accepts clients on passed sockets with either daemon's names, and creates no sockets",
     arguments: ["virtproxyd", "virtbrokerd"])
   func serves(daemon: String) throws {
     let scratch = try Scratch()
     let names = ["", "-ro", "-admin", "-tcp", "-tcp"].map { "\(daemon)\($0).socket" }
-    // What the file says of listening is for those who have no sockets.
+    // The file's listener settings apply only without passed sockets.
     let program = try program(
       scratch, names.joined(separator: ":"),
       "listen_tcp = 1; listen_addr = \"192.0.2.1\"; auth_tcp = \"none\"")
@@ -67,7 +67,7 @@ struct ActivationTests {
     withExtendedLifetime((client, reader)) {}
   }
 
-  @Test("with a timeout it leaves once nobody is there, and not before")
+  @Test("with a timeout the program exits after its last client, and not before")
   func timeout() throws {
     let scratch = try Scratch()
     let program = try Program(
@@ -87,7 +87,7 @@ struct ActivationTests {
   }
 
   @Test(
-    "a socket nobody has a use for ends the start with the status of the network",
+    "an unknown passed socket ends the start with the status of the network",
     arguments: ["virtqemud.socket", "virtbrokerd-x.socket", "virtbrokerd.socket:unknown"])
   func unclaimed(names: String) throws {
     let scratch = try Scratch()
@@ -99,7 +99,7 @@ struct ActivationTests {
     #expect(!scratch.exists("pid"))
   }
 
-  @Test("a socket that does not listen is told from one that does")
+  @Test("a passed socket that does not listen is refused")
   func deaf() throws {
     let scratch = try Scratch()
     let directory = "\(scratch.path)/deaf"
@@ -110,11 +110,11 @@ struct ActivationTests {
     #expect(scratch.read("log").contains("does not take connections"))
   }
 
-  @Test("sockets without names are an error in the log, and then the broker makes its own")
+  @Test("sockets without names are logged as an error, and the broker creates its own")
   func nameless() throws {
     for environment in [["NAMES": "one:two"], ["NAMES": ""]] {
       let scratch = try Scratch()
-      // Of one name, nothing is one as well, and no known one.
+      // With one socket an empty list would be one unknown name, so the empty list comes with two sockets.
       let names = environment["NAMES"] == "" ? "a:b" : "virtbrokerd.socket"
       let program = try program(scratch, names, environment: environment)
       #expect(eventually { scratch.read("log").contains("is ready") || !program.isRunning })
@@ -126,7 +126,7 @@ struct ActivationTests {
     }
   }
 
-  @Test("sockets for another process are not taken")
+  @Test("sockets meant for another process are ignored")
   func others() throws {
     let scratch = try Scratch()
     let program = try program(scratch, "whatever", environment: ["OFF_BY": "1"])

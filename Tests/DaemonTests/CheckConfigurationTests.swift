@@ -1,4 +1,4 @@
-// `--check-config`, and files of virtproxyd's as they come.
+// `--check-config`, and virtproxyd's files unchanged.
 import Foundation
 import Testing
 
@@ -10,7 +10,7 @@ struct CheckConfigurationTests {
     try Program.run(["--check-config", "-f", path] + more)
   }
 
-  @Test("it prints every setting in effect, as a file that says the same again")
+  @Test("it prints every setting in effect, as a file with the same meaning")
   func prints() throws {
     let scratch = try Scratch()
     let path = try scratch.configuration(
@@ -39,7 +39,7 @@ struct CheckConfigurationTests {
     #expect(findings.isEmpty)
     (first.places, second.places) = ([:], [:])
     #expect(first == second)
-    // It looks, and does nothing.
+    // The check opens and creates nothing.
     #expect(!scratch.exists("log") && !scratch.exists("libvirt-sock"))
   }
 
@@ -62,7 +62,7 @@ struct CheckConfigurationTests {
   }
 
   @Test(
-    "what would end the start is said on standard error, with the status it would end with",
+    "an error that would end the start is printed on standard error, with the same exit status",
     arguments: [
       ("listen_tcp = 2", 1, "listen_tcp: expected 0 or 1"),
       ("max_clients =", 1, "expected a number"),
@@ -80,7 +80,7 @@ struct CheckConfigurationTests {
     #expect(result.err.contains(sentence))
   }
 
-  @Test("a warning is one, and the environment's word on logging counts")
+  @Test("an error in the environment's log settings fails the check, a warning does not")
   func warnings() throws {
     let scratch = try Scratch()
     let path = try scratch.write("x.conf", "max_client = 5")
@@ -93,7 +93,7 @@ struct CheckConfigurationTests {
     #expect(fine.err.hasPrefix("warning: \(path):1: max_client: unknown key, ignored"))
   }
 
-  /// virtproxyd's keys with its defaults, or an example where it has none.
+  /// virtproxyd's keys with their defaults, or an example for a key without a default.
   private static let virtproxyd = [
     "listen_tls = 0", "listen_tcp = 1", "tls_port = \"16514\"", "tcp_port = \"0\"",
     "listen_addr = \"127.0.0.1\"", "unix_sock_group = \"0\"", "unix_sock_ro_perms = \"0777\"",
@@ -120,7 +120,7 @@ struct CheckConfigurationTests {
   ]
 
   @Test(
-    "virtproxyd's file starts the broker: all of it commented out, as it comes, and all of it in force",
+    "the broker starts with virtproxyd's file, with all keys commented out and with all in force",
     arguments: [false, true])
   func upgrade(isInForce: Bool) throws {
     let scratch = try Scratch()
@@ -128,7 +128,7 @@ struct CheckConfigurationTests {
       "# What it is for.\n#\n\(isInForce ? "" : "#")\($0)\n"
         .replacing("DIRECTORY", with: scratch.path)
     }.joined(separator: "\n")
-    // All of it commented out means the system's own places, so those few are given.
+    // With all keys commented out the defaults are system paths, so the test sets these.
     let more =
       isInForce
       ? ""
@@ -148,7 +148,7 @@ struct CheckConfigurationTests {
     #expect(program.result().status == 0)
   }
 
-  @Test("a configuration file of libvirt's that is installed here is accepted key by key")
+  @Test("each key of an installed libvirt configuration file is accepted")
   func installed() throws {
     for name in ["virtproxyd", "libvirtd"] {
       let path = "/etc/libvirt/\(name).conf"
@@ -156,7 +156,7 @@ struct CheckConfigurationTests {
       let lines = text.split(separator: "\n").compactMap {
         $0.wholeMatch(of: /#?([a-z_]+) *= *[\["'0-9].*[\]"'0-9]/)?.1
       }
-      // Lists over several lines and prose are not told from keys like this; most keys are.
+      // The pattern finds the keys whose value is on one line, which are most keys.
       let unknown = Set(lines.map(String.init)).subtracting(ConfigurationKey.all.keys)
       #expect(lines.count > 20 && unknown.isEmpty, "\(path): \(unknown)")
       #expect(try check(path).status == 0)

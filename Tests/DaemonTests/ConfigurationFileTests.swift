@@ -1,4 +1,4 @@
-// libvirt's configuration syntax, right and wrong.
+// libvirt's configuration syntax: valid and invalid files.
 import Testing
 
 @testable import virtbrokerd
@@ -6,7 +6,7 @@ import Testing
 @Suite("configuration syntax")
 struct ConfigurationFileTests {
   @Test(
-    "what libvirt reads is read",
+    "what libvirt accepts is accepted",
     arguments: [
       ("", []),
       ("\n \t\r\n", []),
@@ -40,7 +40,7 @@ struct ConfigurationFileTests {
   }
 
   @Test(
-    "what is wrong is named with its file, line, key and what was expected",
+    "a syntax error has its file, line, key and what was expected",
     arguments: [
       ("=", "conf:1: expected a key, found '='"),
       ("5 = a", "conf:1: expected a key, found '5'"),
@@ -93,7 +93,7 @@ struct ConfigurationFileTests {
     #expect(error?.description == message)
   }
 
-  @Test("a string that is not UTF-8 is refused, a comment may be anything")
+  @Test("a string that is not UTF-8 is refused; a comment may contain any bytes")
   func notUTF8() throws {
     let comment = try ConfigurationFile(name: "conf", bytes: Array("# ".utf8) + [0xff, 0x0a])
     #expect(comment.entries.isEmpty)
@@ -103,7 +103,7 @@ struct ConfigurationFileTests {
     #expect(error?.description == "conf:1: a: expected text in UTF-8, found other bytes")
   }
 
-  /// A file with something of everything.
+  /// A file with every kind of entry.
   private static let sample = """
     # comment
     listen_tcp = 1
@@ -116,7 +116,8 @@ struct ConfigurationFileTests {
     last = -5
     """
 
-  @Test("cut at any byte, a file gives the entries before the cut or one error on a line of it")
+  @Test(
+    "a file cut at any byte yields the entries before the cut, or one error on one of its lines")
   func cuts() throws {
     let bytes = Array(Self.sample.utf8)
     let whole = try ConfigurationFile(name: "conf", bytes: bytes).entries
@@ -126,7 +127,7 @@ struct ConfigurationFileTests {
       let lines = 1 + cut.count { $0 == UInt8(ascii: "\n") }
       do {
         let entries = try ConfigurationFile(name: "conf", bytes: cut).entries
-        // The last one may be a number that lost digits.
+        // The last entry may be a number that lost digits.
         #expect(entries.dropLast() == whole.prefix(max(0, entries.count - 1)))
         #expect(entries.last?.key == entries.indices.last.map { whole[$0].key })
       } catch {
@@ -135,7 +136,7 @@ struct ConfigurationFileTests {
     }
   }
 
-  @Test("with any bytes changed, a file is read or refused, and never traps", arguments: 0..<50)
+  @Test("with any bytes changed, a file is parsed or refused and never traps", arguments: 0..<50)
   func changes(seed: UInt64) {
     var state = seed &* 0x9E37_79B9_7F4A_7C15 | 1
     func next(_ bound: Int) -> Int {
@@ -158,7 +159,7 @@ struct ConfigurationFileTests {
     }
   }
 
-  @Test("lists as deep as a file is long cost no stack")
+  @Test("deeply nested lists do not exhaust the stack")
   func depth() {
     let error = #expect(throws: ConfigurationSyntaxError.self) {
       try ConfigurationFile(

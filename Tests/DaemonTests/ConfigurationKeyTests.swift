@@ -1,11 +1,11 @@
-// Every key: the values it takes and those it does not.
+// Every key: the values it accepts and the values it refuses.
 import Testing
 
 @testable import virtbrokerd
 
 @Suite("configuration keys")
 struct ConfigurationKeyTests {
-  /// A key, values it takes, values it does not, and what it says it expected.
+  /// A key, values it accepts, values it refuses, and what its error message says was expected.
   struct Row: CustomTestStringConvertible, Sendable {
     let key: String
     let right: [String]
@@ -155,17 +155,17 @@ struct ConfigurationKeyTests {
     Row("admin_keepalive_required", ["1", "\"x\""], [], ""),
   ]
 
-  @Test("a key takes its values", arguments: rows)
+  @Test("a key accepts its values", arguments: rows)
   func right(row: Row) throws {
     for value in row.right {
       let (_, findings) = try Configuration.reading("\(row.key) = \(value)")
-      // What a right value means together with the rest is another matter.
+      // Checks across keys are not part of this test.
       #expect(
         !findings.contains { $0.text.contains("expected") }, "\(value) gives \(findings)")
     }
   }
 
-  @Test("a key refuses other values, saying what it expected and what it found", arguments: rows)
+  @Test("a key refuses other values and says what it expected and what it found", arguments: rows)
   func wrong(row: Row) throws {
     for value in row.wrong {
       let (_, findings) = try Configuration.reading("# first line\n\(row.key) = \(value)")
@@ -189,7 +189,9 @@ struct ConfigurationKeyTests {
     #expect(Set(Self.rows.map(\.key)) == Set(ConfigurationKey.all.keys))
   }
 
-  @Test("the sample file shows every key, and with all defaults in force it changes nothing")
+  @Test(
+    "the sample file has every key, and with all its defaults in force the settings are the defaults"
+  )
   func sample() throws {
     let lines = try projectFile("etc/virtbrokerd.conf").split(separator: "\n")
     let settings = lines.compactMap { $0.wholeMatch(of: /#([a-z_]+) = .*/) }

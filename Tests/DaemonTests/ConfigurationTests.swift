@@ -1,4 +1,4 @@
-// What a configuration means as a whole, and what the broker is told.
+// The meaning of a configuration as a whole, and the settings that the broker gets.
 import Broker
 import Foundation
 import Streams
@@ -39,7 +39,7 @@ struct ConfigurationTests {
     #expect(configuration == Configuration())
   }
 
-  @Test("a word is as far from another as it takes edits")
+  @Test("the distance of two words is the number of edits between them")
   func distance() {
     #expect(edits(from: "", to: "") == 0)
     #expect(edits(from: "", to: "abc") == 3)
@@ -49,7 +49,7 @@ struct ConfigurationTests {
     #expect(nearest(to: String(repeating: "a", count: 65), among: ["a"]) == nil)
   }
 
-  @Test("a key set again is ignored with a warning, as libvirt takes the first")
+  @Test("a repeated key is ignored with a warning; the first value counts, as in libvirt")
   func repeated() throws {
     let (configuration, findings) = try Configuration.reading(
       "max_clients = 50\nmax_clients = \"x\"")
@@ -62,7 +62,7 @@ struct ConfigurationTests {
   }
 
   @Test(
-    "a key without effect says so when it is set",
+    "setting a key without effect gives a warning",
     arguments: [
       "min_workers = 6", "max_workers = 5", "prio_workers = 0", "admin_min_workers = 1",
       "admin_max_workers = 5",
@@ -80,7 +80,7 @@ struct ConfigurationTests {
       ])
   }
 
-  @Test("libvirt's own numbers of workers need no remark, and all numbers reach the admin server")
+  @Test("libvirt's numbers of workers give no warning, and the admin server reports all numbers")
   func workers() throws {
     let (_, findings) = try Configuration.reading(
       "min_workers = 5\nmax_workers = 20\nprio_workers = 5\nadmin_min_workers = 5\nadmin_max_workers = 20"
@@ -94,7 +94,7 @@ struct ConfigurationTests {
   }
 
   @Test(
-    "what this build cannot protect ends the start",
+    "settings that contradict each other, or that this build lacks, end the start",
     arguments: [
       (
         "cert_file = \"/x\"\nlisten_tls = 1", Stage.configuration,
@@ -140,7 +140,7 @@ struct ConfigurationTests {
     #expect(findings.failure == StartFailure(stage, sentence))
   }
 
-  @Test("keys with the same lack of effect are told of once, behind everything else")
+  @Test("keys without effect for the same reason share one warning, after all others")
   func remarksTogether() throws {
     let (_, findings) = try Configuration.reading(
       "min_workers = 1\nnonsense = 1\nmax_workers = 2\nprio_workers = 3")
@@ -152,7 +152,7 @@ struct ConfigurationTests {
       ])
   }
 
-  @Test("all mistakes are told at once, and the earliest stage of them is the exit status")
+  @Test("all errors are reported, and the exit status is that of the earliest stage")
   func several() throws {
     let (_, findings) = try Configuration.reading(
       "unix_sock_rw_perms = \"9\"\nmax_clients = 1\nlisten_tcp = 3")
@@ -195,7 +195,7 @@ struct ConfigurationTests {
     #expect(settings.backends.sessionDirectory == "/run/user/7/libvirt")
   }
 
-  @Test("every setting arrives at the broker")
+  @Test("every setting reaches the broker")
   func everything() throws {
     let settings = try settings(
       """
@@ -237,7 +237,7 @@ struct ConfigurationTests {
     #expect(settings.backends.sessionDirectory == "/c")
   }
 
-  @Test("the admin socket is beside the others, for nobody but its owner unless it is told so")
+  @Test("the admin socket is beside the others and has its owner's permissions unless configured")
   func admin() throws {
     func socket(_ path: String, _ mode: UInt32, _ group: UInt32? = nil) -> ListenerSettings {
       var listener = ListenerSettings(.unix(path: path, mode: mode, group: group))
@@ -266,13 +266,13 @@ struct ConfigurationTests {
     #expect(told.admin.keepAlive.count == 4)
   }
 
-  @Test("TCP without an address is all of the machine's")
+  @Test("TCP without an address means all addresses")
   func allAddresses() throws {
     let settings = try settings("listen_tcp = 1\nauth_tcp = \"none\"")
     #expect(settings.listeners.last == ListenerSettings(.tcp(host: nil, port: "16509")))
   }
 
-  @Test("a group is found by name, and one that is not there ends the start at the network stage")
+  @Test("a group is looked up by name; an unknown group ends the start at the network stage")
   func group() throws {
     let name = try #require(getgrgid(getgid())).pointee.gr_name
     let settings = try settings("unix_sock_group = \"\(String(cString: try #require(name)))\"")
@@ -293,7 +293,7 @@ struct ConfigurationTests {
     }
   }
 
-  @Test("a default file may be missing, a named one must be there")
+  @Test("a default file may be missing; a file given on the command line must exist")
   func missing() throws {
     let scratch = try Scratch()
     let path = "\(scratch.path)/none.conf"
@@ -327,7 +327,7 @@ struct ConfigurationTests {
     #expect(Self.root.pidFile == "/run/virtbrokerd.pid")
   }
 
-  @Test("TLS is served with libvirt's files, or with those that are named")
+  @Test("TLS uses libvirt's files or the configured ones")
   func tlsFiles() throws {
     let (usual, _) = try Configuration.reading("listen_tls = 1")
     let settings = try usual.settings(places: Self.root, idleSeconds: 0)
@@ -373,14 +373,14 @@ struct ConfigurationTests {
     #expect(own.tls == all)
     #expect(own.listeners.last == ListenerSettings(.tcp(host: nil, port: "1234"), isTLS: true))
 
-    // Without the other keys a revocation list of one's own replaces the usual one, and is needed.
+    // Without the other keys a configured revocation list replaces the default one and must exist.
     let (crl, _) = try Configuration.reading("listen_tls = 1\ncrl_file = \"/crl\"")
     let withCRL = try crl.settings(places: Self.root, idleSeconds: 0)
     #expect(withCRL.tls?.revocationFile == "/crl" && withCRL.tls?.mayLackRevocationFile == false)
     #expect(try Configuration.reading("").0.settings(places: Self.root, idleSeconds: 0).tls == nil)
   }
 
-  @Test("a user's own certificates stand in for the system's, certificate and key only together")
+  @Test("a user's own certificates replace the system's; certificate and key only together")
   func userFiles() {
     let own = "/home/u/.pki/libvirt"
     func places(_ files: String...) -> TLSPlaces {
@@ -396,7 +396,7 @@ struct ConfigurationTests {
   }
 
   @Test(
-    "mistakes about other hosts are told in words, with the entry they are in",
+    "an error about another host names the entry it is in",
     arguments: [
       (
         "upstream_allowed_hosts = [ \"hostb\", \"ftp://x\" ]", "'ftp://x': 'ftp' is not a transport"
@@ -410,7 +410,7 @@ struct ConfigurationTests {
     #expect(findings.first?.text.hasPrefix("conf:1: upstream_") == true)
   }
 
-  @Test("files that a rule about other hosts names have to be there")
+  @Test("the files that a rule for other hosts names must exist")
   func upstreamFiles() throws {
     let (configuration, findings) = try Configuration.reading(
       "upstream_settings = [ \"hostb keyfile=/nowhere/at/all\" ]")

@@ -1,4 +1,4 @@
-// The built program as it starts, runs and ends.
+// The built program: start, signals and exit.
 import Foundation
 import Testing
 
@@ -6,7 +6,7 @@ import Testing
 
 @Suite("daemon")
 struct DaemonTests {
-  /// A running program and where it runs, ready to serve.
+  /// A running program and its directory, ready to serve.
   private func started(
     _ scratch: Scratch, _ arguments: [String] = [], environment: [String: String] = [:]
   ) throws -> Program {
@@ -34,7 +34,7 @@ struct DaemonTests {
     #expect(scratch.read("log").hasSuffix(": info : stopped\n"))
   }
 
-  @Test("HUP reads the configuration again, PIPE is nothing")
+  @Test("HUP reloads the configuration, PIPE has no effect")
   func staysUp() throws {
     let scratch = try Scratch()
     let program = try started(scratch)
@@ -51,7 +51,7 @@ struct DaemonTests {
     #expect(program.result().status == 0)
   }
 
-  @Test("a call under way holds up the first TERM; a second one does not wait for it")
+  @Test("the first TERM waits for a call under way; a second one does not")
   func hurry() throws {
     let scratch = try Scratch()
     let program = try started(scratch)
@@ -91,10 +91,10 @@ struct DaemonTests {
     #expect(program.result().status == 0)
   }
 
-  @Test("-d returns 0 once the daemon serves, which then lives on without terminal or directory")
+  @Test("-d returns 0 once the daemon serves; the daemon has no terminal, and / as its directory")
   func background() throws {
     let scratch = try Scratch()
-    // The timeout ends the daemon should this test not come to it.
+    // The timeout ends the daemon if this test fails before it does.
     let starter = try Program([
       "-d", "-t", "60", "-f", try scratch.configuration(), "-p", "\(scratch.path)/pid",
     ])
@@ -140,7 +140,7 @@ struct DaemonTests {
   }
 
   @Test(
-    "a failed start exits with the number of its stage, and tells every mistake",
+    "a failed start exits with the number of its stage and reports every error",
     arguments: [
       ("listen_tcp = 2", 1), ("max_clients = 1", 3), ("unix_sock_rw_perms = \"\"", 6),
       ("unix_sock_group = \"no such group\"", 6), ("audit_level = 2", 10),
@@ -159,10 +159,10 @@ struct DaemonTests {
     #expect(!scratch.exists("pid"))
   }
 
-  @Test("an address that cannot be had exits 6, in the foreground and with -d, and leaves nothing")
+  @Test("an unavailable address exits 6, in the foreground and with -d, and leaves no files")
   func unboundAddress() throws {
     let scratch = try Scratch()
-    // 192.0.2.1 is reserved for documentation: no machine has it.
+    // 192.0.2.1 is reserved for documentation; no host has it.
     let configuration = try scratch.configuration(
       "listen_tcp = 1\nauth_tcp = \"none\"\nlisten_addr = \"192.0.2.1\"\ntcp_port = \"0\"")
     let arguments = ["-f", configuration, "-p", "\(scratch.path)/pid"]
@@ -179,7 +179,7 @@ struct DaemonTests {
     #expect(!scratch.exists("pid") && !scratch.exists("libvirt-sock"))
   }
 
-  @Test("with a timeout it ends by itself once nobody is there, and exits 0")
+  @Test("with a timeout it exits 0 by itself when no client is connected")
   func timeout() throws {
     let scratch = try Scratch()
     let program = try started(scratch, ["-t", "1"])
@@ -188,7 +188,7 @@ struct DaemonTests {
     #expect(!scratch.exists("pid"))
   }
 
-  @Test("an unknown key is warned of, and the daemon serves all the same")
+  @Test("an unknown key gives a warning, and the daemon serves")
   func unknownKey() throws {
     let scratch = try Scratch()
     let program = try Program(

@@ -17,7 +17,7 @@ struct LogTests {
       otherwise: .stderr)
   }
 
-  @Test("a line has libvirt's form, with time in UTC, process and level")
+  @Test("a line has libvirt's format, with time in UTC, process and level")
   func line() {
     let moment = timespec(tv_sec: 1_795_255_209, tv_nsec: 7_999_999)
     #expect(
@@ -27,7 +27,7 @@ struct LogTests {
     #expect(levels == ["debug", "info", "warning", "error"])
   }
 
-  @Test("outputs are read in libvirt's form")
+  @Test("outputs are parsed in libvirt's format")
   func outputs() throws {
     #expect(try LogOutput.read("") == [])
     #expect(
@@ -44,7 +44,7 @@ struct LogTests {
   }
 
   @Test(
-    "the environment wins over the file, and -v raises to info",
+    "the environment overrides the file, and -v raises the level to info",
     arguments: [
       ("", "", false, BrokerLog.Level.warning),
       ("log_level = 0", "", false, .warning),
@@ -75,7 +75,7 @@ struct LogTests {
         == [LogOutput(.warning, .file(path: "/b"))])
   }
 
-  @Test("what the environment gets wrong is told: a level is ignored, an output ends the start")
+  @Test("errors in the environment are reported: a level is ignored, an output ends the start")
   func wrongEnvironment() throws {
     let plan = try plan(environment: ["LIBVIRT_DEBUG": "loud"])
     #expect(plan.level == .warning)
@@ -97,13 +97,13 @@ struct LogTests {
         + "N:journald with N from 1 to 4, found '1:fax'")
   }
 
-  @Test("a filter decides for the parts whose names it fits, the first one that does")
+  @Test("the first filter that matches a name decides")
   func filters() throws {
     #expect(try LogFilter.read(" ") == [])
     let filters = try LogFilter.read("1:rpc 4:*tls*\t2:remote.?emote_daemon 3:+util")
     #expect(
       filters.map(\.text) == ["1:*rpc*", "4:*tls*", "2:*remote.?emote_daemon*", "3:*util*"])
-    // What was given back means the same when it is given again.
+    // The printed filters parse to the same filters.
     #expect(try LogFilter.read(filters.map(\.text).joined(separator: " ")) == filters)
     #expect(filters[0].fits("rpc.netserver") && !filters[0].fits("remote.remote_driver"))
     #expect(filters[2].fits("remote.remote_daemon_config"))
@@ -116,7 +116,7 @@ struct LogTests {
     #expect(try self.plan("log_filters = \"1:rpc\"").filters == [LogFilter(.debug, "rpc")])
   }
 
-  @Test("level, filters and outputs decide what is written, and can change at any time")
+  @Test("level, filters and outputs decide which lines are written, and can change at any time")
   func steering() throws {
     let scratch = try Scratch()
     let (a, b) = ("\(scratch.path)/a", "\(scratch.path)/b")
@@ -140,7 +140,7 @@ struct LogTests {
     #expect(!daemon.takes(.info) && client.takes(.debug) && !alive.takes(.info))
     #expect(book.filtersText == "1:*rpc.n*" && book.outputsText == "1:file:\(a)")
 
-    // Wrong ones change nothing.
+    // Invalid values change nothing.
     #expect(book.setFilters("x")?.description.hasPrefix("expected a log filter") == true)
     #expect(
       book.setOutputs("1:file:/no/such/place")?.description
@@ -155,7 +155,7 @@ struct LogTests {
     #expect(book.outputsText == "3:file:\(b)")
     #expect(book.filtersText == "4:*keepalive* 1:*daemon*")
 
-    // Nothing means the usual: no filters, and the output of one who configures none.
+    // Empty values restore the defaults: no filters, and the default output.
     #expect(book.setFilters(nil) == nil && book.setOutputs("") == nil)
     #expect(book.filtersText == "" && book.outputsText == "3:stderr")
     #expect(!daemon.takes(.info) && alive.takes(.warning))
@@ -184,12 +184,12 @@ struct LogTests {
 
         """
       ])
-    // Of a client it says which, and whose.
+    // A line about a client has its number and identity.
     log.about(LogClient(id: 7, identity: "SASL user 'fr\u{202e}ed'")).warning("of a client")
     let fields = try #require(journal.received().first).split(separator: "\n").suffix(2)
     #expect(
       fields == ["VIRTBROKER_CLIENT=7", "VIRTBROKER_IDENTITY=SASL user 'fr\\u{202e}ed'"])
-    // Nobody reads: the log does not wait, and says later how much is missing.
+    // No process reads the socket: the log does not wait, and reports the number of lost lines later.
     for number in 0..<5000 { log.answer(.info, "\(number)") }
     let taken = journal.received().count
     #expect(taken > 0 && taken < 5000)
@@ -205,7 +205,7 @@ struct LogTests {
         == "cannot log to the journal at \(scratch.path)/none: No such file or directory")
   }
 
-  @Test("a pipe that is not read holds up nobody, and later says how many lines it has not got")
+  @Test("a full pipe delays nothing, and later gets the number of lines it lost")
   func fullPipe() throws {
     let scratch = try Scratch()
     let path = "\(scratch.path)/pipe"
@@ -221,7 +221,7 @@ struct LogTests {
     let start = ContinuousClock.now
     for batch in 1...10 {
       for _ in 0..<100 { log.debug(text) }
-      // The other output gets everything all the same.
+      // The other output still gets every line.
       #expect(eventually { scratch.read("all").utf8.count > batch * 100 * 3000 })
     }
     #expect(ContinuousClock.now - start < .seconds(100))
@@ -245,7 +245,7 @@ struct LogTests {
     #expect(lost > 100 && whole + lost == 1000)
   }
 
-  @Test("a line has a limit, and a message that is longer says how long it was")
+  @Test("a line has a maximum length, and a longer message ends with its original length")
   func longLine() throws {
     let scratch = try Scratch()
     let outputs = try OpenLogOutputs([LogOutput(.debug, .file(path: "\(scratch.path)/log"))])
@@ -256,7 +256,7 @@ struct LogTests {
     #expect(line.utf8.count < 4096 && line.hasSuffix("… (1200000 bytes in all)\n"))
   }
 
-  @Test("the broker's lines reach every output that takes their level, and no other")
+  @Test("the broker's lines reach every output with a matching level, and no other")
   func bridge() throws {
     let scratch = try Scratch()
     try scratch.write("old", "kept\n")
@@ -291,9 +291,9 @@ struct LogTests {
     ) { _ = try OpenLogOutputs([LogOutput(.debug, .file(path: "\(scratch.path)/no/log"))]) }
   }
 
-  @Test("syslog gets the message under the given name")
+  @Test("syslog gets the message under the configured name")
   func syslog() throws {
-    // A /dev/log of its own, in a mount namespace; the program's refusal to start is what is logged.
+    // A private /dev/log, in a mount namespace; the program logs that it does not start.
     let scratch = try Scratch()
     let configuration = try scratch.configuration("listen_tls = 2")
     let script = """
@@ -316,7 +316,7 @@ struct LogTests {
       ], program: "/usr/bin/unshare"
     ).result()
     #expect(result.out == "status 1\n")
-    // Who starts it may not see where the log is.
+    // Standard error has the message too, because the user who starts the program may not know where the log is.
     #expect(
       result.err.hasPrefix("\(Program.path): \(configuration):5: listen_tls: expected 0 or 1"))
     // <27> is the facility daemon, 3, with the priority error, 3.

@@ -1,4 +1,4 @@
-// The manual pages and the completion say what the program knows: all of it, and nothing else.
+// The manual pages and the completion describe all options and keys of the program, and no others.
 import Foundation
 import Testing
 
@@ -11,7 +11,7 @@ struct ManualTests {
     let page = try projectFile("man/virtbrokerd.conf.5")
     let keys = page.split(separator: "\n").filter { $0.hasPrefix(".It Ic ") }
       .flatMap { line in
-        // What follows `Pq` is the default.
+        // The default follows `Pq`.
         line.dropFirst(".It Ic ".count).split(separator: " ").prefix { $0 != "Pq" }
           .filter { $0 != "," }.map(String.init)
       }
@@ -58,7 +58,7 @@ struct ManualTests {
     #expect(longOptions(try projectFile("etc/completion/virtbroker-pki.bash")) == options)
   }
 
-  /// The documents for developers, docs/architecture.md and docs/design, may link to the rest of the source tree.
+  /// The developers' documents, docs/architecture.md and docs/design, may link to the rest of the source tree.
   @Test("every link in the users' documents leads to an installed document and a heading in it")
   func links() throws {
     let files = try FileManager.default.subpathsOfDirectory(atPath: projectPath("docs"))
@@ -85,7 +85,7 @@ struct ManualTests {
     #expect(count > 10)
   }
 
-  @Test("mandoc finds nothing wrong with the pages")
+  @Test("mandoc reports no problem in the pages")
   func lint() throws {
     let pages = try FileManager.default.contentsOfDirectory(atPath: projectPath("man")).sorted()
     #expect(pages.count >= 4)

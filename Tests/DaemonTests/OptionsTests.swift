@@ -4,7 +4,7 @@ import Testing
 
 @testable import virtbrokerd
 
-/// One after the other: getopt keeps its place in global variables.
+/// Serialized, because getopt keeps its position in global variables.
 @Suite("options", .serialized)
 struct OptionsTests {
   private static let here = FileManager.default.currentDirectoryPath
@@ -16,7 +16,7 @@ struct OptionsTests {
   }
 
   @Test(
-    "options are read as getopt_long reads them",
+    "options are parsed as getopt_long parses them",
     arguments: [
       ([], options()),
       (["-d", "-v"], options { ($0.isDaemon, $0.isVerbose) = (true, true) }),
@@ -53,7 +53,7 @@ struct OptionsTests {
   }
 
   @Test(
-    "a timeout is a number of seconds and nothing else",
+    "a timeout must be a number of seconds",
     arguments: ["", "x", "5x", "-1", "1.5", " 5", "2147483648", "99999999999999999999"])
   func timeout(text: String) {
     let message =
@@ -61,7 +61,7 @@ struct OptionsTests {
     #expect(Options.read(["virtbrokerd", "--timeout=\(text)"]) == .refused(message))
   }
 
-  @Test("an argument that is no option is refused, wherever it stands")
+  @Test("an argument that is not an option is refused, at any position")
   func stray() {
     let refused = Options.Request.refused(
       "virtbrokerd: unexpected argument 'stray'; this program takes options only")
@@ -71,7 +71,7 @@ struct OptionsTests {
   }
 
   @Test(
-    "a bad option exits 1, with the complaint and the usage on standard error",
+    "a bad option exits 1, with the error and the usage on standard error",
     arguments: [
       (["--bogus"], "unrecognized option '--bogus'"),
       (["-x"], "invalid option -- 'x'"),
@@ -121,7 +121,7 @@ struct OptionsTests {
     #expect(root.contains("/run/libvirt/libvirt-sock\n      /run/libvirt/libvirt-sock-ro\n"))
   }
 
-  @Test("the version, and those of the libraries, go to standard output; exit 0")
+  @Test("the versions of the program and of its libraries go to standard output; exit 0")
   func version() throws {
     let result = try Program.run(["-V"])
     #expect(result.status == 0)

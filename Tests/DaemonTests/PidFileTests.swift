@@ -6,17 +6,18 @@ import Testing
 
 @Suite("pid file")
 struct PidFileTests {
-  @Test("it holds the process's number without a newline, readable by all, and goes with its owner")
+  @Test(
+    "it holds the process ID without a newline, is readable by all, and is removed with its owner")
   func contents() throws {
     let scratch = try Scratch()
-    // What a daemon that died left behind, longer than any number.
+    // A file left by a daemon that died, longer than any number.
     try scratch.write("pid", "123456789012345678901234567890\n")
     do {
       let pidFile = try PidFile("\(scratch.path)/pid")
       #expect(scratch.read("pid") == "\(getpid())")
       pidFile.remove()
       #expect(!scratch.exists("pid"))
-      // Somebody else's by now: a second removal leaves it alone.
+      // The file belongs to another process now: a second removal leaves it alone.
       try scratch.write("pid", "1")
       pidFile.remove()
       #expect(scratch.exists("pid"))
@@ -28,7 +29,7 @@ struct PidFileTests {
     #expect(!scratch.exists("pid2"))
   }
 
-  @Test("where it cannot be made, the start ends with the reason")
+  @Test("if the file cannot be created, the start ends with the reason")
   func unmakable() throws {
     let scratch = try Scratch()
     let path = "\(scratch.path)/no/pid"
@@ -38,12 +39,14 @@ struct PidFileTests {
     ) { _ = try PidFile(path) }
   }
 
-  @Test("while another process holds it, the program exits 1, names the holder and leaves it there")
+  @Test(
+    "while another process holds the file, the program exits 1, names the holder and keeps the file"
+  )
   func held() throws {
     let scratch = try Scratch()
     let configuration = try scratch.configuration()
     let pidFile = try PidFile("\(scratch.path)/pid")
-    // Read by another process: closing the file here would give up the lock.
+    // Another process reads the file: closing it here would release the lock.
     func contents() throws -> String {
       try Program([pidFile.path], program: "/bin/cat").result().out
     }

@@ -1,4 +1,4 @@
-// Files that the user of `user` plants where the broker, still as root, opens files of its own.
+// Files that the user of `user` plants at paths that the broker opens as root.
 import Foundation
 import Testing
 
@@ -6,7 +6,7 @@ import Testing
 
 @Suite("planted files", .enabled(if: getuid() == 0, "SKIPPED: only root can become another user"))
 struct PlantedFileTests {
-  /// What stands at the path, or on the way to it, instead of nothing.
+  /// What the user plants at the path or on the way to it.
   enum Trap: CaseIterable, CustomTestStringConvertible {
     case link, hardLink, directory
     var testDescription: String {
@@ -18,16 +18,16 @@ struct PlantedFileTests {
     }
   }
 
-  /// What the broker opens there.
+  /// The file that the broker opens there.
   enum Place: String, CaseIterable {
     case pidFile, log, audit
   }
 
-  /// A victim of root's, and a directory of the user's with a trap in it.
+  /// A file of root's, and a directory of the user's with a trap in it.
   private struct Scene {
     let scratch: Scratch
     let victim: String
-    /// What the broker is told to open.
+    /// The path that the broker opens.
     let path: String
     let before: stat
 
@@ -72,7 +72,7 @@ struct PlantedFileTests {
   }
 
   @Test(
-    "nothing that the user plants makes root open, empty or give away a file",
+    "no planted file makes root open, truncate or give away another file",
     arguments: Place.allCases, Trap.allCases)
   func planted(place: Place, trap: Trap) throws {
     let scene = try Scene(trap)
@@ -97,7 +97,7 @@ struct PlantedFileTests {
   }
 
   @Test(
-    "a link in the place of a socket is neither followed nor removed, and no group is given to its target"
+    "a link in place of a socket is neither followed nor removed, and its target keeps its group"
   )
   func socket() throws {
     let scene = try Scene(.link)
@@ -119,7 +119,7 @@ struct PlantedFileTests {
   }
 
   @Test(
-    "in a directory of the user's the sockets are the user's, with the group that is configured")
+    "in a directory of the user's the sockets belong to the user and have the configured group")
   func ownSockets() throws {
     let scene = try Scene(.link)
     let mine = "\(scene.scratch.path)/mine"
@@ -136,7 +136,7 @@ struct PlantedFileTests {
       metrics_listen = "\(mine)/metrics"
       user = "daemon"
       """)
-    // What a broker of root's has left there is replaced.
+    // The second run replaces a socket that root left there.
     for _ in 0..<2 {
       let program = try Program(["-f", file, "-p", "\(mine)/pid"])
       #expect(eventually { scene.scratch.read("log").contains("is ready") || !program.isRunning })

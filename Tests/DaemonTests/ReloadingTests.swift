@@ -1,4 +1,4 @@
-// The signals that change or ask, on a running program: HUP and USR1.
+// The signals HUP and USR1 to a running program.
 import Foundation
 import Testing
 
@@ -23,7 +23,7 @@ struct ReloadingTests {
     #expect(program.result().status == 0)
   }
 
-  @Test("HUP takes up what can change, and names what cannot")
+  @Test("HUP applies settings that can change, and names those that cannot")
   func changes() throws {
     let scratch = try Scratch()
     let program = try started(scratch)
@@ -39,11 +39,11 @@ struct ReloadingTests {
           + "keepalive_interval\n"))
     #expect(
       says(scratch, "these take effect when virtbrokerd is started again: listen_tcp, auth_tls\n"))
-    // Who is there stays; one more of the same identity is one too many from now on.
+    // Existing clients stay; another one of the same identity now exceeds the limit.
     let second = try UnixSocket(connectedTo: "\(scratch.path)/libvirt-sock")
     #expect(says(scratch, "VB-LIM-010 VB-LIM-004: client 2 (UNIX"))
     #expect(!scratch.read("log").contains("client 1 (UNIX, pid \(getpid()), uid 0) disconnected"))
-    // What could not change is said to differ as long as it does.
+    // Each reload reports the settings that still differ.
     program.signal(SIGHUP)
     #expect(
       eventually {
@@ -83,7 +83,7 @@ struct ReloadingTests {
     withExtendedLifetime((first, second)) {}
   }
 
-  @Test("HUP opens the log anew where it was moved away, and takes up its level and filters")
+  @Test("HUP reopens a log that was moved away, and applies its level and filters")
   func log() throws {
     let scratch = try Scratch()
     let program = try started(scratch)
@@ -105,7 +105,7 @@ struct ReloadingTests {
     withExtendedLifetime(client) {}
   }
 
-  /// A client whose connection the log mentions, which it does once the new filters are in use.
+  /// Connects a client. The log mentions its connection once the new filters are in use.
   private func logged(_ scratch: Scratch) throws -> UnixSocket {
     for _ in 0..<500 {
       let client = try UnixSocket(connectedTo: "\(scratch.path)/libvirt-sock")
@@ -118,7 +118,7 @@ struct ReloadingTests {
   }
 
   @Test(
-    "USR1 writes clients, who they are, their daemons and what is under way, at the usual level")
+    "USR1 logs clients, their identities, their backends and calls under way, at the default level")
   func state() throws {
     let scratch = try Scratch()
     let program = try started(scratch, "max_clients = 40")

@@ -1,4 +1,4 @@
-// systemd without systemd: what the program tells its service manager.
+// The program's notifications to its service manager, without systemd.
 import Broker
 import Foundation
 import Streams
@@ -8,7 +8,7 @@ import Testing
 
 @Suite("service manager")
 struct ServiceManagerTests {
-  @Test("it hears READY, the number of clients, RELOADING and READY around HUP, and STOPPING")
+  @Test("it sends READY, the number of clients, RELOADING and READY around HUP, and STOPPING")
   func states() throws {
     let scratch = try Scratch()
     let manager = try DatagramSocket(boundTo: "\(scratch.path)/notify")
@@ -40,7 +40,7 @@ struct ServiceManagerTests {
     withExtendedLifetime(client) {}
   }
 
-  @Test("an abstract socket is reached, and the watchdog's time is kept by signs of life")
+  @Test("an abstract socket works, and notifications keep the watchdog's interval")
   func watchdog() throws {
     let scratch = try Scratch()
     let name = "@virtbroker-test-\(getpid())-\(scratch.path.suffix(6))"
@@ -54,7 +54,7 @@ struct ServiceManagerTests {
         signs += manager.received().count { $0 == "WATCHDOG=1" }
         return signs >= 4
       })
-    // What was for this process alone does not go on to others.
+    // /proc has the environment that the program was started with.
     let environment = try String(
       contentsOfFile: "/proc/\(program.identifier)/environ", encoding: .utf8)
     #expect(environment.contains("NOTIFY_SOCKET="), "that is how it was started")
@@ -62,7 +62,7 @@ struct ServiceManagerTests {
     #expect(program.result().status == 0)
   }
 
-  @Test("a watchdog of another process's is none, and nonsense is said and ignored")
+  @Test("another process's watchdog is ignored; an invalid interval is logged and ignored")
   func watchdogTimes() {
     var said: [String] = []
     let log = BrokerLog(threshold: .debug) { said.append("\($1)") }

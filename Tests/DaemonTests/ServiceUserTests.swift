@@ -1,4 +1,4 @@
-// `user`: a daemon that is root's only until it listens.
+// `user`: a daemon that is root only until it listens.
 import Foundation
 import Testing
 
@@ -20,7 +20,8 @@ struct ServiceUserTests {
     return line.dropFirst(field.count + 1).split(whereSeparator: \.isWhitespace)
   }
 
-  @Test("it binds and opens as root, then is the user with nothing left of root, and serves")
+  @Test(
+    "it binds and opens as root, then becomes the user without any privilege of root, and serves")
   func becomes() throws {
     let scratch = try Scratch()
     let entry = try #require(getpwnam("daemon")).pointee
@@ -31,7 +32,7 @@ struct ServiceUserTests {
     for field in ["CapEff", "CapPrm", "CapAmb", "CapBnd"] {
       #expect(try status(program, field).first?.allSatisfy { $0 == "0" } == true)
     }
-    // Every thread by itself: what it starts inherits from it.
+    // Each thread is checked, because the processes it starts inherit its privileges.
     let tasks = "/proc/\(program.identifier)/task"
     for task in try FileManager.default.contentsOfDirectory(atPath: tasks) {
       let text = try String(contentsOfFile: "\(tasks)/\(task)/status", encoding: .utf8)
@@ -46,9 +47,9 @@ struct ServiceUserTests {
     withExtendedLifetime(client) {}
   }
 
-  @Test("what the user will not be able to do is said at start, and then is no disaster")
+  @Test("a warning at start names what the user cannot do, and the program still works")
   func limits() throws {
-    // The directory is root's and closed to all others.
+    // The directory belongs to root and is closed to all others.
     let scratch = try Scratch()
     let configuration = "user = \"daemon\"\nauth_tcp = \"none\""
     for _ in 0..<2 {
@@ -64,13 +65,13 @@ struct ServiceUserTests {
       #expect(eventually { scratch.read("log").contains("is refused: everything stays as it was") })
       program.signal(SIGTERM)
       #expect(program.result().status == 0)
-      // The next one, in this loop, takes the pid file and the socket over.
+      // The next start, in this loop, takes over the pid file and the socket.
       #expect(scratch.exists("pid") && scratch.read("pid") == "")
       try FileManager.default.removeItem(atPath: "\(scratch.path)/log")
     }
   }
 
-  @Test("in a directory of the user's everything is removed at the end, and HUP works")
+  @Test("in a directory of the user's all files are removed at exit, and HUP works")
   func ownDirectory() throws {
     let scratch = try Scratch()
     let entry = try #require(getpwnam("daemon")).pointee
@@ -86,13 +87,13 @@ struct ServiceUserTests {
     #expect(!scratch.exists("pid") && !scratch.exists("libvirt-sock"))
   }
 
-  @Test("a user that is not there ends the start with the status of the privileges")
+  @Test("an unknown user ends the start with the status of the privileges stage")
   func unknown() throws {
     let scratch = try Scratch()
     let path = try scratch.configuration("user = \"no such user\"")
     let result = try Program.run(["-f", path, "-p", "\(scratch.path)/pid"])
     #expect(result.status == 5)
-    // Whose rights the log would be opened with is not known.
+    // The log is not opened, because it is not known with whose rights.
     #expect(scratch.read("log") == "")
     #expect(
       result.err.hasSuffix(
@@ -101,7 +102,7 @@ struct ServiceUserTests {
     #expect(!scratch.exists("pid") && !scratch.exists("libvirt-sock"))
   }
 
-  @Test("the audit goes on after HUP: into the old file, or into one that was made for the user")
+  @Test("after HUP the audit continues in the old file, or in a new one created for the user")
   func audit() throws {
     let scratch = try Scratch()
     chmod(scratch.path, 0o711)
@@ -118,7 +119,7 @@ struct ServiceUserTests {
     try connect()
     #expect(eventually { records("audit") == 2 })
 
-    // Moved away without a new one, which only root could make here.
+    // The file was moved away without a new one; only root could create one here.
     try FileManager.default.moveItem(
       atPath: "\(scratch.path)/audit", toPath: "\(scratch.path)/audit.1")
     program.signal(SIGHUP)
@@ -131,7 +132,7 @@ struct ServiceUserTests {
       })
     #expect(eventually { records("audit.1") > 2 })
 
-    // As logrotate leaves it.
+    // Like logrotate: a new file that belongs to the user.
     let entry = try #require(getpwnam("daemon")).pointee
     try scratch.write("audit", "")
     chmod("\(scratch.path)/audit", 0o600)
@@ -146,7 +147,7 @@ struct ServiceUserTests {
     #expect(program.result().status == 0)
   }
 
-  @Test("polkit, which answers root alone, is warned of")
+  @Test("a warning says that polkit answers only root")
   func polkit() throws {
     let scratch = try Scratch()
     let path = try scratch.write(

@@ -1,11 +1,11 @@
-// Sockets that stand for the service manager's and the journal's.
+// Sockets in place of the service manager's and the journal's.
 import Broker
 import Foundation
 import Testing
 
 @testable import virtbrokerd
 
-/// Takes datagrams, as systemd and the journal do.
+/// Receives datagrams, as systemd and the journal do.
 final class DatagramSocket {
   private let descriptor: CInt
 
@@ -18,7 +18,7 @@ final class DatagramSocket {
 
   deinit { close(descriptor) }
 
-  /// What has come so far.
+  /// The datagrams received so far.
   func received() -> [String] {
     var texts: [String] = []
     var bytes = [UInt8](repeating: 0, count: 128 << 10)

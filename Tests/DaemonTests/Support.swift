@@ -1,10 +1,10 @@
-// What the daemon's tests share: places of their own, and the built program as a user runs it.
+// Support for the daemon's tests: temporary directories, and the built program.
 import Foundation
 import Testing
 
 @testable import virtbrokerd
 
-/// A directory that goes with its owner.
+/// A temporary directory. It is removed with its owner.
 final class Scratch {
   let path: String
 
@@ -25,14 +25,14 @@ final class Scratch {
     return "\(path)/\(name)"
   }
 
-  /// What is in the file, nothing if there is none.
+  /// The content of the file; empty if the file does not exist.
   func read(_ name: String) -> String {
     (try? String(contentsOfFile: "\(path)/\(name)", encoding: .utf8)) ?? ""
   }
 
   func exists(_ name: String) -> Bool { FileManager.default.fileExists(atPath: "\(path)/\(name)") }
 
-  /// A configuration under which the program touches nothing outside of this directory.
+  /// Writes a configuration with which the program uses no path outside of this directory.
   func configuration(_ more: String = "") throws -> String {
     try FileManager.default.createDirectory(
       atPath: "\(path)/backends", withIntermediateDirectories: true)
@@ -48,7 +48,7 @@ final class Scratch {
   }
 }
 
-/// A process started by a test. It does not outlive its owner.
+/// A process started by a test. It is killed with its owner.
 final class Program {
   struct Result {
     let status: Int32
@@ -59,7 +59,7 @@ final class Program {
   private let process = Process()
   private let scratch: Scratch
 
-  /// The built program: it lies beside the tests' own.
+  /// The built program. It is in the directory of the test program.
   static let path: String = {
     let tests = (try? FileManager.default.destinationOfSymbolicLink(atPath: "/proc/self/exe")) ?? ""
     return (tests as NSString).deletingLastPathComponent + "/virtbrokerd"
@@ -71,10 +71,10 @@ final class Program {
     scratch = try Scratch()
     process.executableURL = URL(fileURLWithPath: program)
     process.arguments = arguments
-    // The tests' own logging variables are none of the program's business.
+    // The logging variables of the test run do not reach the program.
     process.environment = ["PATH": "/usr/sbin:/usr/bin:/sbin:/bin"].merging(environment) { $1 }
-    // Files, not pipes: nobody has to read while the program runs, and a daemon left behind by
-    // mistake cannot hold up the test.
+    // Files, not pipes: the program never waits for a reader, and a daemon left behind by mistake cannot block the
+    // test.
     process.standardInput = FileHandle.nullDevice
     process.standardOutput = FileHandle(forWritingAtPath: try scratch.write("out", ""))
     process.standardError = FileHandle(forWritingAtPath: try scratch.write("err", ""))
@@ -90,7 +90,7 @@ final class Program {
   var isRunning: Bool { process.isRunning }
   func signal(_ number: Int32) { kill(process.processIdentifier, number) }
 
-  /// Waits for the end, which is forced after a while so that a hanging program fails its test.
+  /// Waits for the exit. After a time limit it kills the program, so that a hanging program fails its test.
   func result() -> Result {
     if !eventually({ !process.isRunning }) { kill(process.processIdentifier, SIGKILL) }
     process.waitUntilExit()
@@ -105,7 +105,7 @@ final class Program {
   }
 }
 
-/// One end of a UNIX socket, as plain as the system has it.
+/// One end of a UNIX socket, over plain system calls.
 final class UnixSocket {
   private let descriptor: CInt
 
@@ -140,7 +140,7 @@ final class UnixSocket {
     return descriptor
   }
 
-  /// The next connection, nil if none comes.
+  /// The next connection; nil if none arrives in time.
   func accepted() -> UnixSocket? {
     var events = pollfd(fd: descriptor, events: Int16(POLLIN), revents: 0)
     guard poll(&events, 1, 20_000) == 1 else { return nil }
@@ -159,7 +159,7 @@ final class UnixSocket {
   }()
 }
 
-/// Whether `condition` comes true within a time that only a broken program needs.
+/// Waits until `condition` is true. Returns false after a time limit that only a broken program reaches.
 func eventually(_ condition: () -> Bool) -> Bool {
   for _ in 0..<2000 {
     if condition() { return true }
@@ -168,7 +168,7 @@ func eventually(_ condition: () -> Bool) -> Bool {
   return condition()
 }
 
-/// The project's own files, found from where this one was compiled.
+/// Reads a file of the project, found from the path of this source file.
 func projectFile(_ path: String) throws -> String {
   try String(contentsOfFile: projectPath(path), encoding: .utf8)
 }
@@ -180,7 +180,7 @@ func projectPath(_ path: String) -> String {
 }
 
 extension Configuration {
-  /// What `text` says as the file `conf`.
+  /// Parses `text` as the file `conf`.
   static func reading(_ text: String) throws -> (Configuration, [Finding]) {
     read(try ConfigurationFile(name: "conf", bytes: Array(text.utf8)))
   }

@@ -1,6 +1,6 @@
-// The fuzz targets of the admin socket: its calls, and the connection they come on.
+// The fuzz targets of the admin socket: its calls and its connection.
 
-/// The first four bytes say which call it is, the rest are its arguments.
+/// The first four bytes select the call; the rest are its arguments.
 func adminCall(_ input: UnsafeRawBufferPointer) {
   guard let (procedure, body) = split(input),
     let call = try? AdminCall(procedure: procedure, body: body)
@@ -28,27 +28,27 @@ private func split(_ input: UnsafeRawBufferPointer) -> (Int32, UnsafeRawBufferPo
   )
 }
 
-/// The first byte says how large the pieces are that the rest arrives in. Whatever it is, each whole call is answered
-/// once, and in the end nothing is held.
+/// The first byte sets the size of the pieces in which the rest arrives. Each whole call must get one reply, and at
+/// the end nothing may be held.
 func connection(_ input: UnsafeRawBufferPointer) {
   guard let first = input.first else { return }
   let pool = SegmentPool(capacity: 1024, spare: 2)
   do {
     let caller = Caller(Array(input.dropFirst()), size: 1 + Int(first))
-    let clerk = Clerk()
-    let connection = ServerConnection(over: caller, owner: clerk, pool: pool)
-    clerk.connection = connection
-    // Each turn takes at least one piece, or ends it.
+    let owner = TestOwner()
+    let connection = ServerConnection(over: caller, owner: owner, pool: pool)
+    owner.connection = connection
+    // Each turn receives at least one piece or ends the connection.
     for _ in 0...input.count where connection.end == nil { connection.ready([.read, .write]) }
     precondition(connection.end != nil, "the connection has ended, and that is not noticed")
-    precondition(caller.replies <= clerk.answered + clerk.pings(in: input), "a reply was made up")
+    precondition(caller.replies <= owner.answered + owner.pings(in: input), "a reply was made up")
     connection.clear()
   }
   precondition(pool.heldCount == 0, "a segment was kept")
 }
 
-/// Reads every call as one of both programs, and answers.
-private final class Clerk: ServerConnectionOwner {
+/// Parses every call as a call of both programs, and answers.
+private final class TestOwner: ServerConnectionOwner {
   unowned(unsafe) var connection: ServerConnection?
   private(set) var answered = 0
 
@@ -61,11 +61,11 @@ private final class Clerk: ServerConnectionOwner {
     connection?.reply(Packets.reply(answering: call))
   }
 
-  /// More than there can be.
+  /// An upper bound.
   func pings(in input: UnsafeRawBufferPointer) -> Int { input.count / Limits.header }
 }
 
-/// A peer that says all it has to say and hangs up; it reads everything.
+/// A peer that sends its bytes and closes. It reads everything.
 private final class Caller: Transport {
   private let bytes: [UInt8]
   private let size: Int

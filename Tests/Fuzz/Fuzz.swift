@@ -1,11 +1,11 @@
-// Fuzz targets for everything that reads bytes of a peer's choice.
+// Fuzz targets for everything that parses a peer's bytes.
 //
-// No part of the package: scripts/fuzz compiles this file together with the sources of Streams into one module and one
-// program. Which target runs is said in the environment, VIRTBROKER_FUZZ_TARGET; `list` names them all.
+// This file is not part of the package: scripts/fuzz compiles it together with the sources of Streams into one module
+// and one program. The environment variable VIRTBROKER_FUZZ_TARGET selects the target; `list` prints all names.
 import Glibc
 
-/// A target reads its input in every way there is to read it. What it must not do is trap, read beyond the input, or
-/// break a promise it checks itself.
+/// A target parses its input in every possible way. It fails by a trap, by a read beyond the input, or by a check of
+/// its own.
 private typealias Target = @Sendable (UnsafeRawBufferPointer) -> Void
 
 /// The targets by name. Each has a folder of that name in Tests/Fuzz/corpus.
@@ -63,7 +63,7 @@ public func testOneInput(_ start: UnsafeRawPointer?, _ count: Int) -> CInt {
   return 0
 }
 
-/// A body that can be read can be written and read again, and is then the same.
+/// A parsed body must be encoded and parsed again to the same value.
 private func roundTrip<Body: XDRBody & Equatable>(_: Body.Type, _ input: UnsafeRawBufferPointer) {
   guard let body = try? Body(payload: input) else { return }
   let bytes = body.encoded
@@ -71,13 +71,13 @@ private func roundTrip<Body: XDRBody & Equatable>(_: Body.Type, _ input: UnsafeR
   guard let again = bytes.withUnsafeBytes({ try? Body(payload: $0) }) else {
     preconditionFailure("what was read and written again is refused: \(body)")
   }
-  // A NaN equals nothing, so only its text can be compared.
+  // A NaN equals no value, so the text is compared.
   precondition(
     again == body || "\(again)" == "\(body)", "\(body) became \(again) on its way through bytes")
   precondition(again.encoded == bytes, "\(body) is written in two ways")
 }
 
-/// A header says back what it was read from, and any procedure can be looked up.
+/// A parsed header must be encoded to the same bytes, and any procedure can be looked up.
 private func header(_ input: UnsafeRawBufferPointer) {
   guard input.count >= Limits.header, let start = input.baseAddress else { return }
   let header = PacketHeader(at: start)
@@ -90,7 +90,7 @@ private func header(_ input: UnsafeRawBufferPointer) {
   precondition(found == nil || header.procedure > 0, "\(header.procedure) is no procedure")
 }
 
-/// The first half of the input says what to read and with which limit, the second half is what is read.
+/// The first half of the input selects reads and limits; the second half is the data.
 private func reader(_ input: UnsafeRawBufferPointer) {
   let orders = input.prefix(input.count / 2)
   let bytes = UnsafeRawBufferPointer(rebasing: input.dropFirst(orders.count))
@@ -111,7 +111,7 @@ private func reader(_ input: UnsafeRawBufferPointer) {
       case 6:
         let opaque = try reader.opaque(limit: limit)
         precondition(opaque.count <= limit, "\(opaque.count) bytes beyond \(limit)")
-        // Touching every byte is what lets the address sanitizer see them.
+        // The sum touches every byte, so that the address sanitizer checks each.
         precondition(opaque.reduce(0) { $0 + Int($1) } <= opaque.count * 255)
       case 7:
         _ = try reader.optional { reader throws(Violation) in try reader.string(limit: limit) }

@@ -1,7 +1,8 @@
-// The fuzz target for what finds packets in bytes: the receive buffer and its scanner, over reads cut anywhere.
+// The fuzz target for the receive buffer and its frame scanner, with reads cut at any byte.
 
-/// The first eight bytes of the input say how large segments are, where reads are cut and when the receive buffer looks
-/// ahead; the rest is what a peer sends. What goes on must be what a plain walk over the whole finds.
+/// The first eight bytes of the input set the size of segments, where reads are cut and whether the receive buffer
+/// looks ahead; the rest are the peer's bytes. The forwarded bytes must be those that a simple walk over the whole
+/// input finds.
 func scanner(_ input: UnsafeRawBufferPointer) {
   guard input.count > 8 else { return }
   let orders = Array(input.prefix(8))
@@ -10,7 +11,7 @@ func scanner(_ input: UnsafeRawBufferPointer) {
   let expected = walk(peer.bytes)
   var forwarded: [UInt8] = []
   var violated = false
-  // Bytes in front of a packet's carriers that came along with those.
+  // Bytes of the packet before its last byte that came in the same frame as its carriers.
   var waiting = 0
   do {
     var receiveBuffer = ReceiveBuffer(pool: pool, largestWhole: largestWhole)
@@ -19,7 +20,7 @@ func scanner(_ input: UnsafeRawBufferPointer) {
       reading: while case .moved = receiveBuffer.receive(from: peer) {
         if orders[1] & 1 != 0 { try receiveBuffer.lookAhead { _ in } }
         while let frame = try receiveBuffer.next() {
-          // Nothing here brings descriptors, so a packet that announces some is the last.
+          // No descriptors arrive here, so a packet that announces some is the last.
           guard frame.carriers == 0 else {
             let isCutThrough = frame.header.length > UInt32(largestWhole)
             waiting = isCutThrough ? frame.length - frame.carriers - 1 : 0
@@ -38,7 +39,7 @@ func scanner(_ input: UnsafeRawBufferPointer) {
   }
   precondition(forwarded.elementsEqual(peer.bytes.prefix(forwarded.count)), "bytes were changed")
   precondition(forwarded.count <= expected.length, "more went on than there was")
-  // Looking ahead finds what is wrong before all that is right has gone on.
+  // Looking ahead finds a violation before all valid packets are forwarded.
   if orders[1] & 1 == 0 {
     precondition(
       forwarded.count + waiting == expected.length,
@@ -50,12 +51,12 @@ func scanner(_ input: UnsafeRawBufferPointer) {
 
 private let largestWhole = 200
 
-/// How many bytes may go on, and whether what follows them breaks the protocol.
+/// The number of bytes that may be forwarded, and whether the next bytes break the protocol.
 private func walk(_ bytes: [UInt8]) -> (length: Int, isViolated: Bool) {
   func word(_ offset: Int) -> UInt32 {
     bytes[offset..<offset + 4].reduce(0) { $0 << 8 | UInt32($1) }
   }
-  /// Whether a word whose first bytes are there can still be in the range.
+  /// Whether an incomplete word can still be in the range.
   func isPossible(_ offset: Int, _ range: ClosedRange<UInt32>) -> Bool {
     let have = bytes[offset..<min(offset + 4, bytes.count)]
     let missing = UInt32(8 * (4 - have.count))
@@ -74,7 +75,7 @@ private func walk(_ bytes: [UInt8]) -> (length: Int, isViolated: Bool) {
       guard bytes.count - offset >= 32 else { return (offset, false) }
       let count = word(offset + 28)
       if count > 0 {
-        // Its last byte, and with it the packet, waits for descriptors that never come.
+        // The packet's last byte waits for descriptors that never arrive.
         let begun = min(bytes.count - offset, Int(length) - 1)
         return (Int(length) > largestWhole ? offset + begun : offset, false)
       }
@@ -87,7 +88,7 @@ private func walk(_ bytes: [UInt8]) -> (length: Int, isViolated: Bool) {
   return (offset, false)
 }
 
-/// Takes everything out of a queue, looking at it as a send does.
+/// Removes and returns all bytes of a queue. It peeks at them as a send does.
 private func drained(_ queue: inout SegmentQueue) -> [UInt8] {
   var bytes = [UInt8](repeating: 0, count: queue.bytes)
   let count = bytes.withUnsafeMutableBytes { queue.peek(into: $0) }
@@ -97,8 +98,7 @@ private func drained(_ queue: inout SegmentQueue) -> [UInt8] {
 }
 
 extension UnsafeBufferPointer<Run> {
-  /// What the kernel does with the rooms of a read, of which the first may be none: how many of the bytes there is
-  /// room for.
+  /// Fills the buffers as the kernel does in a read; the first may be empty. Returns the number of bytes moved.
   func fill(from bytes: ArraySlice<UInt8>) -> Int {
     var rest = bytes
     for room in self where !rest.isEmpty {
@@ -110,7 +110,7 @@ extension UnsafeBufferPointer<Run> {
   }
 }
 
-/// A peer whose bytes come in pieces of the sizes the cuts say, over and over.
+/// A peer whose bytes arrive in pieces. The cuts are their sizes, used repeatedly.
 private final class CutSupply: Transport {
   let bytes: [UInt8]
   let cuts: [UInt8]

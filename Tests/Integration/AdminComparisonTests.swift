@@ -1,19 +1,19 @@
-// The same questions to the broker's admin socket and to a real libvirtd's.
+// The same calls to the broker's admin socket and to a real libvirtd's.
 import Foundation
 import Streams
 import Testing
 
-// One libvirtd is compared with, and its thread pools change in between: one test at a time.
-@Suite("admin interface beside libvirtd's", Lab.isPossible, .inTurn, .serialized)
+// Serialized: all tests use one libvirtd, and some change its thread pools.
+@Suite("admin interface compared with libvirtd's", Lab.isPossible, .inTurn, .serialized)
 struct AdminComparisonTests {
   private func ready() async throws -> (Lab, BrokerProcess) {
     let lab = try await Lab.shared(.mono, for: "admin")
     return (lab, try await BrokerProcess.start(in: lab))
   }
 
-  /// Calls whose answer does not depend on who is connected, for a server of that name.
+  /// Calls for this server whose reply does not depend on the connected clients.
   private func calls(_ server: String) -> [AdminCall] {
-    let nobody = AdminClient(server: server, id: 1 << 40)
+    let noClient = AdminClient(server: server, id: 1 << 40)
     func limit(_ parameters: [TypedParameter]) -> AdminCall {
       .setClientLimits(server: server, parameters, flags: 0)
     }
@@ -40,8 +40,8 @@ struct AdminComparisonTests {
       .lookUpClient(server: server, id: .max, flags: 0),
       .lookUpClient(server: server, id: 1, flags: 1),
       .lookUpClient(server: "x", id: 1, flags: 1),
-      .clientInfo(nobody, flags: 1), .clientInfo(AdminClient(server: "x", id: 1), flags: 0),
-      .closeClient(nobody, flags: 1), .closeClient(AdminClient(server: "x", id: 1), flags: 0),
+      .clientInfo(noClient, flags: 1), .clientInfo(AdminClient(server: "x", id: 1), flags: 0),
+      .closeClient(noClient, flags: 1), .closeClient(AdminClient(server: "x", id: 1), flags: 0),
       .clientLimits(server: server, flags: 1), .clientLimits(server: "x", flags: 0),
       limit([]), limit([TypedParameter("nclients", .uint(1))]),
       limit([TypedParameter("nclients_max", .string("1"))]), limit([one, one]),
@@ -54,14 +54,14 @@ struct AdminComparisonTests {
     ]
   }
 
-  /// The answer, with one name for both main servers.
+  /// The reply as text, with one name for both main servers.
   private func told(_ packet: RawPacket, by admin: AdminSocket) -> String {
     let text =
       packet.error == nil ? "\(packet) \(packet.body)" : "\(packet)"
     return text.replacingOccurrences(of: "'\(admin.server)'", with: "'MAIN'")
   }
 
-  @Test("each call that fails fails with the same error, each that succeeds with the same answer")
+  @Test("each call gets the same result or the same error as from libvirtd")
   func answers() async throws {
     let (lab, broker) = try await ready()
     try await blocking {
@@ -78,7 +78,7 @@ struct AdminComparisonTests {
     try await broker.stop()
   }
 
-  @Test("thread pools report the same numbers, at first and after each change")
+  @Test("thread pools report the same numbers as libvirtd's, before and after each change")
   func threadPools() async throws {
     let (lab, broker) = try await ready()
     func info(_ admin: AdminSocket, _ server: String) async throws -> [String] {
@@ -88,7 +88,7 @@ struct AdminComparisonTests {
       for (real, ours) in [(lab.admin.server, broker.admin.server), ("admin", "admin")] {
         let told = try await info(broker.admin, ours)
         var wanted: [String] = []
-        // Threads of libvirtd's end a while after the change.
+        // Threads of libvirtd end some time after the change.
         for _ in 0..<100 where wanted != told { wanted = try await info(lab.admin, real) }
         #expect(told == wanted)
       }
@@ -98,7 +98,7 @@ struct AdminComparisonTests {
       ["--min-workers", "7", "--priority-workers", "9"],
       ["--min-workers", "2", "--max-workers", "7", "--priority-workers", "3"],
       ["--max-workers", "4"], ["--min-workers", "0", "--priority-workers", "0"],
-      // What both start with, for the tests that come behind.
+      // The initial values of both, for the tests that follow.
       ["--min-workers", "5", "--max-workers", "20", "--priority-workers", "5"],
     ]
     for change in changes {
@@ -117,7 +117,7 @@ struct AdminComparisonTests {
   }
 
   @Test(
-    "nonsense is answered with the same words: programs, versions, procedures, statuses, bodies")
+    "invalid programs, versions, procedures, statuses and bodies get libvirtd's error messages")
   func nonsense() async throws {
     let (lab, broker) = try await ready()
     try await blocking {
@@ -133,7 +133,7 @@ struct AdminComparisonTests {
         return try headers.map { "\(try client.call($0, Packets.make($0)))" }
       }
       #expect(try answers(lab.admin) == answers(broker.admin))
-      // A PING is answered, and what no client sends is passed over.
+      // A PING is answered, and packets that no client sends are ignored.
       for admin in [lab.admin, broker.admin] {
         let client = try admin.client()
         try client.send(
@@ -149,7 +149,7 @@ struct AdminComparisonTests {
     try await broker.stop()
   }
 
-  /// How a client becomes read-only, if it does.
+  /// Whether and how a client becomes read-only.
   enum ReadOnly: String, CaseIterable, Sendable, CustomTestStringConvertible {
     case no = "a client that may write"
     case socket = "a client of the read-only socket"
@@ -158,7 +158,8 @@ struct AdminComparisonTests {
   }
 
   @Test(
-    "virt-admin prints the same of a local client, but for its number", arguments: ReadOnly.allCases
+    "virt-admin prints the same about a local client as for libvirtd, except its number",
+    arguments: ReadOnly.allCases
   )
   func localClient(kind: ReadOnly) async throws {
     let (lab, broker) = try await ready()
@@ -172,13 +173,13 @@ struct AdminComparisonTests {
       func clients() async throws -> [[String]] {
         try await admin.rows("srv-clients-list", admin.server)
       }
-      // The broker's own connections to libvirtd are older and not looked at.
+      // The broker's own connections to libvirtd are older and are left out.
       let before = Set(try await clients().map { $0[0] })
       let shell = try IdleShell(uri, readOnly: readOnly)
       defer { withExtendedLifetime(shell) {} }
       var info: [(name: String, value: String)] = []
       while info.isEmpty {
-        // Other tests' clients come to the same libvirtd, and may have left when they are asked about.
+        // Clients of other tests use the same libvirtd, and may have left before their details are read.
         for row in try await clients() where !before.contains(row[0]) && row[1] == "unix" {
           let said = try? await admin.values("client-info", admin.server, row[0])
           let isOurs = said?.contains { $0.name == "readonly" && ($0.value == "yes") == readOnly }
@@ -189,7 +190,7 @@ struct AdminComparisonTests {
         info.map { field in
           switch field.name {
           case "id", "connection_time": field.name
-          // The lab has process numbers of its own, and none for us.
+          // The lab has a PID namespace, so this process has no ID there.
           case "unix_process_id": field.name
           default: "\(field.name)=\(field.value)"
           }

@@ -1,4 +1,4 @@
-// The admin socket, asked by the real virt-admin.
+// The admin socket, used by the real virt-admin.
 import Certificates
 import Foundation
 import Streams
@@ -14,7 +14,7 @@ struct AdminTests {
     }
   }
 
-  @Test("lists the servers, and tells of threads and limits in libvirt's words and order")
+  @Test("it lists the servers, their threads and their limits with libvirt's names and order")
   func servers() async throws {
     let scene = try await Scene.holding(settings: [
       "max_clients = 123", "max_anonymous_clients = 7", "admin_max_clients = 9",
@@ -49,7 +49,7 @@ struct AdminTests {
     try await scene.end()
   }
 
-  @Test("thread pool numbers that an administrator sets are reported until the file has others")
+  @Test("thread pool numbers set by an administrator are reported until the file has others")
   func threads() async throws {
     let scene = try await Scene.holding(settings: ["min_workers = 2", "max_workers = 8"])
     let broker = scene.broker
@@ -76,7 +76,7 @@ struct AdminTests {
     try await scene.end()
   }
 
-  @Test("limits change at once, for those who wait as well")
+  @Test("a changed limit applies at once, also to waiting connections")
   func limits() async throws {
     let scene = try await Scene.holding(settings: ["max_clients = 2", "max_anonymous_clients = 2"])
     let broker = scene.broker
@@ -108,7 +108,7 @@ struct AdminTests {
     try await scene.end()
   }
 
-  @Test("admin_max_clients holds further administrators back until one leaves")
+  @Test("admin_max_clients makes further administrators wait until one leaves")
   func adminLimit() async throws {
     let scene = try await Scene.holding(settings: ["admin_max_clients = 1"])
     let admin = scene.broker.admin
@@ -124,7 +124,7 @@ struct AdminTests {
     try await scene.end()
   }
 
-  @Test("a client is disconnected at once, and the others stay")
+  @Test("a client is disconnected at once, and others stay")
   func disconnect() async throws {
     let scene = try await Scene.holding()
     let broker = scene.broker
@@ -140,7 +140,7 @@ struct AdminTests {
     try await scene.end()
   }
 
-  @Test("a timeout set while it runs ends the broker once everybody is gone")
+  @Test("a timeout set at run time ends the broker after its last client")
   func timeout() async throws {
     let scene = try await Scene.holding()
     let broker = scene.broker
@@ -152,7 +152,7 @@ struct AdminTests {
     #expect(try await broker.awaitEnd() == 0)
   }
 
-  @Test("the log's outputs and filters are told, and change while it is written")
+  @Test("the log's outputs and filters are shown, and can be changed at run time")
   func logging() async throws {
     let scene = try await Scene.holding()
     let broker = scene.broker
@@ -192,7 +192,7 @@ struct AdminTests {
     try await scene.end()
   }
 
-  @Test("certificates are renewed, or refused with the reason and kept")
+  @Test("certificates are reloaded, or refused with the reason, and then the current ones stay")
   func certificates() async throws {
     let sockets = try Scratch.directory("s")
     let backend = try ScriptedBackend(in: sockets) { _, _ in false }
@@ -212,7 +212,7 @@ struct AdminTests {
     withExtendedLifetime(backend) {}
   }
 
-  @Test("whoever comes over a network is told by address, certificate and user")
+  @Test("a network client is shown with address, certificate and user")
   func networkClients() async throws {
     let sockets = try Scratch.directory("s")
     let backend = try ScriptedBackend(in: sockets) { _, _ in false }
@@ -253,7 +253,7 @@ struct AdminTests {
     try await tls.broker.stop()
   }
 
-  @Test("the user of another is not served")
+  @Test("another user is not served")
   func others() async throws {
     let scene = try await Scene.holding(settings: ["unix_sock_admin_perms = \"0777\""])
     let broker = scene.broker
@@ -274,7 +274,7 @@ struct AdminTests {
     try await usual.end()
   }
 
-  @Test("a client that knows keepalive is asked for life, and dropped when it gives no sign of it")
+  @Test("a client that supports keepalive gets PINGs, and is dropped when it does not answer")
   func keepAlive() async throws {
     let scene = try await Scene.holding(settings: [
       "admin_keepalive_interval = 1", "admin_keepalive_count = 1",

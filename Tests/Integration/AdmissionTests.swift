@@ -1,9 +1,9 @@
-// One local user, or one address, that opens connections to keep the others out.
+// One local user, or one address, that opens many connections to exclude others.
 import Foundation
 import Streams
 import Testing
 
-@Suite("One that floods a listener", .inTurn)
+@Suite("A client that floods a listener", .inTurn)
 struct AdmissionTests {
   private static let attacker = 65_534
 
@@ -17,7 +17,7 @@ struct AdmissionTests {
     return scene
   }
 
-  @Test("with silent connections keeps out neither root nor a user that has none")
+  @Test("a user's silent connections exclude neither root nor a user without connections")
   func localUser() async throws {
     let scene = try await scene(["auth_unix_rw = \"sasl\"", "max_anonymous_clients = 20"])
     let broker = scene.broker
@@ -30,7 +30,7 @@ struct AdmissionTests {
       try root.mustLogIn()
       try root.open()
       let other = try OtherUser(7, place, count: 1, asks: true)
-      // Root has logged in on the first connection, so it has no unauthenticated one again.
+      // Root has authenticated on its first connection, so it has no unauthenticated connection.
       let again = try RawClient(unix: broker.directory + "/libvirt-sock")
       #expect(try again.call(Remote.authList, within: 1).header.status == .ok)
       withExtendedLifetime((silent, other)) {}
@@ -42,7 +42,7 @@ struct AdmissionTests {
     try await scene.end()
   }
 
-  @Test("from one address keeps out no other address")
+  @Test("connections from one address exclude no other address")
   func address() async throws {
     let scene = try await scene(["auth_tcp = \"sasl\"", "max_anonymous_clients = 20"])
     let broker = scene.broker
@@ -56,7 +56,7 @@ struct AdmissionTests {
     try await scene.end()
   }
 
-  @Test("with as many clients as there may be keeps out no root, who has none")
+  @Test("a user with max_clients connections does not exclude root without a client")
   func allPlaces() async throws {
     let scene = try await scene(["max_clients = 5", "max_anonymous_clients = 5"])
     let broker = scene.broker

@@ -1,12 +1,12 @@
-// A destination that takes migration data slowly, or for a long while not at all.
+// A destination that reads migration data slowly, or not at all for a long time.
 //
-//   VIRTBROKER_LONG=1   the times of real life: two minutes at 1 MiB/s, a stall of 90 seconds, keepalive every 5 s
+//   VIRTBROKER_LONG=1   realistic times: two minutes at 1 MiB/s, a stall of 90 seconds, keepalive every 5 s
 import Foundation
 import Streams
 import Synchronization
 import Testing
 
-@Suite("Back-pressure of a migration's destination")
+@Suite("Backpressure from a migration's destination")
 struct BackPressureTests {
   enum Destination: String, CaseIterable, Sendable, CustomTestStringConvertible {
     case slow = "takes 1 MiB/s"
@@ -14,15 +14,15 @@ struct BackPressureTests {
     var testDescription: String { rawValue }
   }
 
-  /// DOMAIN_MIGRATE_PREPARE_TUNNEL3_PARAMS, and what libvirt's source puts into one packet.
+  /// DOMAIN_MIGRATE_PREPARE_TUNNEL3_PARAMS, and the payload of one packet of libvirt's source.
   static let prepareTunnel: Int32 = 304
   static let message = 65_536
   static let buffer = 512 << 10
   static let isLong = ProcessInfo.processInfo.environment["VIRTBROKER_LONG"] != nil
-  /// Of broker and client alike; a connection without a sign of life lasts (count + 1) intervals.
+  /// For the broker and the client; a connection without received data is closed after (count + 1) intervals.
   static let (interval, count) = isLong ? (5, 5) : (2, 5)
 
-  /// The most that TCP's buffers at both ends of a connection grow to.
+  /// The maximum size of TCP's buffers at both ends of a connection.
   static let kernelBytes = ["tcp_rmem", "tcp_wmem"].reduce(0) { sum, name in
     let words = try? String(contentsOfFile: "/proc/sys/net/ipv4/\(name)", encoding: .utf8)
     return sum + (words?.split(whereSeparator: \.isWhitespace).last.flatMap { Int($0) } ?? 0)
@@ -34,7 +34,7 @@ struct BackPressureTests {
   }
 
   @Test(
-    "costs no connection, no memory beyond its bound, and nobody else their answers",
+    "a slow destination loses no connection, keeps memory within its limit, and does not delay other clients",
     arguments: Destination.allCases, Way.allCases)
   func destination(destination: Destination, way: Way) async throws {
     let pace = Pace()
@@ -70,7 +70,7 @@ struct BackPressureTests {
       let sender = LivelySender(
         client, RawClient.packet(stream, [UInt8](repeating: 7, count: Self.message)),
         interval: Double(Self.interval), count: Self.count)
-      // What it costs at full speed.
+      // The memory at full speed.
       try sender.run(seconds: 0.5)
       let before = broker.peakBytes
 
@@ -82,7 +82,7 @@ struct BackPressureTests {
       let (taken, sent) = (pace.taken - start.taken, sender.sentBytes - start.sent)
       pace.slowDown(to: nil)
 
-      // Beside what the broker holds, the kernel holds what its settings let it.
+      // In addition to the broker's own memory, the kernel queues as much as its settings allow.
       #expect(
         sent - taken < Self.buffer + (8 << 20) + Self.kernelBytes,
         "the source was held back, not only the destination")
@@ -93,7 +93,7 @@ struct BackPressureTests {
       try #require(!usual.isEmpty && !meanwhile.isEmpty)
       #expect(meanwhile.allSatisfy { $0 < 2 }, "others are served")
 
-      // Then all of it arrives, and the destination says so.
+      // Then all data arrive, and the destination confirms them.
       try sender.run(seconds: 0.5)
       try sender.finishPacket()
       stream.status = .ok
@@ -121,7 +121,7 @@ struct BackPressureTests {
 }
 
 extension [Double] {
-  /// The time within which this part of the calls was answered.
+  /// The given quantile of the reply times.
   fileprivate func part(_ part: Double) -> Double {
     isEmpty ? 0 : sorted()[Swift.min(count - 1, Int(Double(count) * part))]
   }
@@ -129,7 +129,7 @@ extension [Double] {
 
 private func micro(_ seconds: Double) -> Int { Int(seconds * 1e6) }
 
-/// How fast a destination takes what it gets.
+/// The rate at which a destination reads.
 private final class Pace: Sendable {
   private struct State {
     var bytesPerSecond: Int?
@@ -139,12 +139,12 @@ private final class Pace: Sendable {
 
   var taken: Int { state.withLock(\.taken) }
 
-  /// Nil: as fast as it comes; 0: not at all.
+  /// Nil: without limit; 0: not at all.
   func slowDown(to bytesPerSecond: Int?) {
     state.withLock { $0.bytesPerSecond = bytesPerSecond }
   }
 
-  /// Returns when so many bytes have been taken.
+  /// Returns when `count` bytes have been read at this rate.
   func take(_ count: Int) {
     while let rate = state.withLock(\.bytesPerSecond) {
       if rate > 0 {
@@ -157,11 +157,11 @@ private final class Pace: Sendable {
   }
 }
 
-/// A client that calls every 10 ms and times each answer.
+/// A client that makes a call every 10 ms and times each reply.
 private final class OtherClient: Sendable {
   private struct State {
     var isOver = false
-    /// Whether nothing else goes on yet, and whether what is to be measured does.
+    /// Whether the client is still alone, and whether the measured phase has started.
     var (isAlone, isMeasuring) = (true, false)
     var before: [Double] = []
     var meanwhile: [Double] = []
@@ -170,7 +170,7 @@ private final class OtherClient: Sendable {
   private let state = Mutex(State())
   private let finished = DispatchSemaphore(value: 0)
 
-  /// Returns when it has called for so long with nothing else going on.
+  /// Returns after it has made calls alone for `idleSeconds`.
   init(_ broker: BrokerProcess, idleSeconds: Double) throws {
     let thread = Thread { [self] in
       do {
@@ -201,7 +201,7 @@ private final class OtherClient: Sendable {
 
   func begin() { state.withLock { $0.isMeasuring = true } }
 
-  /// Seconds of each call while nothing else went on, and since `begin`.
+  /// The reply times in seconds while the client was alone, and since `begin`.
   func end() throws -> ([Double], [Double]) {
     state.withLock { $0.isOver = true }
     finished.wait()

@@ -1,15 +1,15 @@
-// A backend daemon that is killed: clear errors at once, then the end of the connections that were opened on it.
+// A backend that is killed: errors at once, then the end of the connections opened on it.
 import Foundation
 import Streams
 import Testing
 
-@Suite("A backend that is killed", .serialized, Lab.isPossible)
+@Suite("A killed backend", .serialized, Lab.isPossible)
 struct BackendDeathTests {
-  /// How long a client may be left without an answer once its daemon is dead, in seconds.
+  /// The time within which clients of a dead daemon must get their errors, in seconds.
   static let promise = 2.0
 
   @Test(
-    "calls in flight fail with an error that names the daemon, then the connection ends; a new client is told too",
+    "calls fail with an error that names the daemon, then the connection ends; a new client gets an error too",
     arguments: Way.allCases)
   func call(way: Way) async throws {
     let lab = try await Lab.shared(.mono, for: "killing")
@@ -19,14 +19,14 @@ struct BackendDeathTests {
       let client = try broker.client(way)
       try client.open()
       #expect(try client.call(Remote.connectRegisterCloseCallback).header.status == .ok)
-      // A daemon that is stopped takes calls and answers none.
+      // A stopped daemon accepts calls and answers none.
       kill(pid, SIGSTOP)
       let calls = (0..<3).map { _ in client.header(157) }
       for call in calls { try client.send(Packets.make(call)) }
       #expect(client.receiveAll(for: 0.3).isEmpty)
       return (client, calls)
     }
-    // And virsh, to see what a person sees.
+    // virsh too, to see its message for the user.
     let uri = way == .unix ? broker.unixURI() : broker.tcpURI()
     let connected = { @Sendable in broker.log.components(separatedBy: " connected to ").count }
     let before = connected()
@@ -68,7 +68,7 @@ struct BackendDeathTests {
   }
 
   @Test(
-    "open streams end with an error that names the daemon, uploads and downloads",
+    "uploads and downloads end with an error that names the daemon",
     arguments: Way.allCases)
   func streams(way: Way) async throws {
     let lab = try await Lab.shared(.mono, for: "killing")
@@ -82,7 +82,7 @@ struct BackendDeathTests {
       try client.send(RawClient.packet(upload, [1, 2, 3]))
       let download = try client.openStream(
         Remote.storageVolDownload, pool: volume.pool, volume: volume.name)
-      // Under way, and more of it waits in the broker than the client has read.
+      // The download is under way, and the broker holds more of it than the client has read.
       _ = try client.receive("some data") { !$0.body.isEmpty }
       return (client, [upload, download])
     }
@@ -96,7 +96,7 @@ struct BackendDeathTests {
         #expect(end.header.status == .error && end.header.procedure == stream.procedure)
         #expect(end.error?.message?.contains("libvirtd") == true, "\(end)")
       }
-      // Nothing more comes for them, and then the connection ends.
+      // No more packets of the streams arrive, and then the connection ends.
       let rest = try client.awaitEnd(within: Self.promise)
       #expect(rest.allSatisfy { $0.header.status == .continue })
     }
@@ -105,7 +105,7 @@ struct BackendDeathTests {
   }
 
   @Test(
-    "libvirt's clients see a closed connection: isAlive() is 0, the close callback is called, virsh says so"
+    "libvirt's clients see a closed connection: isAlive() is 0, the close callback is called, virsh reports it"
   )
   func alive() async throws {
     let lab = try await Lab.shared(.mono, for: "killing")
@@ -120,7 +120,7 @@ struct BackendDeathTests {
   }
 
   @Test(
-    "with modular daemons the death of the opened one ends its clients' streams at others and their connections",
+    "with modular daemons the death of the opened one ends its clients' connections, and streams at other daemons too",
     arguments: Way.allCases)
   func opened(way: Way) async throws {
     let lab = try await Lab.shared(.modular, for: "killing")
@@ -129,7 +129,7 @@ struct BackendDeathTests {
     let (client, other, stream) = try await blocking {
       let client = try broker.client(way)
       try client.open()
-      // Of another client, which opened another daemon.
+      // Another client, which opened another daemon.
       let other = try broker.client(.unix)
       try other.open("storage:///system")
       #expect(try other.call(71).header.status == .ok)
@@ -153,7 +153,7 @@ struct BackendDeathTests {
   }
 
   @Test(
-    "with modular daemons only what the dead one serves fails, for its own client too",
+    "with modular daemons the death of another daemon than the opened one fails only the calls that it serves",
     arguments: Way.allCases)
   func modular(way: Way) async throws {
     let lab = try await Lab.shared(.modular, for: "killing")
@@ -182,7 +182,7 @@ struct BackendDeathTests {
         for procedure in [59, networks] {
           #expect(try client.call(procedure).header.status == .ok, "\(procedure) goes on")
         }
-        // No daemon is there that serves storage, so this fails, but it does not hang.
+        // No daemon serves storage now, so the call fails; it must not hang.
         #expect(try client.call(pools, within: 10).header.status == .error)
       }
     }

@@ -1,10 +1,10 @@
-// Blocking clients without an event loop, over every transport: they see one packet at a time.
+// Blocking clients without an event loop, over every transport: they read one packet at a time.
 import Foundation
 import Testing
 
 @Suite("Blocking clients without an event loop", Lab.isPossible, .inTurn)
 struct BlockingClientTests {
-  /// How the client reaches the broker, or what is behind it.
+  /// The way from the client to the broker, or to its backend.
   enum Transport: String, CaseIterable, Sendable {
     case unix, tcp, tls
     case sasl = "TCP encrypted by SASL"
@@ -13,7 +13,7 @@ struct BlockingClientTests {
   }
 
   @Test(
-    "streams of every size end at once, also when they are aborted, sparse or many",
+    "streams of every size end at once, also aborted, sparse and concurrent ones",
     arguments: Transport.allCases)
   func streams(_ transport: Transport) async throws {
     let purpose = "blocking \(transport == .host ? "host" : "any")"
@@ -64,7 +64,7 @@ struct BlockingClientTests {
     withExtendedLifetime(path) {}
   }
 
-  /// How often each stream is repeated. The fault this looks for showed within the first few of them.
+  /// Repetitions of each stream. The bug that this test detects appeared within the first few.
   private static func rounds(_ transport: Transport) -> Int { transport == .tls ? 200 : 50 }
 
   @Test("sixteen streams, twenty threads and streams that end early share a TLS connection")
@@ -80,7 +80,7 @@ struct BlockingClientTests {
     try await tls.broker.stop()
   }
 
-  @Test("keys come back at once to a console in an event loop over TLS")
+  @Test("keystrokes are echoed at once to a console in an event loop over TLS")
   func console() async throws {
     let lab = try await Lab.shared(.mono)
     let tls = try await TLSBroker(backends: lab.sockets)
@@ -89,7 +89,7 @@ struct BlockingClientTests {
     try await tls.broker.stop()
   }
 
-  @Test("virsh downloads 8 MiB over TLS as fast as over TCP, twenty times")
+  @Test("twenty downloads of 8 MiB by virsh over TLS are as fast as over TCP")
   func virsh() async throws {
     let lab = try await Lab.shared(.mono, for: "blocking any")
     try await lab.pool("timed")
@@ -107,14 +107,14 @@ struct BlockingClientTests {
     }
     let tcp = try await seconds(tls.broker.tcpURI())
     let most = try #require(try await seconds(tls.uri).last)
-    // What hung went on with the client's keepalive, after 5 s; other tests run beside this one, so a second more is
-    // allowed.
+    // A hanging download continued at the client's next keepalive, after 5 s. Other tests run at the same time, so
+    // the limit includes one more second.
     #expect(most < 3 * tcp[10] + 1, "\(most) s over TLS, \(tcp[10]) s over TCP in the median")
     try await virshOutput(tls.uri, "vol-delete", "v", "--pool", "timed")
     try await tls.broker.stop()
   }
 
-  @Test("no TLS record holds bytes of two packets")
+  @Test("no TLS record contains bytes of two packets")
   func records() async throws {
     let lab = try await Lab.shared(.mono, for: "blocking any")
     try await lab.guest("screen")

@@ -1,12 +1,13 @@
-// A backend whose connection breaks where a real one hardly ever does: inside a packet.
+// A backend whose connection ends in the middle of a packet, which hardly ever happens with a real one.
 import Foundation
 import Streams
 import Testing
 
-@Suite("A backend that breaks off")
+@Suite("A backend whose connection breaks")
 struct BrokenBackendTests {
   @Test(
-    "inside a reply: the client gets none of it, but an error in its place", arguments: Way.allCases
+    "in the middle of a reply: the client gets an error and no part of the reply",
+    arguments: Way.allCases
   )
   func reply(way: Way) async throws {
     let scene = try await Scene { line, call in
@@ -28,7 +29,7 @@ struct BrokenBackendTests {
   }
 
   @Test(
-    "inside a packet too large to be held: the client's connection ends, for nothing honest can follow",
+    "in the middle of a packet that is cut through: the client's connection ends, because no valid packet can follow",
     arguments: Way.allCases)
   func largeReply(way: Way) async throws {
     let scene = try await Scene { line, call in
@@ -49,7 +50,8 @@ struct BrokenBackendTests {
     try await scene.end()
   }
 
-  @Test("with a packet no daemon sends: its client is told, and no other", arguments: Way.allCases)
+  @Test(
+    "an invalid packet from a backend affects only that backend's client", arguments: Way.allCases)
   func nonsense(way: Way) async throws {
     let scene = try await Scene { line, call in
       if call.header.procedure == 59 { return false }
@@ -68,11 +70,11 @@ struct BrokenBackendTests {
   }
 
   @Test(
-    "after an upload it never confirmed: it is not confirmed by the broker", arguments: Way.allCases
+    "before it has confirmed an upload: the broker does not confirm it", arguments: Way.allCases
   )
   func unconfirmed(way: Way) async throws {
     let scene = try await Scene { line, packet in
-      // Everything is taken, and the finish is answered with death.
+      // The backend accepts all data and hangs up at the finish.
       if packet.header.kind == .stream, packet.header.status == .ok { line.hangUp() }
       return packet.header.kind == .stream
     }
@@ -93,7 +95,7 @@ struct BrokenBackendTests {
   }
 
   @Test(
-    "while its client uploads and reads nothing: the client's data is read and dropped until it sees the error",
+    "during an upload: the broker reads and drops the client's data until the client has seen the error",
     arguments: Way.allCases)
   func uploading(way: Way) async throws {
     let scene = try await Scene { _, packet in packet.header.kind == .stream }
@@ -105,7 +107,7 @@ struct BrokenBackendTests {
       let line = try scene.backend.line(0)
       line.isPausing = true
       let packet = RawClient.packet(stream, [UInt8](repeating: 1, count: Limits.usualPayload))
-      // Until the broker reads no more of it.
+      // Until the broker stops reading.
       var left = packet[...]
       while client.wait(for: POLLOUT, until: Date(timeIntervalSinceNow: 0.5)) {
         left = left.dropFirst(try client.sendSome(left))
@@ -121,7 +123,7 @@ struct BrokenBackendTests {
     try await scene.end()
   }
 
-  @Test("a client that reads slowly gets all that was queued for it, and then the error")
+  @Test("a client that reads slowly gets all its queued data, and then the error")
   func slowReader() async throws {
     let scene = try await Scene { line, call in
       guard call.header.procedure == Remote.storageVolDownload else { return false }
@@ -143,7 +145,7 @@ struct BrokenBackendTests {
         client.descriptor, SOL_SOCKET, SO_RCVBUF, &size, socklen_t(MemoryLayout<Int32>.size))
       try client.open()
       let stream = try client.openStream(Remote.storageVolDownload, pool: "p", volume: "v")
-      // Long enough for the broker's time limit to pass more than once between the first and the last byte.
+      // So slowly that the broker's time limit passes more than once between the first and the last byte.
       var bytes = 0
       while let packet = try client.receive() {
         guard packet.header.status == .continue else {
@@ -159,11 +161,11 @@ struct BrokenBackendTests {
     try await scene.end()
   }
 
-  /// Packets of a download: fewer than make the broker pause the daemon.
+  /// Packets of a download, below the watermark at which the broker pauses the daemon.
   static let queued = 8
 
   @Test(
-    "while it is being opened: CONNECT_OPEN fails, and can be tried again", arguments: Way.allCases)
+    "during CONNECT_OPEN: the call fails and can be repeated", arguments: Way.allCases)
   func opening(way: Way) async throws {
     let scene = try await Scene { _, _ in false }
     let broker = scene.broker

@@ -1,11 +1,11 @@
-// The broker itself is killed: its clients notice, and the daemons let go of everything.
+// The broker itself is killed: its clients notice, and the daemons release all resources.
 import Foundation
 import Streams
 import Testing
 
-@Suite("A broker that is killed", Lab.isPossible)
+@Suite("A killed broker", Lab.isPossible)
 struct BrokerDeathTests {
-  @Test("its clients notice at once, libvirtd lets go of them, and the next broker serves")
+  @Test("its clients notice at once, libvirtd releases their resources, and the next broker serves")
   func killed() async throws {
     let lab = try await Lab.shared(.mono, for: "killing brokers")
     let volume = try await TestVolume(in: lab, bytes: 64 << 20)
@@ -21,7 +21,7 @@ struct BrokerDeathTests {
         try client.open()
         return client
       }
-      // An upload in the middle, a download nobody reads on, a call just sent, and one at rest.
+      // An upload in progress, an unread download, a call without a reply yet, and an idle connection.
       let upload = try clients[0].openStream(
         Remote.storageVolUpload, pool: volume.pool, volume: volume.name)
       try clients[0].send(RawClient.packet(upload, [UInt8](repeating: 7, count: 100_000)))
@@ -44,7 +44,7 @@ struct BrokerDeathTests {
     try await blocking {
       let client = try next.client(.tcp)
       try client.open()
-      // The volume is free: nobody holds it open.
+      // The volume is free: no process has it open.
       let upload = try client.openStream(
         Remote.storageVolUpload, pool: volume.pool, volume: volume.name, length: 5)
       try client.send(RawClient.packet(upload, Array("hello".utf8)))
@@ -53,7 +53,7 @@ struct BrokerDeathTests {
     try await next.stop()
   }
 
-  @Test("a broker started again takes over the sockets that the killed one left behind")
+  @Test("a new broker replaces the sockets that the killed one left")
   func successor() async throws {
     let scene = try await Scene { _, _ in false }
     let broker = scene.broker

@@ -1,10 +1,10 @@
-// Starting and stopping the broker, as every other integration test does it.
+// Start and stop of the broker, as in every other integration test.
 import Testing
 
 @Suite("The built broker", Lab.isPossible, .inTurn)
 struct BrokerProcessTests {
   @Test(
-    "it serves its UNIX sockets and its TCP port, and stops when asked",
+    "it serves its UNIX sockets and its TCP port, and stops at a signal",
     arguments: Lab.Layout.allCases)
   func startAndStop(_ layout: Lab.Layout) async throws {
     let lab = try await Lab.shared(layout)

@@ -1,27 +1,27 @@
-// A client that dies in the middle of an upload: the backend's stream ends, and nothing is left behind.
+// A client that dies during an upload: the backend's stream ends, and nothing is left open.
 import Foundation
 import Streams
 import Testing
 
 @Suite("A client that dies", Lab.isPossible)
 struct ClientDeathTests {
-  /// Nobody else opens connections to this lab, so its descriptors can be counted.
+  /// Only this suite opens connections to this lab, so its descriptors can be counted.
   static func lab() async throws -> Lab { try await .shared(.mono, for: "dying clients") }
 
   @Test(
-    "1,000 clients die in the middle of an upload: no descriptor stays open anywhere",
+    "after the death of 1,000 clients during uploads no descriptor is left open anywhere",
     arguments: Way.allCases)
   func rounds(way: Way) async throws {
     let lab = try await Self.lab()
     let volume = try await TestVolume(in: lab)
     let daemon = try await lab.pid(of: "libvirtd")
-    // Lines about single clients are counted for some seconds, up to a bound that is more than is measured here.
+    // At this level no lines about single clients are logged: their counts could take more memory than the limit below.
     let broker = try await BrokerProcess.start(
       in: lab, settings: ["log_level = 3", "log_outputs = \"3:stderr\""])
     try await blocking {
       let stay = try broker.client()
       try stay.open()
-      // The first rounds fill what both keep for later: thread pools, the loop's tables, spare segments.
+      // The first rounds fill caches on both sides: thread pools, the loop's tables, spare segments.
       for _ in 0..<20 { try Self.die(way, broker, volume) }
       let before = (
         broker: settledDescriptorCount(of: broker.pid), daemon: settledDescriptorCount(of: daemon),
@@ -34,14 +34,14 @@ struct ClientDeathTests {
       #expect(
         eventually { descriptorCount(of: daemon) <= before.daemon },
         "\(descriptorCount(of: daemon)) descriptors in libvirtd, \(before.daemon) before")
-      // Not an object per round: 256 bytes for each would show.
+      // A leak of 256 bytes per round would exceed this.
       #expect(broker.residentBytes - before.bytes < 256 * 1024)
       #expect(try stay.call(59).header.status == .ok)
     }
     try await broker.stop()
   }
 
-  /// One client that starts an upload, sends part of it, and is gone.
+  /// A client that starts an upload, sends a part, and disappears.
   static func die(_ way: Way, _ broker: BrokerProcess, _ volume: TestVolume) throws {
     let client = try broker.client(way)
     try client.open()
@@ -54,14 +54,14 @@ struct ClientDeathTests {
   }
 
   @Test(
-    "virsh is killed in the middle of an upload, and the volume can be used again",
+    "virsh is killed during an upload, and the volume can be used again",
     arguments: Way.allCases)
   func virsh(way: Way) async throws {
     let lab = try await Self.lab()
     let volume = try await TestVolume(in: lab, bytes: 1 << 30)
     let broker = try await BrokerProcess.start(in: lab)
     let uri = broker.uri(way)
-    // An upload that cannot end by itself: its source is a pipe that nobody closes.
+    // An endless upload: its source is a pipe that stays open.
     let source = try Scratch.directory("p") + "/source"
     guard mkfifo(source, 0o600) == 0 else { throw Trouble("mkfifo: \(errnoText())") }
     let writer = open(source, O_RDWR | O_CLOEXEC | O_NONBLOCK)
@@ -77,7 +77,7 @@ struct ClientDeathTests {
       }, "the upload is under way")
     child.end()
     #expect(eventually { broker.log.contains("disconnected") })
-    // The daemon has let go of the volume, or it would refuse another upload.
+    // The daemon has released the volume, otherwise it would refuse another upload.
     let content = try Scratch.directory("p") + "/content"
     try Data(repeating: 0x33, count: 100_000).write(to: URL(fileURLWithPath: content))
     try await virshOutput(uri, "vol-upload", "--pool", volume.pool, volume.name, content)

@@ -1,13 +1,13 @@
-// max_clients: whoever comes too many waits for one to leave.
+// max_clients: clients beyond the limit wait until one leaves.
 import Foundation
 import Streams
 import Testing
 
 @Suite("max_clients")
 struct ClientLimitTests {
-  @Test("further clients wait, whichever way they come, and are served when one leaves")
+  @Test("clients beyond the limit wait, over any transport, and are served when one leaves")
   func waiting() async throws {
-    // The harness itself connects once to see that the broker is there, and leaves again.
+    // The harness connects once to check that the broker is ready, and disconnects.
     let scene = try await Scene(settings: ["max_clients = 3", "max_anonymous_clients = 3"]) {
       _, _ in false
     }
@@ -20,7 +20,7 @@ struct ClientLimitTests {
       ]
       for client in outside { try client.send(Packets.make(client.header(Remote.authList))) }
       for client in outside { #expect(client.receiveAll(for: 0.2).isEmpty) }
-      // Those inside do not notice.
+      // Admitted clients are not affected.
       for client in inside { #expect(try client.call(59).header.status == .ok) }
 
       func served() -> Int { outside.count { $0.receiveAll(for: 0).count == 1 } }

@@ -1,11 +1,11 @@
-// What a client could have a daemon do by the URI that the daemon opens for it, and what comes of that.
+// What a client could make a daemon do by the URI that the daemon opens for it, and how the broker prevents it.
 import Foundation
 import Streams
 import Testing
 
-@Suite("Attacks by what a daemon opens", Lab.isPossible, .inTurn)
+@Suite("Attacks by the URI that a daemon opens", Lab.isPossible, .inTurn)
 struct DaemonURIAttackTests {
-  /// A program that leaves a mark when it is run.
+  /// A program that creates a mark when it runs.
   private struct Trap {
     let program: String
     private let mark: String
@@ -23,7 +23,7 @@ struct DaemonURIAttackTests {
     func reset() throws { try FileManager.default.removeItem(atPath: mark) }
   }
 
-  /// Opens each URI; the numbers of those that were opened.
+  /// Opens each URI and returns the indices of those that could be opened.
   private func tryAll(
     _ uris: [String], _ connect: () throws -> RawClient
   ) throws -> [Int] {
@@ -31,7 +31,7 @@ struct DaemonURIAttackTests {
     var client: RawClient?
     for (number, uri) in uris.enumerated() {
       let current = try client ?? connect()
-      // The broker waits for a host longer than a raw client does.
+      // The broker waits for a host longer than a raw client waits by default.
       current.patience = 60
       if client == nil { _ = try current.call(Remote.authList) }
       client = current
@@ -44,13 +44,13 @@ struct DaemonURIAttackTests {
     return opened
   }
 
-  @Test("a daemon runs no program for a client, behind the broker or behind another host")
+  @Test("no daemon runs a program for a client, neither behind the broker nor behind another host")
   func programs() async throws {
     let port = try BrokerProcess.freePort()
     let lab = try await Lab.shared(
       .mono, for: "uris", environment: ["LAB_TCP_PORT": "\(port)"])
     let trap = try Trap()
-    // The daemon does what it is told, unless it is new enough to refuse every transport.
+    // The daemon itself opens these URIs, unless it is new enough to refuse every transport.
     let direct = try lab.client()
     _ = try direct.call(Remote.authList)
     let control = try direct.call(
@@ -65,7 +65,7 @@ struct DaemonURIAttackTests {
       "nsenter",
       "--net=/proc/\(pid.trimmingCharacters(in: .whitespacesAndNewlines))/ns/net",
     ]
-    // The most generous policy there is.
+    // The most permissive policy.
     let broker = try await BrokerProcess.start(
       backends: lab.sockets,
       settings: [
@@ -87,7 +87,7 @@ struct DaemonURIAttackTests {
         form.hasPrefix("qemu:///system") || form.hasPrefix("qemu:/system")
           || form.hasPrefix("qemu+unix:///system"), "\(form)")
     }
-    // A libvirtd that opens itself over TCP never answers, so nothing harmless is tried behind two hosts.
+    // A libvirtd that opens itself over TCP never answers, so behind two hosts only harmful URIs are tried.
     let harmful = forms.filter { !opened.contains($0) && !$0.contains("ssh") }
     #expect(try tryForms(harmful) { through(through($0)) }.isEmpty)
     #expect(!trap.hasRun)
@@ -95,7 +95,7 @@ struct DaemonURIAttackTests {
     try await broker.stop()
   }
 
-  @Test("a further host is opened by another one only where the policy here allows it")
+  @Test("another host opens a further host only if the policy of this host allows it")
   func furtherHosts() async throws {
     let far = try await Scene { _, _ in false }
     let near = try await Bastion.start(
@@ -130,7 +130,7 @@ struct DaemonURIAttackTests {
     try await far.end()
   }
 
-  @Test("a daemon reads no file for a client")
+  @Test("no daemon reads a file for a client")
   func files() async throws {
     let lab = try await Lab.shared(.mono)
     let file = try Scratch.directory("f") + "/file"
@@ -156,7 +156,7 @@ struct DaemonURIAttackTests {
     try await virshOutput(broker.unixURI("test", path: "/default", readOnly: true), "-r", "list")
     let none = try await virsh(broker.unixURI("test", path: "/"), ["list"])
     #expect(none.errors.contains("testOpen: supply a path or use test:///default"), "\(none)")
-    // libvirt's client would not send this path by itself.
+    // libvirt's client would not send this path on its own.
     let embedded = try await virsh(broker.uri(through: "qemu:///embed?a=b"), ["list"])
     #expect(embedded.errors.contains("unexpected qemu URI path '/embed'"), "\(embedded)")
     try await near.stop()

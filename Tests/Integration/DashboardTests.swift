@@ -1,4 +1,4 @@
-// The Grafana dashboard, asked of a real Prometheus that watches a real broker at work.
+// The Grafana dashboard, evaluated by a real Prometheus that monitors a real broker under load.
 import Foundation
 import Streams
 import Testing
@@ -12,7 +12,7 @@ struct DashboardTests {
     let panels: [Panel]
   }
 
-  /// A Prometheus of its own, and where it listens.
+  /// Starts a Prometheus and returns it with its address.
   private static func prometheus(watching port: Int) throws -> (Child, String) {
     let directory = try Scratch.directory("p")
     let configuration = directory + "/prometheus.yml"
@@ -30,7 +30,7 @@ struct DashboardTests {
     return (child, "http://127.0.0.1:\(own)")
   }
 
-  @Test("Prometheus understands every expression, and finds something for each panel")
+  @Test("Prometheus parses every expression and has data for each panel")
   func panels() async throws {
     let sockets = try Scratch.directory("s")
     let backend = try ScriptedBackend(in: sockets) { line, packet in

@@ -1,15 +1,15 @@
-// The kernel gives no more descriptors: whoever comes waits, and the broker waits with them.
+// The process is at its limit of descriptors: new connections wait, and the broker does not spin.
 import Foundation
 import Streams
 import Testing
 
 @Suite("The descriptor limit", .inTurn)
 struct DescriptorLimitTests {
-  @Test("further clients wait for one to leave, and are not tried again and again")
+  @Test("further clients wait until one leaves, and the broker does not retry meanwhile")
   func waiting() async throws {
     let scene = try await Scene { _, _ in false }
     let broker = scene.broker
-    // What is opened once and for all is opened by then.
+    // The broker has now opened the descriptors that it opens only once.
     try await blocking { try broker.client().open() }
     _ = try await blocking { settledDescriptorCount(of: broker.pid) }
     let numbers = try FileManager.default.contentsOfDirectory(atPath: "/proc/\(broker.pid)/fd")
@@ -30,7 +30,7 @@ struct DescriptorLimitTests {
       func refusals() -> Int { broker.log.components(separatedBy: "VB-LIM-008").count - 1 }
       #expect(eventually { refusals() > 0 })
       #expect(refusals() <= 2, "\(broker.log)")
-      // Each one that leaves makes room for another.
+      // Each client that leaves makes space for another.
       for number in 1...8 {
         clients.removeFirst()
         #expect(try clients[room - 1].receive()?.header.status == .ok, "number \(number)")

@@ -1,11 +1,11 @@
-// Descriptors travel through the broker's UNIX socket in both directions.
+// Descriptors that pass through the broker's UNIX socket in both directions.
 import Foundation
 import Testing
 
 @Suite("Descriptors", Lab.isPossible, .inTurn)
 struct DescriptorTests {
   @Test(
-    "a display comes out as a descriptor, and a disk goes in as one", arguments: Lab.Layout.allCases
+    "a client receives a display's descriptor and sends a disk's", arguments: Lab.Layout.allCases
   )
   func bothWays(_ layout: Lab.Layout) async throws {
     let (lab, broker) = try await Place(layout: layout, way: .unix).ready()

@@ -1,10 +1,10 @@
-// Events of every family reach a client that waits for them.
+// Clients that wait for events get events of every family.
 import Foundation
 import Testing
 
 @Suite("Events", Lab.isPossible, .inTurn)
 struct EventTests {
-  /// What is waited for, what makes it happen (again and again), and what virsh then prints.
+  /// An event, the commands that cause it repeatedly, and the output of virsh.
   struct Happening: Sendable, CustomTestStringConvertible {
     let wait: String
     let driver: String
@@ -44,8 +44,8 @@ struct EventTests {
       printed: "event 'lifecycle' for secret 0b5a2f0e-4a0e-4f5c-9bb5-2b8a3a6e8d09: "),
   ]
 
-  // One after the other: they look at the same few objects.
-  @Test("a client that waits hears of what happens", .serialized, arguments: Place.all, happenings)
+  // One after another, because the tests use the same few objects.
+  @Test("a client that waits gets the event", .serialized, arguments: Place.all, happenings)
   func heard(_ place: Place, _ happening: Happening) async throws {
     let (lab, broker) = try await place.ready()
     let directory = try await prepare(lab)
@@ -54,7 +54,7 @@ struct EventTests {
     }
     async let waiting = virsh(
       broker.uri(place.way), words(happening.wait) + ["--timeout", "60"])
-    // virsh does not say when it has begun to wait, so it happens again until it has been heard of.
+    // virsh does not report when it is ready, so the event is caused repeatedly until it has arrived.
     let causing = Task {
       while !Task.isCancelled {
         for cause in happening.causes {
@@ -71,7 +71,7 @@ struct EventTests {
     #expect(result.errors == "")
   }
 
-  /// The guest and the pool that are watched, and the files that the causes name.
+  /// Creates the monitored guest and pool, and the files that the commands name.
   private func prepare(_ lab: Lab) async throws -> String {
     try await lab.guest("watched")
     let directory = lab.directory + "/events"

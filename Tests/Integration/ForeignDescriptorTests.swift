@@ -1,11 +1,11 @@
-// Descriptors of a client whose close() takes as long as the client likes.
+// Descriptors from a client whose close() blocks as long as the client wants.
 import Foundation
 import Streams
 import Testing
 
 @Suite("A descriptor that is slow to close", .inTurn)
 struct ForeignDescriptorTests {
-  /// What becomes of the descriptor.
+  /// What the broker does with the descriptor.
   enum Fate: String, CaseIterable, CustomTestStringConvertible {
     case ordinaryByte = "on a byte of a packet"
     case stray = "between two packets"
@@ -43,9 +43,9 @@ struct ForeignDescriptorTests {
     }
   }
 
-  @Test("keeps no other client waiting", arguments: Fate.allCases)
+  @Test("closing it delays no other client", arguments: Fate.allCases)
   func slow(fate: Fate) async throws {
-    // With one place there is nobody to read from the second connection.
+    // With one place, the second connection waits and is not read.
     let limits = ["max_clients = 1", "max_anonymous_clients = 1"]
     let scene = try await Scene(settings: fate == .unread ? limits : []) { _, _ in false }
     let broker = scene.broker
@@ -58,7 +58,7 @@ struct ForeignDescriptorTests {
         let client = try broker.client()
         if fate != .early, fate != .unread { try client.open() }
         try pass(slow.descriptor, fate, on: client)
-        // The daemon of this test drops what it gets, which must not be the last reference: this end keeps its own.
+        // The daemon of this test drops what it receives. That must not be the last reference, so this end keeps one.
         if fate == .passedOn { _ = try client.receive() } else { slow.letGo() }
         client.vanish()
       }

@@ -1,11 +1,11 @@
-// What a client could try with a URI that names another host, and what comes of it.
+// What a client could try with a URI that names another host, and how the broker responds.
 import Foundation
 import Streams
 import Testing
 
-@Suite("Attacks by way of other hosts", Lab.isPossible, .inTurn)
+@Suite("Attacks through other hosts", Lab.isPossible, .inTurn)
 struct ForwardingAttackTests {
-  /// Each with the words that name what is wrong.
+  /// URIs, each with a part of the expected error message.
   static let refused: [(uri: String, words: String)] = {
     let parameters = [
       "command", "netcat", "socket", "keyfile", "known_hosts", "known_hosts_verify", "no_verify",
@@ -60,12 +60,12 @@ struct ForwardingAttackTests {
     return list
   }()
 
-  /// The first letter of a parameter, hidden behind its number.
+  /// The percent-encoded first letter of a parameter, to hide its name.
   private static func hex(_ parameter: String) -> String {
     String(parameter.utf8.first ?? 0, radix: 16) + parameter.dropFirst()
   }
 
-  @Test("nothing a client writes into a URI is run, read or opened here, whoever it is")
+  @Test("nothing in a client's URI is executed, read or opened on this host, for any client")
   func refusals() async throws {
     let directory = try Scratch.directory("f")
     let canary = directory + "/canary"
@@ -75,7 +75,7 @@ struct ForwardingAttackTests {
         toFile: path, atomically: false, encoding: .utf8)
       chmod(path, 0o700)
     }
-    // Whatever would be run instead of the real thing leaves its mark, too.
+    // Each program that might run instead creates a mark too.
     let near = try await Bastion.start(
       allowed: ["site", "bare"],
       rules: ["ext://site command=\(directory)/run", "ssh://* command=\(directory)/ssh"],
@@ -89,7 +89,7 @@ struct ForwardingAttackTests {
           Remote.connectOpen, ConnectOpenArguments(name: uri, flags: readOnly ? 1 : 0))
         #expect(reply.error?.code == .configurationUnsupported, "\(uri): \(reply)")
         #expect(reply.error?.message?.contains(words) == true, "\(uri): \(reply)")
-        // The connection is there for a better try.
+        // The connection is still usable for another URI.
         let again = try client.call(
           Remote.connectOpen, ConnectOpenArguments(name: "qemu:///system", flags: 0))
         #expect(again.error?.code == .systemError, "no daemon is there: \(again)")
@@ -99,7 +99,7 @@ struct ForwardingAttackTests {
     try await near.stop()
   }
 
-  @Test("without upstream_allowed_hosts no other host is opened at all")
+  @Test("without upstream_allowed_hosts no other host is opened")
   func closed() async throws {
     let far = try await Scene { _, _ in false }
     let near = try await Bastion.start(allowed: [])
@@ -115,10 +115,10 @@ struct ForwardingAttackTests {
     try await far.end()
   }
 
-  @Test("the other host's shell gets what the client wants opened as one word, whatever is in it")
+  @Test("the other host's shell gets the client's name to open as one word, whatever it contains")
   func shell() async throws {
     let directory = try Scratch.directory("f")
-    // An ssh that does what sshd would do with the command: give it to a shell.
+    // An ssh that passes the command to a shell, as sshd does.
     try """
     #!/bin/sh
     for last; do :; done
@@ -153,14 +153,14 @@ struct ForwardingAttackTests {
   // MARK: Circles
 
   @Test(
-    "a broker does not open itself, whatever it is called",
+    "a broker refuses to open itself under any of its addresses",
     arguments: [
       "127.0.0.1", "localhost", "127.0.0.2", "0.0.0.0", "[::ffff:127.0.0.1]",
     ])
   func itself(host: String) async throws {
     let near = try await Bastion.start(
       allowed: ["tcp://*:*"], settings: ["listen_addr = \"0.0.0.0\"", "tcp_port = \"0\""])
-    // The port is the kernel's choice here: the log has it.
+    // The kernel chooses the port; it is in the log.
     #expect(near.logs("listening on 0.0.0.0:"))
     let port = try #require(
       near.log.firstMatch(of: /listening on 0\.0\.0\.0:(\d+)/).map { String($0.1) })
@@ -170,7 +170,7 @@ struct ForwardingAttackTests {
     try await near.stop()
   }
 
-  @Test("nor by its UNIX socket")
+  @Test("a broker refuses to open itself over its UNIX socket")
   func ownSocket() async throws {
     let scratch = try Scratch.directory("f")
     let near = try await Bastion.start(
@@ -184,7 +184,7 @@ struct ForwardingAttackTests {
     try await near.stop()
   }
 
-  @Test("nor through somebody who passes everything on to it")
+  @Test("a broker refuses to open itself through a proxy")
   func detour() async throws {
     let scene = try await Scene(
       settings: ["upstream_allowed_hosts = [ \"tcp://*:*\" ]"]
@@ -203,7 +203,7 @@ struct ForwardingAttackTests {
     try await scene.end()
   }
 
-  @Test("nor through another broker, be it to open something there or to go on from there")
+  @Test("a broker refuses to open itself through another broker, at any position in a chain")
   func circle() async throws {
     let lab = try await Lab.shared(.mono)
     let first = try await BrokerProcess.start(
@@ -218,7 +218,7 @@ struct ForwardingAttackTests {
     let long = hop(second, hop(first, hop(second, there)))
     let result = try await virsh(first.uri(through: long), ["list"])
     #expect(result.errors.contains("has led back to the broker"), "\(result.errors)")
-    // A row of brokers that is no circle is nobody's trouble.
+    // A chain of brokers without a loop works.
     let entrance = try await Bastion.start(allowed: ["tcp://*:*"])
     let reply = try await virsh(entrance.uri(through: hop(second, there)), ["list"])
     #expect(reply.status == 0, "\(reply)")

@@ -1,4 +1,4 @@
-// Other hosts opened through the broker by real clients.
+// Real clients open other hosts through the broker.
 import Certificates
 import Foundation
 import Streams
@@ -6,7 +6,7 @@ import Testing
 
 @Suite("Opening other hosts", Lab.isPossible, .inTurn)
 struct ForwardingTests {
-  @Test("over TCP: calls, and a volume up and down, with the broker there as well as here")
+  @Test("over TCP: calls, and a volume up and down, with the broker here and there")
   func tcp() async throws {
     let lab = try await Lab.shared(.modular)
     let far = try await BrokerProcess.start(in: lab)
@@ -31,7 +31,7 @@ struct ForwardingTests {
     try await far.stop()
   }
 
-  @Test("over TLS: the broker shows its certificate, and checks whose the other one is")
+  @Test("over TLS: the broker presents its certificate and verifies the other host's")
   func tls() async throws {
     let lab = try await Lab.shared(.mono)
     let far = try await TLSBroker(
@@ -41,7 +41,7 @@ struct ForwardingTests {
     let uri = "qemu+tls://localhost:\(far.port)/system"
     try await virshOutput(near.uri(through: uri), "list")
     #expect(far.logged(", TLS, O=Acme,CN=client1) connected"))
-    // No transport is TLS.
+    // A URI without a transport means TLS.
     try await virshOutput(near.uri(through: "qemu://localhost:\(far.port)/system"), "list")
 
     let named = try await virsh(
@@ -56,9 +56,9 @@ struct ForwardingTests {
       refused.errors.contains("has not accepted the broker's certificate"), "\(refused.errors)")
     try await near.stop()
 
-    let stranger = try CertificateDirectory()
+    let others = try CertificateDirectory()
     let careful = try await Bastion.start(
-      allowed: ["localhost:\(far.port)"], rules: ["* pkipath=\(stranger.directory)"])
+      allowed: ["localhost:\(far.port)"], rules: ["* pkipath=\(others.directory)"])
     let unknown = try await virsh(careful.uri(through: uri), ["list"])
     #expect(unknown.status == 1)
     #expect(unknown.errors.contains("is not trusted"), "\(unknown.errors)")
@@ -67,14 +67,16 @@ struct ForwardingTests {
     try await far.broker.stop()
   }
 
-  @Test("a TLS server nobody vouches for is used where the administrator said so, and it is logged")
+  @Test(
+    "an unverifiable TLS server is used only where the configuration allows it, and the log says so"
+  )
   func noVerify() async throws {
     let lab = try await Lab.shared(.mono)
     let far = try await TLSBroker(
       backends: lab.sockets, settings: ["tls_no_verify_certificate = 1"])
-    let stranger = try CertificateDirectory()
+    let others = try CertificateDirectory()
     let near = try await Bastion.start(
-      allowed: ["localhost:*"], rules: ["localhost pkipath=\(stranger.directory) no_verify=1"])
+      allowed: ["localhost:*"], rules: ["localhost pkipath=\(others.directory) no_verify=1"])
     try await virshOutput(
       near.uri(through: "qemu+tls://localhost:\(far.port)/system"), "list")
     #expect(near.logs("VB-HOST-031 VB-CERT-034 "))
@@ -82,7 +84,7 @@ struct ForwardingTests {
     try await far.broker.stop()
   }
 
-  @Test("by a socket and by a program of this host, where the configuration names them")
+  @Test("over a socket and over a program of this host that the configuration names")
   func local() async throws {
     let lab = try await Lab.shared(.mono)
     let directory = try Scratch.directory("f")
@@ -100,7 +102,7 @@ struct ForwardingTests {
     try await near.stop()
   }
 
-  @Test("a program that fails is told of in the log, with what it said, and not to the client")
+  @Test("the output of a failed program is in the log and not in the client's error")
   func failingProgram() async throws {
     let directory = try Scratch.directory("f")
     let program = directory + "/dial"
@@ -119,7 +121,7 @@ struct ForwardingTests {
     try await near.stop()
   }
 
-  @Test("over ssh: netcat and virt-ssh-helper, as libvirt's client would run them")
+  @Test("over ssh: netcat and virt-ssh-helper, with the commands of libvirt's client")
   func ssh() async throws {
     let lab = try await Lab.shared(.mono)
     let pid = try await lab.pid(of: "libvirtd")
@@ -132,7 +134,7 @@ struct ForwardingTests {
       #expect(near.logs(" at ssh://127.0.0.1:\(server.port) opened 'qemu:///system'"), "\(more)")
       try await near.stop()
     }
-    // libssh and libssh2 are done by the same program.
+    // The same program serves libssh and libssh2.
     let plain = try await Bastion.start(allowed: allowed, rules: [server.rule])
     try await virshOutput(
       plain.uri(through: uri.replacing("+ssh:", with: "+libssh2:"), readOnly: true), "list")
@@ -140,7 +142,7 @@ struct ForwardingTests {
       plain.uri(through: uri.replacing("root@", with: "joe@")), ["list"])
     #expect(other.errors.contains("user 'joe' is not the one"), "\(other.errors)")
     try await plain.stop()
-    // A host nobody vouches for.
+    // A host whose key is not known.
     let near = try await Bastion.start(
       allowed: allowed, rules: ["* user=root keyfile=\(server.key) known_hosts_verify=normal"])
     let result = try await virsh(near.uri(through: uri), ["list"])
@@ -149,7 +151,7 @@ struct ForwardingTests {
     try await near.stop()
   }
 
-  @Test("a program that hangs is ended when its time is up, and no process is left")
+  @Test("a hanging program is killed after its time limit, and no process is left")
   func hangingProgram() async throws {
     let program = try Scratch.directory("f") + "/dial"
     try "#!/bin/sh\necho $$ > \(program).pid\nexec sleep 1000\n".write(
@@ -165,7 +167,7 @@ struct ForwardingTests {
     try await near.stop()
   }
 
-  @Test("the host that is gone ends the client's calls with a word about it")
+  @Test("calls fail with an error about the other host when it disconnects")
   func death() async throws {
     let lab = try await Lab.shared(.mono)
     let far = try await BrokerProcess.start(in: lab)
@@ -180,7 +182,7 @@ struct ForwardingTests {
   }
 
   @Test(
-    "hosts that ask for a user and a password get those of the authfile, encrypted where it matters"
+    "hosts that require a user and password get those of the authfile, encrypted where required"
   )
   func sasl() async throws {
     let lab = try await Lab.shared(.mono)
@@ -218,7 +220,7 @@ struct ForwardingTests {
     }
     #expect(far.logged("is user 'fred' by SCRAM-SHA-256"))
     #expect(far.logged("is user 'fred' by DIGEST-MD5, protection 128"))
-    // Without a file there is nobody to be.
+    // Without an authfile there are no credentials.
     let near = try await Bastion.start(allowed: ["*:*"])
     let result = try await virsh(near.uri(through: tcp), ["list"])
     #expect(result.errors.contains("requires SASL authentication"), "\(result.errors)")

@@ -1,4 +1,4 @@
-// The disk behind the backend fills up in the middle of an upload.
+// The backend's disk becomes full during an upload.
 import Foundation
 import Streams
 import Testing
@@ -11,7 +11,7 @@ struct FullDiskTests {
     let lab = try await Lab.shared(.mono, for: "full disks")
     let broker = try await BrokerProcess.start(in: lab)
     let daemon = try await lab.pid(of: "libvirtd")
-    // A file system of 4 MiB that libvirtd alone sees, and a volume of 64 MiB without any data on it.
+    // A file system of 4 MiB that only libvirtd sees, and an empty volume of 64 MiB on it.
     let directory = try Scratch.directory("full")
     let pool = URL(fileURLWithPath: directory).lastPathComponent
     let mounts = ["nsenter", "--target", "\(daemon)", "--mount"]
@@ -32,7 +32,7 @@ struct FullDiskTests {
         try client.send(packet)
         failure = client.receiveAll(for: 0).first { $0.header.kind == .stream }
       }
-      // Whether it is told while data still comes or only at the finish is the backend's affair.
+      // The backend may report the error during the data or only at the finish.
       let end = try failure ?? client.end(stream)
       #expect(end.header.status == .error && end.header.serial == stream.serial)
       #expect(
@@ -40,14 +40,14 @@ struct FullDiskTests {
       #expect(client.receiveAll(for: 0.2).allSatisfy { $0.header.kind != .stream })
       #expect(try client.call(59).header.status == .ok, "the connection goes on")
     }
-    // And virsh, to see what a person sees.
+    // virsh too, to see its message for the user.
     let source = directory + ".source"
     try Data(repeating: 2, count: 16 << 20).write(to: URL(fileURLWithPath: source))
     let result = try await virsh(
       broker.uri(way), ["vol-upload", "--pool", pool, "volume", source])
     #expect(result.status == 1)
     #expect(result.errors.contains("No space left on device"), "virsh says: \(result.errors)")
-    // What there is room for still succeeds.
+    // An upload that fits still succeeds.
     try await virshOutput(direct, "vol-delete", "--pool", pool, "volume")
     try await virshOutput(
       direct, "vol-create-as", pool, "small", "1M", "--allocation", "0", "--format", "raw")

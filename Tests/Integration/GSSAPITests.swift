@@ -1,4 +1,4 @@
-// GSSAPI over plain TCP, with a realm of its own: the mechanism that brings encryption with it.
+// GSSAPI over plain TCP, with a Kerberos realm of its own: the mechanism with encryption.
 import Foundation
 import Testing
 
@@ -9,14 +9,14 @@ struct GSSAPITests {
   private func virsh(
     _ environment: [String: String], _ broker: BrokerProcess, _ arguments: String...
   ) async throws -> CommandResult {
-    // By its name: the ticket is for the service of that host.
+    // By host name: the ticket is for the service of that host.
     var command = Command(
       ["virsh", "-q", "-c", "qemu+tcp://localhost:\(broker.port)/system"] + arguments)
     command.environment = environment
     return try await command.run()
   }
 
-  @Test("a ticket lets in, and what follows is encrypted; without one nobody comes in")
+  @Test("a client with a ticket is admitted and encrypts; a client without one is refused")
   func ticket() async throws {
     let lab = try await Lab.shared(.mono)
     let realm = try await KerberosRealm.start()

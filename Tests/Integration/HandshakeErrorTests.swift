@@ -1,9 +1,9 @@
-// Calls out of their order are refused in the very words of libvirtd.
+// Calls out of order get libvirtd's own error messages.
 import Foundation
 import Streams
 import Testing
 
-/// A sequence of calls whose last reply, or all of them, are compared.
+/// A sequence of calls; the last reply or all replies are compared.
 struct Misstep: Sendable, CustomTestStringConvertible {
   let testDescription: String
   let steps: @Sendable (RawClient) throws -> [RawPacket]
@@ -18,11 +18,11 @@ struct Misstep: Sendable, CustomTestStringConvertible {
   static let all: [Misstep] =
     [
       Misstep("every other procedure before CONNECT_OPEN") { client in
-        // Those up to 443 are as old as the oldest libvirt the tests are run with.
+        // Procedures up to 443 exist in the oldest libvirt that the tests use.
         try (3...443).filter { ProcedureTable.find(program: Program.remote, procedure: $0) != nil }
           .filter { ![60, 66, 67, 68, 69, 70].contains($0) }
           .map { procedure in
-            // Enough zeros for any arguments: libvirtd decodes them before it looks for its connection.
+            // Enough zeros for any arguments, because libvirtd decodes them before it checks for an open connection.
             let call = client.header(procedure)
             return try client.call(call, RawClient.packet(call, [UInt8](repeating: 0, count: 600)))
           }
@@ -107,7 +107,7 @@ struct Misstep: Sendable, CustomTestStringConvertible {
 
 @Suite("Calls out of order", Lab.isPossible)
 struct HandshakeErrorTests {
-  @Test("are answered as libvirtd answers them", arguments: Way.allCases)
+  @Test("they get the same replies as from libvirtd", arguments: Way.allCases)
   func sameAsDirect(way: Way) async throws {
     let lab = try await Lab.shared(.mono)
     let broker = try await BrokerProcess.start(in: lab)
@@ -125,7 +125,7 @@ struct HandshakeErrorTests {
     try await broker.stop()
   }
 
-  @Test("a refused second CONNECT_OPEN leaves the connection as it was", arguments: Way.allCases)
+  @Test("a refused second CONNECT_OPEN does not change the connection", arguments: Way.allCases)
   func secondOpen(way: Way) async throws {
     let lab = try await Lab.shared(.mono)
     let broker = try await BrokerProcess.start(in: lab)
@@ -136,7 +136,7 @@ struct HandshakeErrorTests {
       let second = try client.call(
         Remote.connectOpen, ConnectOpenArguments(name: "qemu:///system", flags: 0))
       #expect(second.error?.message == "internal error: connection already open")
-      // libvirtd itself forgets its connection here, which is an accident of its own.
+      // libvirtd itself loses its connection here, by accident.
       let after = try client.call(59)
       #expect(after.header.status == .ok && after.body == before.body)
     }

@@ -1,24 +1,24 @@
-// Clients that go away while the broker does not read them.
+// Clients that disconnect while the broker does not read from them.
 import Certificates
 import Foundation
 import Streams
 import Testing
 
-@Suite("A client that goes away while it is not read", .inTurn)
+@Suite("A client that disconnects while it is not read", .inTurn)
 struct HangUpTests {
   /// The reason in the log.
   private static let gone = "VB-CLI-005"
 
   private static let enough = 2 << 20
 
-  /// The daemon's end of the connection, once the daemon reads nothing any more.
+  /// The daemon's end of the connection, after the daemon has stopped reading.
   private func stuck(_ backend: ScriptedBackend, _ number: Int) throws -> Line {
     let line = try backend.line(number)
     line.isPausing = true
     return line
   }
 
-  @Test("is noticed, and takes its daemon's connection with it", arguments: Way.allCases)
+  @Test("the broker notices it and closes its daemon's connection", arguments: Way.allCases)
   func plain(way: Way) async throws {
     let scene = try await Scene { _, _ in false }
     let (broker, backend) = (scene.broker, scene.backend)
@@ -33,8 +33,8 @@ struct HangUpTests {
       else { return }
       let line = try stuck(backend, 1)
       let packet = RawClient.packet(stream, [UInt8](repeating: 7, count: 256 << 10))
-      // More than the broker takes in, and less than the kernels hold besides: behind bytes that its host could
-      // not send, the end of a TCP connection does not arrive.
+      // More than the broker reads, and less than the kernels queue in addition: the end of a TCP connection does not
+      // arrive if the client's host has unsent bytes before it.
       var rest = packet[...]
       var refusals = 0
       var total = 0
@@ -56,7 +56,7 @@ struct HangUpTests {
     try await scene.end()
   }
 
-  @Test("is noticed over TLS")
+  @Test("the broker notices it over TLS")
   func tls() async throws {
     let sockets = try Scratch.directory("s")
     let backend = try ScriptedBackend(in: sockets) { _, _ in false }
@@ -93,13 +93,15 @@ struct HangUpTests {
     withExtendedLifetime(backend) {}
   }
 
-  @Test("is asked for by the kernel when it came over a network and its host vanishes")
+  @Test(
+    "the kernel sends keepalive probes on TCP connections, so the broker notices a host that vanishes"
+  )
   func keepAlive() async throws {
     let scene = try await Scene { _, _ in false }
     let broker = scene.broker
     let client = try broker.client(.tcp)
     try client.open()
-    // Another timer is shown as long as the peer has not acknowledged what was sent.
+    // ss shows another timer while sent data are not acknowledged.
     let ss = Command("ss", "-tnoH", "state", "established", "sport", "=", ":\(broker.port)")
     let isAsked = try await blocking {
       eventually { (try? ss.runHere())?.output.contains("timer:(keepalive") == true }

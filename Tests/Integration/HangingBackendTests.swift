@@ -1,9 +1,9 @@
-// A daemon that neither answers nor dies: whoever does not need it goes on, and the log says what hangs.
+// A daemon that neither answers nor dies: clients of other daemons are not affected, and the log names the call.
 import Foundation
 import Streams
 import Testing
 
-@Suite("A backend that hangs")
+@Suite("A hanging backend")
 struct HangingBackendTests {
   /// Lines of the log that tell of a call without an answer.
   static func told(_ broker: BrokerProcess) -> [Substring] {
@@ -11,7 +11,7 @@ struct HangingBackendTests {
   }
 
   @Test(
-    "a call without an answer is told of once, with client, daemon and procedure, and other calls go on",
+    "a slow call is logged once, with client, daemon and procedure, and other calls continue",
     arguments: Way.allCases)
   func oneCall(way: Way) async throws {
     let hostname: Int32 = 59
@@ -27,19 +27,19 @@ struct HangingBackendTests {
       let hanging = client.header(hostname)
       try client.send(Packets.make(hanging))
       try held.await(1)
-      // Everybody goes on, on the same connection too, and nothing is told of what is answered.
+      // Both clients can make other calls, also on the same connection, and answered calls are not logged.
       let end = Date(timeIntervalSinceNow: 0.5)
       while Date() < end {
         for client in [client, other] { #expect(try client.call(157).header.status == .ok) }
       }
-      #expect(eventually { !Self.told(broker).isEmpty })
+      #expect(eventually { !Self.slowCallLines(broker).isEmpty })
       let lengthy = client.header(perform)
       try client.send(Packets.make(lengthy))
       try held.await(2)
-      #expect(eventually { Self.told(broker).count == 2 })
-      // Long enough for either to be told of once more.
+      #expect(eventually { Self.slowCallLines(broker).count == 2 })
+      // Long enough for a second line about either call.
       usleep(1_500_000)
-      let lines = Self.told(broker)
+      let lines = Self.slowCallLines(broker)
       #expect(lines.count == 2, "\(lines)")
       for word in [
         "warning", "client ", "CONNECT_GET_HOSTNAME", "procedure 59", "1 s", "libvirtd",
@@ -49,7 +49,7 @@ struct HangingBackendTests {
       #expect(
         lines.last?.contains("DOMAIN_MIGRATE_PERFORM3_PARAMS") == true
           && lines.last?.contains("warning") == false, "that may take long: \(lines)")
-      // Late is not never.
+      // The late replies still arrive.
       for call in [hanging, lengthy] {
         try held.answer()
         _ = try client.receive("the late reply") { $0.answers(call.serial) }
@@ -58,7 +58,7 @@ struct HangingBackendTests {
     try await scene.end()
   }
 
-  @Test("with slow_call_seconds = 0 nothing is told")
+  @Test("with slow_call_seconds = 0 nothing is logged")
   func off() async throws {
     let scene = try await Scene.holding(settings: ["slow_call_seconds = 0"])
     let broker = scene.broker
@@ -68,14 +68,14 @@ struct HangingBackendTests {
       try client.send(Packets.make(client.header(59)))
       try scene.held.await(1)
       usleep(1_000_000)
-      #expect(Self.told(broker).isEmpty)
+      #expect(Self.slowCallLines(broker).isEmpty)
     }
-    // The call is still under way, and does not keep it from stopping.
+    // The call is still under way and does not prevent the broker from stopping.
     try await scene.end()
   }
 
   @Test(
-    "one of the modular daemons is stopped: calls to the others go on, its own client's too",
+    "with one modular daemon stopped, calls to the others continue, also from the same client",
     Lab.isPossible, .serialized, arguments: Way.allCases)
   func modular(way: Way) async throws {
     let lab = try await Lab.shared(.modular, for: "hanging")
@@ -99,8 +99,8 @@ struct HangingBackendTests {
         }
       }
       #expect(client.aside.isEmpty, "the call hangs")
-      #expect(eventually { Self.told(broker).count == 1 })
-      #expect(Self.told(broker).first?.contains("virtstoraged") == true)
+      #expect(eventually { Self.slowCallLines(broker).count == 1 })
+      #expect(Self.slowCallLines(broker).first?.contains("virtstoraged") == true)
       kill(daemon, SIGCONT)
       let reply = try client.receive("the late reply") { $0.answers(hanging.serial) }
       #expect(reply.header.status == .ok)

@@ -1,4 +1,4 @@
-// The harness itself: what every other integration test takes for granted.
+// The harness itself: the assumptions of every other integration test.
 import Foundation
 import Glibc
 import Testing
@@ -13,7 +13,7 @@ struct LabTests {
     }
   }
 
-  @Test("a modular daemon serves its own driver and has never heard of the others")
+  @Test("a modular daemon serves its own driver and no other")
   func modular() async throws {
     let lab = try await Lab.shared(.modular)
     let lists = [
@@ -26,7 +26,7 @@ struct LabTests {
     #expect(refused.errors.contains("not supported by the connection driver"))
   }
 
-  @Test("a daemon that was killed starts again, and the others do not notice")
+  @Test("a killed daemon can be started again, and the others are not affected")
   func restart() async throws {
     let lab = try await Lab.shared(.modular, for: "restart")
     let before = try await lab.pid(of: "virtqemud")
@@ -40,7 +40,7 @@ struct LabTests {
 
 @Suite("Running programs")
 struct CommandTests {
-  @Test("output, errors and status arrive, and input is passed on")
+  @Test("output, errors and status are returned, and input is passed on")
   func plain() async throws {
     var command = Command("sh", "-c", "cat; echo trouble >&2; exit 3")
     command.input = String(repeating: "some input\n", count: 50_000)
@@ -49,14 +49,14 @@ struct CommandTests {
       result == CommandResult(status: 3, output: command.input, errors: "trouble\n"))
   }
 
-  @Test("a program that goes on for too long is ended and named")
+  @Test("a program that exceeds its time limit is killed and named")
   func limit() async throws {
     var command = Command("sleep", "1000")
     command.limit = .milliseconds(100)
     await #expect { try await command.run() } throws: { "\($0)".contains("sleep 1000") }
   }
 
-  @Test("a program that dies of a signal says so")
+  @Test("the error of a program that a signal killed says so")
   func died() async throws {
     #expect(try await Command("sh", "-c", "kill -TERM $$").run().status == 128 + SIGTERM)
   }

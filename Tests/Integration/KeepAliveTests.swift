@@ -1,20 +1,20 @@
-// Liveness of a client's connection: who is asked, who is answered, and who is dropped.
+// Keepalive on client connections: which clients get PINGs, which PINGs are answered, and which clients are dropped.
 import Foundation
 import Streams
 import Testing
 
 @Suite("Keepalive")
 struct KeepAliveTests {
-  /// One second, so that the tests do not take long; and two PINGs may go unanswered.
+  /// An interval of one second, so that the tests are fast; two PINGs may stay unanswered.
   static let settings = [
     "keepalive_interval = 1", "keepalive_count = 2", "max_client_requests = 3",
   ]
 
-  /// A broker in front of a backend that keeps calls to itself.
+  /// A broker in front of a backend that holds calls without a reply.
   static func scene() async throws -> Scene { try await .holding(settings: settings) }
 
   @Test(
-    "a silent client that probed it gets its PINGs, then the connection ends",
+    "a silent client that has sent a PING gets PINGs, then its connection ends",
     arguments: Way.allCases)
   func silent(way: Way) async throws {
     let scene = try await Self.scene()
@@ -27,7 +27,7 @@ struct KeepAliveTests {
       let packets = try client.awaitEnd()
       let elapsed = ContinuousClock.now - start
       #expect(packets.count == 2 && packets.allSatisfy(\.isPing))
-      // interval × (count + 1), and never before that; the loop's clock may be a little behind this one.
+      // interval × (count + 1), and not before; the loop's clock may be slightly behind this one.
       #expect(elapsed >= .seconds(2.9))
       try scene.backend.line(0).awaitEnd()
     }
@@ -35,7 +35,7 @@ struct KeepAliveTests {
     try await scene.end()
   }
 
-  @Test("a client that answers, or just calls now and then, stays", arguments: Way.allCases)
+  @Test("a client that answers PINGs, or only makes calls, is not dropped", arguments: Way.allCases)
   func lively(way: Way) async throws {
     let scene = try await Self.scene()
     let (broker, held) = (scene.broker, scene.held)
@@ -50,7 +50,7 @@ struct KeepAliveTests {
       for _ in 0..<6 {
         _ = try ponging.receive("a PING", where: \.isPing)
         try ponging.send(Packets.keepAlive(KeepAliveProcedure.pong))
-        // Received bytes are a sign of life whatever they are: this call is not even answered.
+        // Any received bytes show that the peer is alive, even a packet that is not answered.
         try calling.send(Packets.make(calling.header(1, kind: .message)))
       }
       for client in [ponging, calling] {
@@ -64,7 +64,7 @@ struct KeepAliveTests {
     try await scene.end()
   }
 
-  @Test("a client that never probed it gets no PING and is not dropped", arguments: Way.allCases)
+  @Test("a client that never sent a PING gets none and is not dropped", arguments: Way.allCases)
   func unasked(way: Way) async throws {
     let scene = try await Self.scene()
     let (broker, held) = (scene.broker, scene.held)
@@ -83,7 +83,7 @@ struct KeepAliveTests {
     try await scene.end()
   }
 
-  @Test("a PING is answered from the first byte on", arguments: Way.allCases)
+  @Test("a PING is answered from the first byte of the connection", arguments: Way.allCases)
   func answered(way: Way) async throws {
     let scene = try await Self.scene()
     let broker = scene.broker
@@ -101,7 +101,7 @@ struct KeepAliveTests {
   }
 
   @Test(
-    "a PING is answered while calls are held back at max_client_requests", arguments: Way.allCases)
+    "a PING is answered while calls wait at max_client_requests", arguments: Way.allCases)
   func heldBack(way: Way) async throws {
     let scene = try await Self.scene()
     let (broker, held) = (scene.broker, scene.held)
@@ -118,7 +118,7 @@ struct KeepAliveTests {
         try client.send(Packets.keepAlive(KeepAliveProcedure.ping))
         #expect(try client.receive()?.isPong == true)
       }
-      // The handshake of three calls, and no more calls than the limit.
+      // The three calls of the limit have reached the backend, and no others.
       #expect(try scene.backend.line(0).received.count { $0.header.procedure == 59 } == 3)
       for call in calls {
         try held.await(1)
@@ -131,10 +131,10 @@ struct KeepAliveTests {
   }
 
   @Test(
-    "a client whose calls are held back sees PINGs and is not dropped for a slow backend",
+    "a client whose calls wait gets PINGs and is not dropped because of a slow backend",
     arguments: Way.allCases)
   func paused(way: Way) async throws {
-    // This client answers no PING while it prepares, which on a busy machine takes a while.
+    // This client answers no PING during the setup, which may take a while on a busy machine.
     let scene = try await Scene.holding(
       settings: ["keepalive_interval = 3", "keepalive_count = 2", "max_client_requests = 3"])
     let (broker, held) = (scene.broker, scene.held)
@@ -145,8 +145,7 @@ struct KeepAliveTests {
       let calls = (0..<3).map { _ in client.header(59) }
       for call in calls { try client.send(Packets.make(call)) }
       try held.await(3)
-      // Behind them more than is read ahead, so that the client is not read any more: a PONG could not
-      // arrive.
+      // Then more than the read-ahead watermark, so that the client is not read: a PONG could not be received.
       let zeros = [UInt8](repeating: 0, count: Limits.packet - Limits.header)
       let bytes = RawClient.packet(client.header(59), zeros)
       var sent = 0
@@ -156,9 +155,9 @@ struct KeepAliveTests {
           return !client.wait(for: POLLOUT, until: Date(timeIntervalSinceNow: 0.5))
         })
       #expect(sent < bytes.count)
-      // One more than a client that could have answered would get.
+      // One more than a client with an unanswered PING would get.
       for _ in 0..<3 { _ = try client.receive("a PING", where: \.isPing) }
-      // It was alive all the time: the backend answers, and everything goes on.
+      // The connection is alive: the backend answers, and the replies arrive.
       for call in calls {
         try held.answer()
         _ = try client.receive("a reply") { $0.answers(call.serial) }
@@ -167,7 +166,7 @@ struct KeepAliveTests {
     try await scene.end()
   }
 
-  @Test("a client whose upload is taken slowly but steadily sees that the broker lives")
+  @Test("a client whose upload is read slowly but steadily gets PINGs from the broker")
   func slowlyRead() async throws {
     let settings = [
       "keepalive_interval = 1", "keepalive_count = 5", "max_client_buffer = \(128 << 10)",
@@ -187,8 +186,8 @@ struct KeepAliveTests {
       let sender = LivelySender(
         client, RawClient.packet(stream, [UInt8](repeating: 1, count: message)),
         interval: 1, count: 5)
-      // Something of it is read several times a second. Its own PINGs stand behind what TCP's buffers hold, for
-      // longer than it waits for a sign of life.
+      // The broker reads a part several times a second. The client's own PINGs are behind the data in TCP's buffers
+      // for longer than the client's keepalive limit.
       try sender.run(seconds: 12)
       #expect(sender.pings > 0)
     }

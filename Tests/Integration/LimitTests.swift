@@ -1,14 +1,14 @@
-// `virtbroker limit`: rates shown and changed while streams run.
+// `virtbroker limit`: rates shown and changed while streams are open.
 import Foundation
 import Streams
 import Testing
 
-/// What the name service calls the user of this process.
+/// The user name of this process.
 private let userName = getpwuid(getuid()).map { String(cString: $0.pointee.pw_name) } ?? "root"
 
 @Suite("virtbroker limit")
 struct LimitTests {
-  @Test("the identity that tables, JSON and the audit show is the one that a rate is set for")
+  @Test("a rate can be set for an identity exactly as tables, JSON and the audit show it")
   func spelling() async throws {
     let audit = try Scratch.directory("a") + "/audit"
     let scene = try await Scene(settings: ["audit_log = \"file:\(audit)\""]) { _, _ in false }
@@ -36,7 +36,7 @@ struct LimitTests {
     try await scene.end()
   }
 
-  @Test("a rate for an identity that no client has is set, with a warning")
+  @Test("a rate for an identity without clients is set, with a warning")
   func unmatched() async throws {
     let scene = try await Scene { _, _ in false }
     let tool = Tool(broker: scene.broker)
@@ -45,7 +45,7 @@ struct LimitTests {
     #expect(
       result.errors.contains("warning: 'no\\u{1b}such' matches no connected client"), "\(result)")
     #expect(result.output.contains("5.0 MiB/s"))
-    // Taking a rule back, and the rate of all, concern no client in particular.
+    // Removing a rule, and the total rate, do not concern a single client.
     for arguments in [
       ["limit", "upload", "default", "--identity", "no\u{1b}such"], ["limit", "upload", "1M"],
     ] {
@@ -54,7 +54,7 @@ struct LimitTests {
     try await scene.end()
   }
 
-  @Test("shows every rate there is, and what it has changed")
+  @Test("it shows every rate, and the rates it has changed")
   func shows() async throws {
     let scene = try await Scene(settings: [
       "max_upload_rate = \"10M\"",
@@ -111,7 +111,7 @@ struct LimitTests {
   }
 
   @Test(
-    "what makes no sense is refused with the reason, and changes nothing",
+    "invalid arguments are refused with the reason and change nothing",
     arguments: [
       (["uploads", "10M"], Int32(1), "'uploads' has no rate: expected console, upload, download"),
       (["uploads"], 1, "no streams of the kind 'uploads'"),
@@ -134,10 +134,10 @@ struct LimitTests {
   }
 
   @Test(
-    "takes hold of a stream under way, and lets it go again; calls and consoles go on",
+    "a rate applies to an open stream and can be removed; calls and consoles are not delayed",
     arguments: Way.allCases, [nil, "uid \(getuid())", userName])
   func underWay(way: Way, identity: String?) async throws {
-    // Whom nobody vouches for has no rate of its own.
+    // An anonymous TCP client has no identity, and so no rate of its own.
     if way == .tcp, identity != nil { return }
     let scene = try await Scene { _, _ in false }
     let (broker, backend) = (scene.broker, scene.backend)
@@ -164,7 +164,7 @@ struct LimitTests {
     #expect(try await tool.run(["limit", "upload", "10K"] + whose).status == 0)
     try await blocking {
       for _ in 0..<40 { try client.send(packet) }
-      // Behind more than half a minute of it, on the same connection and on another.
+      // More than half a minute of stream data is queued before these calls.
       #expect(try client.call(157).header.status == .ok)
       #expect(try other.call(157).header.status == .ok)
       let far = try backend.line(1)
@@ -185,7 +185,7 @@ struct LimitTests {
     try await scene.end()
   }
 
-  @Test("a rate set by hand stays when the configuration is read again, until that has a new one")
+  @Test("a rate set with the tool survives a reload until the file has a new rate")
   func reload() async throws {
     let scene = try await Scene(settings: ["max_upload_rate = \"1M\""]) { _, _ in false }
     let tool = Tool(broker: scene.broker)

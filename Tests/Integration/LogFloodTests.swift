@@ -1,4 +1,4 @@
-// Clients that make the broker write its log, and a log that nobody reads.
+// Clients that cause many log lines, and a log that is not read.
 import Foundation
 import Glibc
 import Streams
@@ -6,7 +6,7 @@ import Testing
 
 @Suite("The log under attack")
 struct LogFloodTests {
-  /// A call that fails at once, and whose reason is as long as it may be.
+  /// A call that fails at once with the longest possible reason.
   private static func fail(_ client: RawClient, times: Int) throws {
     let name = "x-" + String(repeating: "y", count: 12_000) + "://z\u{202e}/system"
     for _ in 0..<times {
@@ -29,7 +29,7 @@ struct LogFloodTests {
       .compactMap { Int($0.1) }.reduce(0, +)
   }
 
-  @Test("a pipe at standard error that is not read stops no client, and not the end")
+  @Test("standard error on a full pipe delays neither clients nor the exit")
   func pipe() async throws {
     let pipe = try Scratch.directory("p") + "/pipe"
     #expect(mkfifo(pipe, 0o600) == 0)
@@ -56,7 +56,7 @@ struct LogFloodTests {
   }
 
   @Test(
-    "one client cannot fill the disk: its lines are short, few, and plain text; how many are missing is said"
+    "one client's log lines are short, few and plain text, so it cannot fill the disk; lost lines are counted"
   )
   func flood() async throws {
     let scene = try await Scene { _, _ in false }
@@ -77,11 +77,11 @@ struct LogFloodTests {
     try await scene.end()
   }
 
-  @Test("the address of a client that has left before it is looked at is in the log")
+  @Test("the log has the address of a client that has left before it is accepted")
   func gone() async throws {
     let scene = try await Scene { _, _ in false }
     let broker = scene.broker
-    // The broker cannot accept it before it has reset the connection.
+    // The broker is stopped, so it accepts the connection after the reset.
     broker.signal(SIGSTOP)
     let port = try await blocking {
       let client = try RawClient(tcp: broker.port)

@@ -1,19 +1,19 @@
-// Before the login: what an unauthenticated client may do, and how little that disturbs everybody else.
+// Before authentication: what an unauthenticated client may do, and that it does not disturb others.
 import Foundation
 import Streams
 import Testing
 
-@Suite("Strangers", .inTurn)
+@Suite("Unauthenticated clients", .inTurn)
 struct LoginTests {
   private static let settings = ["auth_unix_rw = \"sasl\"", "auth_tcp = \"sasl\""]
 
-  /// A broker that asks for SASL on its read-write socket and TCP, and for nothing on the read-only one.
+  /// A broker that requires SASL on its read-write socket and TCP, and nothing on the read-only socket.
   private func scene(_ settings: [String] = []) async throws -> Scene {
     try await Scene(
       settings: Self.settings + settings, realm: try await PasswordRealm.make("PLAIN DIGEST-MD5"))
   }
 
-  @Test("may only log in, whatever else they ask for")
+  @Test("an unauthenticated client may only authenticate")
   func refused() async throws {
     let scene = try await scene()
     let broker = scene.broker
@@ -35,7 +35,7 @@ struct LoginTests {
         #expect(try client.call(100_000).error?.message == "unknown procedure: 100000")
         #expect(try client.call(Remote.authPolkit).error?.code == .internalError)
         #expect(scene.backend.lines.isEmpty, "no backend has heard of it")
-        // It is answered like everybody else where that costs nothing.
+        // A PING is answered before authentication too.
         try client.send(Packets.keepAlive(KeepAliveProcedure.ping))
         #expect(try client.receive()?.isPong == true)
       }
@@ -46,7 +46,9 @@ struct LoginTests {
     try await scene.end()
   }
 
-  @Test("are told one thing, however a login goes wrong, and may try again on the same connection")
+  @Test(
+    "every failed authentication gets the same error, and the client may try again on the same connection"
+  )
   func wrong() async throws {
     let scene = try await scene()
     let broker = scene.broker
@@ -71,7 +73,7 @@ struct LoginTests {
         try client.mustLogIn()
         try client.open()
       }
-      // Out of their order.
+      // Calls out of order.
       let client = try broker.client()
       #expect(try client.call(Remote.authSASLStep, SASLData(nil)).error?.message == failed)
       #expect(
@@ -92,7 +94,7 @@ struct LoginTests {
     try await scene.end()
   }
 
-  @Test("who fail too often are shown the door")
+  @Test("a client that fails too often is disconnected")
   func often() async throws {
     let scene = try await scene()
     let broker = scene.broker
@@ -110,7 +112,7 @@ struct LoginTests {
   }
 
   @Test(
-    "whose messages cannot be read are told that, or lose their connection, and no one else does")
+    "malformed SASL calls fail or end their connection, and affect no other client")
   func malformed() async throws {
     let scene = try await scene()
     let broker = scene.broker
@@ -131,7 +133,7 @@ struct LoginTests {
           #expect(reply.header.status == .error, "\(procedure) with \(body.count) bytes")
         }
       }
-      // A message larger than any login needs.
+      // A packet larger than any authentication needs.
       let client = try broker.client()
       var header = client.header(Remote.authSASLStart)
       header.length = 1 << 20
@@ -142,7 +144,7 @@ struct LoginTests {
     try await scene.end()
   }
 
-  @Test("who leave in the middle of a login, at whatever byte, leave nothing behind")
+  @Test("a client that disconnects at any byte of an authentication leaves nothing behind")
   func cut() async throws {
     let scene = try await scene(["max_anonymous_clients = 0"])
     let broker = scene.broker
@@ -161,7 +163,7 @@ struct LoginTests {
         try client.send(bytes[..<count])
         if count % 2 == 0 { client.vanish() }
       }
-      // And waiting for each reply, so that every step is under way or done when it leaves.
+      // Here the client waits for each reply, so that each step is under way or done when it disconnects.
       for last in 0..<3 {
         for isAnswered in [false, true] {
           let client = try broker.client()
@@ -182,7 +184,7 @@ struct LoginTests {
     try await scene.end()
   }
 
-  @Test("who fail two hundred at once do not keep others from working or coming in")
+  @Test("two hundred concurrent failures do not prevent others from working or authenticating")
   func manyFailing() async throws {
     let scene = try await scene()
     let broker = scene.broker
@@ -198,7 +200,7 @@ struct LoginTests {
           try await blocking {
             let client = try broker.client()
             client.patience = 60
-            // Some give up, some stay until they are told, some say nothing more.
+            // A third of them vanishes after the reply; the others close.
             let reply = try client.logIn("fred", "guess \(number)")
             #expect(reply.error?.code == .authenticationFailed)
             if number % 3 == 0 { client.vanish() }
@@ -208,7 +210,7 @@ struct LoginTests {
       group.addTask {
         try await blocking {
           for _ in 0..<200 { #expect(try inside.call(59).header.status == .ok) }
-          // The read-only socket is another listener, and asks for nothing.
+          // The read-only socket is another listener and requires no authentication.
           for _ in 0..<20 { try broker.client(readOnly: true).open() }
           let late = try broker.client()
           late.patience = 60
@@ -221,35 +223,37 @@ struct LoginTests {
     try await scene.end()
   }
 
-  @Test("wait at their own listener when there are too many of them, and nobody else does")
+  @Test(
+    "above max_anonymous_clients connections wait only at the listener that requires authentication"
+  )
   func anonymous() async throws {
     let scene = try await scene(["max_anonymous_clients = 2"])
     let broker = scene.broker
     try await blocking {
-      var unauthenticatedCount = [try broker.client(.unix), try broker.client(.unix)]
-      for client in unauthenticatedCount {
+      var unauthenticated = [try broker.client(.unix), try broker.client(.unix)]
+      for client in unauthenticated {
         #expect(try client.call(Remote.authList).header.status == .ok)
       }
       let waiting = try broker.client(.unix)
       try waiting.send(Packets.make(waiting.header(Remote.authList)))
       #expect(waiting.receiveAll(for: 0.3).isEmpty)
-      // By TCP, and where nothing is asked for, they come in as ever.
+      // TCP and the read-only socket still accept clients.
       #expect(try broker.client(.tcp).call(Remote.authList).header.status == .ok)
       try broker.client(readOnly: true).open()
-      // One that has authenticated makes room, and so does one that leaves.
-      try unauthenticatedCount[0].mustLogIn()
+      // A client that authenticates makes space for another, and so does one that leaves.
+      try unauthenticated[0].mustLogIn()
       #expect(try waiting.receive()?.header.status == .ok)
       let next = try broker.client(.unix)
       try next.send(Packets.make(next.header(Remote.authList)))
       #expect(next.receiveAll(for: 0.3).isEmpty)
-      unauthenticatedCount.removeLast()
+      unauthenticated.removeLast()
       #expect(try next.receive()?.header.status == .ok)
     }
     #expect(eventually { broker.log.contains("max_anonymous_clients (2)") })
     try await scene.end()
   }
 
-  @Test("who take too long are shown the door, and those who have logged in are not")
+  @Test("a client that does not authenticate in time is disconnected, an authenticated one is not")
   func tooLong() async throws {
     let scene = try await scene(["auth_timeout = 1"])
     let broker = scene.broker
@@ -269,14 +273,14 @@ struct LoginTests {
   }
 }
 
-@Suite("Limits of one's own", .inTurn)
+@Suite("Limits per identity and address", .inTurn)
 struct OwnLimitTests {
   @Test("max_clients_per_identity counts local users")
   func localUsers() async throws {
     let scene = try await Scene(settings: ["max_clients_per_identity = 2"]) { _, _ in false }
     let broker = scene.broker
     try await blocking {
-      // The harness has come and gone as the same user.
+      // The connection of the harness belongs to the same user and may not have closed yet.
       var inside: [RawClient] = []
       for isReadOnly in [false, true] {
         #expect(
@@ -297,9 +301,9 @@ struct OwnLimitTests {
           + "'uid 0'")
       #expect(eventually { broker.logs("VB-LIM-010 VB-LIM-004: ", "'uid 0'") })
       #expect(try third.awaitEnd().isEmpty)
-      // One that does not even ask is not waited for.
+      // A client beyond the limit is disconnected also if it sends no call.
       #expect(try broker.client().awaitEnd().isEmpty)
-      // TCP clients are nobody's.
+      // TCP clients have no identity here.
       for _ in 0..<4 { try broker.client(.tcp).open() }
       inside.removeLast()
       #expect(eventually { (try? broker.client().open()) != nil }, "one that leaves makes room")
@@ -307,7 +311,7 @@ struct OwnLimitTests {
     try await scene.end()
   }
 
-  @Test("max_clients_per_identity counts the users of SASL by their names")
+  @Test("max_clients_per_identity counts SASL users by name")
   func namedUsers() async throws {
     let scene = try await Scene(
       settings: ["auth_unix_rw = \"sasl\"", "max_clients_per_identity = 1"],
@@ -329,7 +333,7 @@ struct OwnLimitTests {
     try await scene.end()
   }
 
-  @Test("max_clients_per_address counts network addresses, and no local client")
+  @Test("max_clients_per_address counts network addresses and no local clients")
   func addresses() async throws {
     let scene = try await Scene(settings: ["max_clients_per_address = 2"]) { _, _ in false }
     let broker = scene.broker
@@ -340,7 +344,7 @@ struct OwnLimitTests {
         else { return nil }
         return client
       }
-      // The harness has come and gone by TCP too.
+      // The connection of the harness over TCP may not have closed yet.
       var inside: [RawClient] = []
       #expect(
         eventually {
@@ -362,7 +366,7 @@ struct OwnLimitTests {
   }
 }
 
-@Suite("The identity a backend is told", .inTurn)
+@Suite("The identity that a backend gets", .inTurn)
 struct IdentityTests {
   private func fields(_ line: Line) throws -> [TypedParameter] {
     try line.await("the identity") { packets in
@@ -373,7 +377,7 @@ struct IdentityTests {
     return calls.first?.decoded(SetIdentityArguments.self)?.parameters ?? []
   }
 
-  @Test("is a local client's user, group and process, as the system has them")
+  @Test("for a local client it is the user, group and process known to the system")
   func local() async throws {
     let scene = try await Scene { _, _ in false }
     try await blocking {
@@ -395,7 +399,7 @@ struct IdentityTests {
     try await scene.end()
   }
 
-  @Test("is the user's name where SASL has found it out, by whatever way the client came")
+  @Test("for a SASL client it is also the authenticated name, over any transport")
   func sasl() async throws {
     let scene = try await Scene(
       settings: ["auth_unix_rw = \"sasl\""], realm: try await PasswordRealm.make("PLAIN"))
@@ -406,7 +410,7 @@ struct IdentityTests {
       let told = try fields(try scene.backend.line(0))
       #expect(told.contains(TypedParameter("sasl-user-name", .string("joe"))))
       #expect(told.contains(TypedParameter("process-id", .llong(Int64(getpid())))))
-      // What the client says of itself stays with the broker.
+      // The broker does not forward what the client claims about itself.
       let claim = SetIdentityArguments(
         parameters: [TypedParameter("sasl-user-name", .string("root"))])
       #expect(try client.call(Remote.connectSetIdentity, claim).header.status == .ok)
@@ -416,8 +420,8 @@ struct IdentityTests {
     try await scene.end()
   }
 
-  @Test("is nothing for a TCP client that has not proved anything")
-  func nobody() async throws {
+  @Test("for an anonymous TCP client it is empty")
+  func anonymousTCP() async throws {
     let scene = try await Scene { _, _ in false }
     try await blocking {
       try scene.broker.client(.tcp).open()

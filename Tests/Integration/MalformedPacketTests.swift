@@ -1,17 +1,17 @@
-// Nonsense on the wire ends the connection it came on, or is answered, exactly as libvirtd does it.
+// Malformed packets end their connection or get a reply, exactly as with libvirtd.
 import Foundation
 import Streams
 import Testing
 
-/// One kind of nonsense, and what the protocol says about it.
+/// A kind of malformed packet, and the protocol's rule for it.
 struct Nonsense: Sendable, CustomTestStringConvertible {
   enum Reaction: Equatable { case closed, dropped, answered }
 
   let testDescription: String
   let reaction: Reaction
-  /// Whether it is sent on a connection on which CONNECT_OPEN has succeeded.
+  /// Whether it is sent after CONNECT_OPEN has succeeded.
   var isOpen = true
-  /// The bytes, made for a client whose next serial is free.
+  /// The bytes, for a client whose next serial is unused.
   let bytes: @Sendable (RawClient) -> [UInt8]
 
   init(
@@ -24,7 +24,7 @@ struct Nonsense: Sendable, CustomTestStringConvertible {
     self.bytes = bytes
   }
 
-  /// A header with a body of zeros, and any value in any word.
+  /// A packet with a body of zeros and any value in each word of its header.
   private static func packet(
     _ client: RawClient, length: UInt32? = nil, program: UInt32 = Program.remote,
     version: UInt32 = 1, procedure: Int32 = 157, kind: UInt32 = 0, status: UInt32 = 0,
@@ -202,7 +202,7 @@ struct Nonsense: Sendable, CustomTestStringConvertible {
 
 @Suite("Malformed packets", Lab.isPossible)
 struct MalformedPacketTests {
-  /// What a server made of it: its answers in words, and whether it closed the connection.
+  /// A server's reaction: its replies as text, and whether it closed the connection.
   struct Outcome: Equatable, CustomStringConvertible {
     var answers: [String] = []
     var isClosed = false
@@ -211,7 +211,7 @@ struct MalformedPacketTests {
     }
   }
 
-  /// Sends the nonsense and looks what comes of it, then whether the connection still serves.
+  /// Sends the malformed packet, records the reaction, and checks whether the connection still works.
   static func outcome(of nonsense: Nonsense, on client: RawClient) throws -> Outcome {
     if nonsense.isOpen { try client.open() } else { try client.call(Remote.authList) }
     var outcome = Outcome()
@@ -229,9 +229,9 @@ struct MalformedPacketTests {
       }
       outcome.answers.append(answer.description)
     }
-    // AUTH_LIST is answered at any time, so anything that was said before comes before its reply.
+    // AUTH_LIST is always answered, so earlier replies arrive before its reply.
     let probe = client.header(Remote.authList)
-    // A connection that is closed already refuses it, which the loop below then sees.
+    // On a closed connection this fails, and the loop below detects it.
     try? client.send(Packets.make(probe))
     while let packet = try client.receive() {
       if packet.answers(probe.serial) { return outcome }
@@ -241,7 +241,7 @@ struct MalformedPacketTests {
     return outcome
   }
 
-  @Test("is met as libvirtd itself meets it, and nobody else notices", arguments: Way.allCases)
+  @Test("the reaction is libvirtd's, and other clients are not affected", arguments: Way.allCases)
   func sameAsDirect(way: Way) async throws {
     let lab = try await Lab.shared(.mono)
     let broker = try await BrokerProcess.start(in: lab)
@@ -263,15 +263,15 @@ struct MalformedPacketTests {
     #expect(lines == closed, "each connection that was closed is logged once with its reason")
   }
 
-  /// Values outside 28...33554436, near its ends and far from them.
+  /// Values outside 28...33554436, near the limits and far from them.
   static let impossible: [UInt32] = [
     0, 1, 3, 4, 5, 27, 33_554_437, 0x0200_0100, 0x1603_0101, 0x7fff_ffff, 0x8000_0000, 0xffff_ffff,
   ]
 
-  @Test("an impossible length word closes the connection when its four bytes have come")
+  @Test("an invalid length closes the connection after its four bytes")
   func fourBytes() async throws {
     let scene = try await Scene { line, _ in
-      // No daemon's packet either: a client's call fails at once.
+      // The same from a daemon: a client's call fails at once.
       try line.send(Nonsense.word(27))
       return true
     }
@@ -299,7 +299,7 @@ struct MalformedPacketTests {
     try await scene.end()
   }
 
-  @Test("a large call of an administrator is answered as libvirtd answers it")
+  @Test("a large admin call gets libvirtd's reply")
   func largeAdminCall() async throws {
     let lab = try await Lab.shared(.mono, for: "admin")
     let broker = try await BrokerProcess.start(in: lab)
@@ -307,7 +307,7 @@ struct MalformedPacketTests {
       func answers(_ admin: AdminSocket) throws -> [String] {
         let client = try admin.client()
         let body = [UInt8](repeating: 0x41, count: 5 << 20)
-        // Its arguments end too late, it has none, and there is no such call.
+        // Arguments that are too long, a call without arguments, and an unknown call.
         return try ([5, 3, 999] as [Int32]).map { procedure in
           let header = client.header(procedure, program: Program.admin)
           let reply = try client.call(header, RawClient.packet(header, body))
@@ -321,7 +321,7 @@ struct MalformedPacketTests {
   }
 
   @Test(
-    "a daemon's refusal to open that repeats a long name reaches the client",
+    "a daemon's refusal of CONNECT_OPEN that repeats a long name reaches the client",
     arguments: Way.allCases)
   func longRefusal(way: Way) async throws {
     let scene = try await Scene { _, _ in false }
@@ -341,7 +341,7 @@ struct MalformedPacketTests {
   }
 
   @Test(
-    "several calls with one serial at a time are all served, as by libvirtd",
+    "concurrent calls with one serial all get replies, as from libvirtd",
     arguments: Way.allCases)
   func oneSerial(way: Way) async throws {
     let lab = try await Lab.shared(.mono)
@@ -350,7 +350,7 @@ struct MalformedPacketTests {
     try await blocking {
       for client in [try lab.client(), try broker.client(way)] {
         try client.open()
-        // Beside a stream of the same serial.
+        // Together with a stream of the same serial.
         let stream = try client.openStream(
           Remote.storageVolDownload, pool: volume.pool, volume: volume.name)
         let procedures: [Int32] = [59, 157, 59, 157]
@@ -390,14 +390,14 @@ struct MalformedPacketTests {
   }
 
   @Test(
-    "a length just within the limit is waited for, like any other packet", arguments: Way.allCases)
+    "the largest valid length is accepted like any other", arguments: Way.allCases)
   func largest(way: Way) async throws {
     let lab = try await Lab.shared(.mono)
     let broker = try await BrokerProcess.start(in: lab)
     try await blocking {
       for client in [try lab.client(), try broker.client(way)] {
         try client.open()
-        // An unknown procedure with the largest body there may be: 32 MiB are read to the last byte.
+        // An unknown procedure with the largest possible body: all 32 MiB are read.
         var header = client.header(100_000)
         header.length = UInt32(Limits.packet)
         let zeros = [UInt8](repeating: 0, count: Limits.packet - Limits.header)
@@ -410,7 +410,7 @@ struct MalformedPacketTests {
     try await broker.stop()
   }
 
-  @Test("a descriptor cannot come over TCP: such a call closes the connection")
+  @Test("a call with descriptors over TCP closes the connection")
   func descriptorOverTCP() async throws {
     let lab = try await Lab.shared(.mono)
     let broker = try await BrokerProcess.start(in: lab)
@@ -449,7 +449,7 @@ struct MalformedPacketTests {
   }
 
   @Test(
-    "a packet that never ends is not waited for once its client is gone", arguments: Way.allCases)
+    "an incomplete packet is dropped when its client has disconnected", arguments: Way.allCases)
   func halfAPacket(way: Way) async throws {
     let lab = try await Lab.shared(.mono)
     let broker = try await BrokerProcess.start(in: lab)

@@ -1,4 +1,4 @@
-// Two thousand clients at once.
+// Two thousand concurrent clients.
 import Foundation
 import Streams
 import Testing
@@ -6,7 +6,7 @@ import Testing
 @Suite("Many clients", Lab.isPossible)
 struct ManyClientsTests {
   @Test(
-    "2,000 clients are connected at once and each is served; all leave, and nothing stays behind")
+    "2,000 clients are connected and served concurrently, and leave no descriptor or memory behind")
   func crowd() async throws {
     let lab = try await Lab.shared(.mono)
     let daemon = try await lab.pid(of: "libvirtd")
@@ -25,11 +25,11 @@ struct ManyClientsTests {
       }
       #expect(
         broker.descriptorCount == before.0 + 2 * 1999, "a socket to each side for each client")
-      // An idle connection owns no buffer. What it does own is its sessions' few small objects.
+      // An idle connection owns no buffer, only a few small objects of its session.
       let each = (broker.residentBytes - before.1) / 1999
       #expect(each <= 8192, "\(each) bytes resident for an idle client")
 
-      // All of them at once: first every call, then every reply.
+      // First all calls, then all replies.
       var calls: [PacketHeader] = []
       for client in clients {
         calls.append(client.header(157))
@@ -46,7 +46,7 @@ struct ManyClientsTests {
     try await broker.stop()
   }
 
-  /// Room for many connections in this process and in the daemon, whatever they were started with.
+  /// Raises the limits on descriptors of this process and of the daemon.
   static func allowDescriptors(of daemon: pid_t) async throws {
     for process in [getpid(), daemon] {
       let limit = try await Command(

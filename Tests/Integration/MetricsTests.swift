@@ -1,11 +1,11 @@
-// The metrics as a scraper gets them, and the audit as an auditor reads it.
+// The metrics as a scraper gets them, and the audit log.
 import Foundation
 import Streams
 import Testing
 
 @Suite("Metrics and audit")
 struct MetricsTests {
-  /// A broker that serves metrics, in front of a backend that answers everything.
+  /// A broker with metrics, in front of a backend that answers every call.
   private static func scene(_ settings: [String], at metrics: String) async throws -> Scene {
     try await Scene(settings: settings + ["metrics_listen = \"\(metrics)\""]) { _, _ in false }
   }
@@ -28,7 +28,7 @@ struct MetricsTests {
     }
   }
 
-  @Test("metrics are served to curl, promtool finds no fault with them, and they count")
+  @Test("curl gets the metrics, promtool reports no problem, and the counters are correct")
   func metrics() async throws {
     let port = try BrokerProcess.freePort()
     let audit = try Scratch.directory("a") + "/audit.json"
@@ -77,11 +77,11 @@ struct MetricsTests {
     let started = text.firstMatch(of: /\nprocess_start_time_seconds ([0-9.e+]+)\n/)
     #expect(abs((started.flatMap { Double($0.1) } ?? 0) - Date().timeIntervalSince1970) < 600)
     #expect(!text.contains("volume"), "nothing a client wrote is in it")
-    // The dashboard asks for nothing that is not there; certificates are where TLS is served.
+    // Every metric in the dashboard exists; those of certificates exist only with TLS.
     let dashboard = try Self.projectFile("etc/grafana/virtbroker.json")
     var names = Set(dashboard.matches(of: /virtbroker_[a-z_]+(?=\{)/).map { String($0.0) })
     #expect(names.count > 10)
-    // Nor do the alert rules, which promtool understands.
+    // The same for the alert rules, which promtool checks too.
     let rules = try Self.projectFile("etc/prometheus/virtbroker.rules.yml")
     names.formUnion(
       rules.matches(of: /virtbroker_[a-z_]+(?=[\[{ )])/).map { String($0.0) })
@@ -107,7 +107,9 @@ struct MetricsTests {
     try await scene.end()
   }
 
-  @Test("metrics are served on a UNIX socket, and scrapers that hang keep nobody from anything")
+  @Test(
+    "metrics are served on a UNIX socket, and hanging scrapers delay neither clients nor other scrapers"
+  )
   func hanging() async throws {
     let directory = try Scratch.directory("m")
     let path = directory + "/metrics"
@@ -118,7 +120,7 @@ struct MetricsTests {
       try client.open()
       #expect(try client.call(157).header.status == .ok)
     }
-    // More of them than there are places: the oldest has to go, and the scrape does not wait.
+    // More than the limit of connections: the oldest is closed, and the scrape does not wait.
     let silent = try await blocking {
       let silent = try (0..<60).map { _ in try RawClient(unix: path) }
       for client in silent { try? client.send(Array("GET /metrics HT".utf8)) }
@@ -128,7 +130,7 @@ struct MetricsTests {
     scrape.limit = .seconds(8)
     let text = try await scrape.output()
     try await blocking {
-      // Also one that keeps saying a little is given no more time than others.
+      // A scraper that sends a byte now and then does not get more time.
       let slow = silent[59]
       let isOver = eventually(within: 30) {
         usleep(100_000)
@@ -142,7 +144,9 @@ struct MetricsTests {
     #expect(!FileManager.default.fileExists(atPath: path), "the socket goes with the broker")
   }
 
-  @Test("the audit says who came, what streams moved and how calls that change something ended")
+  @Test(
+    "the audit has connections, transferred bytes of streams, and the results of calls that change something"
+  )
   func audit() async throws {
     let directory = try Scratch.directory("a")
     let path = directory + "/audit.json"
@@ -172,7 +176,7 @@ struct MetricsTests {
       eventually { Self.contents(path).contains("stream_ended") }
     }
     #expect(isThere)
-    // A rotated file is opened anew.
+    // A rotated file is opened again.
     try FileManager.default.moveItem(atPath: path, toPath: path + ".1")
     broker.signal(SIGHUP)
     try await blocking {
@@ -184,7 +188,7 @@ struct MetricsTests {
     }
     try await scene.end()
 
-    // Another reader's opinion of whether it is JSON, and of what it says.
+    // Another JSON parser reads the records and checks their content.
     let script = """
       import json, sys
       records = [json.loads(line) for path in sys.argv[1:] for line in open(path)]
@@ -210,7 +214,7 @@ struct MetricsTests {
         """, "\(Self.contents(path + ".1"))\(broker.log)")
   }
 
-  @Test("logrotate, with the file that is installed, loses no record")
+  @Test("logrotate with the installed configuration loses no record")
   func rotation() async throws {
     let directory = try Scratch.directory("a")
     let path = directory + "/virtbroker-audit.log"
@@ -218,7 +222,7 @@ struct MetricsTests {
     let broker = scene.broker
     let shipped = try Self.projectFile("etc/logrotate.d/virtbroker")
     #expect(shipped.contains("/var/log/libvirt/virtbroker-audit.log"))
-    // The same file for other places; here no service manager knows the broker.
+    // The same file with other paths; here no service manager knows the broker.
     let mine = shipped.replacing("/var/log/libvirt", with: directory)
       .replacing(/systemctl .*\n/, with: "kill -HUP \(broker.pid)\n")
     try mine.write(toFile: directory + "/rotate", atomically: false, encoding: .utf8)
@@ -243,7 +247,7 @@ struct MetricsTests {
     try await scene.end()
   }
 
-  @Test("an audit that nobody reads holds up neither a client nor the end")
+  @Test("an audit pipe without a reader delays neither clients nor the exit")
   func unread() async throws {
     let path = try Scratch.directory("a") + "/pipe"
     #expect(mkfifo(path, 0o600) == 0)
@@ -259,7 +263,7 @@ struct MetricsTests {
     try await scene.end()
   }
 
-  @Test("a port that cannot be had is named with its key")
+  @Test("the error for an unavailable port names the setting")
   func port() async throws {
     let port = try BrokerProcess.freePort()
     let first = try await Self.scene([], at: "127.0.0.1:\(port)")
@@ -281,7 +285,7 @@ struct MetricsTests {
     try await first.end()
   }
 
-  @Test("of many records not one is lost when the broker ends right behind them")
+  @Test("no record is lost when the broker exits right after many of them")
   func flood() async throws {
     let path = try Scratch.directory("a") + "/audit.json"
     let scene = try await Scene(settings: [
@@ -307,7 +311,7 @@ struct MetricsTests {
     #expect(serials == Array(first...last))
   }
 
-  @Test("an audit that cannot be written keeps nobody from work, and the log says so")
+  @Test("an audit that cannot be written delays no client, and the log reports it")
   func unwritable() async throws {
     let scene = try await Scene(settings: ["audit_log = \"file:/dev/full\""]) { _, _ in false }
     let broker = scene.broker

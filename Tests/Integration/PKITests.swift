@@ -1,10 +1,10 @@
-// virtbroker-pki: certificates that a real broker and a real virsh take.
+// virtbroker-pki: a real broker and a real virsh accept its certificates.
 import Foundation
 import Testing
 
 @Suite("virtbroker-pki", .inTurn)
 struct PKITests {
-  /// A private root directory, and the script working in it.
+  /// A private root directory in which the script works.
   struct Pki {
     let root: String
     init() throws { root = try Scratch.directory("pki") }
@@ -17,7 +17,7 @@ struct PKITests {
       ).run()
     }
 
-    /// Expects it to succeed; what it said.
+    /// Runs the script, which must succeed, and returns its output.
     @discardableResult
     func make(
       _ arguments: String..., sourceLocation: SourceLocation = #_sourceLocation
@@ -38,7 +38,7 @@ struct PKITests {
     }
   }
 
-  @Test("virtbrokerd --check-tls has no fault to find, and virsh connects", Lab.isPossible)
+  @Test("virtbrokerd --check-tls reports no fault, and virsh connects", Lab.isPossible)
   func works() async throws {
     let pki = try Pki()
     try await pki.make("authority")
@@ -68,7 +68,7 @@ struct PKITests {
     try await broker.stop()
   }
 
-  @Test("who runs it again loses nothing: what is there is kept, or it says what differs")
+  @Test("a second run keeps existing files, or says what differs")
   func again() async throws {
     let pki = try Pki()
     let commands = [["authority"], ["server", "a.example", "192.0.2.1"], ["client", "joe"]]
@@ -94,13 +94,13 @@ struct PKITests {
     }
     #expect(try files.map(pki.bytes) == before)
 
-    // A renewed certificate is for the same key.
+    // A renewed certificate has the same key.
     try await pki.make("server", "a.example", "192.0.2.1", "--renew")
     #expect(try pki.bytes(pki.certificate("server")) != before[2])
     #expect(try pki.bytes(pki.key("server")) == before[3])
   }
 
-  @Test("keys are for their owner alone, certificates for everybody")
+  @Test("keys are readable only by their owner, certificates by all")
   func permissions() async throws {
     let pki = try Pki()
     try await pki.make("authority")
@@ -115,7 +115,7 @@ struct PKITests {
   }
 
   @Test(
-    "a bundle goes to another host and into its places, if it is whole and nothing is in its way")
+    "a bundle is installed on another host if it is complete and no file is in its way")
   func bundle() async throws {
     let home = try Pki()
     let away = try Pki()
@@ -142,7 +142,7 @@ struct PKITests {
   }
 
   @Test(
-    "what is wrong is named, and nothing is made",
+    "the error names an invalid argument, and no file is created",
     arguments: [
       (["server", "localhost"], 1, "there is no authority in"),
       (["server"], 2, "server needs the host names"),
@@ -165,7 +165,7 @@ struct PKITests {
     #expect(try FileManager.default.contentsOfDirectory(atPath: pki.root).isEmpty)
   }
 
-  @Test("a user's places are not for root, whose programs do not look there")
+  @Test("root cannot use the paths for users, because root's programs do not look there")
   func users() async throws {
     let home = try Scratch.directory("home")
     let script = "\(Package.project)/scripts/virtbroker-pki"
@@ -185,7 +185,7 @@ struct PKITests {
     #expect(FileManager.default.fileExists(atPath: home + "/.pki/libvirt/cacert.pem"))
   }
 
-  @Test("without certtool it says which package has it")
+  @Test("without certtool the error names the package")
   func noTool() async throws {
     let bin = try Scratch.directory("bin")
     for tool in ["bash", "mktemp", "rm"] {

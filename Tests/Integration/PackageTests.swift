@@ -1,4 +1,4 @@
-// The Debian package of the release build, used as an administrator would: `package/check` tells the story.
+// The Debian package of the release build, used as an administrator would; `package/check` has the steps.
 import Foundation
 import Testing
 
@@ -18,11 +18,11 @@ struct PackageTests {
   }
 
   @Test(
-    "with a real systemd it shares a host with libvirtd, whichever was installed first",
+    "with a real systemd it works beside libvirtd, whichever was installed first",
     Package.bootsHosts)
   func boot() async throws {
     var make = Command("\(Lab.folder)/package/debian")
-    make.limit = .seconds(900)  // It loads and unpacks 200 MB where `make test` has not done so.
+    make.limit = .seconds(900)  // It downloads and unpacks 200 MB if `make test` has not done so.
     let debian = try await make.run()
     if debian.status == 77 { return print(debian.errors) }
     #expect(debian.status == 0, "\(debian.errors)")
@@ -35,9 +35,10 @@ struct PackageTests {
     #expect(boot.output.contains("ok: libvirtd.socket takes its names when it starts"))
   }
 
-  @Test("virtbench and its parts are in the package virtbroker-bench, and nothing is in both")
+  @Test(
+    "virtbench and its files are in the package virtbroker-bench, and no file is in both packages")
   func bench() async throws {
-    // Stand-ins: the test build has virtbench, but with Swift's libraries beside it.
+    // Substitutes: the test build has virtbench, but with Swift's libraries beside it.
     let built = try Scratch.directory("built-bench")
     for name in ["virtbench", "limit-relay", "steps"] {
       try FileManager.default.copyItem(atPath: "/usr/bin/true", toPath: "\(built)/\(name)")
@@ -63,7 +64,7 @@ struct PackageTests {
     #expect(!depends.contains("libvirt-daemon"), "\(depends)")
   }
 
-  @Test("both services run alike, and every socket beside libvirtd says what it is for")
+  @Test("both services have the same settings, and each socket unit describes its purpose")
   func units() throws {
     func unit(_ name: String) throws -> String {
       try String(contentsOfFile: "\(Package.project)/etc/systemd/\(name)", encoding: .utf8)
@@ -82,7 +83,7 @@ struct PackageTests {
     }
   }
 
-  @Test("make install has a prefix and a DESTDIR, and keeps a configuration that was changed")
+  @Test("make install supports prefix and DESTDIR, and keeps a changed configuration")
   func install() async throws {
     let root = try Scratch.directory("install")
     var install = Command("\(Package.project)/scripts/install-files")
@@ -111,22 +112,22 @@ enum Package {
     FileManager.default.isExecutableFile(atPath: "\(project)/\(path)")
   }
 
-  /// Whether the programs of virtbench's package are there, which `make test` does not build.
+  /// Whether the files of virtbench's package exist. `make test` does not build them.
   static let hasBench = isBuilt("bench/.build/release/steps")
 
-  /// The packages of what is built, made once.
+  /// The packages of the current build, made once.
   static let made = Task { try await make(withBench: hasBench) }
 
-  /// Makes the packages and returns their paths, the broker's first.
+  /// Builds the packages and returns their paths, the broker's first.
   static func make(withBench: Bool, builtIn bench: String? = nil) async throws -> [String] {
     var build = Command("\(project)/scripts/deb", try Scratch.directory("deb"))
-    build.limit = .seconds(600)  // The compression of virtbench takes a while on a busy machine.
+    build.limit = .seconds(600)  // Compressing virtbench takes a while on a busy machine.
     if !withBench { build.environment["WITHOUT_BENCH"] = "1" }
     if let bench { build.environment["BUILT_BENCH"] = bench }
     return try await build.output().split(separator: "\n").map(String.init)
   }
 
-  /// It takes minutes, most of them on a machine that has to make its Debian first.
+  /// Takes minutes, most of them on a machine that has to create its Debian first.
   static let bootsHosts = ConditionTrait.enabled(
     if: ProcessInfo.processInfo.environment["VIRTBROKER_BOOTS_HOSTS"] != nil,
     "SKIPPED: a host with a real systemd is booted by `make test-package`")

@@ -1,16 +1,16 @@
-// A client that sends far more calls than it reads replies to.
+// A client that sends many more calls than it reads replies.
 import Foundation
 import Streams
 import Testing
 
 @Suite("Calls without reading", Lab.isPossible)
 struct PipelineTests {
-  /// What the broker may hold for one client: calls read ahead, replies waiting, segments of both
-  /// directions and the pool's spare ones. All 100,000 calls with their replies would be 8 MiB.
+  /// The most that the broker may hold for one client: calls read ahead, queued replies, segments of both directions
+  /// and the pool's spare ones. All 100,000 calls with their replies would be 8 MiB.
   static let bound = 3 << 20
 
   @Test(
-    "100,000 calls are sent first: memory stays bounded, and every reply arrives once",
+    "with 100,000 calls sent before any reply is read, memory stays bounded and every reply arrives once",
     arguments: Way.allCases)
   func unread(way: Way) async throws {
     let lab = try await Lab.shared(.mono)
@@ -27,14 +27,14 @@ struct PipelineTests {
       var calls = Packets.make(first)
       for _ in 1..<count { calls += Packets.make(client.header(157)) }
       var sent = 0
-      // Until the broker takes no more, for half a second.
+      // Until the broker has read nothing for half a second.
       #expect(
         try eventually(within: 60) {
           sent += try client.sendSome(calls[sent...])
           return sent == calls.count
             || !client.wait(for: POLLOUT, until: Date(timeIntervalSinceNow: 0.5))
         })
-      // TCP's buffers alone can hold all of them; those of a UNIX socket cannot.
+      // TCP's buffers alone can hold all calls; those of a UNIX socket cannot.
       if way == .unix {
         #expect(sent < calls.count, "a client that does not read is not read for ever")
       }

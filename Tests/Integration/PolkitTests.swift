@@ -18,7 +18,7 @@ struct PolkitTests {
     return broker
   }
 
-  /// virsh as a user who is not root.
+  /// Runs virsh as another user than root.
   private func virsh(as user: Int, _ broker: BrokerProcess, readOnly: Bool = false) async throws
     -> CommandResult
   {
@@ -42,7 +42,7 @@ struct PolkitTests {
     });
     """
 
-  @Test("decides by its rules who may manage and who may look, and root is not asked about")
+  @Test("polkit's rules decide who may manage and who may monitor; root needs no authorization")
   func rules() async throws {
     let bus = try await PrivateBus.start(rules: Self.rules)
     let broker = try await broker(bus.environment)
@@ -75,7 +75,7 @@ struct PolkitTests {
     try await broker.stop()
   }
 
-  @Test("that cannot be reached lets nobody in but root; once it is there it decides again")
+  @Test("without polkit only root is admitted; once polkit is reachable it decides again")
   func absent() async throws {
     let bus = try await PrivateBus.start(withPolkit: false)
     let broker = try await broker(bus.environment)
@@ -90,9 +90,9 @@ struct PolkitTests {
     try await broker.stop()
   }
 
-  @Test("that does not answer holds up nobody but those it is asked about")
+  @Test("a hanging polkit delays only the clients that need its decision")
   func silent() async throws {
-    // A socket that takes connections and never says anything.
+    // A socket that accepts connections and never answers.
     let directory = try Scratch.directory("d")
     let silence = try ScriptedBackend(in: directory, as: "bus") { _, _ in true }
     let broker = try await broker(
@@ -103,12 +103,12 @@ struct PolkitTests {
       try await virshOutput(broker.unixURI(), "uri")
       try await virshOutput(broker.tcpURI(), "uri")
     }
-    // The broker stops all the same; whoever was being asked about is disconnected.
+    // The broker still stops and disconnects the client that waits for polkit.
     try await broker.stop()
     #expect(try await asking.status == 1)
   }
 
-  @Test("that does not answer keeps no place longer than auth_timeout")
+  @Test("a client that waits for polkit is disconnected after auth_timeout")
   func timeout() async throws {
     let directory = try Scratch.directory("d")
     let silence = try ScriptedBackend(in: directory, as: "bus") { _, _ in true }
@@ -121,7 +121,7 @@ struct PolkitTests {
         try client.send(Packets.make(client.header(Remote.authPolkit)))
         return client
       }
-      // Nobody else gets a place before these are gone.
+      // Another client gets a place only after these are disconnected.
       let next = try broker.client()
       #expect(try next.call(Remote.authList).header.status == .ok)
       for client in asking { #expect(try client.awaitEnd(within: 10).isEmpty) }
@@ -130,12 +130,12 @@ struct PolkitTests {
     try await broker.stop()
   }
 
-  @Test("is asked by the calls alone, in any order, and by nobody twice")
+  @Test("AUTH_POLKIT starts a check in any order of calls, and only once")
   func calls() async throws {
     let bus = try await PrivateBus.start()
     let broker = try await broker(bus.environment)
     try await blocking {
-      // Of root AUTH_LIST is enough, as with libvirt; without it AUTH_POLKIT asks even about root.
+      // For root AUTH_LIST is enough, as with libvirt; without it AUTH_POLKIT checks even root.
       let client = try broker.client()
       #expect(try client.call(59).error?.message == "authentication required")
       #expect(try client.call(Remote.authSASLInit).error?.code == .authenticationFailed)
@@ -143,7 +143,7 @@ struct PolkitTests {
       #expect(reply.decoded(AuthPolkitResult.self)?.complete == 1, "\(reply)")
       #expect(try client.call(Remote.authPolkit).error?.code == .internalError)
       try client.open()
-      // Those who leave while they are asked about leave nothing behind.
+      // Clients that disconnect during the check leave nothing behind.
       let before = settledDescriptorCount(of: broker.pid)
       for _ in 0..<50 {
         let leaving = try broker.client()

@@ -1,4 +1,4 @@
-// Streams with a rate, as clients and daemons see them.
+// Rate-limited streams, from the side of clients and daemons.
 import Foundation
 import Streams
 import Testing
@@ -6,7 +6,7 @@ import Testing
 @Suite("Rates")
 struct RateTests {
   @Test(
-    "an upload waits for its rate, calls pass it, and its client is shown that the broker lives",
+    "an upload is limited to its rate, calls pass it, and its client gets keepalive PINGs",
     arguments: Way.allCases)
   func upload(way: Way) async throws {
     let scene = try await Scene(settings: [
@@ -22,13 +22,13 @@ struct RateTests {
       let before = line.receivedBytes
       let packet = RawClient.packet(stream, [UInt8](repeating: 1, count: 8 << 10))
       for _ in 0..<48 { try client.send(packet) }
-      // Behind more than seven seconds of it, on the same connection and on another.
+      // More than seven seconds of stream data are queued before these calls.
       #expect(try client.call(157).header.status == .ok)
       let other = try broker.client(way)
       try other.open()
       #expect(try other.call(157).header.status == .ok)
       #expect(line.receivedBytes - before < 48 * packet.count)
-      // The last thing it heard was the answer; nothing else is owed to it.
+      // The reply was the last packet, and no other is due.
       _ = try client.receive("a PING", where: \.isPing)
       #expect(line.receivedBytes - before < 48 * packet.count)
       try client.send(Packets.keepAlive(KeepAliveProcedure.pong))
@@ -44,7 +44,7 @@ struct RateTests {
     try await scene.end()
   }
 
-  @Test("an identity's own rate holds beside that of all")
+  @Test("an identity's own rate applies in addition to the rate for all")
   func identity() async throws {
     let scene = try await Scene(settings: [
       "max_upload_rate = \"1G\"", "identity_rates = [ \"upload 20K uid \(getuid())\" ]",
@@ -61,7 +61,7 @@ struct RateTests {
         let packet = RawClient.packet(stream, [UInt8](repeating: 1, count: 8 << 10))
         for _ in 0..<10 { try client.send(packet) }
         if way == .tcp {
-          // A client that nobody vouches for is subject to the rate of all alone.
+          // An anonymous client is subject only to the rate for all.
           #expect(eventually { line.receivedBytes - before == 10 * packet.count })
         } else {
           #expect(try client.call(157).header.status == .ok)

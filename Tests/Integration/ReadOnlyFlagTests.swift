@@ -1,11 +1,11 @@
-// The read-only flag on the broker's own connections: a backend decides by it what a client may do.
+// The read-only flag on the broker's connections to backends, by which a backend decides what a client may do.
 import Foundation
 import Streams
 import Testing
 
 @Suite("The read-only flag")
 struct ReadOnlyFlagTests {
-  /// Every way in, and how a client becomes read-only there.
+  /// Every listener, and how a client becomes read-only on it.
   enum Entry: String, CaseIterable, Sendable, CustomTestStringConvertible {
     case socket = "the read-only socket"
     case unix = "the flag over UNIX"
@@ -13,7 +13,7 @@ struct ReadOnlyFlagTests {
     case tls = "the flag over TLS"
     case readWrite = "no flag"
     var testDescription: String { rawValue }
-    /// The flags of the client's own CONNECT_OPEN. Bits without a meaning for a server are not forwarded.
+    /// The flags of the client's own CONNECT_OPEN. Bits that mean nothing to a server are not forwarded.
     var flags: UInt32 {
       self == .socket ? 2 : self == .readWrite ? 6 : ConnectOpenArguments.readOnly | 4
     }
@@ -44,7 +44,7 @@ struct ReadOnlyFlagTests {
     for call in Self.calls { #expect(try client.call(call).header.status == .ok) }
   }
 
-  /// The flags with which the only connection to a backend was opened; nil: there is none.
+  /// The flags of CONNECT_OPEN on the only connection to a backend; nil without a connection.
   private func flags(_ backend: ScriptedBackend) throws -> UInt32? {
     let lines = backend.lines
     #expect(lines.count < 2)
@@ -55,7 +55,7 @@ struct ReadOnlyFlagTests {
   private static let quiet: ScriptedBackend.Script = { _, _ in false }
 
   @Test(
-    "goes to the daemon that a client opens and to the driver daemons beside it",
+    "the flag reaches the daemon that a client opens and the driver daemons beside it",
     arguments: Entry.allCases, Lab.Layout.allCases)
   func local(entry: Entry, layout: Lab.Layout) async throws {
     let sockets = try Scratch.directory("s")
@@ -79,7 +79,8 @@ struct ReadOnlyFlagTests {
   }
 
   @Test(
-    "goes to daemons that have one socket for all of their clients", arguments: Entry.allCases,
+    "the flag reaches daemons that have one socket for all of their clients",
+    arguments: Entry.allCases,
     Lab.Layout.allCases)
   func oneSocket(entry: Entry, layout: Lab.Layout) async throws {
     let sockets = try Scratch.directory("s")
@@ -95,7 +96,7 @@ struct ReadOnlyFlagTests {
     try await tls.broker.stop()
   }
 
-  @Test("goes to other hosts", arguments: Entry.allCases)
+  @Test("the flag reaches other hosts", arguments: Entry.allCases)
   func forwarded(entry: Entry) async throws {
     let far = try await Scene(script: Self.quiet)
     let near = try await TLSBroker(

@@ -1,9 +1,9 @@
-// Clients that may only look: what they may see, and libvirt's own refusals of the rest.
+// Read-only clients: what they can see, and libvirt's own refusals of the rest.
 import Testing
 
 @Suite("Read-only clients", Lab.isPossible, .inTurn)
 struct ReadOnlyTests {
-  /// How a client comes to be read-only: by the socket it uses, or by what it asks for.
+  /// How a client becomes read-only: by its socket, or by the flag of CONNECT_OPEN.
   enum Kind: String, CaseIterable, Sendable, CustomTestStringConvertible {
     case socket = "the read-only socket"
     case unix = "asking for it over UNIX"
@@ -38,7 +38,7 @@ struct ReadOnlyTests {
     """)
 
   @Test(
-    "virsh sees, and is refused, what it would be without the broker",
+    "virsh gets the same output and the same refusals as without the broker",
     arguments: Lab.Layout.allCases, Kind.allCases)
   func lines(_ layout: Lab.Layout, _ kind: Kind) async throws {
     let (lab, broker) = try await prepared(layout)
@@ -71,10 +71,10 @@ struct ReadOnlyTests {
     ("secret", 142), ("nwfilter", 180),
   ]
 
-  // virsh refuses such calls itself when it was asked to open read-only. A client that does not is
-  // refused by the daemon, which has to know that the connection is read-only.
+  // virsh itself refuses such calls after a read-only open. Without that check the daemon refuses them, if it knows
+  // that the connection is read-only.
   @Test(
-    "a client that asks for read-only cannot change anything, whatever its library lets through",
+    "the daemon refuses every change by a read-only client, also calls that the client's library does not refuse",
     arguments: Place.all)
   func rawCalls(_ place: Place) async throws {
     let (lab, broker) = try await prepared(place.layout)

@@ -1,12 +1,12 @@
-// Settings that take effect when the configuration is read again, as clients and administrators see it.
+// Settings that take effect at a reload, from the side of clients and administrators.
 import Foundation
 import Glibc
 import Streams
 import Testing
 
-@Suite("reading the configuration again")
+@Suite("reload")
 struct ReloadTests {
-  /// Changes a line of the file, and waits until the broker has read it.
+  /// Changes a line of the file and waits until the broker has read it.
   private func change(_ broker: BrokerProcess, _ old: String, to new: String) throws {
     let path = broker.directory + "/virtbrokerd.conf"
     let text = try String(contentsOfFile: path, encoding: .utf8)
@@ -21,7 +21,8 @@ struct ReloadTests {
       }, "\(broker.log)")
   }
 
-  @Test("an administrator who waits comes in when there may be one more, and not before")
+  @Test(
+    "a waiting administrator is admitted when a reload raises admin_max_clients, and not before")
   func administrators() async throws {
     let scene = try await Scene.holding(settings: ["admin_max_clients = 1"])
     try await blocking {
@@ -39,7 +40,7 @@ struct ReloadTests {
     try await scene.end()
   }
 
-  @Test("administrators' programs that know keepalive are asked for life from then on, or no more")
+  @Test("a reload starts and stops keepalive on admin connections")
   func administratorsKeepAlive() async throws {
     let scene = try await Scene.holding(settings: ["admin_keepalive_interval = 0"])
     try await blocking {
@@ -60,7 +61,7 @@ struct ReloadTests {
     try await scene.end()
   }
 
-  @Test("another host may be opened from then on, or no more")
+  @Test("a reload allows and forbids another host")
   func otherHosts() async throws {
     let far = try await Scene { _, _ in false }
     let host = "tcp://127.0.0.1:\(far.broker.port)"

@@ -1,11 +1,11 @@
-// SASL with the real clients: who is let in, and that everything works behind the login.
+// SASL with real clients: which are admitted, and that every call works afterwards.
 import Foundation
 import Streams
 import Testing
 
 @Suite("SASL and virsh", Lab.isPossible, .inTurn)
 struct SASLTests {
-  /// A broker that asks for SASL on every way in, in front of a real libvirtd.
+  /// A broker that requires SASL on every listener, in front of a real libvirtd.
   private func broker(_ realm: PasswordRealm, settings: [String] = []) async throws
     -> BrokerProcess
   {
@@ -22,7 +22,7 @@ struct SASLTests {
   }
 
   @Test(
-    "the right password lets in, whatever the mechanism",
+    "the right password is accepted with every mechanism",
     arguments: [
       (Way.tcp, "DIGEST-MD5"), (.unix, "DIGEST-MD5"), (.unix, "SCRAM-SHA-256"), (.tcp, nil),
       (.unix, nil),
@@ -38,7 +38,7 @@ struct SASLTests {
   }
 
   @Test(
-    "whoever is not to come in is told the same, and the log tells why",
+    "every refused client gets the same error, and the log has the reason",
     arguments: [
       (
         Way.tcp, "fred", "guess", "DIGEST-MD5", "DIGEST-MD5' failed: step 2: authentication failure"
@@ -66,13 +66,13 @@ struct SASLTests {
     }
     #expect(eventually { broker.log.contains(reason) }, "\(broker.log)")
     #expect(!broker.log.contains("guess"), "no password is logged")
-    // And the next one is let in.
+    // The next client is accepted.
     let good = try realm.options("fred", "secret", mechanism: mechanism)
     try await virshOutput(uri(broker, way, good), "list")
     try await broker.stop()
   }
 
-  @Test("a mechanism that is not offered is the client's own error")
+  @Test("a mechanism that is not offered is an error of the client itself")
   func unknownMechanism() async throws {
     let realm = try await PasswordRealm.make("DIGEST-MD5")
     let broker = try await broker(realm)
@@ -83,7 +83,9 @@ struct SASLTests {
     try await broker.stop()
   }
 
-  @Test("no mechanism is strong enough for tcp_min_ssf: said at start, and to nobody else")
+  @Test(
+    "if no mechanism is strong enough for tcp_min_ssf, the log says so at start and clients get no details"
+  )
   func strength() async throws {
     let realm = try await PasswordRealm.make("SCRAM-SHA-256 DIGEST-MD5")
     let broker = try await broker(realm, settings: ["tcp_min_ssf = 256"])
@@ -99,7 +101,7 @@ struct SASLTests {
     try await broker.stop()
   }
 
-  @Test("volumes of any size travel both ways behind a security layer")
+  @Test("volumes of any size are transferred in both directions through a security layer")
   func layer() async throws {
     let lab = try await Lab.shared(.mono)
     let realm = try await PasswordRealm.make("DIGEST-MD5")
@@ -122,9 +124,9 @@ struct SASLTests {
   }
 }
 
-@Suite("The identity a real daemon sees", Lab.isPossible, .inTurn)
+@Suite("The identity that a real daemon gets", Lab.isPossible, .inTurn)
 struct SeenIdentityTests {
-  @Test("is the client's own, and never the broker's or one the client claims")
+  @Test("it is the client's own, never the broker's or one that the client claims")
   func seen() async throws {
     let lab = try await Lab.shared(
       .mono, for: "identity",
@@ -140,7 +142,7 @@ struct SeenIdentityTests {
         "auth_tcp = \"sasl\"", "auth_tls = \"sasl\"", "unix_sock_rw_perms = \"0777\"",
       ] + certificates.settings(port: port),
       environment: realm.environment)
-    /// What libvirtd has been told since it was last looked at.
+    /// The number of log lines already read.
     var read = 0
     func told() throws -> [String] {
       let lines = try String(contentsOfFile: lab.directory + "/libvirtd.log", encoding: .utf8)

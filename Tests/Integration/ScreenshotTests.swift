@@ -4,12 +4,12 @@ import Testing
 
 @Suite("Screenshots", Lab.isPossible, .inTurn)
 struct ScreenshotTests {
-  @Test("a screenshot is the picture that libvirtd itself gives", arguments: Place.all)
+  @Test("a screenshot equals the one that libvirtd itself returns", arguments: Place.all)
   func same(_ place: Place) async throws {
     let (lab, broker) = try await place.ready()
     try await lab.guest("painted")
     let directory = try Scratch.directory("screens")
-    // The guest's screen does not change, so the pictures are the same to the last byte.
+    // The guest's screen does not change, so the pictures are identical.
     var pictures: [Data] = []
     var said: [String] = []
     for (name, uri) in [("direct", lab.directURI()), ("relayed", broker.uri(place.way))] {
@@ -21,7 +21,7 @@ struct ScreenshotTests {
     #expect(pictures[0] == pictures[1])
     #expect(said[0] == said[1])
     #expect(pictures[1].starts(with: [0x89, 0x50, 0x4e, 0x47]), "a PNG")
-    // An empty screen of this size packs into a few hundred bytes.
+    // An empty screen of this size compresses to a few hundred bytes.
     #expect(pictures[1].count > 5000, "the screen is not blank")
   }
 }

@@ -1,9 +1,9 @@
-// A broker of a user's own, who is not root.
+// The broker of a user other than root.
 import Foundation
 import Glibc
 import Testing
 
-/// A user's broker, with everything of libvirt's in directories of the test's.
+/// A user's broker, with all of libvirt's directories in the test's own directory.
 private final class UserScene: Sendable {
   static let user: uid_t = 65534
   let directory: String
@@ -14,7 +14,7 @@ private final class UserScene: Sendable {
 
   private let environment: [String: String]
 
-  /// - Parameter daemons: names of daemons that are installed, and what they are.
+  /// - Parameter daemons: the installed daemons, each a name and the content of a script.
   init(daemons: [String: String]) throws {
     directory = try Scratch.directory("m")
     environment = [
@@ -30,7 +30,7 @@ private final class UserScene: Sendable {
       try script.write(toFile: "\(directory)/bin/\(name)", atomically: false, encoding: .utf8)
       chmod("\(directory)/bin/\(name)", 0o755)
     }
-    // The user's own configuration file, which is found by itself.
+    // The user's configuration file at its default path.
     try "log_level = 1\nlog_outputs = \"1:file:\(directory)/log\"\n".write(
       toFile: directory + "/config/libvirt/virtbrokerd.conf", atomically: false, encoding: .utf8)
     try FileManager.default.copyItem(
@@ -40,7 +40,7 @@ private final class UserScene: Sendable {
     }
     let said = open(directory + "/said", O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0o600)
     defer { close(said) }
-    // Daemons that are started see nothing of the machine's own libvirt, and end with the test.
+    // Started daemons do not see the machine's own libvirt, and end with the test.
     child = try Child(
       [
         "unshare", "--mount", "--net", "--pid", "--fork", "--kill-child", "--mount-proc", "sh",
@@ -65,7 +65,7 @@ private final class UserScene: Sendable {
     }
   }
 
-  /// One line of virsh, as the user.
+  /// Runs one virsh command as the user.
   func virsh(_ socket: String, _ arguments: String...) async throws -> CommandResult {
     var command = Command(
       [
@@ -85,7 +85,7 @@ private final class UserScene: Sendable {
 
 @Suite("A user's own broker", Lab.isPossible, .inTurn)
 struct SessionModeTests {
-  /// A libvirtd in a place of its own, under the name of a modular daemon.
+  /// A script that runs libvirtd in directories of its own in place of a modular daemon.
   static func modular(_ name: String) -> String {
     """
     #!/bin/sh
@@ -97,7 +97,7 @@ struct SessionModeTests {
     """
   }
 
-  @Test("modular daemons are started when they are wanted, each once")
+  @Test("each modular daemon is started once, when it is needed")
   func modular() async throws {
     let scene = try UserScene(daemons: [
       "virtqemud": Self.modular("virtqemud"), "virtstoraged": Self.modular("virtstoraged"),
@@ -127,13 +127,13 @@ struct SessionModeTests {
     scene.end()
   }
 
-  @Test("where only libvirtd is installed it is started, and keeps its names")
+  @Test("if only libvirtd is installed it is started and keeps its socket names")
   func whole() async throws {
     let scene = try UserScene(daemons: [
       "libvirtd": "#!/bin/sh\nexec /usr/sbin/libvirtd \"$@\"\n"
     ])
     try scene.ready("virtbroker-sock")
-    // The socket is there before the line is.
+    // The socket is created before the line is logged.
     #expect(eventually { scene.log.contains("libvirtd is installed and no modular daemon is") })
     let result = try await scene.virsh("virtbroker-sock", "list", "--all")
     #expect(result.status == 0, "\(result) \(scene.log)")
@@ -142,7 +142,7 @@ struct SessionModeTests {
     scene.end()
   }
 
-  @Test("a daemon that ends instead of serving is said to have done so")
+  @Test("the error for a daemon that exits says so")
   func failing() async throws {
     let scene = try UserScene(daemons: ["virtqemud": "#!/bin/sh\nexit 7\n"])
     try scene.ready("libvirt-sock")

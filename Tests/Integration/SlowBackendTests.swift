@@ -1,4 +1,4 @@
-// A backend that does not take what a client uploads.
+// A backend that does not read what a client uploads.
 import Foundation
 import Streams
 import Testing
@@ -6,11 +6,11 @@ import Testing
 @Suite("A backend that stops reading")
 struct SlowBackendTests {
   @Test(
-    "in an upload: its client is not read, nobody else notices, and then everything arrives",
+    "during an upload: the client is not read, other clients are not affected, and later everything arrives",
     arguments: Way.allCases)
   func stops(way: Way) async throws {
     let buffer = 256 << 10
-    // What may wait for the upstream, as much read ahead of it, and the pool's spare segments.
+    // The data queued for the upstream, as much read ahead, and the pool's spare segments.
     let bound = 2 * buffer + (2 << 20)
     let scene = try await Scene(settings: ["max_client_buffer = \(buffer)"]) { _, _ in false }
     let (broker, backend) = (scene.broker, scene.backend)
@@ -21,14 +21,14 @@ struct SlowBackendTests {
       try client.open()
       let stream = try client.openStream(Remote.storageVolUpload, pool: "p", volume: "v")
       let line = try backend.line(1)
-      // What an upload costs that is taken.
+      // The memory of an upload that is read.
       let packet = RawClient.packet(stream, [UInt8](repeating: 1, count: Limits.usualPayload))
       for _ in 0..<16 { try client.send(packet) }
       #expect(eventually { line.receivedBytes > 16 * packet.count })
       let before = (broker.peakBytes, line.receivedBytes)
       line.isPausing = true
 
-      // More than the kernel's buffers of both connections hold, TCP's being the largest.
+      // More than the kernel's buffers of both connections; TCP's are the largest.
       let count = 128
       var bytes: [UInt8] = []
       for _ in 0..<count { bytes += packet }
@@ -40,7 +40,7 @@ struct SlowBackendTests {
         }, "the client has to wait")
       #expect(broker.peakBytes - before.0 < bound)
       #expect(try other.call(59).header.status == .ok)
-      // Behind all that, its PING is still not lost: it is answered once there is room.
+      // The client's PING after all these data is answered once they have been sent.
       line.isPausing = false
       try client.send(bytes[sent...] + Packets.keepAlive(KeepAliveProcedure.ping))
       #expect(try client.receive()?.isPong == true)

@@ -1,4 +1,4 @@
-// A client that stops reading what it asked for.
+// A client that stops reading a download.
 import Foundation
 import Streams
 import Testing
@@ -6,10 +6,11 @@ import Testing
 @Suite("A reader that stops", Lab.isPossible)
 struct SlowReaderTests {
   @Test(
-    "in a download of 1 GiB costs no more memory than is configured, and others are served",
+    "a download of 1 GiB without a reader uses no more memory than configured, and others are served",
     arguments: Way.allCases, [256 << 10, 4 << 20])
   func stops(way: Way, buffer: Int) async throws {
-    // What may wait for each of the two clients, the reads that went beyond it, and the pool's spare segments.
+    // The data queued for each of the two clients, the reads that exceeded the watermark, and the pool's spare
+    // segments.
     let bound = 2 * buffer + (2 << 20)
     let lab = try await Lab.shared(.mono)
     let volume = try await TestVolume(in: lab, bytes: 1 << 30)
@@ -18,7 +19,7 @@ struct SlowReaderTests {
     try await blocking {
       let other = try broker.client()
       try other.open()
-      // One whole download has shown what a client that does read needs.
+      // One complete download gives the memory that a reading client needs.
       try Self.download(volume, length: 8 << 20, on: other)
       let before = broker.peakBytes
 
@@ -26,7 +27,7 @@ struct SlowReaderTests {
       try client.open()
       let stream = try client.openStream(
         Remote.storageVolDownload, pool: volume.pool, volume: volume.name)
-      // The flow has come to rest when the broker uses no time any more.
+      // The transfer has stopped when the broker uses no more processor time.
       var used = -1.0
       #expect(
         eventually {
@@ -40,7 +41,7 @@ struct SlowReaderTests {
       #expect(try other.call(59).header.status == .ok)
       #expect(broker.peakBytes - before < bound)
 
-      // It was not forgotten: what it reads now goes on where it stopped.
+      // When the client reads again, the download continues.
       var received = 0
       while received < 64 << 20 {
         guard let packet = try client.receive() else { throw Trouble("the connection was closed") }
@@ -54,7 +55,7 @@ struct SlowReaderTests {
     try await broker.stop()
   }
 
-  /// Downloads the beginning of a volume to its end.
+  /// Downloads the given number of bytes from the beginning of a volume.
   static func download(_ volume: TestVolume, length: UInt64, on client: RawClient) throws {
     let stream = try client.openStream(
       Remote.storageVolDownload, pool: volume.pool, volume: volume.name, length: length)

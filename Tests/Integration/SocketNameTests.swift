@@ -1,4 +1,4 @@
-// Which UNIX sockets are the broker's, and that clients find them.
+// The names of the broker's UNIX sockets, and how clients find them.
 import Foundation
 import Streams
 import Testing
@@ -6,7 +6,8 @@ import Testing
 @Suite("The broker's UNIX sockets", Lab.isPossible, .inTurn)
 struct SocketNameTests {
   @Test(
-    "where libvirtd answers the broker takes names of its own, says so, and leaves the other alone")
+    "if libvirtd listens on libvirt's names, the broker uses other names, says so, and leaves libvirtd's alone"
+  )
   func beside() async throws {
     let directory = try Scratch.directory("u")
     let held = Held()
@@ -19,7 +20,7 @@ struct SocketNameTests {
           "\(directory)/libvirt-sock is served by another process: the broker's own sockets are "
             + "virtbroker-sock, virtbroker-sock-ro and virtbroker-admin-sock")
       })
-    // Through the broker to libvirtd, on both sockets; and past it.
+    // To libvirtd through the broker, on both sockets, and directly.
     for name in ["virtbroker-sock", "virtbroker-sock-ro", "libvirt-sock"] {
       let client = try RawClient(unix: "\(directory)/\(name)")
       try client.open()
@@ -30,7 +31,7 @@ struct SocketNameTests {
     #expect(!FileManager.default.fileExists(atPath: directory + "/virtbroker-sock"))
   }
 
-  @Test("a socket that was left over is removed, and permissions and group are as configured")
+  @Test("a stale socket is removed, and permissions and group are as configured")
   func stale() async throws {
     let directory = try Scratch.directory("u")
     for name in ["libvirt-sock", "libvirt-sock-ro"] {
@@ -56,7 +57,7 @@ struct SocketNameTests {
     try await broker.stop()
   }
 
-  @Test("clients over ssh find it, with netcat and with virt-ssh-helper")
+  @Test("clients over ssh find the broker, with netcat and with virt-ssh-helper")
   func ssh() async throws {
     let lab = try await Lab.shared(.modular)
     let broker = try await BrokerProcess.start(in: lab)
@@ -65,7 +66,7 @@ struct SocketNameTests {
       "mount --make-rprivate / && mount -t tmpfs tmpfs /run && mkdir /run/libvirt && "
         + "mount --bind \(broker.directory) /run/libvirt && exec \"$@\"", "sh",
     ])
-    // What virsh learns of hosts is to be forgotten with the test.
+    // The host keys that virsh stores are removed with the test.
     let program = server.directory + "/ssh"
     try "#!/bin/sh\nexec ssh -o UserKnownHostsFile=\(server.knownHosts) \"$@\"\n".write(
       toFile: program, atomically: false, encoding: .utf8)

@@ -1,11 +1,11 @@
-// What is left of a burst in the broker's memory.
+// The broker's memory after a burst of data.
 import Foundation
 import Streams
 import Testing
 
-@Suite("Memory that nobody needs any more")
+@Suite("Memory after a burst")
 struct SpareMemoryTests {
-  @Test("goes back to the system when it has been quiet, also where others came later and stay")
+  @Test("it returns to the system once the broker is idle, also if a later client stays")
   func burst() async throws {
     let (count, buffer) = (12, 4 << 20)
     let scene = try await Scene(settings: ["max_client_buffer = \(buffer)"]) { _, _ in false }
@@ -14,7 +14,7 @@ struct SpareMemoryTests {
       let (before, descriptors) = (broker.residentBytes, broker.descriptorCount)
       let lines = LineNumbers()
       var uploads: [RawClient] = []
-      // The allocator treats the first burst in another way than those that follow.
+      // The allocator treats the first burst differently from later ones.
       for _ in 0..<2 {
         for number in 0..<lines.count { try backend.line(number).isPausing = false }
         uploads = []
@@ -40,7 +40,7 @@ struct SpareMemoryTests {
     try await scene.end()
   }
 
-  /// A client that uploads until nobody takes any more.
+  /// A client that uploads until the broker stops reading.
   private static func stuckUpload(
     to broker: BrokerProcess, _ backend: ScriptedBackend, _ line: Int
   ) throws -> RawClient {
@@ -57,7 +57,7 @@ struct SpareMemoryTests {
   }
 }
 
-/// Numbers of a backend's connections, in the order in which they come.
+/// The indices of a backend's connections, in their order.
 private final class LineNumbers {
   private(set) var count = 0
   func next() -> Int {

@@ -1,11 +1,11 @@
-// SIGTERM: replies in flight go out, nothing new comes in, and the end is an orderly one.
+// SIGTERM: replies under way are delivered, no new client is accepted, and the broker exits cleanly.
 import Foundation
 import Streams
 import Testing
 
 @Suite("Stopping")
 struct StopTests {
-  @Test("a reply in flight still arrives, then the connection ends", arguments: Way.allCases)
+  @Test("a reply under way still arrives, then the connection ends", arguments: Way.allCases)
   func replyInFlight(way: Way) async throws {
     let scene = try await Scene.holding()
     let broker = scene.broker
@@ -31,7 +31,7 @@ struct StopTests {
     withExtendedLifetime(scene) {}
   }
 
-  @Test("a reply that never comes does not keep it from stopping")
+  @Test("a call without a reply does not prevent the broker from stopping")
   func silentBackend() async throws {
     let held = Held()
     let scene = try await Scene(held: held) { line, call in
@@ -44,7 +44,7 @@ struct StopTests {
       try client.open()
       try client.send(Packets.make(client.header(59)))
       try scene.held.await(1)
-      // And one whose daemon keeps CONNECT_CLOSE to itself.
+      // And a client whose daemon does not answer CONNECT_CLOSE.
       let closing = try broker.client()
       try closing.open()
       try closing.send(Packets.make(closing.header(Remote.connectClose)))
@@ -61,7 +61,7 @@ struct StopTests {
     withExtendedLifetime(scene) {}
   }
 
-  @Test("a second SIGTERM does not wait for anything")
+  @Test("after a second SIGTERM the broker stops at once")
   func twice() async throws {
     let scene = try await Scene.holding()
     let broker = scene.broker

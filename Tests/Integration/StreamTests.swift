@@ -1,4 +1,4 @@
-// Several streams on one connection, and streams that end before their time.
+// Concurrent streams on one connection, and streams that end early.
 import Testing
 
 @Suite("Streams", Lab.isPossible, .inTurn)
@@ -14,7 +14,7 @@ struct StreamTests {
   }
 
   @Test(
-    "after a stream was ended in the middle, by either side, the connection goes on",
+    "after either side has ended a stream early the connection remains usable",
     arguments: Place.all)
   func abort(_ place: Place) async throws {
     let (lab, broker) = try await place.ready()

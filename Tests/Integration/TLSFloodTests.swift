@@ -1,4 +1,4 @@
-// Handshakes that are expensive for the broker and cheap for whoever begins them.
+// Handshakes that cost the broker much more than the client.
 import Certificates
 import Foundation
 import Streams
@@ -7,7 +7,7 @@ import Testing
 
 @Suite("A flood of TLS handshakes", .inTurn)
 struct TLSFloodTests {
-  /// Times of a call there and back, in milliseconds, sorted.
+  /// The round-trip times of calls in milliseconds, sorted.
   private func times(_ socket: RawClient, _ session: TLSClient, _ count: Int) throws -> [Double] {
     let clock = ContinuousClock()
     return try (0..<count).map { _ in
@@ -20,7 +20,7 @@ struct TLSFloodTests {
     }.sorted()
   }
 
-  @Test("calls on an open connection hardly notice it, with an RSA key of 4096 bits")
+  @Test("with an RSA key of 4096 bits a flood hardly delays calls on an open connection")
   func latency() async throws {
     let certificates = try CertificateDirectory()
     try certificates.serve(.server().with { $0.key = .rsa4096 })
@@ -56,7 +56,7 @@ struct TLSFloodTests {
           isOver.store(true, ordering: .relaxed)
           threads.wait()
         }
-        // The flood has begun when as many have been answered as come at a time.
+        // The flood has started when as many handshakes have been answered as run concurrently.
         guard eventually({ answered.load(ordering: .relaxed) >= 8 }) else {
           throw Trouble("no handshake was answered")
         }
@@ -66,7 +66,7 @@ struct TLSFloodTests {
       print(
         "a call takes \(before) ms, in a flood \(median) ms (90 %: \(loud[450]) ms), "
           + "\(answered.load(ordering: .relaxed)) handshakes answered")
-      // On a busy machine the first figure is large already.
+      // On a busy machine the time without a flood is already large.
       #expect(median < max(5, 10 * before), "without a flood: \(before) ms")
     }
     try await tls.broker.stop()

@@ -1,4 +1,4 @@
-// TLS with real clients: who comes in, who does not, and who must not notice the others.
+// TLS with real clients: which are accepted and refused, and that they do not affect others.
 import Certificates
 import Foundation
 import Streams
@@ -6,7 +6,7 @@ import Testing
 
 @Suite("TLS with virsh", Lab.isPossible, .inTurn)
 struct TLSVirshTests {
-  @Test("calls, and a volume up and down; the log and the daemon know the client's name")
+  @Test("calls, and a volume up and down; the log and the daemon get the client's name")
   func virsh() async throws {
     let lab = try await Lab.shared(.mono)
     let tls = try await TLSBroker(backends: lab.sockets)
@@ -25,7 +25,7 @@ struct TLSVirshTests {
     try await tls.broker.stop()
   }
 
-  @Test("virsh that is refused says that its certificate was, and the log says why")
+  @Test("a refused virsh reports a problem with its certificate, and the log has the reason")
   func refused() async throws {
     let lab = try await Lab.shared(.mono)
     let tls = try await TLSBroker(
@@ -95,7 +95,7 @@ struct TLSTests {
     },
   ]
 
-  /// A daemon that answers everything, and a broker with TLS in front of it.
+  /// A broker with TLS in front of a daemon that answers every call.
   private func scene(
     _ settings: [String] = [], _ certificates: CertificateDirectory? = nil,
     realm: PasswordRealm? = nil
@@ -109,7 +109,7 @@ struct TLSTests {
     )
   }
 
-  @Test("who may not come in gets no byte, and the log says why", arguments: refusals)
+  @Test("a refused client gets no byte, and the log has the reason", arguments: refusals)
   func refused(_ refusal: Refusal) async throws {
     let (tls, backend) = try await scene(refusal.settings)
     try await blocking {
@@ -118,7 +118,7 @@ struct TLSTests {
         identity.priority = priority
         let (socket, session) = try tls.connected(identity)
         try session.handshake()
-        // A goodbye, or a connection that is just gone.
+        // The connection ends with or without close_notify.
         #expect((try? session.receive(1)) ?? [] == [])
         withExtendedLifetime(socket) {}
       }
@@ -129,7 +129,7 @@ struct TLSTests {
     withExtendedLifetime(backend) {}
   }
 
-  @Test("tls_no_verify_certificate lets them in all the same, but believes no name")
+  @Test("tls_no_verify_certificate accepts these clients, but does not use their names")
   func notVerified() async throws {
     let (tls, backend) = try await scene(["tls_no_verify_certificate = 1"])
     try await blocking {
@@ -145,7 +145,7 @@ struct TLSTests {
   }
 
   @Test(
-    "packets go through TLS, as many as there are, also while they wait",
+    "all packets pass through TLS, also those that wait decrypted",
     arguments: ["NORMAL", "NORMAL:-VERS-TLS1.3"])
   func packets(priority: String) async throws {
     let (tls, backend) = try await scene()
@@ -170,7 +170,7 @@ struct TLSTests {
         told?.decoded(SetIdentityArguments.self)?.parameters == [
           TypedParameter("x509-distinguished-name", .string("O=Acme,CN=client1"))
         ], "the daemon hears the name that was verified")
-      // Far more calls in one go than are under way at a time, so that some wait decrypted.
+      // Many more calls than max_client_requests, so that some wait decrypted.
       for _ in 0..<5 {
         try exchange((0..<2000).map { _ in Packets.make(socket.header(59)) })
       }
@@ -179,8 +179,8 @@ struct TLSTests {
     withExtendedLifetime(backend) {}
   }
 
-  @Test("whoever speaks something else is told apart in the log, and others do not notice")
-  func unauthenticatedCount() async throws {
+  @Test("the log says what a client sends instead of TLS, and other clients are not affected")
+  func notTLS() async throws {
     let (tls, backend) = try await scene(["tls_handshake_timeout = 1"])
     try await blocking {
       let silent = try RawClient(tcp: tls.port)
@@ -203,7 +203,7 @@ struct TLSTests {
     withExtendedLifetime(backend) {}
   }
 
-  @Test("open handshakes keep nobody out: neither other sockets nor honest clients of their own")
+  @Test("open handshakes exclude no client, neither on other sockets nor on the TLS port")
   func flood() async throws {
     let (tls, backend) = try await scene(
       ["max_clients = 5", "max_anonymous_clients = 1", "tls_max_handshakes = 10"])
@@ -221,7 +221,7 @@ struct TLSTests {
     withExtendedLifetime(backend) {}
   }
 
-  @Test("at max_clients a verified client waits for its byte, and gets it when one leaves")
+  @Test("at max_clients a verified client waits for the welcome byte until another leaves")
   func full() async throws {
     let (tls, backend) = try await scene(["max_clients = 1", "max_anonymous_clients = 1"])
     try await blocking {
@@ -240,7 +240,9 @@ struct TLSTests {
     withExtendedLifetime(backend) {}
   }
 
-  @Test("verified clients that have not logged in wait for their byte at max_anonymous_clients")
+  @Test(
+    "verified clients that have not authenticated wait for the welcome byte at max_anonymous_clients"
+  )
   func unauthenticatedWait() async throws {
     let (tls, backend) = try await scene(
       ["auth_tls = \"sasl\"", "max_anonymous_clients = 2"],
@@ -251,13 +253,13 @@ struct TLSTests {
         var item = pollfd(fd: client.0.descriptor, events: Int16(POLLIN), revents: 0)
         return poll(&item, 1, milliseconds) == 1 && (try? client.1.receive(1)) == [1]
       }
-      // All of them are there before the first is verified, and so past the listener's limit.
+      // All connect before the first is verified, so the limit does not stop them at the listener.
       var clients = try (0..<3).map { _ in try tls.connected(identity) }
       for client in clients { try client.1.handshake() }
       for client in clients[..<2] { #expect(isTold(client)) }
       #expect(!isTold(clients[2], within: 300))
       #expect(tls.logged("max_anonymous_clients (2) is reached"))
-      // That is nothing to others.
+      // Other listeners are not affected.
       for way in [Way.unix, .tcp] { try tls.broker.client(way).open() }
 
       let (socket, session) = clients[0]
@@ -279,7 +281,7 @@ struct TLSTests {
     withExtendedLifetime(backend) {}
   }
 
-  @Test("new files are taken into use, bad ones are refused with the reason, sessions go on")
+  @Test("new files are used, bad ones are refused with the reason, and sessions continue")
   func renewal() async throws {
     let certificates = try CertificateDirectory()
     let (tls, backend) = try await scene([], certificates)
@@ -293,7 +295,7 @@ struct TLSTests {
       try works()
       #expect(session.servedName == "CN=localhost")
 
-      // One file after the other, as a script would: the set is looked at when both are there.
+      // One file after the other, as a script would write them: the set is checked when both are there.
       try certificates.serve(.server("CN=second"))
       #expect(tls.logged("VB-TLS-002 VB-TLS-003: "))
       #expect(try tls.client(identity).1.servedName == "CN=second")
@@ -319,7 +321,7 @@ struct TLSTests {
   }
 
   @Test(
-    "what cannot be served ends the start, with the reason",
+    "unusable certificates end the start with the reason",
     arguments: [
       (
         "crl_file = \"/nonexistent/crl.pem\"",
@@ -348,7 +350,7 @@ struct TLSTests {
     #expect(failure?.description.contains(reason) == true, "\(failure?.description ?? "")")
   }
 
-  @Test("gnutls-cli and openssl come in with a certificate")
+  @Test("gnutls-cli and openssl connect with a certificate")
   func otherClients() async throws {
     let (tls, backend) = try await scene()
     let pki = tls.certificates.directory
@@ -385,7 +387,7 @@ struct TLSTests {
     withExtendedLifetime(backend) {}
   }
 
-  @Test("--check-tls says what is wrong and what a broker serves")
+  @Test("--check-tls reports faults and the certificate that a broker serves")
   func doctor() async throws {
     let (tls, backend) = try await scene()
     func examine(_ configuration: String, _ connect: String? = nil) async throws -> CommandResult {
@@ -404,7 +406,7 @@ struct TLSTests {
     #expect(address.status == 1 && address.output.contains("fault: VB-CERT-039: "), "\(address)")
     #expect(address.output.contains("not valid for host '127.0.0.1'"), "\(address)")
 
-    // A set the broker has to refuse: the doctor says so, and that something else is served.
+    // A set that the broker refuses: the check says so, and that another set is served.
     try tls.certificates.serve(.server().with { $0.validUntil = -60 })
     let bad = try await examine(configuration, "localhost:\(tls.port)")
     #expect(bad.status == 1)
@@ -421,7 +423,7 @@ struct TLSTests {
     withExtendedLifetime(backend) {}
   }
 
-  @Test("a handshake cut anywhere leaves the broker serving, and none of its descriptors open")
+  @Test("after handshakes cut at any byte the broker serves and leaks no descriptor")
   func cut() async throws {
     let (tls, backend) = try await scene()
     try await blocking {
@@ -440,7 +442,7 @@ struct TLSTests {
   }
 }
 
-/// The first flight of a client, which nobody answers.
+/// The first flight of a client, recorded without a server.
 private enum Recorder {
   static func hello(_ identity: ClientIdentity) throws -> [UInt8] {
     var pair: [Int32] = [-1, -1]

@@ -1,10 +1,10 @@
-// Many threads of one client on one connection.
+// Many threads of a client on one connection.
 import Testing
 
 @Suite("Threads", Lab.isPossible, .inTurn)
 struct ThreadTests {
   @Test(
-    "twenty threads on one connection each get the answers to their own questions",
+    "twenty threads on one connection each get the replies to their own calls",
     arguments: Place.all)
   func twenty(_ place: Place) async throws {
     let (lab, broker) = try await place.ready()

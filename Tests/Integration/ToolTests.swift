@@ -1,9 +1,9 @@
-// The program virtbroker, at brokers with streams and calls under way.
+// The program virtbroker, with brokers that have streams and calls under way.
 import Foundation
 import Streams
 import Testing
 
-/// The built program, aimed at a broker.
+/// The built program, connected to a broker.
 struct Tool: Sendable {
   let broker: BrokerProcess
 
@@ -16,7 +16,7 @@ struct Tool: Sendable {
     try await Command([Tool.executable] + arguments + ["--socket", broker.admin.path]).run()
   }
 
-  /// The rows of a table, each by its titles. The cells are two blanks apart.
+  /// The rows of a table, with values by column title. Two spaces separate the cells.
   func table(_ arguments: String...) async throws -> [[String: String]] {
     let text = try await Command([Tool.executable] + arguments + ["--socket", broker.admin.path])
       .output()
@@ -50,7 +50,7 @@ struct Tool: Sendable {
 
 @Suite("virtbroker")
 struct ToolTests {
-  /// A backend that opens streams, and otherwise keeps what it is asked to itself.
+  /// A backend that opens streams and holds all other calls.
   private func scene(settings: [String] = []) async throws -> Scene {
     let held = Held()
     return try await Scene(settings: settings, held: held) { line, packet in
@@ -63,7 +63,7 @@ struct ToolTests {
     }
   }
 
-  @Test("a download is listed with whose it is, of what, how much of it there was, and its state")
+  @Test("a download is listed with its owner, object, bytes and state")
   func streams() async throws {
     let scene = try await scene()
     let tool = Tool(broker: scene.broker)
@@ -104,7 +104,9 @@ struct ToolTests {
     try await scene.end()
   }
 
-  @Test("a stream that nobody takes is shown as paused, and by whom", arguments: [true, false])
+  @Test(
+    "a stream whose destination does not read is shown as paused, with the side that pauses it",
+    arguments: [true, false])
   func paused(byClient: Bool) async throws {
     let scene = try await scene(settings: ["max_client_buffer = 65536"])
     let (client, line, packet) = try await blocking {
@@ -116,7 +118,7 @@ struct ToolTests {
       return (client, try scene.backend.line(0), packet)
     }
     line.isPausing = !byClient
-    // Far more than the kernel holds for both sockets.
+    // Much more than the kernel's buffers of both sockets.
     let sender = Task {
       try await blocking {
         for _ in 0..<100 { if byClient { try line.send(packet) } else { try client.send(packet) } }
@@ -135,7 +137,7 @@ struct ToolTests {
     try await scene.end()
   }
 
-  @Test("a stuck call is visible with its name, its daemon and its age, and gone when answered")
+  @Test("a hanging call is listed with its name, daemon and age until it is answered")
   func calls() async throws {
     let scene = try await scene()
     let tool = Tool(broker: scene.broker)
@@ -170,7 +172,7 @@ struct ToolTests {
     try await scene.end()
   }
 
-  @Test("more clients than a page holds are all listed, each once")
+  @Test("clients on several pages are all listed, each once")
   func pages() async throws {
     let scene = try await scene()
     let clients = try await blocking {
@@ -189,7 +191,7 @@ struct ToolTests {
     try await scene.end()
   }
 
-  @Test("status tells of the broker as a whole, to people and to programs")
+  @Test("status describes the broker as text and as JSON")
   func status() async throws {
     let scene = try await scene(settings: ["max_clients = 77", "max_anonymous_clients = 7"])
     let tool = Tool(broker: scene.broker)
@@ -202,7 +204,7 @@ struct ToolTests {
     try await scene.end()
   }
 
-  @Test("a stream that is ended is one to both its ends, and the connection goes on")
+  @Test("a stream that is killed ends for both sides, and the connection remains usable")
   func kill() async throws {
     let scene = try await scene()
     let tool = Tool(broker: scene.broker)
@@ -226,7 +228,7 @@ struct ToolTests {
       }
     }
     #expect(try await tool.rows("streams").isEmpty)
-    // What the client still had to say of it reaches nobody; what comes behind does.
+    // The client's later packets of the stream are dropped; its next call is forwarded.
     let before = try scene.backend.line(0).receivedBytes
     var finish = stream
     finish.status = .ok
@@ -236,8 +238,8 @@ struct ToolTests {
 
     let again = try await tool.run("kill-stream", id)
     #expect(again.status == 1 && again.errors.contains("has no stream \(id)"))
-    let nobody = try await tool.run("kill-stream", "999/1")
-    #expect(nobody.status == 1 && nobody.errors.contains("No client with matching ID '999'"))
+    let unknown = try await tool.run("kill-stream", "999/1")
+    #expect(unknown.status == 1 && unknown.errors.contains("No client with matching ID '999'"))
     let nonsense = try await tool.run("kill-stream", "abc")
     #expect(nonsense.status == 64 && nonsense.errors.contains("CLIENT/SERIAL"))
     #expect(
@@ -245,7 +247,7 @@ struct ToolTests {
     try await scene.end()
   }
 
-  @Test("--version of every program names the same version, and the libraries it runs with")
+  @Test("--version of each program prints the same version, and those of its libraries")
   func versions() async throws {
     let daemon = try await Command(BrokerProcess.executable, "--version").output()
     let version = try #require(daemon.firstMatch(of: /\(virtbroker\) ([0-9.]+)\n/)).1
@@ -259,7 +261,7 @@ struct ToolTests {
     #expect(pki.hasPrefix("virtbroker-pki (virtbroker) \(version)\ncerttool "), "\(pki)")
   }
 
-  @Test("--socket may stand before the subcommand or behind it")
+  @Test("--socket may precede or follow the subcommand")
   func socketFirst() async throws {
     let scene = try await scene()
     let path = scene.broker.admin.path
@@ -273,11 +275,11 @@ struct ToolTests {
     try await scene.end()
   }
 
-  @Test("without a socket at the usual place, those that there are elsewhere are named")
+  @Test("if there is no socket at the default path, the error names sockets found elsewhere")
   func hint() async throws {
     try #require(getuid() == 0, "needs root")
     let scene = try await scene()
-    // A /run of the test's own, with a user's broker in it.
+    // A private /run that contains a user's broker.
     let run = try Scratch.directory("r")
     func status() async throws -> CommandResult {
       try await Command(
@@ -304,8 +306,8 @@ struct ToolTests {
     try await scene.end()
   }
 
-  @Test("where no broker answers, or something else does, it says so")
-  func nobody() async throws {
+  @Test("the error says if no broker answers, or if another program does")
+  func wrongSocket() async throws {
     let none = try await Command(Tool.executable, "status", "--socket", "/nonexistent/sock").run()
     #expect(none.status == 1)
     #expect(none.errors.contains("cannot connect to '/nonexistent/sock'"))
@@ -318,7 +320,7 @@ struct ToolTests {
     try await scene.end()
   }
 
-  @Test("real consoles and downloads are ended cleanly under virsh", Lab.isPossible)
+  @Test("kill-stream ends a real console and download cleanly for virsh", Lab.isPossible)
   func virsh() async throws {
     let lab = try await Lab.shared(.mono)
     let broker = try await BrokerProcess.start(in: lab)
@@ -331,7 +333,7 @@ struct ToolTests {
     }
     var row: [String: Any]?
     while row == nil, !Task.isCancelled {
-      // The whole of the echo is there, which the script waits for.
+      // The whole echo has arrived; the script waits for it.
       row = try await tool.rows("streams").first {
         $0["object"] as? String == guest && ($0["bytes_down"] as? Int ?? 0) >= "here I am".count
       }

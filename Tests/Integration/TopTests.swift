@@ -4,14 +4,14 @@ import Streams
 import Synchronization
 import Testing
 
-/// A terminal of tmux's, on a server of its own.
+/// A tmux terminal with its own server.
 final class Terminal: Sendable {
   private let socket: String
 
   init(_ command: [String], columns: Int, lines: Int) async throws {
     socket = try Scratch.directory("t") + "/tmux"
     let line = command.map { "'\($0)'" }.joined(separator: " ")
-    // What the program leaves on the screen is looked at after its end as well.
+    // The screen is also read after the program has ended.
     try await Command(
       "tmux", "-u", "-S", socket, "-f", "/dev/null", "new-session", "-d", "-x", "\(columns)", "-y",
       "\(lines)", "\(line); echo it ended with $?; exec cat", ";", "set-option", "-g", "status",
@@ -19,7 +19,7 @@ final class Terminal: Sendable {
     ).output()
   }
 
-  /// What is on the screen, without the blanks behind.
+  /// The lines of the screen, without trailing spaces.
   func screen() async throws -> [Substring] {
     try await Command("tmux", "-u", "-S", socket, "capture-pane", "-p").output()
       .split(separator: "\n", omittingEmptySubsequences: false)
@@ -35,7 +35,7 @@ final class Terminal: Sendable {
     ).output()
   }
 
-  /// Waits for a screen that fits; the last one there was.
+  /// Waits for a screen that satisfies `fits`. Returns the last screen.
   func screen(where fits: ([Substring]) -> Bool) async throws -> [Substring] {
     var last: [Substring] = []
     for _ in 0..<200 {
@@ -53,7 +53,7 @@ final class Terminal: Sendable {
 
 @Suite("virtbroker top", .enabled(if: FileManager.default.fileExists(atPath: "/usr/bin/tmux")))
 struct TopTests {
-  /// A scene whose backend opens downloads and keeps every other call, a client in it, and `top` in a window.
+  /// A scene whose backend opens downloads and holds all other calls, with a client and `top` in a window.
   private func top(
     columns: Int, lines: Int, _ options: String...,
     body: (Scene, RawClient, Terminal) async throws -> Void
@@ -83,7 +83,7 @@ struct TopTests {
     line.split(separator: " ").joined(separator: " ")
   }
 
-  @Test("in 80 columns and 24 lines: streams by their rate, other orders, clients, calls and help")
+  @Test("in 80 columns and 24 lines: streams by rate, other sort orders, clients, calls and help")
   func views() async throws {
     try await top(columns: 80, lines: 24) { scene, client, terminal in
       var screen = try await terminal.screen { $0.contains { $0.hasPrefix("no streams") } }
@@ -101,7 +101,7 @@ struct TopTests {
       }
       let data = RawClient.packet(streams[7], [UInt8](repeating: 1, count: 1000))
       try client.send(Packets.make(client.header(59)))
-      // The fastest is at the top, whatever its number.
+      // The fastest stream is first, whatever its number.
       let isOver = Atomic(false)
       let flow = Task {
         try await blocking {
@@ -122,7 +122,7 @@ struct TopTests {
       isOver.store(true, ordering: .relaxed)
       _ = await flow.result
 
-      // By age, the oldest first, and the other way round; the column in front, the other way round as well.
+      // Sorted by age, the oldest first, then reversed; then reversed by the object column.
       try await terminal.press(">")
       screen = try await terminal.screen { $0[3].contains("AGE▼") && $0[4].contains("pool/disk0") }
       try await terminal.press("r")
@@ -152,7 +152,7 @@ struct TopTests {
     }
   }
 
-  @Test("long lists scroll, long names are cut, and what matters stays in a narrow window")
+  @Test("long lists scroll, long names are cut, and a narrow window keeps the important columns")
   func room() async throws {
     try await top(columns: 80, lines: 16, "--sort", "age") { scene, client, terminal in
       let name = String(repeating: "long-", count: 20)
@@ -189,7 +189,7 @@ struct TopTests {
     }
   }
 
-  @Test("the display can be paused, and a view and an order chosen at the start")
+  @Test("the display can be paused, and view and sort order can be given as options")
   func choices() async throws {
     try await top(columns: 80, lines: 24, "--view", "calls", "--sort", "client") {
       scene, client, terminal in
@@ -198,7 +198,7 @@ struct TopTests {
       _ = try await terminal.screen { $0[0].contains("display paused") }
       try client.send(Packets.make(client.header(59)))
       try await blocking { try scene.held.await(1) }
-      // Later than any look that is not paused.
+      // Later than any refresh of a display that is not paused.
       try await Task.sleep(for: .milliseconds(600))
       #expect(try await terminal.screen()[1].contains("calls 0"))
       try await terminal.press("p")
@@ -210,7 +210,7 @@ struct TopTests {
       wrong.errors.contains("streams have no column 'colour'; expected one of stream, identity"))
   }
 
-  @Test("without a terminal one page follows the other, as text or as JSON")
+  @Test("without a terminal pages are printed one after another, as text or as JSON")
   func pages() async throws {
     let scene = try await Scene.holding()
     let tool = Tool(broker: scene.broker)

@@ -1,11 +1,11 @@
-// What all clients of one origin together make the broker hold.
+// The limit on data queued for all clients of one origin together.
 import Foundation
 import Streams
 import Testing
 
 @Suite("max_total_buffer", .inTurn)
 struct TotalBufferTests {
-  @Test("clients of one address whose daemons take nothing hold no more than half of it")
+  @Test("clients of one address whose daemons read nothing hold at most half of it")
   func bounded() async throws {
     let total = 16 << 20
     let scene = try await Scene(settings: ["max_total_buffer = \(total)"]) { _, _ in false }
@@ -21,7 +21,7 @@ struct TotalBufferTests {
         let stream = try client.openStream(Remote.storageVolUpload, pool: "p", volume: "v")
         try backend.line(number).isPausing = true
         clients.append(client)
-        // Until it takes no more, or has ended the connection.
+        // Until the broker stops reading or has ended the connection.
         let packet = RawClient.packet(stream, [UInt8](repeating: 7, count: 256 << 10))
         var rest = packet[...]
         var refusals = 0

@@ -1,29 +1,29 @@
-// What a backend sends unasked must not reach a client, which would end its connection over it.
+// Packets that a backend sends without a request must not reach a client, which would close its connection.
 import Foundation
 import Streams
 import Testing
 
-@Suite("A backend that sends unasked")
+@Suite("A backend that sends unsolicited packets")
 struct UnaskedPacketTests {
   @Test(
-    "replies nobody waits for, streams nobody opened, keepalive: none of it reaches the client",
+    "replies without a call, streams that are not open and keepalive packets do not reach the client",
     arguments: Way.allCases)
   func unasked(way: Way) async throws {
     let scene = try await Scene { line, packet in
       guard packet.header.procedure == 59 else { return false }
-      var stranger = packet.header
-      stranger.serial += 1000
+      var unknown = packet.header
+      unknown.serial += 1000
       var streamed = PacketHeader(
         procedure: Remote.storageVolDownload, kind: .stream, serial: 77, status: .continue)
       var bytes = Packets.keepAlive(KeepAliveProcedure.ping)
-      bytes += Packets.reply(answering: stranger)
+      bytes += Packets.reply(answering: unknown)
       bytes += RawClient.packet(streamed, [1, 2, 3])
       streamed.status = .ok
       bytes += Packets.make(streamed)
       bytes += Packets.streamError(
         program: Program.remote, procedure: Remote.storageVolDownload, serial: 77,
         RemoteError(.internalError, "not yours"))
-      // The answer itself, then once more.
+      // The reply itself, then a second one.
       bytes += Packets.reply(answering: packet.header, GetURIResult(uri: "once"))
       bytes += Packets.reply(answering: packet.header, GetURIResult(uri: "twice"))
       try line.send(bytes)
@@ -43,11 +43,13 @@ struct UnaskedPacketTests {
     try await scene.end()
   }
 
-  @Test("events reach the client that is connected, in their order", arguments: Way.allCases)
+  @Test(
+    "a client gets the events of its own backend connection, in their order",
+    arguments: Way.allCases)
   func events(way: Way) async throws {
     let scene = try await Scene { line, packet in
       guard packet.header.procedure == 59 else { return false }
-      // Before and behind the reply, as a backend's own order has it.
+      // Before and after the reply, in the backend's order.
       try line.send(
         Packets.event(318, FeatureResult(supported: 1)) + Packets.reply(answering: packet.header)
           + Packets.event(318, FeatureResult(supported: 2)))

@@ -1,13 +1,14 @@
-// Volumes through the broker: every byte arrives, in both directions, whatever the size.
+// Volumes through the broker: every byte arrives, in both directions, for any size.
 import Foundation
 import Testing
 
 @Suite("Volumes", Lab.isPossible, .inTurn)
 struct VolumeTests {
-  /// Nothing, one byte, one around what libvirt puts into one packet, and more than anyone buffers.
+  /// Zero, one, around the size of libvirt's usual packet, and larger than all buffers.
   static let sizes = [0, 1, 262_119, 262_120, 262_121, 256 << 20]
 
-  @Test("what is uploaded is in the volume, and comes back", arguments: Place.all)
+  @Test(
+    "an uploaded volume has the right content and is downloaded unchanged", arguments: Place.all)
   func thereAndBack(_ place: Place) async throws {
     let (lab, broker) = try await place.ready()
     let uri = broker.uri(place.way)
@@ -26,7 +27,7 @@ struct VolumeTests {
     }
   }
 
-  @Test("a part of a volume is read and written where it was asked for", arguments: Place.all)
+  @Test("a part of a volume is read and written at the requested position", arguments: Place.all)
   func part(_ place: Place) async throws {
     let (lab, broker) = try await place.ready()
     let uri = broker.uri(place.way)
@@ -43,7 +44,7 @@ struct VolumeTests {
     #expect(try String(contentsOfFile: scratch + "/part", encoding: .utf8) == "1abc56")
   }
 
-  @Test("a sparse volume arrives with its holes, in both directions", arguments: Place.all)
+  @Test("a sparse volume keeps its holes in both directions", arguments: Place.all)
   func sparse(_ place: Place) async throws {
     let (lab, broker) = try await place.ready()
     let uri = broker.uri(place.way)
@@ -51,7 +52,7 @@ struct VolumeTests {
     let volumes = try await lab.pool(pool)
     let scratch = try Scratch.directory("volumes")
     let (file, back) = (scratch + "/file", scratch + "/back")
-    // Holes in front, between the data and at the end, three of them longer than 32 bits can count.
+    // Holes at the start, between the data and at the end; three of them are longer than 32 bits can count.
     let megabyte = try await Self.noise.file(of: 1 << 20)
     for (seek, count) in [(3, 1), (5000, 2), (10003, 1)] {
       for index in 0..<count {
@@ -72,7 +73,7 @@ struct VolumeTests {
     }
   }
 
-  /// Size, and checksum of the parts that have data: 15 GiB of zeros need not be read for that.
+  /// The size, and a checksum of the parts with data, so that 15 GiB of zeros need not be read.
   private func islands(_ file: String) async throws -> [String] {
     var parts = [try await Command("stat", "-c", "%s", file).output()]
     for megabyte in [0, 3, 4, 5000, 5001, 5002, 10003, 10004] {
@@ -89,7 +90,7 @@ struct VolumeTests {
   private static let noise = Noise()
 }
 
-/// Files of random bytes, each made once.
+/// Files of random bytes, each created once.
 private actor Noise {
   private var files: [Int: Task<String, any Error>] = [:]
 

@@ -1,20 +1,20 @@
-// A socket that always has the next packet and always takes one: no kernel, no memory of its own.
+// A socket that always has the next packet and always accepts one, without a kernel or memory of its own.
 import Streams
 
-/// Gives packets that are all alike, as much of them as it is told to have, and takes all it is given.
-/// A read writes just the headers: what the payload is made of is nobody's business on the way.
+/// Returns equal packets, as many bytes as `credit` allows, and accepts all bytes sent to it. A read writes only the
+/// headers; the content of the payload does not matter to the relay.
 final class EndlessTransport: Transport {
   let carriesDescriptors = true
-  /// The packet it gives. Set between packets.
+  /// The packet it returns. Set it only between packets.
   var packet: PacketHeader {
     didSet { packet.write(at: header) }
   }
-  /// Bytes it has to give.
+  /// Bytes it may still return.
   var credit = 0
-  /// Bytes it takes before it blocks; a refill is what makes the socket writable again.
+  /// Bytes it accepts before it blocks. A new value makes the socket writable again.
   var room = Int.max
   private(set) var taken: UInt64 = 0
-  /// Where in the packet it stands.
+  /// The position within the packet.
   private var place = 0
   private let header = UnsafeMutableRawPointer.allocate(byteCount: Limits.header, alignment: 8)
 

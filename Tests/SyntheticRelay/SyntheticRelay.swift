@@ -1,29 +1,29 @@
-// The relay at work without sockets, for counting what a packet costs it.
+// The relay without sockets, to measure its cost per packet.
 public import Streams
 
-/// What travels through the relay.
+/// The traffic that passes through the relay.
 public enum Course: String, CaseIterable, Sendable {
   /// A volume download: stream packets of the usual size, four reads of 64 KiB each.
   case download
-  /// The same to a client that takes half a packet at a time, so that the other half waits.
+  /// A download to a client that accepts half a packet at a time, so that the other half waits.
   case slowReader = "slow-reader"
   /// A volume upload: stream packets of the usual size.
   case upload
-  /// A tunnelled migration as libvirtd sends it: 64 KiB of payload a packet.
+  /// A tunnelled migration as libvirtd sends it: 64 KiB of payload per packet.
   case migration
   /// A console: a keystroke up, a line down.
   case console
-  /// Console output without pause: packets of 1 KiB, sixty-four to a read.
+  /// Continuous console output: packets of 1 KiB, sixty-four to a read.
   case output
   /// One call and its reply at a time.
   case calls
-  /// The same, and the answers are counted for the metrics.
+  /// The same, with replies counted for the metrics.
   case countedCalls = "calls-counted"
   /// Events of one kind, sixteen to a read.
   case events
 }
 
-/// A relay with one client and one backend, which never stop sending.
+/// A relay with one client and one backend that send without end.
 public final class SyntheticRelay: RelayOwner {
   private let client: EndlessTransport
   private let backend: EndlessTransport
@@ -57,7 +57,7 @@ public final class SyntheticRelay: RelayOwner {
   public var answerCounts: AnswerCounts? { course == .countedCalls ? counts : nil }
   private let counts = AnswerCounts()
 
-  /// A packet of the course's stream, either way.
+  /// A packet of the course's stream, in either direction.
   private var data: PacketHeader {
     PacketHeader(
       procedure: SyntheticRelay.opening(course), kind: .stream, serial: 1, status: .continue)
@@ -75,11 +75,11 @@ public final class SyntheticRelay: RelayOwner {
     }
   }
 
-  /// Packets that have gone through, and bytes taken at both ends.
+  /// Packets forwarded, and bytes accepted at both ends.
   public private(set) var packets = 0
   public var bytes: UInt64 { client.taken &+ backend.taken }
 
-  /// Moves at least this many packets.
+  /// Forwards at least this many packets.
   public func run(packets wanted: Int) {
     let end = packets + wanted
     while packets < end { step() }

@@ -1,7 +1,7 @@
-// Counts the allocations of the calling thread in the program this is linked into.
+// Counts the allocations of the calling thread in the program that links this file.
 #pragma once
 
-/// Whether there is anything to be counted: not in a program that was built with a sanitizer.
+/// Whether allocations are counted. They are not in a program built with a sanitizer.
 int allocation_is_counted(void);
 
 /// Calls of malloc, calloc, realloc, aligned_alloc and posix_memalign by this thread so far.

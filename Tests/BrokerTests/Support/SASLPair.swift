@@ -5,10 +5,10 @@ import Testing
 
 @testable import Broker
 
-/// A password database of the tests' own. The library looks for its configuration once, when it is first
-/// used, so there is one for the whole process.
+/// The tests' password database. The library reads its configuration once, at its first use, so one database serves
+/// the whole process.
 enum SASLRealm {
-  // Only the tests of one suite touch it, and those run one after the other.
+  // Only one suite uses it, and its tests run one after another.
   nonisolated(unsafe) static let service: Result<SASLService, BrokerFailure> = {
     let directory = "/tmp/vb-broker-test.sasl.\(getpid())"
     mkdir(directory, 0o700)
@@ -36,7 +36,7 @@ enum SASLRealm {
   }()
 }
 
-/// An exchange with both its ends.
+/// Both ends of an exchange.
 final class SASLPair {
   let server: SASLExchange
   private(set) var client: OpaquePointer?
@@ -54,7 +54,7 @@ final class SASLPair {
       UnsafeMutablePointer<UnsafeMutablePointer<sasl_secret_t>?>?
     ) -> Int32
 
-  /// Both ends know that the user is fred, and the client's idea of the password.
+  /// Both ends use the name fred; `password` is the client's.
   init(_ service: SASLService, password: String = "secret", cover: SASLConnection.Cover = .none)
     throws
   {
@@ -70,7 +70,7 @@ final class SASLPair {
     let ask: AskSecret = { _, context, _, result in
       let password = context?.assumingMemoryBound(to: CChar.self)
       let count = password.map { strlen($0) } ?? 0
-      // A length, and the bytes behind it; the client frees neither.
+      // A length followed by the bytes; the client frees neither.
       let room = malloc(MemoryLayout<UInt>.size + count + 8)
       room?.storeBytes(of: UInt(count), as: UInt.self)
       if let room, let password {
@@ -101,7 +101,7 @@ final class SASLPair {
 
   deinit { sasl_dispose(&client) }
 
-  /// Carries the exchange to its end.
+  /// Runs the exchange to its end.
   func run(_ mechanism: String) throws -> SASLExchange.Progress {
     _ = try server.begin().get()
     var words: UnsafePointer<CChar>?
@@ -130,7 +130,7 @@ final class SASLPair {
     words.map { UnsafeBufferPointer(start: $0, count: Int(count)).map { UInt8(bitPattern: $0) } }
   }
 
-  /// What the client says first, and then to each answer.
+  /// The client's first data, or its response to `answer`.
   func clientSays(_ mechanism: String, to answer: [UInt8]?) throws -> [UInt8]? {
     var words: UnsafePointer<CChar>?
     var count: UInt32 = 0
@@ -146,12 +146,12 @@ final class SASLPair {
     return bytes(words, count)
   }
 
-  /// The client's blocks for `bytes`.
+  /// `bytes`, encoded by the client.
   func clientEncode(_ bytes: [UInt8]) -> [UInt8] {
     coded(bytes) { sasl_encode(client, $0, $1, $2, $3) }
   }
 
-  /// What the server's blocks hold, as the client reads them.
+  /// The server's blocks, decoded by the client.
   func clientDecode(_ bytes: [UInt8]) -> [UInt8] {
     coded(bytes) { sasl_decode(client, $0, $1, $2, $3) }
   }

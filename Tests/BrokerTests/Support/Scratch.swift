@@ -1,7 +1,7 @@
-// A directory that is gone when its test is.
+// Temporary directories and socket pairs.
 import Glibc
 
-/// A temporary directory of a test's own. Ends with the last reference to it.
+/// A temporary directory of one test. It is removed with the last reference to it.
 final class Scratch {
   let path: String
 
@@ -23,7 +23,7 @@ final class Scratch {
     rmdir(path)
   }
 
-  /// A file of that name, as a daemon's socket would be there.
+  /// Creates a file of that name in place of a daemon's socket.
   @discardableResult
   func touch(_ name: String) -> String {
     let file = "\(path)/\(name)"
@@ -34,7 +34,7 @@ final class Scratch {
 
 struct Trouble: Error { let what: String }
 
-/// Two connected UNIX sockets, to be closed by whoever takes them.
+/// Two connected UNIX sockets. The caller closes them.
 func socketPair() throws -> (Int32, Int32) {
   var ends: [Int32] = [-1, -1]
   guard socketpair(AF_UNIX, Int32(SOCK_STREAM.rawValue), 0, &ends) == 0 else {

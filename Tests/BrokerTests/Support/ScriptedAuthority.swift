@@ -1,11 +1,11 @@
-// A bus with nothing on it but a polkit that does what a test says: for the answers a real one cannot be brought to.
+// A message bus with a scripted polkit, for replies that the real one cannot be made to send.
 import CSystemD
 import Glibc
 import Synchronization
 
 @testable import Broker
 
-/// Both the bus and the authority, on a socket and a thread of its own.
+/// The bus and the authority in one, on a socket and a thread of its own.
 final class ScriptedAuthority: @unchecked Sendable {
   enum Answer: Sendable {
     case verdict(granted: Bool, challenge: Bool, details: [String: String])
@@ -15,7 +15,7 @@ final class ScriptedAuthority: @unchecked Sendable {
     case hangUp
   }
 
-  /// What it was asked, in words.
+  /// A request for authorization, as text.
   struct Question: Sendable, Equatable {
     var kind = ""
     var subject: [String: Int64] = [:]
@@ -52,8 +52,8 @@ final class ScriptedAuthority: @unchecked Sendable {
     setenv("DBUS_SYSTEM_BUS_ADDRESS", "unix:path=\(path)", 1)
   }
 
-  /// Nobody is let in any more. The thread closes the socket, since only it knows when it is done with the
-  /// number.
+  /// Accepts no more connections. The thread closes the socket, because only the thread knows when it no longer uses
+  /// the descriptor.
   func end() { shutdown(listener, Int32(SHUT_RDWR)) }
 
   private func serve() {
@@ -82,7 +82,7 @@ final class ScriptedAuthority: @unchecked Sendable {
     close(listener)
   }
 
-  /// Below zero ends the connection.
+  /// Answers one message. A negative result ends the connection.
   private func take(_ message: OpaquePointer) -> Int32 {
     guard let member = sd_bus_message_get_member(message) else { return 0 }
     switch String(cString: member) {

@@ -1,10 +1,10 @@
-// A small world of certificates for a test.
+// A certificate authority for tests.
 import Certificates
 import Glibc
 
 @testable import Broker
 
-/// An authority and what it signed, in a directory of its own.
+/// A certificate authority and the certificates it signed, in a directory of its own.
 final class Authority {
   let scratch: Scratch
   let root: MadeCertificate
@@ -26,7 +26,7 @@ final class Authority {
     return path
   }
 
-  /// A server's certificate and its key in files; the settings that name them.
+  /// Writes a server's certificate and key to files and returns settings that name them.
   func serve(
     _ wish: CertificateWish = .server(), from issuer: MadeCertificate? = nil,
     chain: [MadeCertificate] = []

@@ -1,10 +1,10 @@
 import Streams
-// What makes a certificate good or bad for a role: every check by itself, on plain values.
+// The checks of a certificate for a role: each by itself, on plain values.
 import Testing
 
 @testable import Broker
 
-@Suite("Checks of a certificate")
+@Suite("Certificate checks")
 struct CertificateCheckTests {
   private static let now: Int64 = 1_800_000_000  // 2027-01-15 08:00:00 UTC
 
@@ -171,7 +171,7 @@ struct CertificateCheckTests {
       })
   }
 
-  @Test("dates are written as the calendar has them")
+  @Test("dates are calendar dates")
   func dates() {
     #expect(dateText(0) == "1970-01-01 00:00:00 UTC")
     #expect(dateText(-1) == "1969-12-31 23:59:59 UTC")
@@ -181,7 +181,7 @@ struct CertificateCheckTests {
     #expect(dateText(253_402_300_799) == "9999-12-31 23:59:59 UTC")
   }
 
-  @Test("days are whole ones, rounded down")
+  @Test("days are rounded down to whole days")
   func days() {
     #expect(CertificateChecks.days(until: 86_400, from: 0) == 1)
     #expect(CertificateChecks.days(until: 86_399, from: 0) == 0)
@@ -191,7 +191,7 @@ struct CertificateCheckTests {
     #expect(CertificateChecks.days(until: 0, from: 86_401) == -2)
   }
 
-  @Test("an expiry is warned of once at 30, 14, 7 and 1 days, and once when it is over")
+  @Test("an expiry is warned of once at 30, 14, 7 and 1 days, and once after it")
   func reminders() {
     var reminder = ExpiryReminder()
     var said: [Int] = []
@@ -201,7 +201,7 @@ struct CertificateCheckTests {
     #expect(said == [30, 14, 7, 1, -1])
     var late = ExpiryReminder()
     #expect(late.isDue(days: 5) && !late.isDue(days: 5) && late.isDue(days: 0))
-    // A renewed certificate starts anew.
+    // A renewed certificate starts over.
     #expect(!late.isDue(days: 365) && late.isDue(days: 29))
   }
 }

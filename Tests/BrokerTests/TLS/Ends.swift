@@ -1,4 +1,4 @@
-// A TLS session of the broker's with a real client at its other end.
+// A TLS session of the broker with a real client at the other end.
 import CGnuTLS
 import Certificates
 import Foundation
@@ -7,14 +7,14 @@ import Testing
 
 @testable import Broker
 
-/// Two connected sockets, the broker's session on one of them.
+/// Two connected sockets with the broker's session on one of them.
 final class Ends {
   let server: TLSSession
-  /// The other end; belongs to whoever takes it.
+  /// The client's socket. Its user owns it.
   let far: Int32
   let buffers = TLSBuffers()
 
-  /// - Parameter isTCP: on a connection of the machine with itself, not on a pair of UNIX sockets.
+  /// - Parameter isTCP: use a TCP connection over loopback instead of a pair of UNIX sockets.
   init(_ credentials: TLSCredentials, sendBuffer: Int32? = nil, isTCP: Bool = false) throws {
     let ends = try isTCP ? tcpPair() : socketPair()
     if let sendBuffer {
@@ -27,7 +27,7 @@ final class Ends {
 
   deinit { close(far) }
 
-  /// Runs a client at the far end on a thread of its own. Its error, if it had one, comes with `join`.
+  /// Runs a client at the far end on a thread of its own. `join` throws the client's error.
   func client(
     _ identity: ClientIdentity, _ body: @escaping @Sendable (TLSClient) throws -> Void
   ) -> Client {
@@ -88,7 +88,7 @@ extension Ends {
     (0..<count).map { UInt8(truncatingIfNeeded: ($0 &+ seed) &* 31 ^ ($0 >> 9)) }
   }
 
-  /// Sends all of it in runs of odd sizes, as a scheduler would, until the transport holds nothing of it.
+  /// Sends all bytes in runs of odd sizes, as a scheduler would, until the transport has no unsent bytes.
   func send(_ bytes: [UInt8], over transport: TLSTransport) throws {
     var bytes = bytes
     var sent = 0
@@ -121,7 +121,7 @@ extension Ends {
     }
   }
 
-  /// Receives so many bytes into rooms of odd sizes, waiting only when nothing is held back.
+  /// Receives `count` bytes into buffers of odd sizes. It waits only when the transport holds no bytes.
   func receive(_ count: Int, over transport: TLSTransport) throws -> [UInt8] {
     var bytes = [UInt8](repeating: 0, count: count)
     var got = 0
@@ -153,7 +153,7 @@ extension Ends {
     return bytes
   }
 
-  /// What the next attempt to receive comes to.
+  /// The outcome of the next receive.
   func outcome(of transport: TLSTransport) -> Outcome {
     var descriptor: Int32 = -1
     return withUnsafeTemporaryAllocation(byteCount: 64, alignment: 8) { room in
@@ -165,7 +165,7 @@ extension Ends {
   }
 }
 
-/// The two ends of a TCP connection.
+/// Both ends of a TCP connection.
 private func tcpPair() throws -> (Int32, Int32) {
   let listener = Descriptor(socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0))
   let far = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)

@@ -1,4 +1,4 @@
-// Chains of certificates that are made to cost time: refused before anything is computed with their keys.
+// Certificate chains made to cost time: the broker refuses them before it computes anything with their keys.
 import CGnuTLS
 import Certificates
 import Foundation
@@ -11,9 +11,10 @@ import Testing
 struct HostileChainTests {
   static let versions = ["NORMAL", "NORMAL:-VERS-TLS1.3"]
 
-  // The signatures are wrong, and verifying them takes seconds. Only a key that is judged before has its own reason.
+  // The signatures are wrong, and verifying one would take seconds. The broker gives its own reason only when it
+  // checks the key before the signature.
   @Test(
-    "a client's RSA key of too many bits is refused before a signature is verified with it",
+    "a client's RSA key with too many bits is refused before a signature is verified with it",
     arguments: versions, [16_384, 98_304])
   func largeKey(priority: String, bits: Int) throws {
     let key = DER.rsaKey(bits: bits, exponentBits: bits)
@@ -32,7 +33,7 @@ struct HostileChainTests {
         == Message(.rsaExponentTooLong, [4095, 64]))
   }
 
-  @Test("a key of an authority in the chain is judged like the leaf's", arguments: versions)
+  @Test("an issuer's key in the chain is checked like the leaf's", arguments: versions)
   func issuerKey(priority: String) throws {
     let leaf = DER.certificate(key: DER.rsaKey(bits: 2048, exponentBits: 17))
     let issuer = DER.certificate(
@@ -43,7 +44,7 @@ struct HostileChainTests {
   }
 
   @Test(
-    "another host's RSA key of too many bits is refused before a signature is verified with it",
+    "another host's RSA key with too many bits is refused before a signature is verified with it",
     arguments: versions)
   func server(priority: String) throws {
     let key = DER.rsaKey(bits: 16_384, exponentBits: 16_384)
@@ -54,7 +55,7 @@ struct HostileChainTests {
   }
 
   @Test(
-    "a certificate that is made to be slow to parse is refused unparsed", arguments: versions)
+    "a certificate made to be slow to parse is refused without being parsed", arguments: versions)
   func slowToParse(priority: String) throws {
     let key = DER.rsaKey(bits: 2048, exponentBits: 17)
     let names = DER.certificate(key: key, subject: DER.name(Array(repeating: "x", count: 700)))
@@ -73,7 +74,7 @@ struct HostileChainTests {
         == Message(.chainTooLong, [10]))
   }
 
-  @Test("certificates of more than 64 KiB are refused", arguments: versions)
+  @Test("certificates larger than 64 KiB are refused", arguments: versions)
   func largeMessage(priority: String) throws {
     let padding = DER.extension([0x2a, 3], [UInt8](repeating: 9, count: 66_000))
     let certificate = DER.certificate(
@@ -83,7 +84,7 @@ struct HostileChainTests {
         == Message(.certificateMessageTooLong, [64]))
   }
 
-  @Test("a client whose certificate is longer than a record comes in", arguments: versions)
+  @Test("a client whose certificate is longer than a record is accepted", arguments: versions)
   func longCertificate(priority: String) throws {
     let authority = try Authority()
     let hosts = (0..<700).map { "a-host-with-a-longish-name-\($0).example.org" }
@@ -98,11 +99,11 @@ struct HostileChainTests {
     #expect(ends.server.verifyClient(at: TLSAcceptor.now).diagnostics == [])
   }
 
-  @Test("a client that sends records without effect for ever is refused")
+  @Test("a client that sends records without effect endlessly is refused")
   func endlessHandshake() throws {
     let authority = try Authority()
     let ends = try Ends(TLSCredentials(authority.serve(), at: TLSAcceptor.now))
-    // TLS 1.3 has every peer ignore a record that says "change the cipher".
+    // Under TLS 1.3 every peer ignores a change_cipher_spec record.
     let hello = try Hello.bytes()
     let record: [UInt8] = [20, 3, 3, 0, 1, 1]
     let flood = hello + (0..<60_000).flatMap { _ in record }
@@ -161,7 +162,7 @@ struct HostileChainTests {
       try error(dsa) == Message(.keyTypeNotAccepted, ["DSA"]))
   }
 
-  @Test("elements of DER are counted, also in octet strings; what is no DER is refused")
+  @Test("DER elements are counted, also inside octet strings; data that are not DER are refused")
   func scan() {
     func left(_ bytes: [UInt8], of most: Int = 10) -> Int? {
       var left = most
@@ -199,7 +200,7 @@ struct HostileChainTests {
       let peer = try? ForgedPeer(
         far, isServer: isServer, chain: chain, signatureBytes: signatureBytes, priority: priority)
       try? peer?.handshake()
-      // What has been sent must be read to its end: the broker is the first to have enough.
+      // Read until the broker closes the connection: unread data would turn the close into a reset.
       var byte: UInt8 = 0
       while read(far, &byte, 1) > 0 {}
       done.signal()
@@ -220,7 +221,7 @@ struct HostileChainTests {
   }
 }
 
-/// The first record of a client of TLS 1.3.
+/// The first record of a TLS 1.3 client.
 enum Hello {
   static func bytes() throws -> [UInt8] {
     let (near, far) = try socketPair()

@@ -1,4 +1,4 @@
-// The broker's TLS with other programs at its other end: OpenSSL's, Python's and GnuTLS's own.
+// TLS between the broker and other programs: those of OpenSSL, Python and GnuTLS.
 import Certificates
 import Glibc
 import Streams
@@ -15,7 +15,7 @@ struct InteroperationTests {
   }
 
   @Test(
-    "megabytes arrive intact in both directions at once", arguments: Peer.allCases,
+    "megabytes arrive intact in both directions at the same time", arguments: Peer.allCases,
     Protection.allCases)
   func bothWays(peer: Peer, protection: Protection) throws {
     let meeting = try Meeting(peer, protection, authority)
@@ -25,7 +25,7 @@ struct InteroperationTests {
   }
 
   @Test(
-    "data arrive intact while the other program changes its keys and has the broker change its own",
+    "data arrive intact while the other program rekeys and requests that the broker rekeys",
     arguments: Peer.withCommands, Protection.modern)
   func peersUpdates(peer: Peer, protection: Protection) throws {
     let meeting = try Meeting(peer, protection, authority)
@@ -40,11 +40,11 @@ struct InteroperationTests {
   }
 
   @Test(
-    "data arrive intact while the broker changes its keys, and the other program its own",
+    "data arrive intact while the broker rekeys and requests that the other program rekeys",
     arguments: Peer.withCommands, Protection.modern)
   func brokersUpdates(peer: Peer, protection: Protection) throws {
     let meeting = try Meeting(peer, protection, authority)
-    // GnuTLS accepts no more than eight changes in a second.
+    // GnuTLS accepts at most eight key updates in a second.
     let limit = max(Meeting.records(of: peer.down) / 5, 6)
     meeting.session.records.mostWithKeys = limit
     try meeting.exchange(up: Meeting.up, down: peer.down, updates: [.own, .own])
@@ -61,7 +61,7 @@ struct InteroperationTests {
   }
 
   @Test(
-    "gnutls-serv returns every line while the broker changes its keys",
+    "gnutls-serv returns every line while the broker rekeys",
     arguments: Protection.modern)
   func echoWithUpdates(protection: Protection) throws {
     let meeting = try Meeting(echoing: protection, authority)
@@ -71,7 +71,7 @@ struct InteroperationTests {
   }
 }
 
-/// A version of TLS with a cipher, for which the broker's priority leaves no choice.
+/// A TLS version with one cipher; the broker's priority allows no other.
 enum Protection: String, CaseIterable, Sendable {
   case modernAES128 = "TLS1.3 AES-128-GCM"
   case modernAES256 = "TLS1.3 AES-256-GCM"
@@ -92,15 +92,15 @@ enum Protection: String, CaseIterable, Sendable {
   }
 }
 
-/// A change of keys under TLS 1.3.
+/// A key update under TLS 1.3.
 enum KeyUpdate: Sendable {
-  /// Of the keys of the end that begins it.
+  /// Only the sender changes its keys.
   case own
-  /// The other end changes its own in return.
+  /// The sender requests that the other end changes its keys too.
   case both
 }
 
-/// A program that sends its standard input over TLS and writes what it receives to its standard output.
+/// A program that sends its standard input over TLS and writes the received data to its standard output.
 enum Peer: String, CaseIterable, Sendable {
   case opensslClient = "openssl s_client"
   case opensslServer = "openssl s_server"
@@ -108,18 +108,18 @@ enum Peer: String, CaseIterable, Sendable {
   case pythonServer = "python server"
   case gnutlsClient = "gnutls-cli"
 
-  /// Those that can be told to change keys.
+  /// The programs with a command for a key update.
   static let withCommands: [Peer] = [.opensslClient, .opensslServer, .gnutlsClient]
 
   var isServer: Bool { self == .opensslServer || self == .pythonServer }
 
-  /// The size of a message that it reads from its standard input at once and sends as one record.
+  /// The program reads this many bytes at once from its standard input and sends them as one record.
   var messageBytes: Int { self == .gnutlsClient ? 4000 : 8192 }
 
-  /// What the broker sends to it: less to gnutls-cli, which writes each byte with a system call of its own.
+  /// What the broker sends: less to gnutls-cli, which writes each byte with a system call of its own.
   var down: [UInt8] { self == .gnutlsClient ? Meeting.shortDown : Meeting.down }
 
-  /// The message on its standard input that makes it change keys.
+  /// The message on standard input that requests a key update.
   func command(_ update: KeyUpdate) -> String {
     switch self {
     case .gnutlsClient: update == .both ? "^rekey^\n" : "^rekey1^\n"
@@ -129,7 +129,7 @@ enum Peer: String, CaseIterable, Sendable {
 
   /// - Parameters:
   ///   - directory: the files of an `Authority`.
-  ///   - port: where the broker listens, for a client.
+  ///   - port: the broker's port; only a client uses it.
   func arguments(_ directory: String, port: UInt16) -> [String] {
     let authority = "\(directory)/cacert.pem"
     let certificate = "\(directory)/servercert.pem"
@@ -154,7 +154,7 @@ enum Peer: String, CaseIterable, Sendable {
     }
   }
 
-  /// What a server's line with its port begins with.
+  /// The start of the line in which a server writes its port.
   static let listening = "ACCEPT 127.0.0.1:"
 
   private static let python = """
@@ -195,14 +195,14 @@ enum Peer: String, CaseIterable, Sendable {
     """
 }
 
-/// A session of the broker's with a program at its other end, after the handshake.
+/// A session between the broker and a program, after the handshake.
 final class Meeting {
   let session: TLSSession
   private let transport: TLSTransport
   private let program: PeerProgram
   private let peer: Peer?
   private let deadline = Deadline()
-  /// Messages with data behind the last command to change keys.
+  /// Data messages after the last key update command.
   private(set) var messagesSinceUpdate = 0
 
   init(_ peer: Peer, _ protection: Protection, _ authority: Authority) throws {
@@ -227,7 +227,7 @@ final class Meeting {
     transport = try Meeting.shake(session, program, deadline)
   }
 
-  /// With gnutls-serv, which returns lines.
+  /// A session with gnutls-serv, which returns lines.
   init(echoing protection: Protection, _ authority: Authority) throws {
     peer = nil
     let credentials = try Meeting.credentials(protection, authority)
@@ -241,7 +241,7 @@ final class Meeting {
     let directory = authority.scratch.path
     var attempts = 0
     while true {
-      // It does not say which port it has been given, so it is given one that was free a moment ago.
+      // gnutls-serv does not report a port that the kernel chose, so it gets one that was free a moment ago.
       let (listener, port) = try Loopback.listen()
       close(listener)
       do {
@@ -293,13 +293,13 @@ final class Meeting {
   }
 }
 
-/// Data through it.
+/// Data through the session.
 extension Meeting {
   static let up = packets(2 << 20, seed: 1)
   static let down = packets(2 << 20, seed: 2)
   static let shortDown = packets(1 << 17, seed: 3)
 
-  /// Packets of libvirt's form and of all sizes.
+  /// Packets in libvirt's format, of all sizes.
   private static func packets(_ count: Int, seed: Int) -> [UInt8] {
     var bytes: [UInt8] = []
     var index = seed
@@ -312,7 +312,7 @@ extension Meeting {
     return bytes
   }
 
-  /// How many records the packets are.
+  /// The number of records that the packets need.
   static func records(of packets: [UInt8]) -> UInt64 {
     var place = 0
     var records = 0
@@ -324,7 +324,7 @@ extension Meeting {
     return UInt64(records)
   }
 
-  /// What the program reads from its standard input: data in pieces, and commands between them.
+  /// The program's standard input: pieces of data with commands between them.
   private func messages(_ up: [UInt8], _ updates: [KeyUpdate]) throws -> [ArraySlice<UInt8>] {
     let peer = try #require(peer)
     let places = stride(from: 0, to: up.count, by: peer.messageBytes)
@@ -344,8 +344,8 @@ extension Meeting {
     return messages
   }
 
-  /// The data with a first byte of each message that OpenSSL takes for no command, and a last byte after which
-  /// gnutls-cli looks for one.
+  /// Sets the first byte of each message so that OpenSSL does not take it for a command, and the last byte to the
+  /// line feed that ends gnutls-cli's search for one.
   private func marked(_ up: [UInt8]) throws -> [UInt8] {
     var up = up
     let size = try #require(peer).messageBytes
@@ -356,8 +356,8 @@ extension Meeting {
     return up
   }
 
-  /// The program sends `up` and the broker `down`, at the same time and in step, so that keys change in the middle of
-  /// both.
+  /// The program sends `up` and the broker sends `down` at the same time and in step, so that keys change in the
+  /// middle of both.
   func exchange(up: [UInt8], down: [UInt8], updates: [KeyUpdate] = []) throws {
     let up = try marked(up)
     var messages = try messages(up, updates)[...]
@@ -365,13 +365,13 @@ extension Meeting {
     var sent = 0
     let received = Collected(capacity: up.count + 1)
     let written = Collected(capacity: down.count + (64 << 10))
-    // OpenSSL's server writes about its session before the data, and about commands between them.
+    // OpenSSL's server writes its session parameters before the data, and lines about commands between them.
     var hasBegun = false
     var looked = 0
     while received.count < up.count || !hasBegun || written.count < down.count
       || peer == .opensslServer && !written.begins(with: down)
     {
-      // By eighths, because each call of the transport begins a record.
+      // In eighths, because each call of the transport begins a record.
       let due = min(8, received.count * 8 / up.count + 1) * down.count / 8
       let isSending = sent < due || transport.unsent > 0
       var items = [
@@ -403,10 +403,10 @@ extension Meeting {
     #expect(messages.isEmpty)
   }
 
-  /// What OpenSSL's server writes when it is told to change keys, and when it receives new ones.
+  /// The lines that OpenSSL's server writes at a key update command and at a received key update.
   private static let noise = ["SSL_do_handshake -> 1\n", "Read BLOCK\n"].map { Array($0.utf8) }
 
-  /// Sends lines, the next when the one before has returned.
+  /// Sends lines, each after the previous one has returned.
   func echo(lines: Int, length: Int) throws {
     let received = Collected(capacity: 2 * length)
     for index in 0..<lines {
@@ -428,7 +428,7 @@ extension Meeting {
         }
         if isSending { sent += try send(&line, sent..<line.count) }
         try receive(into: received)
-        // It writes about each line.
+        // gnutls-serv writes about each line.
         if items[1].revents != 0, try !program.read(into: said) {
           throw Trouble(what: "gnutls-serv ended")
         }
@@ -437,8 +437,8 @@ extension Meeting {
     }
   }
 
-  /// Printable characters, because gnutls-serv treats a line as a C string. The first line begins with the length of a
-  /// packet that does not end, so each line is one record.
+  /// Printable characters, because gnutls-serv treats a line as a C string. The first line starts with the length
+  /// word of a packet that does not end, so each line is one record.
   private static func line(_ length: Int, _ index: Int) -> [UInt8] {
     (0..<length - 1).map { $0 < 4 ? 33 : UInt8(33 + ($0 &* 7 &+ index) % 90) } + [10]
   }

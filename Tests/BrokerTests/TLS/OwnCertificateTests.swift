@@ -1,4 +1,4 @@
-// The broker's own certificates at start and at reload: which sets of files are taken, and why not the others.
+// The broker's own certificates at start and at reload: which sets of files it uses, and why it refuses others.
 import CGnuTLS
 import Certificates
 import Foundation
@@ -355,12 +355,12 @@ struct OwnCertificateTests {
   }
 
   @Test(
-    "whatever the priority says, nothing older than TLS 1.2 is spoken",
+    "no priority enables versions older than TLS 1.2",
     arguments: ["NORMAL:+VERS-TLS1.0:+VERS-TLS1.1", "LEGACY", "NORMAL:+VERS-ALL", nil])
   func versions(priority: String?) throws { _ = try TLSPriority(priority) }
 
   @Test(
-    "a priority may leave TLS 1.3 alone, or TLS 1.2 alone",
+    "a priority may allow only TLS 1.3 or only TLS 1.2",
     arguments: [("1.3", "TLS1.3"), ("1.2", "TLS1.2")])
   func onlyVersion(version: String, name: String) throws {
     let authority = try Authority()
@@ -374,7 +374,7 @@ struct OwnCertificateTests {
   }
 
   @Test(
-    "whatever the priority says, finite-field Diffie-Hellman is never used",
+    "no priority enables finite-field Diffie-Hellman",
     arguments: [nil, "NORMAL", "SECURE256", "NORMAL:+DHE-RSA:+GROUP-FFDHE8192"])
   func groups(priority: String?) throws {
     let kept = try TLSPriority(priority)
@@ -391,7 +391,7 @@ struct OwnCertificateTests {
     #expect(!exchanges.contains { $0.hasPrefix("DHE") }, "\(exchanges)")
   }
 
-  @Test("a client that offers nothing but FFDHE8192 is refused")
+  @Test("a client that offers only FFDHE8192 is refused")
   func finiteField() throws {
     let authority = try Authority()
     let ends = try Ends(TLSCredentials(authority.serve(), at: TLSAcceptor.now))
@@ -404,7 +404,7 @@ struct OwnCertificateTests {
     #expect(throws: (any Error).self) { try client.join() }
   }
 
-  @Test("AES-GCM comes first where the processor does AES, ChaCha20 elsewhere")
+  @Test("AES-GCM comes first on processors with AES instructions, ChaCha20 on others")
   func ciphers() {
     #expect(TLSPriority.hasAES(cpuinfo: "processor : 0\nflags\t\t: fpu aes pclmulqdq avx\n"))
     #expect(!TLSPriority.hasAES(cpuinfo: "processor : 0\nflags\t\t: fpu pclmulqdq avx\n"))

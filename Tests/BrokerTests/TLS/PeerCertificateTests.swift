@@ -1,4 +1,4 @@
-// Clients' certificates in real handshakes: who may come in, and what is said of the others.
+// Clients' certificates in real handshakes: which are accepted, and the reasons for refusals.
 import Certificates
 import Foundation
 import Streams
@@ -30,7 +30,7 @@ struct PeerCertificateTests {
       self.make = make
     }
 
-    /// A certificate that differs from a good one in something.
+    /// A certificate that differs from a good one.
     init(
       _ name: String, errors: [MessageDefinition] = [], warnings: [MessageDefinition] = [],
       names: [String]? = nil,
@@ -174,7 +174,7 @@ struct PeerCertificateTests {
   ]
 
   @Test(
-    "a client is let in or refused, with the reason", arguments: rows,
+    "a client's certificate is accepted or refused, with the reason", arguments: rows,
     ["NORMAL:-VERS-TLS1.3", "NORMAL"])
   func verified(row: Row, priority: String) throws {
     let authority = try Authority()
@@ -195,7 +195,7 @@ struct PeerCertificateTests {
     if row.errors.isEmpty { #expect(errors == nil) }
   }
 
-  @Test("a revoked certificate is refused, the others of its authority are not")
+  @Test("a revoked certificate is refused; others of its authority are accepted")
   func revoked() throws {
     let authority = try Authority()
     let bad = try MadeCertificate(.client("CN=bad"), from: authority.root)
@@ -211,7 +211,7 @@ struct PeerCertificateTests {
     #expect(try check(ClientIdentity(bad), settings).diagnostics == [])
   }
 
-  @Test("a revocation list that disappears stays in use, with a warning")
+  @Test("a revocation list whose file disappears stays in use, with a warning")
   func disappeared() throws {
     let authority = try Authority()
     let bad = try MadeCertificate(.client("CN=bad"), from: authority.root)
@@ -243,7 +243,7 @@ struct PeerCertificateTests {
     // Another file's list is not kept in its place.
     settings.revocationFile = path + ".other"
     #expect(try TLSCredentials(settings, at: TLSAcceptor.now, keeping: old).revocations == nil)
-    // A list that comes back is the one that counts.
+    // A list that reappears replaces the kept one.
     settings.revocationFile = path
     _ = try authority.write("crl.pem", authority.root.revocationList([]))
     let new = try TLSCredentials(settings, at: TLSAcceptor.now, keeping: old)
@@ -251,7 +251,7 @@ struct PeerCertificateTests {
     #expect(try check(ClientIdentity(bad), new).diagnostics == [])
   }
 
-  @Test("a revocation list that should have been renewed still counts")
+  @Test("an outdated revocation list still applies")
   func superseded() throws {
     let authority = try Authority()
     let bad = try MadeCertificate(.client("CN=bad"), from: authority.root)
@@ -264,7 +264,7 @@ struct PeerCertificateTests {
     #expect(try check(ClientIdentity(good), settings).diagnostics == [])
   }
 
-  @Test("an Ed25519 client comes in over TLS 1.3")
+  @Test("an Ed25519 client is accepted over TLS 1.3")
   func ed25519() throws {
     let authority = try Authority()
     let client = try MadeCertificate(
@@ -275,7 +275,7 @@ struct PeerCertificateTests {
     #expect(try check(ClientIdentity(client), authority.serve()).diagnostics == [])
   }
 
-  @Test("of several server certificates each client gets one that suits it")
+  @Test("with several server certificates each client gets one that it supports")
   func several() throws {
     let authority = try Authority()
     let elliptic = try MadeCertificate(.server("CN=ecdsa"), from: authority.root)
@@ -312,7 +312,7 @@ struct PeerCertificateTests {
     return ends.server.verifyClient(at: now)
   }
 
-  /// The name of the certificate the client was shown.
+  /// The name in the certificate that the broker presented to the client.
   private func served(_ identity: ClientIdentity, _ settings: TLSSettings) throws -> String {
     let ends = try Ends(TLSCredentials(settings, at: Int64(Date().timeIntervalSince1970)))
     let seen = Seen()

@@ -1,11 +1,11 @@
-// A program with a TLS implementation of its own.
+// Programs with another TLS implementation.
 import Glibc
 import Testing
 
 @testable import Broker
 
-/// A running program. Its standard input is a socket that keeps the boundaries of messages: what is written at once,
-/// the program reads at once, so a command is never taken for data. Killed with the last reference to it.
+/// A running program. Its standard input is a socket that keeps message boundaries: the program reads exactly one
+/// message at a time, so it never takes a command for data. It is killed with the last reference to it.
 final class PeerProgram {
   private let name: String
   private let pid: pid_t
@@ -15,7 +15,7 @@ final class PeerProgram {
   /// Standard error, a file.
   private let errors: Descriptor
 
-  /// - Parameter mixesErrors: standard error is read with the standard output.
+  /// - Parameter mixesErrors: standard error goes to standard output.
   init(_ arguments: [String], mixesErrors: Bool = false) throws {
     name = arguments[0]
     var ends: [Int32] = [-1, -1]
@@ -25,7 +25,7 @@ final class PeerProgram {
     }
     input = Descriptor(ends[0])
     let standardInput = Descriptor(ends[1])
-    // Not a socket, where each byte that gnutls-cli writes by itself takes the room of a packet.
+    // A pipe, because in a socket each byte that gnutls-cli writes alone takes the space of a packet.
     guard pipe(&ends) == 0 else { throw Trouble(what: "pipe: \(errorText(errno))") }
     output = Descriptor(ends[0])
     let standardOutput = Descriptor(ends[1])
@@ -51,14 +51,14 @@ final class PeerProgram {
     while waitpid(pid, &status, 0) < 0, errno == EINTR {}
   }
 
-  /// What it has written to its standard error, for a failure's message.
+  /// The standard error output, for failure messages.
   var said: String {
     var bytes = [UInt8](repeating: 0, count: 4096)
     let count = pread(errors.number, &bytes, bytes.count, 0)
     return "\(name): " + String(decoding: bytes.prefix(max(0, count)), as: UTF8.self)
   }
 
-  /// Reads what is there, or nothing. False at the end of the output.
+  /// Reads the available output, possibly none. Returns false at the end of the output.
   func read(into bytes: Collected) throws -> Bool {
     let count = Glibc.read(output.number, bytes.free.baseAddress, bytes.free.count)
     guard count >= 0 || errno == EAGAIN || errno == EINTR else {
@@ -68,7 +68,7 @@ final class PeerProgram {
     return count != 0
   }
 
-  /// Waits for a whole line that begins like this, and returns what follows. What was read with it is lost.
+  /// Waits for a whole line that starts with `start` and returns the rest of it. Other output read with it is lost.
   func line(after start: String, by deadline: Deadline) throws -> String {
     let text = Collected(capacity: 1 << 16)
     while true {
@@ -84,7 +84,7 @@ final class PeerProgram {
     }
   }
 
-  /// One message, if it can be taken now.
+  /// Writes one message. Returns false if the socket cannot take it now.
   func write(_ message: ArraySlice<UInt8>) throws -> Bool {
     let count = message.withUnsafeBytes {
       send(input.number, $0.baseAddress, $0.count, Int32(MSG_DONTWAIT | MSG_NOSIGNAL))
@@ -97,7 +97,7 @@ final class PeerProgram {
   }
 }
 
-/// Bytes that have come, behind each other in one block of memory: an array grows byte by byte in a debug build.
+/// Received bytes in one block of memory. An array would grow byte by byte in a debug build.
 final class Collected {
   private let room: UnsafeMutableRawBufferPointer
   var count = 0
@@ -106,7 +106,7 @@ final class Collected {
 
   deinit { room.deallocate() }
 
-  /// Where the next may be put.
+  /// The free space after the received bytes.
   var free: UnsafeMutableRawBufferPointer {
     UnsafeMutableRawBufferPointer(rebasing: room[count...])
   }
@@ -120,7 +120,7 @@ final class Collected {
     }
   }
 
-  /// Where `word` begins, at `place` or behind it.
+  /// The offset of the first `word` at or after `place`.
   private func find(_ word: [UInt8], from place: Int) -> Int? {
     guard let base = room.baseAddress else { return nil }
     var place = place
@@ -139,14 +139,14 @@ final class Collected {
     count -= part.count
   }
 
-  /// Whether `word` was in it, at `place` or behind it; then it is there no more.
+  /// Removes the first `word` at or after `place`. Returns false if there is none.
   func remove(_ word: [UInt8], from place: Int) -> Bool {
     guard let start = find(word, from: place) else { return false }
     remove(start..<start + word.count)
     return true
   }
 
-  /// Takes away what is in front of `word`, if that is there.
+  /// Removes everything before the first `word`. Returns false if there is none.
   func begin(at word: [UInt8]) -> Bool {
     guard let start = find(word, from: 0) else { return false }
     remove(0..<start)
@@ -154,11 +154,11 @@ final class Collected {
   }
 }
 
-/// When something must have happened.
+/// A time limit for waits.
 struct Deadline {
   private let at = Clock.monotonic.seconds + 60
 
-  /// Waits until one of them is ready.
+  /// Waits until one of the descriptors is ready.
   func wait(for items: inout [pollfd], or trouble: () -> String) throws {
     let left = at - Clock.monotonic.seconds
     let count = poll(&items, nfds_t(items.count), Int32(max(0, left * 1000)))
@@ -173,7 +173,7 @@ struct Deadline {
 
 /// A socket of the loopback interface.
 enum Loopback {
-  /// A socket that listens, and its port.
+  /// A listening socket and its port.
   static func listen() throws -> (socket: Int32, port: UInt16) {
     let number = socket(AF_INET, Int32(SOCK_STREAM.rawValue | SOCK_CLOEXEC.rawValue), 0)
     let port = withAddress(port: 0) { address, length -> UInt16? in

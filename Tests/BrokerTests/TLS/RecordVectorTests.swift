@@ -1,5 +1,5 @@
-// Records whose bytes are known: those of RFC 8448, and those that scripts/generate-record-vectors makes with OpenSSL's
-// ciphers. The RFC has AES-128-GCM under TLS 1.3 alone.
+// Records with known bytes: those of RFC 8448, and those that scripts/generate-record-vectors makes with OpenSSL's
+// ciphers. The RFC has only AES-128-GCM under TLS 1.3.
 import CGnuTLS
 import Testing
 
@@ -7,10 +7,10 @@ import Testing
 
 @Suite("TLS records of other implementations")
 struct RecordVectorTests {
-  @Test("the records of RFC 8448 open to their payloads", arguments: Trace.all)
+  @Test("the records of RFC 8448 decrypt to their payloads", arguments: Trace.all)
   func opens(trace: Trace) throws {
     for (sequence, record) in trace.records.enumerated() {
-      // GnuTLS reads what is no data, so the broker's keys begin behind it anew.
+      // GnuTLS reads records that are not data, so the broker fetches its keys again after each.
       let keys = try trace.keys(sequence: UInt64(sequence))
       let (opened, content) = try keys.open(record.bytes)
       #expect(content == record.content, "record \(sequence)")
@@ -23,7 +23,7 @@ struct RecordVectorTests {
     }
   }
 
-  @Test("the broker's records are byte for byte those of RFC 8448", arguments: Trace.all)
+  @Test("the broker encrypts to the same bytes as RFC 8448", arguments: Trace.all)
   func seals(trace: Trace) throws {
     let keys = try trace.keys(sequence: 0)
     for (sequence, record) in trace.records.enumerated() {
@@ -32,7 +32,7 @@ struct RecordVectorTests {
     }
   }
 
-  @Test("a record of RFC 8448 opens at its own number only", arguments: Trace.all)
+  @Test("a record of RFC 8448 decrypts only with its own sequence number", arguments: Trace.all)
   func wrongNumber(trace: Trace) throws {
     for (sequence, record) in trace.records.enumerated() {
       for other in [sequence - 1, sequence + 1, sequence + (1 << 32)] where other >= 0 {
@@ -46,12 +46,12 @@ struct RecordVectorTests {
     }
   }
 
-  @Test("a record with any bit changed does not open", arguments: Trace.all)
+  @Test("a record with any bit changed does not decrypt", arguments: Trace.all)
   func changed(trace: Trace) throws {
     let (sequence, record) = try #require(
       trace.records.enumerated().first { $0.element.kind == TLSRecordKeys.data })
     let keys = try trace.keys(sequence: UInt64(sequence))
-    // Behind the length, which says how many bytes there are.
+    // Not the bits of the length word, which gives the number of bytes.
     for bit in Array(0..<24) + Array(40..<record.bytes.count * 8) {
       var bytes = record.bytes
       bytes[bit / 8] ^= 1 << UInt8(bit % 8)
@@ -63,7 +63,7 @@ struct RecordVectorTests {
     #expect(try keys.open(record.bytes).1 == record.content)
   }
 
-  @Test("records of OpenSSL's ciphers open to their payload, under any number")
+  @Test("records of OpenSSL's ciphers decrypt to their payload, with any sequence number")
   func generatedOpen() throws {
     for record in GeneratedRecord.all {
       let keys = try record.keys
@@ -77,7 +77,7 @@ struct RecordVectorTests {
     }
   }
 
-  @Test("the broker's records are byte for byte those of OpenSSL's ciphers, under any number")
+  @Test("the broker encrypts to the same bytes as OpenSSL's ciphers, with any sequence number")
   func generatedSeal() throws {
     for record in GeneratedRecord.all where record.isOwnForm {
       let sealed = try record.keys.seal(GeneratedRecord.payload, as: TLSRecordKeys.data)
@@ -85,7 +85,7 @@ struct RecordVectorTests {
     }
   }
 
-  @Test("keys and IVs of the wrong size are refused, and CCM under TLS 1.2")
+  @Test("keys and IVs of the wrong size are refused, and so is CCM under TLS 1.2")
   func sizes() {
     let key = [UInt8](repeating: 1, count: 16)
     let iv = [UInt8](repeating: 2, count: 12)
@@ -104,8 +104,8 @@ struct RecordVectorTests {
   }
 }
 
-/// What one end sends with one key in a trace of RFC 8448, in order. The key and the IV are those that the RFC derives
-/// from the traffic secret; the records are its "complete records".
+/// The records that one end sends with one key in a trace of RFC 8448, in order. The key and the IV are those that
+/// the RFC derives from the traffic secret; the records are its "complete records".
 struct Trace: Sendable, CustomTestStringConvertible {
   struct Record: Sendable {
     let kind: UInt8
@@ -127,7 +127,7 @@ struct Trace: Sendable, CustomTestStringConvertible {
 
   private static let alert = 21 as UInt8
   private static let closeNotify: [UInt8] = [1, 0]
-  /// The 50 bytes that every application data record of the RFC holds.
+  /// The 50 bytes in every application data record of the RFC.
   private static let payload = [UInt8](0..<50)
 
   private static func data(_ hex: String) -> Record {
@@ -236,7 +236,7 @@ extension TLSRecordKeys {
     }
   }
 
-  /// Opens a whole record; the content without type and padding.
+  /// Decrypts a whole record and returns the content without type and padding.
   fileprivate func open(_ record: [UInt8]) throws -> (Opened, [UInt8]) {
     let length = Int(record[3]) << 8 | Int(record[4])
     #expect(length == record.count - TLSRecordKeys.header)

@@ -1,4 +1,4 @@
-// What a client sends after its handshake besides data: bounded, and never in the middle of a message.
+// Records other than data after the handshake: bounded in number, and never in the middle of a message.
 import CGnuTLS
 import Certificates
 import Foundation
@@ -7,7 +7,7 @@ import Testing
 
 @testable import Broker
 
-@Suite("TLS records that are no data")
+@Suite("TLS records other than data")
 struct TLSControlTests {
   private let authority: Authority
   private let credentials: TLSCredentials
@@ -27,7 +27,7 @@ struct TLSControlTests {
   }
 
   @Test(
-    "a client that sends warnings without end loses its session",
+    "a client that sends warnings endlessly loses its session",
     arguments: [
       "NORMAL:-VERS-TLS1.3:-CIPHER-ALL:+AES-256-GCM",
       "NORMAL:-VERS-TLS1.3:-CIPHER-ALL:+AES-128-CBC",
@@ -47,7 +47,7 @@ struct TLSControlTests {
     try client.join()
   }
 
-  @Test("a few warnings change nothing for the data")
+  @Test("a few warnings do not affect the data")
   func fewWarnings() throws {
     let ends = try Ends(credentials)
     let client = ends.client(identity("NORMAL:-VERS-TLS1.3")) { session in
@@ -61,7 +61,7 @@ struct TLSControlTests {
     try client.join()
   }
 
-  @Test("a client that changes its keys without end loses its session")
+  @Test("a client that rekeys endlessly loses its session")
   func keyUpdates() throws {
     let ends = try Ends(credentials)
     let client = ends.client(identity("NORMAL")) { session in
@@ -75,7 +75,7 @@ struct TLSControlTests {
     try client.join()
   }
 
-  @Test("the stock of records that are no data fills up again by one in a second")
+  @Test("the budget for records other than data refills by one per second")
   func budget() {
     var budget = ControlBudget()
     func spent(at second: Int) -> Int {
@@ -91,7 +91,7 @@ struct TLSControlTests {
   }
 
   @Test(
-    "a flood of empty records is dealt with in several turns, and the data behind it arrive",
+    "a flood of empty records is handled in several turns, and the data after it arrive",
     arguments: ["NORMAL:-CIPHER-ALL:+AES-256-GCM", "NORMAL:-VERS-TLS1.3:-CIPHER-ALL:+AES-256-GCM"])
   func emptyRecords(priority: String) throws {
     let ends = try Ends(credentials, sendBuffer: 1 << 20)
@@ -145,7 +145,7 @@ struct TLSControlTests {
     try client.join()
   }
 
-  @Test("the first part of a new handshake ends a session of TLS 1.2")
+  @Test("the first part of a renegotiation ends a TLS 1.2 session")
   func partOfRenegotiation() throws {
     let ends = try Ends(credentials)
     let far = ends.far
@@ -165,7 +165,7 @@ struct TLSControlTests {
     try client.join()
   }
 
-  @Test("handshake messages are followed through records of any size")
+  @Test("handshake messages are tracked through records of any size")
   func messages() {
     let message: [UInt8] = [4, 0, 0, 10] + [UInt8](repeating: 24, count: 10)
     let update: [UInt8] = [24, 0, 0, 1, 0]
@@ -183,7 +183,7 @@ struct TLSControlTests {
     }
   }
 
-  /// Receives until something other than waiting comes of it.
+  /// Receives until the outcome is something other than waiting.
   private func end(_ ends: Ends, _ transport: TLSTransport) throws -> Outcome {
     var outcome = ends.outcome(of: transport)
     while outcome == .blocked(.read) {

@@ -1,4 +1,4 @@
-// Bytes through TLS: every one arrives once and in order, whatever the sockets and the other end do.
+// Bytes through TLS: each arrives once and in order, whatever the sockets and the other end do.
 import CGnuTLS
 import Certificates
 import Foundation
@@ -20,7 +20,7 @@ struct TLSTransportTests {
     identity = try ClientIdentity(MadeCertificate(.client("CN=c1"), from: authority.root))
   }
 
-  /// The priorities whose records differ: versions and kinds of ciphers.
+  /// Priorities that cover every record format: versions and kinds of ciphers.
   static let priorities = [
     "NORMAL:-CIPHER-ALL:+AES-256-GCM", "NORMAL:-CIPHER-ALL:+AES-128-GCM",
     "NORMAL:-CIPHER-ALL:+CHACHA20-POLY1305", "NORMAL:-CIPHER-ALL:+AES-128-CCM",
@@ -35,7 +35,7 @@ struct TLSTransportTests {
     return identity
   }
 
-  @Test("a client that sends nothing but warnings is not listened to for ever")
+  @Test("a client that sends only warnings is refused")
   func warnings() throws {
     let recorded = try Recording.of(identity("NORMAL:-VERS-TLS1.3"), to: credentials)
     try #require(recorded.count > 5)
@@ -69,7 +69,7 @@ struct TLSTransportTests {
     #expect(ends.outcome(of: transport) == .end)
   }
 
-  @Test("every packet begins a record of its own", arguments: priorities, [4096, 1 << 20])
+  @Test("every packet starts a record", arguments: priorities, [4096, 1 << 20])
   func records(priority: String, sendBuffer: Int32) throws {
     let ends = try Ends(credentials, sendBuffer: sendBuffer)
     let packets = (0..<600).map { index -> [UInt8] in
@@ -79,7 +79,7 @@ struct TLSTransportTests {
     }
     let all = packets.flatMap { $0 }
     let client = ends.client(identity(priority)) { session in
-      // One call gives the content of one record at the most.
+      // One call returns the content of one record at most.
       var got: [UInt8] = []
       var next = packets[...]
       var left = 0
@@ -101,7 +101,7 @@ struct TLSTransportTests {
   }
 
   @Test(
-    "new keys change nothing for the data",
+    "new keys do not affect the data",
     arguments: [
       "NORMAL:-CIPHER-ALL:+AES-256-GCM", "NORMAL:-CIPHER-ALL:+AES-128-GCM",
       "NORMAL:-CIPHER-ALL:+CHACHA20-POLY1305", "NORMAL:-CIPHER-ALL:+AES-128-CCM",
@@ -129,7 +129,7 @@ struct TLSTransportTests {
   }
 
   @Test(
-    "keys that have been used often enough are changed while data go on",
+    "keys are changed after their limit of records while data are transferred",
     arguments: ["NORMAL:-CIPHER-ALL:+AES-256-GCM", "NORMAL:-CIPHER-ALL:+CHACHA20-POLY1305"])
   func wornOut(priority: String) throws {
     let ends = try Ends(credentials)
@@ -149,7 +149,9 @@ struct TLSTransportTests {
     #expect(sequence > 0 && sequence <= 100)
   }
 
-  @Test("the ciphers of choice are the session's own, others are GnuTLS's", arguments: priorities)
+  @Test(
+    "the broker encrypts records of AEAD ciphers itself; GnuTLS those of other ciphers",
+    arguments: priorities)
   func owner(priority: String) throws {
     let ends = try Ends(credentials)
     let client = ends.client(identity(priority)) { _ in }
@@ -160,7 +162,7 @@ struct TLSTransportTests {
   }
 
   @Test(
-    "a handshake record with nothing in it ends the session, also in the middle of a message",
+    "an empty handshake record ends the session, also in the middle of a message",
     arguments: ["NORMAL:-CIPHER-ALL:+AES-256-GCM", "NORMAL:-CIPHER-ALL:+AES-128-CCM"],
     [[], [24, 0, 0, 1]] as [[UInt8]])
   func hollow(priority: String, begun: [UInt8]) throws {
@@ -202,7 +204,7 @@ struct TLSTransportTests {
     try client.join()
   }
 
-  @Test("a client of TLS 1.2 that wants a new handshake is told no, and its session ends")
+  @Test("renegotiation is refused under TLS 1.2 and ends the session")
   func renegotiation() throws {
     let ends = try Ends(credentials)
     let client = ends.client(identity("NORMAL:-VERS-TLS1.3")) { session in
@@ -220,13 +222,13 @@ struct TLSTransportTests {
     try client.join()
   }
 
-  @Test("a byte changed on the way ends the session, with the reason", arguments: priorities)
+  @Test("a byte changed in transit ends the session, with the reason", arguments: priorities)
   func tampered(priority: String) throws {
     let ends = try Ends(credentials)
     let client = ends.client(identity(priority)) { _ in }
     #expect(try ends.shake() == .done)
     try client.join()
-    // A record of application data that nobody encrypted.
+    // An application data record that was not encrypted with the session's keys.
     let forged: [UInt8] = [23, 3, 3, 0, 64] + [UInt8](repeating: 9, count: 64)
     #expect(Glibc.send(ends.far, forged, forged.count, 0) == forged.count)
     let transport = ends.transport
@@ -234,7 +236,7 @@ struct TLSTransportTests {
     #expect(transport.error != nil)
   }
 
-  @Test("a session with nothing under way holds no buffer")
+  @Test("an idle session holds no buffer")
   func idle() throws {
     let ends = try Ends(credentials)
     let data = Ends.bytes(40_000)
@@ -250,9 +252,9 @@ struct TLSTransportTests {
     #expect(!ends.server.holdsBuffers)
   }
 
-  @Test("a handshake that is cut at any byte fails with a reason, and never before its end")
+  @Test("a handshake cut at any byte fails with a reason and never succeeds")
   func cut() throws {
-    // What an honest client sends, recorded at the socket.
+    // The bytes of a real client, recorded at the socket.
     let authority = authority
     let recorded = try Recording.of(identity, to: credentials)
     #expect(recorded.count > 200)
@@ -262,7 +264,7 @@ struct TLSTransportTests {
       #expect(Glibc.send(ends.far, recorded, length, Int32(MSG_NOSIGNAL)) == length)
       let step = ends.server.handshake()
       guard case .blocked = step else {
-        // The recorded answers are to another session's questions, so the end cannot be reached.
+        // The recorded bytes answer another session, so the handshake cannot complete.
         if case .failed = step { continue }
         Issue.record("\(length) bytes of another handshake were enough")
         continue

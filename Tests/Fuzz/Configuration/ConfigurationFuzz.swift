@@ -1,4 +1,4 @@
-// Any bytes at all as a configuration file: values or one error, never a trap.
+// Any bytes as a configuration file: parsing yields values or one error and never traps.
 //
 // Built together with Sources/Daemon/ConfigurationFile.swift and nothing else.
 

@@ -1,11 +1,11 @@
-// Any records at all, from somebody who has the keys, to a session that does its own records.
+// Any records, from a client that has the keys, to a session that does its own records.
 //
 // Built by scripts/fuzz with Streams as a module, together with the sources of Broker and Tests/Certificates.
 import CGnuTLS
 import Glibc
 import Streams
 
-/// The first byte says which of these is spoken, the rest is what the client does, one order after the other.
+/// The first byte of the input selects one of these. The rest is a sequence of actions of the client.
 private let priorities = [
   "NORMAL:-CIPHER-ALL:+AES-256-GCM", "NORMAL:-CIPHER-ALL:+CHACHA20-POLY1305",
   "NORMAL:-VERS-TLS1.3:-CIPHER-ALL:+AES-128-GCM",
@@ -18,7 +18,7 @@ private struct Orders {
 
   mutating func byte() -> UInt8? { rest.popFirst() }
   mutating func number() -> Int { Int(byte() ?? 0) << 8 | Int(byte() ?? 0) }
-  /// As many of the next bytes as the one before them says, or are there.
+  /// The next bytes. The byte before them gives their number, which the end of the input limits.
   mutating func bytes() -> [UInt8] {
     let count = Int(byte() ?? 0)
     defer { rest = rest.dropFirst(count) }
@@ -26,7 +26,7 @@ private struct Orders {
   }
 }
 
-/// What handshakes need, made once.
+/// What handshakes need. Made once.
 private final class World: @unchecked Sendable {
   static let only = World()
   let credentials: TLSCredentials
@@ -61,7 +61,7 @@ private final class World: @unchecked Sendable {
   }
 }
 
-/// A session after its handshake, with a client that has lost its manners.
+/// A session after its handshake, with a client that breaks the protocol.
 private final class Exchange {
   let session: TLSSession
   let client: TLSClient
@@ -69,11 +69,11 @@ private final class Exchange {
   var keys: TLSRecordKeys
   let isModern: Bool
   private let buffers = TLSBuffers()
-  /// What the session must give, as far as it gets.
+  /// The bytes that the session must return, as far as it gets.
   private var expected: [UInt8] = []
   private var given = 0
   private var room = [UInt8](repeating: 0, count: 4096)
-  /// Until now everything was as it has to be, so everything must have been given.
+  /// No record has been invalid so far, so the session must return all data.
   var isHonest = true
   var isOver = false
 
@@ -112,11 +112,11 @@ private final class Exchange {
     read()
   }
 
-  /// A record that only somebody with the keys can make.
+  /// A record encrypted with the session's keys.
   func sealed(_ content: [UInt8], as kind: UInt8 = TLSRecordKeys.data) -> [UInt8] {
     var content = content
     var record = [UInt8](repeating: 0, count: content.count + 64)
-    // There is a place to encrypt nothing from, too.
+    // An empty content needs a base address too.
     content.append(0)
     let size = content.withUnsafeMutableBytes { content in
       record.withUnsafeMutableBytes { record -> Int? in
@@ -132,7 +132,7 @@ private final class Exchange {
 
   func resize(_ count: Int) { room = [UInt8](repeating: 0, count: count) }
 
-  /// Everything there is, as a transport would.
+  /// Reads everything, as a transport would.
   private func read() {
     session.beginReading()
     reading: while true {
@@ -146,7 +146,7 @@ private final class Exchange {
           "what was given is not what was sent")
         given += count
       case .blocked:
-        // So many system calls in one turn, and the loop would come back.
+        // After so many system calls in one turn the loop would call again.
         precondition(!session.holdsBytes, "nothing is given and something is held")
         break reading
       case .end, .failed:
@@ -163,7 +163,7 @@ private final class Exchange {
     precondition(!session.holdsBuffers, "a buffer is kept for nothing")
   }
 
-  /// The way out still works, or says why not.
+  /// Sending must still work if all records were valid.
   func answer() {
     guard !isOver else { return }
     withUnsafeTemporaryAllocation(byteCount: 100, alignment: 8) { bytes in
@@ -186,12 +186,12 @@ public func fuzzRecords(_ data: UnsafeRawPointer?, _ size: Int) -> CInt {
   while !exchange.isOver, let order = orders.byte() {
     switch order % 10 {
     case 0:
-      // Data as they should be, up to a full record.
+      // Valid data, up to a full record.
       let content = (0..<orders.number() % 16_385).map { UInt8(truncatingIfNeeded: $0 &* 13) }
       exchange.expect(content)
       exchange.send(exchange.sealed(content))
     case 1:
-      // Records of any kind. With TLS 1.3 the kind is the last byte inside that is not zero.
+      // Records of any kind. Under TLS 1.3 the kind is the last inner byte that is not zero.
       let kind = orders.byte() ?? 0
       let content = orders.bytes()
       let inner = exchange.isModern ? (content + [kind]).reversed().drop { $0 == 0 } : []
@@ -204,22 +204,22 @@ public func fuzzRecords(_ data: UnsafeRawPointer?, _ size: Int) -> CInt {
       }
       exchange.send(exchange.sealed(content, as: kind))
     case 2:
-      // No records at all.
+      // Bytes that are not a record.
       exchange.isHonest = false
       exchange.send(orders.bytes())
     case 3:
-      // Changed on the way.
+      // A changed record.
       var record = exchange.sealed(Array(repeating: 5, count: Int(orders.byte() ?? 0)))
       record[orders.number() % record.count] ^= (orders.byte() ?? 0) | 1
       exchange.isHonest = false
       exchange.send(record)
     case 4:
-      // Cut off.
+      // A truncated record.
       let record = exchange.sealed(Array(repeating: 6, count: Int(orders.byte() ?? 0)))
       exchange.isHonest = false
       exchange.send(Array(record.prefix(orders.number() % record.count)))
     case 5:
-      // In two pieces.
+      // A record in two pieces.
       let content = (0..<orders.number() % 4096).map { UInt8(truncatingIfNeeded: $0 &* 7) }
       let record = exchange.sealed(content)
       let cut = orders.number() % record.count
@@ -230,7 +230,7 @@ public func fuzzRecords(_ data: UnsafeRawPointer?, _ size: Int) -> CInt {
       exchange.expect(content)
       exchange.send(Array(record.dropFirst(cut)))
     case 6:
-      // Another length in the header, if it is another.
+      // A record with another length in the header, if it differs.
       let content = [UInt8](repeating: 8, count: Int(orders.byte() ?? 0))
       let sealed = exchange.sealed(content)
       var record = sealed
@@ -239,7 +239,7 @@ public func fuzzRecords(_ data: UnsafeRawPointer?, _ size: Int) -> CInt {
       if record == sealed { exchange.expect(content) } else { exchange.isHonest = false }
       exchange.send(record)
     case 7 where exchange.isModern:
-      // New keys, after which GnuTLS wants some peace for a second.
+      // A key update. GnuTLS limits how many it accepts in a second.
       updates += 1
       if updates > 4 { exchange.isHonest = false }
       exchange.keys.tell(exchange.client.session, reading: false)

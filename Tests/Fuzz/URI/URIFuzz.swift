@@ -1,7 +1,7 @@
-// Any bytes at all as the URI that a client opens: what goes on to a daemon or to another host is harmless there, as
-// libvirt reads it.
+// Any bytes as the URI that a client opens: a URI that the broker passes on to a daemon or to another host is
+// harmless there by libvirt's own parsing.
 //
-// Built together with the sources that take URIs apart, and with Streams as a module.
+// Built together with the sources that parse URIs, and with Streams as a module.
 import Streams
 
 @_cdecl("LLVMFuzzerTestOneInput")
@@ -15,7 +15,7 @@ public func fuzzURI(_ data: UnsafePointer<UInt8>?, _ size: Int) -> CInt {
     check(opened: Array(name.utf8), by: 0)
     if case .remote(let next) = uri.target {
       guard case .success(let again?) = RemoteURI.parse(name) else {
-        // Written anew, a URI at the limit of its length may become too long.
+        // A URI at the maximum length may become too long when it is encoded again.
         precondition(name.utf8.count > ConnectURI.longest, "\(name) is refused by the next broker")
         break
       }
@@ -43,9 +43,9 @@ private func check(_ error: RemoteError) {
 
 // MARK: libvirt's reading
 
-/// Fails where a daemon would do more for this URI than open a driver of its own or, being another host's, connect to
-/// a further one. Works on bytes as libvirt does, and shares nothing with the broker's own parser.
-/// - Parameter depth: how many other hosts come before; nil: a daemon of this host opens it.
+/// Fails if this URI would make a daemon do more than open one of its own drivers or, on another host, connect to a
+/// further host. It works on bytes as libvirt does, and shares no code with the broker's parser.
+/// - Parameter depth: the number of other hosts before this one; nil if a daemon of this host opens the URI.
 private func check(opened bytes: [UInt8], by depth: Int?) {
   guard !bytes.isEmpty else { return }
   precondition(bytes.allSatisfy { (0x21...0x7e).contains($0) }, "not printable")
@@ -87,7 +87,7 @@ private func check(opened bytes: [UInt8], by depth: Int?) {
   }
 }
 
-/// As libvirt separates and decodes them, and as C sees the ends of strings.
+/// Separates and decodes parameters as libvirt does; strings end at a NUL as in C.
 private func parameters(of query: ArraySlice<UInt8>) -> [(key: [UInt8], value: [UInt8])] {
   var found: [(key: [UInt8], value: [UInt8])] = []
   var rest = query

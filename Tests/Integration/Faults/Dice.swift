@@ -1,7 +1,7 @@
-// What is thrown, and what is sent: both functions of a seed.
+// Random faults and contents: both depend only on a seed.
 import Foundation
 
-/// Random numbers that a seed repeats (SplitMix64).
+/// Random numbers from a seed (SplitMix64).
 struct Dice: RandomNumberGenerator, Sendable {
   private var state: UInt64
   init(_ seed: UInt64) { state = seed }
@@ -17,18 +17,18 @@ struct Dice: RandomNumberGenerator, Sendable {
   mutating func pick(_ range: ClosedRange<Int>) -> Int { Int.random(in: range, using: &self) }
   mutating func once(in count: Int) -> Bool { pick(1...count) == 1 }
 
-  /// Seconds until something that happens every `mean` seconds happens next.
+  /// Seconds until the next event of a kind that occurs every `mean` seconds.
   mutating func wait(mean: Double) -> Double {
     -mean * log(Double.random(in: 0.0001...1, using: &self))
   }
 }
 
-/// The bytes of a volume or of a stream: a function of a seed and the position, in words of eight.
+/// The bytes of a volume or of a stream: they depend on a seed and the position, in words of eight bytes.
 struct Content: Equatable, Sendable {
   let seed: UInt64
   let count: Int
 
-  /// Bytes from `position` on, as far as there are any.
+  /// The bytes from `position`, up to the end.
   func bytes(from position: Int, atMost most: Int) -> [UInt8] {
     let end = min(count, position + most)
     guard position < end else { return [] }
@@ -41,7 +41,7 @@ struct Content: Equatable, Sendable {
     return words.withUnsafeBytes { Array($0[position - first * 8..<end - first * 8]) }
   }
 
-  /// What `Checksum` comes to over all of it.
+  /// The `Checksum` of all bytes.
   var checksum: Checksum {
     var sum = Checksum()
     var position = 0
@@ -54,7 +54,7 @@ struct Content: Equatable, Sendable {
   }
 }
 
-/// FNV-1a over 64 bits, and how many bytes it is of.
+/// FNV-1a over 64 bits, and the number of bytes.
 struct Checksum: Equatable, Sendable, CustomStringConvertible {
   private(set) var hash: UInt64 = 0xcbf2_9ce4_8422_2325
   private(set) var count = 0
@@ -66,7 +66,7 @@ struct Checksum: Equatable, Sendable, CustomStringConvertible {
 
   var description: String { "\(count) bytes with the sum \(String(hash, radix: 16))" }
 
-  /// Of a file's first bytes; nil if it cannot be read.
+  /// The checksum of a file's first bytes; nil if it cannot be read.
   static func ofFile(_ path: String, atMost most: Int) -> Checksum? {
     guard let file = FileHandle(forReadingAtPath: path) else { return nil }
     defer { try? file.close() }

@@ -1,15 +1,15 @@
-// One client of the fault driver: mixed work, and an honest account of how each piece of it ended.
+// One client of the fault driver: mixed operations, and a record of how each ended.
 import Foundation
 import Streams
 
-/// What became of all the work of some clients.
+/// The results of some clients' operations.
 struct Account: Sendable {
-  /// Ends of each kind of work: it was done; an error said that it was not; the connection ended.
+  /// How operations of one kind ended: done; failed with an error; or cut with the connection.
   struct Ends: Sendable { var done = 0, failed = 0, cut = 0 }
   var ends: [String: Ends] = [:]
-  /// Uploads and migrations that their client was told are good, by name.
+  /// Uploads and migrations that were confirmed to their client, by name.
   var good: [String: Checksum] = [:]
-  /// What must not happen, in words.
+  /// Descriptions of forbidden results.
   var wrong: [String] = []
 
   mutating func add(_ other: Account) {
@@ -29,32 +29,32 @@ struct Account: Sendable {
   }
 }
 
-/// Where the driver's clients work, and what they may expect there.
+/// Where the driver's clients work, and the results they may expect there.
 protocol FaultSite: Sendable {
-  /// The daemon is the driver's own: it echoes arguments, counts events and takes any migration.
+  /// Whether the daemon is the driver's own: it echoes arguments, sends counted events and accepts any migration.
   var isSynthetic: Bool { get }
-  /// A new connection, by one of the ways in.
+  /// Opens a connection over one of the transports.
   func connect(_ dice: inout Dice) throws -> RawClient
-  /// Kinds of work there is for the client with this number.
+  /// The kinds of operations for the client with this number.
   func kinds(for client: Int) -> [FaultClient.Kind]
   func upload(_ content: Content, by client: Int) -> VolumeTransferArguments
-  /// The call that prepares a tunnelled migration to here.
+  /// The call that prepares a tunnelled migration to this daemon.
   func migration(of content: Content, by client: Int) -> (procedure: Int32, arguments: [UInt8])
-  /// Something to download, and what it must come to.
+  /// A volume to download, and its content.
   func download(_ dice: inout Dice) -> (VolumeTransferArguments, Content)
-  /// The guest whose console is this client's.
+  /// The guest whose console this client uses.
   func guest(of client: Int) -> String
-  /// What is wrong with an upload that its client was told is good.
+  /// What is wrong with an upload that was confirmed to its client; nil if it is correct.
   func trouble(with content: Content, by client: Int) -> String?
 }
 
-/// How a piece of work ended, other than well.
+/// How an operation ended unsuccessfully.
 private enum Stop: Error {
-  /// The connection ended: an honest thing to say.
+  /// The connection ended, which is allowed.
   case cut
-  /// It was refused with an error: an honest thing, too.
+  /// It failed with an error, which is allowed too.
   case failed(String)
-  /// What must not happen.
+  /// A forbidden result.
   case wrong(String)
 }
 
@@ -63,7 +63,7 @@ final class FaultClient {
     case calls, events, upload, download, console, migration
   }
 
-  /// So long without a single byte, when something is awaited, is a hang.
+  /// A wait without a received byte for this long is a hang.
   static let patience = 60.0
 
   private let number: Int
@@ -72,13 +72,13 @@ final class FaultClient {
   private var dice: Dice
   private(set) var account = Account()
   private var client: RawClient?
-  /// Calls whose reply is awaited, and streams that may still bring something.
+  /// Calls without a reply yet, and streams that may still receive packets.
   private var expected: Set<UInt32> = []
   private var late: Set<UInt32> = []
-  /// The broker has said that the daemon is gone.
+  /// The broker has reported the end of the daemon's connection.
   private var isMainLost = false
 
-  /// Works until the flag goes up.
+  /// Works until the flag is raised.
   init(
     _ number: Int, at site: any FaultSite, seed: UInt64,
     until end: Flag
@@ -103,7 +103,8 @@ final class FaultClient {
         case .migration: try migration()
         }
       }
-      // Now and then it leaves, politely or not; and when its daemon is gone, which is for good.
+      // Sometimes it disconnects, with or without CONNECT_CLOSE; and it does after the end of its daemon's
+      // connection.
       if client != nil, isMainLost || dice.once(in: 12) { attempt("leaving", leave) }
     }
     if client != nil { attempt("leaving", leave) }
@@ -148,12 +149,12 @@ final class FaultClient {
         throw Stop.wrong("hung: nothing was taken for \(Self.patience) s")
       }
       _ = client.wait(for: POLLIN | POLLOUT, until: Date(timeIntervalSinceNow: 1))
-      // Whoever sends much must hear as well: PINGs for one, and the failure of what is being sent.
+      // A client that sends much must receive too: PINGs, and the failure of what it sends.
       try hear()
     }
   }
 
-  /// What has come, looked at and put aside.
+  /// Checks the received packets and keeps them.
   private func hear() throws {
     let client = try connection()
     let packets = client.receiveAll(for: 0)
@@ -184,7 +185,7 @@ final class FaultClient {
     aside.append(packet)
   }
 
-  /// PINGs are answered between two packets.
+  /// PINGs to be answered after the current packet.
   private var pongsDue = 0
 
   private func answerPings() throws {
@@ -193,8 +194,8 @@ final class FaultClient {
     try send(Packets.keepAlive(KeepAliveProcedure.pong))
   }
 
-  /// The next packet that fits. An event may be lost with its daemon, of which the client is told; replies and ends
-  /// of streams may not.
+  /// The next packet that satisfies a condition. An event may be lost with its daemon, if the broker reports that;
+  /// replies and ends of streams may not.
   private func receive(
     _ what: String, mayBeLost: Bool = false, where fits: (RawPacket) -> Bool
   ) throws -> RawPacket {
@@ -279,7 +280,7 @@ final class FaultClient {
 
   // MARK: Work
 
-  /// Several at a time; each must be answered with its own answer.
+  /// Several concurrent calls; each must get its own reply.
   private func calls() throws {
     var sent: [(PacketHeader, [UInt8])] = []
     for _ in 0..<dice.pick(1...12) {
@@ -302,7 +303,7 @@ final class FaultClient {
     if let failure { throw failure }
   }
 
-  /// Synthetic: a counted sequence. Real: a domain is defined and undefined, and both are told.
+  /// Synthetic: a counted sequence. Real: a domain is defined and undefined, and both events must arrive.
   private func events() throws {
     guard !site.isSynthetic else {
       let count = dice.pick(1...100)
@@ -325,7 +326,7 @@ final class FaultClient {
       + "<os><type arch='x86_64'>hvm</type></os></domain>"
     let domain = try call(Agreed.define, NameArguments(name: definition))
     _ = try call(Agreed.undefine, domain.body)
-    // Defined is the event 0 and undefined the event 1.
+    // The event 0 is defined, 1 is undefined.
     for kind in [0, 1] as [UInt8] {
       let tail: [UInt8] = [0, 0, 0, kind]
       _ = try receive("the event \(kind) of \(name)", mayBeLost: true) {
@@ -338,11 +339,11 @@ final class FaultClient {
     aside.removeAll { $0.header.kind == .message }
   }
 
-  /// Migrations whose preparation was answered with success.
+  /// Migrations whose preparation succeeded.
   static let begun = "migration begun"
 
-  /// Traffic of a migration. No real QEMU takes it for a guest: libvirtd starts one, writes to it until that has
-  /// ended, says so and cleans up.
+  /// Traffic of a migration. A real QEMU does not accept it as a guest: libvirtd starts QEMU, writes to it until QEMU
+  /// has ended, reports that and cleans up.
   private func migration() throws {
     let before = account.ends[Self.begun]?.done
     do {
@@ -416,7 +417,8 @@ final class FaultClient {
   private func console() throws {
     var arguments: [UInt8] = []
     if !site.isSynthetic {
-      // The domain, its first console, and whoever has it is thrown out: this client's own former self.
+      // The domain, its first console, and the flag that disconnects the previous user, which is this client's
+      // earlier session.
       arguments = try call(Agreed.lookUp, NameArguments(name: site.guest(of: number))).body
       arguments += [0, 0, 0, 0, 0, 0, 0, 1]
     }
@@ -433,7 +435,7 @@ final class FaultClient {
       while !isEchoed {
         let echo = try receive("the echo of a key") { $0.header.serial == stream.serial }
         if let error = echo.error { throw Stop.failed(error.message ?? "") }
-        // A real guest may still have echoes of a session that was cut.
+        // A real guest may still send echoes of a session that was cut.
         isEchoed = site.isSynthetic ? echo.body == [key] : echo.body.contains(key)
         if site.isSynthetic, !isEchoed {
           throw Stop.wrong("the key \(key) came back as \(echo.body)")
@@ -443,7 +445,7 @@ final class FaultClient {
     try end(stream, .error)
   }
 
-  /// Finishes or aborts; good if that is confirmed.
+  /// Finishes or aborts a stream. It is good if that is confirmed.
   private func end(_ stream: PacketHeader, _ status: PacketStatus) throws {
     var header = stream
     header.status = status
@@ -464,7 +466,7 @@ final class FaultClient {
     }
   }
 
-  /// What still comes of a stream that is over for this side is nobody's.
+  /// Ignores later packets of a stream that this side has ended.
   private func forget(_ serial: UInt32) {
     expected.remove(serial)
     late.insert(serial)

@@ -1,7 +1,7 @@
-// A hundred clients at mixed work while everything around the broker misbehaves, by a seed.
+// A hundred clients with mixed operations while everything around the broker fails, by a seed.
 //
-//   VIRTBROKER_FAULT_SECONDS   how long, for each of the two places; without it these tests are not run
-//   VIRTBROKER_FAULT_SEED      what is thrown; printed in any case
+//   VIRTBROKER_FAULT_SECONDS   the duration of each test; without it these tests do not run
+//   VIRTBROKER_FAULT_SEED      the seed of the faults; printed in any case
 import Foundation
 import Streams
 import Synchronization
@@ -16,14 +16,15 @@ let faultSeed =
 @Suite("Fault injection", .serialized, .enabled(if: faultSeconds != nil))
 struct FaultInjectionTests {
   static let clients = 100
-  /// What one client may have waiting in the broker, in bytes.
+  /// The limit of data queued for one client, in bytes.
   static let buffer = 128 << 10
   static let settings = [
     "max_client_buffer = \(buffer)", "keepalive_interval = 2", "keepalive_count = 3",
     "max_clients = 1000", "log_level = 3",
   ]
 
-  @Test("against a synthetic daemon: nothing hangs, nothing leaks, nothing is told that is not so")
+  @Test(
+    "with a synthetic daemon: nothing hangs, nothing leaks, and no failed operation is confirmed")
   func synthetic() async throws {
     let directory = try Scratch.directory("f")
     let daemon = try SyntheticDaemon(at: directory + "/daemon")
@@ -45,14 +46,16 @@ struct FaultInjectionTests {
     withExtendedLifetime(daemon) {}
   }
 
-  @Test("against a real libvirtd: the same", Lab.isPossible)
+  @Test(
+    "with a real libvirtd: nothing hangs, nothing leaks, and no failed operation is confirmed",
+    Lab.isPossible)
   func real() async throws {
     let lab = try await Lab.shared(.mono, for: "fault injection")
     let site = try await RealSite(in: lab, seed: faultSeed)
     let scene = site.scene
     let account = try await scene.run(at: site, seed: ~faultSeed, seconds: faultSeconds ?? 0) {
       dice, round in
-      // Every half minute it dies altogether; its connections break more often.
+      // The daemon is killed about every half minute; its connections break more often.
       usleep(UInt32(dice.pick(8000...15_000)) * 1000)
       if round % 3 == 2 {
         do { try site.restart() } catch { Issue.record("libvirtd did not come back: \(error)") }

@@ -1,10 +1,10 @@
-// A broker between faulty wires, and everything that is looked at when the work is done.
+// A broker between faulty links, and the checks after the operations.
 import Foundation
 import Streams
 import Synchronization
 import Testing
 
-/// A broker with a faulty wire at each of its sides.
+/// A broker with a faulty link on each side.
 final class FaultScene: Sendable {
   let broker: BrokerProcess
   let backendWire: FaultyWire
@@ -14,7 +14,7 @@ final class FaultScene: Sendable {
 
   var wires: [FaultyWire] { [backendWire, unixWire, tcpWire] }
 
-  /// `backend` is the socket of the daemon behind the wire.
+  /// `backend` is the socket of the daemon behind the link.
   init(backend: String, seed: UInt64) async throws {
     directory = try Scratch.directory("f")
     backendWire = try FaultyWire(
@@ -33,7 +33,7 @@ final class FaultScene: Sendable {
       ? RawClient(unix: directory + "/client-sock") : RawClient(tcp: tcpWire.port)
   }
 
-  /// Works, with faults in the middle, and looks at what is left. `disturb` is called again and again.
+  /// Works under faults and checks the results. `disturb` is called repeatedly.
   func run(
     at site: any FaultSite, seed: UInt64, seconds: Double,
     disturb: @escaping @Sendable (inout Dice, _ round: Int) -> Void
@@ -45,7 +45,7 @@ final class FaultScene: Sendable {
     setrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit)
 
     let unused = broker.residentBytes >> 10
-    // What everything costs that goes well.
+    // The cost of the same operations without faults.
     let warm = try await work(at: site, seed: seed, seconds: min(8, seconds / 4))
     #expect(warm.wrong.isEmpty, "without a fault: \(warm.wrong.prefix(10))")
     #expect(
@@ -65,7 +65,7 @@ final class FaultScene: Sendable {
     #expect(broker.isRunning, "\(broker.log.suffix(2000))")
 
     let after = try await atRest()
-    // Memory is given back when it has been quiet.
+    // The broker returns memory after an idle time.
     let isGivenBack = try await blocking { [broker] in
       eventually { broker.residentBytes >> 10 < unused + 8192 }
     }
@@ -76,17 +76,17 @@ final class FaultScene: Sendable {
       """)
     #expect(after.descriptors <= before.descriptors)
     #expect(isGivenBack, "\(broker.residentBytes >> 10) KiB are kept, of \(unused) KiB at first")
-    // What may wait for each client and its daemon, and for each a read and the packet it ends in.
+    // For each client and its daemon the queued data, one read and the packet in which it ends.
     let bound = FaultInjectionTests.clients * 2 * (FaultInjectionTests.buffer + (1 << 20))
     #expect(peak - before.resident << 10 < bound)
-    // And it serves as before.
+    // The broker still serves.
     let late = try await work(at: site, seed: seed &+ 8, seconds: min(3, seconds / 4))
     #expect(
       late.wrong.isEmpty && late.ends.values.allSatisfy { $0.cut == 0 }, "\(late.description)")
     return account
   }
 
-  /// Work with faults in the middle of it.
+  /// Operations under faults.
   private func suffer(
     at site: any FaultSite, seed: UInt64, seconds: Double,
     disturb: @escaping @Sendable (inout Dice, _ round: Int) -> Void
@@ -111,7 +111,7 @@ final class FaultScene: Sendable {
     return account
   }
 
-  /// Every client works for so long and finishes what it has begun.
+  /// Every client works for the given time and finishes its current operation.
   private func work(
     at site: any FaultSite, seed: UInt64, seconds: Double,
     thenBefore settle: @escaping @Sendable () -> Void = {}
@@ -137,7 +137,7 @@ final class FaultScene: Sendable {
     }
   }
 
-  /// When no client is left: descriptors, and KiB resident.
+  /// Without any client: descriptors, and resident KiB.
   private func atRest() async throws -> (descriptors: Int, resident: Int) {
     try await blocking { [self] in
       #expect(eventually { wires.allSatisfy { $0.openCount == 0 } }, "connections end")
@@ -151,7 +151,7 @@ final class FaultScene: Sendable {
   }
 }
 
-/// Goes up once, for all who look.
+/// A flag that is raised once and read by many threads.
 final class Flag: Sendable {
   private let state = Mutex(false)
   var isUp: Bool { state.withLock { $0 } }

@@ -1,9 +1,9 @@
-// Where the driver's clients work: in front of the synthetic daemon, and of a real one.
+// Where the driver's clients work: with the synthetic daemon, and with a real one.
 import Foundation
 import Streams
 import Testing
 
-/// In front of the synthetic daemon, whose volumes are named by what they carry.
+/// The synthetic daemon, whose volumes are named after their content.
 struct SyntheticSite: FaultSite {
   let scene: FaultScene
   var isSynthetic: Bool { true }
@@ -33,8 +33,8 @@ struct SyntheticSite: FaultSite {
   }
 }
 
-/// In front of a libvirtd with a storage pool and two guests. Of migrations it gets the beginning and traffic, from no
-/// other host and for no guest: whole ones are in MigrationFaultTests.
+/// A libvirtd with a storage pool and two guests. It gets only the preparation and the traffic of migrations, without
+/// another host and without a guest; whole migrations are in MigrationFaultTests.
 struct RealSite: FaultSite {
   static let guests = 2
   static let source = Content(seed: 99, count: 4 << 20)
@@ -72,15 +72,15 @@ struct RealSite: FaultSite {
   func kinds(for client: Int) -> [FaultClient.Kind] {
     switch client {
     case ..<Self.guests: [.console, .calls]
-    // Each starts a QEMU, of which two processors emulate few at a time.
+    // Each starts a QEMU, and two processors can emulate only a few at a time.
     case Self.guests: [.migration, .calls, .events]
     default: [.calls, .events, .upload, .download]
     }
   }
 
-  /// As a source libvirtd asks, with the cookie without which libvirtd 9.0.0 dies.
+  /// The call of a source libvirtd, with the cookie without which libvirtd 9.0.0 crashes.
   func migration(of content: Content, by client: Int) -> (procedure: Int32, arguments: [UInt8]) {
-    // Another guest each time: libvirtd may still be cleaning up the last one.
+    // Another guest each time, because libvirtd may still be cleaning up the last one.
     let number = 100_000_000_000 + content.seed % 100_000_000_000
     let identity =
       "<name>\(Self.incoming)\(number)</name><uuid>7b0f8d3e-91a5-4c27-8e64-\(number)</uuid>"
@@ -92,7 +92,7 @@ struct RealSite: FaultSite {
       + "<os><type arch='x86_64'>hvm</type></os></domain>"
     var writer = XDRWriter()
     writer.string(cookie)
-    // Live, peer to peer and tunnelled; no other name, no limit to its rate.
+    // Live, peer to peer and tunnelled; without another name and without a rate limit.
     writer.uint64(7)
     writer.uint32(0)
     writer.uint64(0)
@@ -102,7 +102,7 @@ struct RealSite: FaultSite {
 
   private static let incoming = "fault-incoming-"
 
-  /// Guests that a migration has begun to bring.
+  /// Guests of migrations that have started.
   func incomingGuests() throws -> [Substring] {
     let uri = lab.directURI("qemu")
     let list = try Command("virsh", "-q", "-c", uri, "list", "--all", "--name").runHere()
@@ -131,8 +131,8 @@ struct RealSite: FaultSite {
       ? nil : "\(content.checksum) were sent, \(found.map { "\($0)" } ?? "nothing") arrived"
   }
 
-  /// Kills libvirtd and starts it again. It has forgotten its guests, which are booted anew. It may have died
-  /// by itself: of clients that vanish in the middle of everything libvirtd 9.0.0 has been seen to.
+  /// Kills libvirtd and starts it again. It has lost its guests, which are booted again. It may have crashed by
+  /// itself: libvirtd 9.0.0 sometimes does when clients disconnect in the middle of operations.
   func restart() throws {
     func lab(_ arguments: String...) throws {
       let result = try Command([Lab.script] + arguments).runHere()
@@ -149,12 +149,12 @@ struct RealSite: FaultSite {
     for guest in 0..<Self.guests { try lab("guest", self.lab.directory, "fault-echo-\(guest)") }
   }
 
-  /// Connections that libvirtd has accepted on its main socket.
+  /// The number of connections that libvirtd has accepted on its main socket.
   func backendConnections() throws -> Int {
     let pid = try Command(Lab.script, "pid", lab.directory, "libvirtd").runHere().output
       .trimmingCharacters(in: .whitespacesAndNewlines)
     let sockets = try String(contentsOfFile: "/proc/\(pid)/net/unix", encoding: .utf8)
-    // The state 03 is a connection; 01 is what listens.
+    // The state 03 is a connection; 01 is a listener.
     return sockets.split(separator: "\n").count { line in
       let fields = line.split(separator: " ")
       return fields.count == 8 && fields[5] == "03" && fields[7].hasSuffix("/libvirt/libvirt-sock")

@@ -1,10 +1,10 @@
-// A socket relay that treats what it carries as badly as the world does.
+// A socket relay with faults.
 import Foundation
 import Synchronization
 
-/// Takes connections at one address and carries each on to another, in both directions, until by its seed it
-/// stalls one, sends byte after byte, ends one direction, cuts the connection inside a packet or
-/// resets it. One thread carries all of them. Descriptors are not passed on.
+/// Accepts connections at one address and forwards each to another, in both directions, until by its seed it stalls
+/// one, sends byte by byte, ends one direction, cuts the connection inside a packet or resets it. One thread serves
+/// all of them. Descriptors are not passed on.
 final class FaultyWire: @unchecked Sendable {
   enum Address: Sendable {
     case unix(String)
@@ -13,12 +13,12 @@ final class FaultyWire: @unchecked Sendable {
 
   enum Fault: Int, CaseIterable, Sendable {
     case stall, trickle, halfClose, cut, reset
-    /// How often it is thrown, of a hundred.
+    /// The frequency of this fault in percent.
     fileprivate var share: Int { [40, 30, 8, 12, 10][rawValue] }
   }
 
   private struct State {
-    /// No more faults, and no end of those that last.
+    /// Whether no new faults start and lasting ones end.
     var isCalm = true
     var isOver = false
     var isCutting = false
@@ -34,7 +34,7 @@ final class FaultyWire: @unchecked Sendable {
   private let state = Mutex(State())
   private let finished = DispatchSemaphore(value: 0)
 
-  /// Listens at `address` (port 0: any). A connection meets a fault every `meanSeconds` on average.
+  /// Listens at `address` (port 0: any). Each connection has a fault every `meanSeconds` on average.
   init(at address: Address, to target: Address, seed: UInt64, meanSeconds: Double) throws {
     self.target = target
     self.meanSeconds = meanSeconds
@@ -48,16 +48,16 @@ final class FaultyWire: @unchecked Sendable {
     thread.start()
   }
 
-  /// While it is calm, which it is at first, everything passes as it comes.
+  /// While it is true, as at first, all bytes pass unchanged.
   var isCalm: Bool {
     get { state.withLock(\.isCalm) }
     set { state.withLock { $0.isCalm = newValue } }
   }
 
-  /// Cuts every connection there is.
+  /// Cuts all connections.
   func cutAll() { state.withLock { $0.isCutting = true } }
 
-  /// Connections carried now.
+  /// The number of connections.
   var openCount: Int { state.withLock { $0.open } }
   var faults: [Fault: Int] { state.withLock { $0.counts } }
 
@@ -87,7 +87,7 @@ final class FaultyWire: @unchecked Sendable {
     var stalledUntil = 0.0
     /// Bytes still to be sent one by one.
     var trickle = 0
-    /// Bytes that still pass before the whole connection is cut; nil: all.
+    /// Bytes that still pass before the connection is cut; nil: no limit.
     var allowance: Int?
 
     init(_ source: Int32, _ sink: Int32) { (self.source, self.sink) = (source, sink) }

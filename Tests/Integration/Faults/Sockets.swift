@@ -1,4 +1,4 @@
-// Sockets for the wires and the synthetic daemon.
+// Sockets for the faulty links and the synthetic daemon.
 import Foundation
 
 enum Sockets {
@@ -36,7 +36,7 @@ enum Sockets {
     return descriptor
   }
 
-  /// Does not block, and sends small pieces at once.
+  /// Makes the socket non-blocking and sets TCP_NODELAY.
   static func prepare(_ descriptor: Int32) {
     _ = fcntl(descriptor, F_SETFL, O_NONBLOCK)
     var one: Int32 = 1

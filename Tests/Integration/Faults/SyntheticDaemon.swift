@@ -1,10 +1,10 @@
-// A daemon for the fault driver: serves everything the driver asks, and knows what it has confirmed.
+// A daemon for the fault driver: it serves all of the driver's calls and records what it has confirmed.
 import Foundation
 import Streams
 import Synchronization
 
-/// The names and procedures the driver and its daemon have agreed on. Volumes and migrations are named by what
-/// they are to carry; a call of `echo` is answered with its own arguments.
+/// The names and procedures that the driver and its daemon use. Volumes and migrations are named after their content;
+/// a call of `echo` returns its own arguments.
 enum Agreed {
   static let echo: Int32 = 212
   static let define: Int32 = 11
@@ -47,7 +47,7 @@ struct NumberBody: XDRBody {
 final class SyntheticDaemon: @unchecked Sendable {
   private struct State {
     var lines: Set<Int32> = []
-    /// What arrived in each upload and migration that was confirmed, by its name.
+    /// The received content of each confirmed upload and migration, by name.
     var confirmed: [String: Checksum] = [:]
     var isDead = false
     var isOver = false
@@ -82,7 +82,7 @@ final class SyntheticDaemon: @unchecked Sendable {
   var openCount: Int { state.withLock(\.lines.count) }
   var confirmed: [String: Checksum] { state.withLock(\.confirmed) }
 
-  /// Every connection breaks at once, and new ones end as they come, until it lives again.
+  /// Cuts all connections and refuses new ones until the daemon is revived.
   func die() {
     state.withLock { state in
       state.isDead = true
@@ -106,7 +106,7 @@ final class SyntheticDaemon: @unchecked Sendable {
         self?.state.withLock { $0.confirmed[name] = sum }
       }
       try? line.serve()
-      // Under the lock, so that nobody shuts down another socket that got its number.
+      // Under the lock, so that another socket with the same number is not shut down.
       self?.state.withLock { state in
         state.lines.remove(descriptor)
         close(descriptor)
@@ -117,7 +117,7 @@ final class SyntheticDaemon: @unchecked Sendable {
   }
 }
 
-/// One connection of it.
+/// One connection of the daemon.
 private final class SyntheticLine {
   private struct Sink {
     let name: String?
@@ -177,7 +177,7 @@ private final class SyntheticLine {
       reply.kind = .reply
       try send(RawClient.packet(reply, packet.body))
     case Agreed.register:
-      // So many events follow, counted.
+      // This many counted events follow.
       try send(Packets.reply(answering: header, NumberBody(number: 0)))
       for number in 0..<(packet.decoded(NumberBody.self)?.number ?? 0) {
         try send(Packets.event(Agreed.lifecycle, NumberBody(number: number)))
@@ -225,7 +225,7 @@ private final class SyntheticLine {
       return
     }
     let sink = sinks.removeValue(forKey: header.serial)
-    // Before anybody can know of it.
+    // Before the confirmation is sent.
     if header.status == .ok, let sink, let name = sink.name { confirmed(name, sink.sum) }
     var answer = header
     answer.status = .ok

@@ -1,10 +1,10 @@
-// Guests that go from one host to the other, where everybody comes in through a broker.
+// Guests that migrate between two hosts; all clients use the brokers.
 import Certificates
 import Foundation
 import Synchronization
 import Testing
 
-/// What is between the hosts' daemons.
+/// The layout of the daemons and the transport between the hosts.
 struct Crossing: Sendable, CustomTestStringConvertible {
   enum Transport: String, CaseIterable, Sendable { case tcp, tls }
 
@@ -21,8 +21,8 @@ struct Crossing: Sendable, CustomTestStringConvertible {
   ]
 }
 
-/// Both hosts of a layout with a broker of this test's own on each.
-final class Ferry: Sendable {
+/// Both hosts of a layout, each with a broker of this test.
+final class MigrationScene: Sendable {
   let hosts: TwoHosts
   let transport: Crossing.Transport
   private let brokers: Mutex<[Host: BrokerProcess]>
@@ -35,7 +35,7 @@ final class Ferry: Sendable {
     self.certificates = certificates
     transport = crossing.transport
     hosts = try await TwoHosts.shared(crossing.layout, for: purpose)
-    // The same patience in the other direction.
+    // The same keepalive settings in the other direction.
     let (interval, count) = TwoHosts.keepAlive
     settings =
       ["keepalive_interval = \(interval)", "keepalive_count = \(count)"]
@@ -51,7 +51,7 @@ final class Ferry: Sendable {
     return broker
   }
 
-  /// A new one in the place of a broker that was killed.
+  /// Starts a broker in place of one that was killed.
   func replaceBroker(on host: Host) async throws {
     _ = try await broker(host).awaitEnd()
     try await startBroker(on: host)
@@ -62,12 +62,12 @@ final class Ferry: Sendable {
     brokers.withLock { $0[host] = broker }
   }
 
-  /// The end of the test: the brokers are expected to stop in good order.
+  /// Ends the test: the brokers must exit cleanly.
   func end(sourceLocation: SourceLocation = #_sourceLocation) async throws {
     for host in Host.allCases { try await broker(host).stop(sourceLocation: sourceLocation) }
   }
 
-  /// What each broker has open while nobody is connected.
+  /// The descriptors of each broker without clients.
   func idleDescriptors() async throws -> [Host: Int] {
     let brokers = brokers.withLock { $0 }
     return try await blocking { brokers.mapValues { settledDescriptorCount(of: $0.pid) } }
@@ -75,21 +75,21 @@ final class Ferry: Sendable {
 
   // MARK: What people do
 
-  /// How a client on a third machine reaches a host's broker.
+  /// The URI of a host's broker for a client on a third machine.
   static func uri(_ host: Host) -> String { "qemu+tcp://\(host.address)/system" }
 
-  /// virsh on a third machine, at a host's broker.
+  /// Runs virsh on a third machine with a host's broker.
   func virsh(_ host: Host, _ words: String...) async throws -> CommandResult {
     try await Command(hosts.entrance(nil) + ["virsh", "-q", "-c", Self.uri(host)] + words).run()
   }
 
-  /// The same, expected to succeed; what it printed.
+  /// The same; it must succeed. Returns its output.
   @discardableResult
   func output(_ host: Host, _ words: String...) async throws -> String {
     try await Command(hosts.entrance(nil) + ["virsh", "-q", "-c", Self.uri(host)] + words).output()
   }
 
-  /// Moves a guest from a host to the other, at no more than so many MiB/s.
+  /// Migrates a guest to the other host, at most at `rate` MiB/s.
   func migrate(_ guest: String, from host: Host, rate: Int? = nil) async throws -> CommandResult {
     let destination =
       switch transport {
@@ -98,16 +98,16 @@ final class Ferry: Sendable {
       }
     var command = Command(hosts.entrance(nil) + ["virsh", "-q", "-c", Self.uri(host), "migrate"])
     if let rate { command.arguments += ["--bandwidth", "\(rate)"] }
-    // The disk is a file that both see, which libvirt cannot know.
+    // The disk is a file that both hosts see, which libvirt cannot know.
     command.arguments += ["--p2p", "--tunnelled", "--live", "--unsafe", guest, destination]
     command.limit = .seconds(60)
     return try await command.run()
   }
 
-  /// Waits until a good part of a guest's memory, but not all of it, is on its way.
+  /// Waits until a part of a guest's memory, but not all of it, has been transferred.
   func awaitMiddle(of guest: String, on host: Host) async throws {
     try await eventually("the migration is in its middle") {
-      // MiB, of which virsh prints three decimals.
+      // MiB; virsh prints three decimals.
       let line = try await self.virsh(host, "domjobinfo", guest).output.split(separator: "\n")
         .first { $0.hasPrefix("Memory processed:") }
       let words = line?.split(separator: " ").suffix(2) ?? []
@@ -125,7 +125,7 @@ final class Ferry: Sendable {
         .map(String.init))
   }
 
-  /// Whether a QEMU process of a guest is on a host; its libvirt may or may not know of it.
+  /// Whether a host has a QEMU process of a guest, known to libvirt or not.
   func hasEmulator(of guest: String, on host: Host) async throws -> Bool {
     let first = try await Command(Lab.script, "pid", hosts.lab(host).directory).output()
       .trimmingCharacters(in: .whitespacesAndNewlines)
@@ -135,8 +135,7 @@ final class Ferry: Sendable {
     return result.output.contains("guest=\(guest),")
   }
 
-  /// Expects a guest to be running on a host, to echo there through the broker, and to be nowhere on the
-  /// other host.
+  /// Expects a guest to run on a host, to echo there through the broker, and not to exist on the other host.
   func expect(
     _ guest: String, on host: Host, sourceLocation: SourceLocation = #_sourceLocation
   ) async throws {
@@ -151,13 +150,13 @@ final class Ferry: Sendable {
     }
   }
 
-  /// Types into a guest's console, from a third machine, and expects to read it.
+  /// Sends bytes to a guest's console from a third machine and expects their echo.
   func echo(_ guest: String, on host: Host, bytes: Int = 4000) async throws {
     try await python(
       "echo.py", [Self.uri(host), "\(bytes)", guest], within: hosts.entrance(nil))
   }
 
-  /// What a guest has filled its memory with, from the second mebibyte to its last.
+  /// The content of a guest's memory, from the second mebibyte to the last.
   func memory(of guest: String, on host: Host) async throws -> Data {
     let file = "\(hosts.directory)/\(guest).memory"
     defer { try? FileManager.default.removeItem(atPath: file) }
@@ -172,7 +171,7 @@ final class Ferry: Sendable {
   }
 }
 
-/// Waits until something holds; says what did not, where it never does.
+/// Waits until a condition holds. Records an issue that describes it if it never does.
 func eventually(
   _ what: String, within limit: Duration = .seconds(30),
   _ sourceLocation: SourceLocation = #_sourceLocation, _ holds: () async throws -> Bool

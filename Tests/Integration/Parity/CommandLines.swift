@@ -1,4 +1,4 @@
-// The virsh command lines whose answers have to be the same directly and through the broker.
+// The virsh commands whose results must be the same directly and through the broker.
 
 extension Scenario {
   /// For a lab in which the guest `idle` runs.
@@ -271,7 +271,7 @@ extension Scenario {
       """),
   ]
 
-  /// For a connection to libvirt's test driver, which lives inside a monolithic daemon.
+  /// For a connection to libvirt's test driver, which only a monolithic daemon has.
   static let testDriver = Scenario(
     "the test driver",
     """

@@ -1,18 +1,18 @@
-// The same answers directly and through the broker: output, error text and exit status.
+// The same results directly and through the broker: output, error text and exit status.
 import Testing
 
-@Suite("Through the broker virsh says what it says without it", Lab.isPossible)
+@Suite("virsh gives the same results with and without the broker", Lab.isPossible)
 struct ParityTests {
-  // The command lines list and define things, so each layout has a lab to itself, and takes its
-  // scenarios one after the other; the two layouts run side by side.
+  // The commands list and define objects, so each layout has a lab of its own and its scenarios run one after
+  // another; the two layouts run concurrently.
   @Suite("with a monolithic libvirtd", .serialized)
   struct Monolithic {
-    @Test("about", arguments: Scenario.all)
+    @Test("virsh commands", arguments: Scenario.all)
     func same(_ scenario: Scenario) async throws {
       try await ParityTests.compare(scenario, .mono)
     }
 
-    @Test("about the test driver")
+    @Test("virsh commands for the test driver")
     func testDriver() async throws {
       let (lab, broker, directory) = try await ParityTests.place(.mono)
       try await ParityTests.compare(
@@ -25,16 +25,15 @@ struct ParityTests {
     }
   }
 
-  /// Here the direct answer is that of the daemon that serves the driver; the broker is asked for
-  /// everything on one qemu connection.
+  /// The direct connection is to the daemon of the driver; the broker gets all commands on one qemu connection.
   @Suite("with modular daemons", .serialized)
   struct Modular {
-    @Test("about", arguments: Scenario.all)
+    @Test("virsh commands", arguments: Scenario.all)
     func same(_ scenario: Scenario) async throws {
       try await ParityTests.compare(scenario, .modular)
     }
 
-    @Test("on a connection to one driver alone")
+    @Test("virsh commands on a connection to one driver only")
     func ownScheme() async throws {
       let (lab, broker, directory) = try await ParityTests.place(.modular)
       for scenario in Scenario.onOwnURI {
@@ -65,7 +64,7 @@ struct ParityTests {
     }
   }
 
-  /// A lab with the guest `idle`, a broker in front of it, and the files the command lines name.
+  /// A lab with the guest `idle`, a broker in front of it, and the files that the commands name.
   private static func place(_ layout: Lab.Layout) async throws -> (Lab, BrokerProcess, String) {
     let lab = try await Lab.shared(layout, for: "parity")
     try await lab.guest("idle")

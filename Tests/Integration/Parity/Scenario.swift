@@ -1,21 +1,21 @@
-// Sequences of virsh command lines, and what of their answers cannot be the same twice.
+// Sequences of virsh commands, and the parts of their output that differ between two runs.
 import Foundation
 import Testing
 
-/// Command lines that leave everything as they found it, so that they can run again another way.
+/// Commands that restore the initial state, so that they can run again over another connection.
 struct Scenario: Sendable, CustomTestStringConvertible {
   let name: String
   let lines: [Line]
   var testDescription: String { name }
 
-  /// One command line, and the driver whose daemon answers it.
+  /// One command, and the driver whose daemon serves it.
   struct Line: Sendable {
     let driver: String
     let words: [String]
   }
 
-  /// `text` has one line for each command line: the driver, then virsh's words. `$DIR` is a directory
-  /// with the files of `Fixtures`, the same one every time.
+  /// `text` has one line for each command: the driver, then virsh's arguments. `$DIR` is a directory with the files
+  /// of `Fixtures`, always the same.
   init(_ name: String, _ text: String) {
     self.name = name
     lines = text.split(separator: "\n").map { line in
@@ -24,7 +24,7 @@ struct Scenario: Sendable, CustomTestStringConvertible {
     }
   }
 
-  /// Runs every line on the URI that `uri` gives for its driver.
+  /// Runs every command on the URI that `uri` gives for its driver.
   func run(in directory: String, options: [String] = [], uri: (String) -> String) async throws
     -> [CommandResult]
   {
@@ -40,33 +40,33 @@ struct Scenario: Sendable, CustomTestStringConvertible {
     return results
   }
 
-  /// The text without what differs between two runs whatever is in between.
+  /// The text without the parts that differ between any two runs.
   static func comparable(_ text: String) -> String {
     var text = text
-    // Processor time grows while the guest lives (dominfo, vcpuinfo).
+    // Processor time grows while the guest runs (dominfo, vcpuinfo).
     text.replace(#/(CPU time: +)[0-9.]+s/#) { "\($0.output.1)…" }
-    // Where the guest's processor ran last (vcpuinfo).
+    // The processor on which the guest last ran (vcpuinfo).
     text.replace(#/(CPU: +)\d+\n/#) { "\($0.output.1)…\n" }
-    // Clocks: of a snapshot's creation, of the node.
+    // Clocks: the creation of a snapshot, and the node's time.
     text.replace(#/\d{4}-\d\d-\d\d \d\d:\d\d:\d\d [+]\d{4}/#) { _ in "…" }
     text.replace(#/<creationTime>\d+</creationTime>/#) { _ in "…" }
-    // What a pool's file system has left changes with whatever else runs (pool-info, pool-dumpxml).
+    // The free space of a pool's file system depends on what else runs (pool-info, pool-dumpxml).
     if text.contains("Available:") {
       text.replace(#/((Allocation|Available): +)[0-9.]+ [KMGT]?i?B/#) { "\($0.output.1)…" }
     }
     if text.hasPrefix("<pool") {
       text.replace(#/<(allocation|available) unit='bytes'>\d+</#) { "<\($0.output.1)>…<" }
     }
-    // So does the node's free memory (freecell).
+    // The same for the node's free memory (freecell).
     text.replace(#/((Total|0): +)\d+ KiB/#) { "\($0.output.1)…" }
-    // A machine that is a guest itself may be given more memory, or less (nodeinfo, capabilities).
+    // The memory of a machine that is itself a guest may change (nodeinfo, capabilities).
     text.replace(#/(Memory size: +)\d+ KiB/#) { "\($0.output.1)…" }
     if text.hasPrefix("<capabilities") {
       text.replace(#/<(memory|pages)( [^>]*)>\d+</#) { "<\($0.output.1)\($0.output.2)>…<" }
     }
-    // When the volume's file was made and used (vol-dumpxml).
+    // The times of the volume's file (vol-dumpxml).
     text.replace(#/<(.time)>[0-9.]+</#) { "<\($0.output.1)>…<" }
-    // libvirt numbers what it says to QEMU (qemu-monitor-command).
+    // libvirt numbers its commands to QEMU (qemu-monitor-command).
     text.replace(#/"id": "libvirt-\d+"/#) { _ in "…" }
     // The current speed of the machine's processors.
     text.replace(#/(CPU frequency: +)\d+ MHz/#) { "\($0.output.1)…" }
@@ -74,7 +74,7 @@ struct Scenario: Sendable, CustomTestStringConvertible {
   }
 }
 
-/// The files that the command lines name.
+/// The files that the commands name.
 enum Fixtures {
   static func write(to directory: String) async throws {
     try FileManager.default.createDirectory(
@@ -121,7 +121,7 @@ enum Fixtures {
     <pool type='dir'><name>defined</name><uuid>2f6de1c1-9f3c-4c3f-9e0b-3a0f6f1f7a02</uuid>
     <target><path>$DIR/pool</path></target></pool>
     """,
-    // No address, so no dnsmasq: the lab needs none.
+    // Without an address, so the lab needs no dnsmasq.
     "network.xml": """
     <network><name>quiet</name><uuid>5a3a6a44-3f0f-4a55-9a0f-b2e4a6a14c03</uuid>
     <bridge name='vbparity0'/><mac address='52:54:00:11:22:33'/></network>

@@ -1,7 +1,7 @@
-// A broker through which other hosts are opened.
+// A broker as the way to other hosts.
 import Foundation
 
-/// A broker without daemons of its own, and where it leads.
+/// A broker without backends, and the hosts it may open.
 enum Bastion {
   static func start(
     allowed: [String], rules: [String] = [], settings: [String] = [],
@@ -19,7 +19,7 @@ enum Bastion {
 }
 
 extension BrokerProcess {
-  /// The URI by which virsh opens another one through this broker.
+  /// The URI by which virsh opens another URI through this broker.
   func uri(through uri: String, readOnly: Bool = false) -> String {
     unixURI(readOnly: readOnly) + "&name=" + uri.percentEncoded
   }
@@ -28,7 +28,7 @@ extension BrokerProcess {
 }
 
 extension String {
-  /// As a value in a URI's query.
+  /// Percent-encoded for a value in a URI's query.
   var percentEncoded: String {
     addingPercentEncoding(withAllowedCharacters: .alphanumerics) ?? self
   }

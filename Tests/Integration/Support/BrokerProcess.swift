@@ -1,24 +1,24 @@
-// The built virtbrokerd, as an administrator would start it: a configuration file and a process.
+// The built virtbrokerd, started as an administrator would: with a configuration file, as a process.
 import Foundation
 import Glibc
 import Synchronization
 import Testing
 
-/// A broker in front of a lab (or of any directory with daemons' sockets).
+/// A broker in front of a lab or of any directory with backends' sockets.
 final class BrokerProcess: Sendable {
-  /// Its configuration file, log and sockets are here.
+  /// The directory of its configuration file, log and sockets.
   let directory: String
   let port: Int
   private let child: Child
   private let hasPort: Bool
-  /// Its UNIX sockets are in `directory`, under their usual names.
+  /// Whether its UNIX sockets are in `directory` with their default names.
   private let hasUsualSocket: Bool
-  /// Its log says which clients come and go.
+  /// Whether its log has the connections of clients.
   private let hasUsualLog: Bool
 
   var pid: pid_t { child.pid }
   var isRunning: Bool { child.isRunning }
-  /// What it has logged so far.
+  /// Its log so far.
   var log: String { (try? String(contentsOfFile: directory + "/log", encoding: .utf8)) ?? "" }
 
   /// Whether a line of the log has all of these: an identifier, and arguments of the message.
@@ -33,7 +33,7 @@ final class BrokerProcess: Sendable {
     backends: String, settings: [String] = [], environment: [String: String] = [:],
     within words: [String] = []
   ) async throws -> BrokerProcess {
-    // A free port can be taken by another process before the broker binds it: then another is tried.
+    // Another process can take a free port before the broker binds it; then another port is tried.
     for _ in 0..<4 {
       let broker = try BrokerProcess(backends, settings, environment, words)
       if try await blocking({ broker.becomesReady() }) { return broker }
@@ -67,7 +67,7 @@ final class BrokerProcess: Sendable {
     ]
     func key(_ line: String) -> Substring { line.prefix { $0 != " " && $0 != "=" } }
     let replaced = Set(settings.map(key))
-    // A test that has its own idea of the listeners looks after them itself.
+    // A test with its own TCP settings must wait for its listeners itself.
     hasPort = replaced.isDisjoint(with: ["listen_tcp", "listen_addr", "tcp_port"])
     hasUsualSocket = !replaced.contains("unix_sock_dir")
     hasUsualLog = replaced.isDisjoint(with: ["log_level", "log_filters", "log_outputs"])
@@ -82,18 +82,19 @@ final class BrokerProcess: Sendable {
       ], output: output, errors: output, environment: environment)
   }
 
-  /// What it said on standard output and standard error.
+  /// Its output on standard output and standard error.
   private var said: String {
     (try? String(contentsOfFile: directory + "/output", encoding: .utf8)) ?? ""
   }
 
-  /// Blocks the thread: tests that compute may leave no other one for looking again.
+  /// Waits until the broker serves. It blocks the thread, because tests that compute may leave no other thread to
+  /// poll.
   private func becomesReady() -> Bool {
-    // Connections made to find that out: until they are gone, they take places that tests count.
+    // The connections of this check count as clients until the broker has closed them.
     var probes = 0
     let isReady = eventually {
       guard isRunning else { return true }
-      // The admin socket comes after the others.
+      // The admin socket is created last.
       let isComplete =
         FileManager.default.fileExists(atPath: directory + "/libvirt-admin-sock")
         || log.contains(" is ready")
@@ -113,7 +114,7 @@ final class BrokerProcess: Sendable {
     return eventually { log.components(separatedBy: " disconnected: ").count > expected }
   }
 
-  /// Asks it to stop as a service manager would, and expects it to do so.
+  /// Stops the broker by SIGTERM, as a service manager would, and expects a clean exit.
   func stop(sourceLocation: SourceLocation = #_sourceLocation) async throws {
     guard isRunning else {
       Issue.record("virtbrokerd ended by itself: \(said)", sourceLocation: sourceLocation)
@@ -125,7 +126,7 @@ final class BrokerProcess: Sendable {
     child.end()
   }
 
-  /// Waits until it has ended by itself or by a signal; its exit status, nil when it goes on.
+  /// Waits until the process has ended. Returns its exit status; nil if it still runs.
   func awaitEnd(limit: Duration = .seconds(20)) async throws -> Int32? {
     try await blocking { [child] in child.wait(limit: limit) }
   }
@@ -134,14 +135,14 @@ final class BrokerProcess: Sendable {
 
   // MARK: Ways to it
 
-  /// The URI of a client that comes in over the UNIX socket.
+  /// The URI of a client on the UNIX socket.
   func unixURI(_ scheme: String = "qemu", path: String = "/system", readOnly: Bool = false)
     -> String
   {
     "\(scheme)+unix://\(path)?socket=\(directory)/libvirt-sock\(readOnly ? "-ro" : "")"
   }
 
-  /// The URI of a client that comes in over TCP.
+  /// The URI of a client over TCP.
   func tcpURI(_ scheme: String = "qemu", path: String = "/system") -> String {
     "\(scheme)+tcp://127.0.0.1:\(port)\(path)"
   }
@@ -174,7 +175,7 @@ final class BrokerProcess: Sendable {
 
   // MARK: Parts
 
-  /// The program built together with these tests, or the one VIRTBROKERD names.
+  /// The program built together with these tests, or the one that VIRTBROKERD names.
   static let executable: String = {
     if let other = ProcessInfo.processInfo.environment["VIRTBROKERD"] { return other }
     let bundle =
@@ -182,7 +183,7 @@ final class BrokerProcess: Sendable {
     return URL(fileURLWithPath: bundle).deletingLastPathComponent().path + "/virtbrokerd"
   }()
 
-  /// A port nobody listens on just now.
+  /// A port that is free at present.
   static func freePort() throws -> Int {
     let socket = Glibc.socket(AF_INET, Int32(SOCK_STREAM.rawValue) | O_CLOEXEC, 0)
     defer { close(socket) }
@@ -198,7 +199,7 @@ final class BrokerProcess: Sendable {
     return Int(UInt16(bigEndian: address.sin_port))
   }
 
-  /// Whether somebody listens on a port of 127.0.0.1.
+  /// Whether a port of 127.0.0.1 accepts connections.
   static func accepts(tcp port: Int) -> Bool {
     let socket = Glibc.socket(AF_INET, Int32(SOCK_STREAM.rawValue) | O_CLOEXEC, 0)
     defer { close(socket) }
@@ -213,7 +214,7 @@ final class BrokerProcess: Sendable {
     }
   }
 
-  /// Whether somebody listens on a UNIX socket.
+  /// Whether a UNIX socket accepts connections.
   static func accepts(unix path: String) -> Bool {
     let socket = Glibc.socket(AF_UNIX, Int32(SOCK_STREAM.rawValue) | O_CLOEXEC, 0)
     defer { close(socket) }

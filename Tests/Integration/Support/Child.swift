@@ -1,22 +1,22 @@
-// Processes the tests start: none of them outlives the test process, however that ends.
+// Processes that tests start. None outlives the test process, however that ends.
 import Foundation
 import Glibc
 
-/// What went wrong in the harness itself, or in a part it needs, in one sentence.
+/// A failure of the harness or of a part it needs, in one sentence.
 struct Trouble: Error, CustomStringConvertible {
   let description: String
   init(_ description: String) { self.description = description }
 }
 
-/// A running process with its own ends of the descriptors it was given.
+/// A running process, with the descriptors given to it.
 final class Child: @unchecked Sendable {
   let pid: pid_t
   private let lock = NSLock()
   private var status: Int32?
 
-  /// Starts `arguments[0]`, found on PATH. Descriptors 0, 1 and 2 of the new process are the given ones
-  /// (nil: /dev/null) and it has no others. The kernel kills it when the test process dies, unless
-  /// it is one that notices and ends by itself.
+  /// Starts `arguments[0]`, found on PATH. Descriptors 0, 1 and 2 of the new process are the given ones (nil:
+  /// /dev/null), and it has no others. The kernel kills it when the test process dies, unless it ends by itself at
+  /// the end of its input.
   init(
     _ arguments: [String], input: Int32? = nil, output: Int32? = nil, errors: Int32? = nil,
     environment: [String: String] = [:], diesWithUs: Bool = true
@@ -32,8 +32,8 @@ final class Child: @unchecked Sendable {
 
   var isRunning: Bool { poll() == nil }
 
-  /// Waits until it has ended or `limit` has passed. Its exit status (128 and the signal's number, if it
-  /// died of one), or nil when it is still running. Blocks the calling thread.
+  /// Waits until the process has ended or `limit` has passed. Returns its exit status (128 plus the signal's number
+  /// if a signal killed it), or nil if it still runs. Blocks the calling thread.
   func wait(limit: Duration) -> Int32? {
     let deadline = ContinuousClock.now + limit
     while true {
@@ -43,12 +43,12 @@ final class Child: @unchecked Sendable {
     }
   }
 
-  /// The signal reaches the process if it has not ended yet; never one that inherited its number.
+  /// Sends a signal if the process has not ended. It never reaches another process that reused the ID.
   func signal(_ number: Int32) {
     lock.withLock { if status == nil { _ = kill(pid, number) } }
   }
 
-  /// Kills it, if it still runs, and buries it.
+  /// Kills the process if it still runs, and waits for it.
   func end() {
     signal(SIGKILL)
     _ = wait(limit: .seconds(10))
@@ -66,8 +66,8 @@ final class Child: @unchecked Sendable {
   }
 }
 
-/// The thread that starts every process. The kernel takes a "parent's death" to be the death of the
-/// thread that started the child, so this one lives as long as the test process.
+/// The thread that starts every process. The kernel's "parent death" signal is sent at the death of the thread that
+/// started the child, so this thread lives as long as the test process.
 private final class Spawner: @unchecked Sendable {
   static let shared = Spawner()
   private let condition = NSCondition()
@@ -113,7 +113,7 @@ private final class Spawner: @unchecked Sendable {
     var pid: pid_t = 0
   }
 
-  /// glibc's `POSIX_SPAWN_SETSID`. Swift sees only the part of the header that is POSIX.
+  /// glibc's `POSIX_SPAWN_SETSID`. Swift imports only the POSIX part of the header.
   private static let newSession: Int16 = 0x80
   /// glibc's `posix_spawn_file_actions_addclosefrom_np`, for the same reason.
   private static let closeFrom = dlsym(nil, "posix_spawn_file_actions_addclosefrom_np").map {
@@ -136,7 +136,7 @@ private final class Spawner: @unchecked Sendable {
     }
     guard let closeFrom else { return (ENOSYS, 0) }
     _ = withUnsafeMutablePointer(to: &actions) { closeFrom($0, 3) }
-    // A session of its own: a keyboard interrupt is for the test process, whose end then ends the rest.
+    // A session of its own: a keyboard interrupt reaches only the test process, whose end then ends the children.
     var attributes = posix_spawnattr_t()
     posix_spawnattr_init(&attributes)
     defer { posix_spawnattr_destroy(&attributes) }
@@ -145,7 +145,7 @@ private final class Spawner: @unchecked Sendable {
     posix_spawnattr_setsigmask(&attributes, &none)
     posix_spawnattr_setflags(&attributes, newSession | Int16(POSIX_SPAWN_SETSIGMASK))
 
-    // The same messages everywhere, and nothing of the user's own libvirt settings.
+    // The same message language everywhere, and no libvirt settings of the user.
     var variables = ProcessInfo.processInfo.environment
     for name in variables.keys where name.hasPrefix("LIBVIRT_") || name.hasPrefix("XDG_") {
       variables[name] = nil
@@ -162,14 +162,14 @@ private final class Spawner: @unchecked Sendable {
   }
 }
 
-/// Runs `body`, which blocks, on a thread of its own: the threads that run the tests are few. It stays
-/// part of the calling task, so that what it expects counts for the test it belongs to.
+/// Runs the blocking `body` on a thread of its own, because the test threads are few. It remains part of the calling
+/// task, so that its expectations count for that test.
 func blocking<Value: Sendable>(_ body: @escaping @Sendable () throws -> Value) async throws -> Value
 {
   try await withTaskExecutorPreference(BlockingThreads.shared) { try body() }
 }
 
-/// Gives every job a thread that it may block.
+/// Gives each job a thread that it may block.
 private final class BlockingThreads: TaskExecutor {
   static let shared = BlockingThreads()
 

@@ -1,10 +1,10 @@
-// Running one program to its end, with a time limit, and keeping what it said.
+// Runs a program to its end, with a time limit, and returns its output.
 import Foundation
 import Glibc
 
-/// How a program ended and what it said.
+/// The exit status and the output of a program.
 struct CommandResult: Equatable, Sendable {
-  /// The exit status; 128 and the signal's number if it died of one.
+  /// The exit status; 128 plus the signal's number if a signal killed it.
   var status: Int32
   var output: String
   var errors: String
@@ -15,18 +15,18 @@ struct Command: Sendable {
   var arguments: [String]
   var input: String = ""
   var environment: [String: String] = [:]
-  /// Longer than anything takes on a busy machine: reaching it means that something hangs.
+  /// Longer than any command takes on a busy machine: reaching it means that the command hangs.
   var limit: Duration = .seconds(240)
 
   init(_ arguments: String...) { self.arguments = arguments }
   init(_ arguments: [String]) { self.arguments = arguments }
 
-  /// Runs it to its end. Throws when it cannot be started or is still running at the limit.
+  /// Runs the command to its end. Throws if it cannot be started or exceeds the limit.
   func run() async throws -> CommandResult {
     try await blocking { try runHere() }
   }
 
-  /// Runs it and expects it to succeed; its output.
+  /// Runs the command, which must succeed, and returns its output.
   @discardableResult
   func output() async throws -> String {
     let result = try await run()
@@ -37,7 +37,7 @@ struct Command: Sendable {
     return result.output
   }
 
-  /// As `run`, on the calling thread.
+  /// Like `run`, on the calling thread.
   func runHere() throws -> CommandResult {
     let stdin = try Pipe()
     let stdout = try Pipe()
@@ -80,7 +80,7 @@ struct Command: Sendable {
       }
       if watched[2].revents != 0 {
         let count = waiting.withUnsafeBytes { write(stdin.writer, $0.baseAddress, $0.count) }
-        // It may end without having read everything; that is its own affair.
+        // The program may end without reading all of its input.
         waiting = count > 0 ? waiting.dropFirst(count) : []
         if waiting.isEmpty { stdin.closeWriter() }
       }
@@ -94,7 +94,7 @@ struct Command: Sendable {
   }
 }
 
-/// Both ends of a pipe, closed on exec and when let go.
+/// Both ends of a pipe, closed on exec and on release.
 final class Pipe {
   private(set) var reader: Int32 = -1
   private(set) var writer: Int32 = -1
@@ -113,13 +113,13 @@ final class Pipe {
     closeWriter()
   }
 
-  /// The caller closes it.
+  /// Hands over the read end; the caller closes it.
   func takeReader() -> Int32 {
     defer { reader = -1 }
     return reader
   }
 
-  /// The caller closes it.
+  /// Hands over the write end; the caller closes it.
   func takeWriter() -> Int32 {
     defer { writer = -1 }
     return writer
@@ -135,7 +135,7 @@ final class Pipe {
     writer = -1
   }
 
-  /// What is there now, or nothing at the end.
+  /// The available bytes; empty at the end.
   static func read(_ descriptor: Int32) -> [UInt8] {
     var buffer = [UInt8](repeating: 0, count: 65536)
     let count = buffer.withUnsafeMutableBytes {

@@ -1,9 +1,9 @@
-// Descriptors that a client passes, of a kind whose close takes its time.
+// Descriptors that a client passes, with a close() that blocks.
 import Foundation
 import Testing
 
 extension RawClient {
-  /// Sends bytes with descriptors attached to the first of them. The caller keeps the descriptors.
+  /// Sends bytes with descriptors attached to the first byte. The caller keeps the descriptors.
   func send(_ bytes: [UInt8], descriptors: [Int32]) throws {
     var bytes = bytes
     let header = MemoryLayout<cmsghdr>.size
@@ -34,7 +34,7 @@ extension RawClient {
   }
 }
 
-/// A TCP socket that has sent more than its peer takes, and whose last close waits for the peer.
+/// A TCP socket with more unsent data than its peer accepts. Its last close() waits for the peer.
 final class LingeringSocket {
   private(set) var descriptor: Int32
   private let peer: Int32
@@ -64,12 +64,12 @@ final class LingeringSocket {
       descriptor, SOL_SOCKET, SO_LINGER, &linger, socklen_t(MemoryLayout.size(ofValue: linger)))
   }
 
-  /// The one to which it was passed has the last reference from now on.
+  /// Closes this process's reference. The receiver of the descriptor then has the last one.
   func letGo() {
     close(descriptor)
     descriptor = -1
   }
 
-  /// The peer resets the connection, and whoever waits in close() goes on.
+  /// The peer resets the connection, which unblocks close().
   func end() { close(peer) }
 }

@@ -1,13 +1,13 @@
-// Calls that a scripted backend keeps to itself until its test says so.
+// Calls that a scripted backend holds until its test answers them.
 import Foundation
 import Streams
 
-/// Calls that were held back, in the order they came.
+/// Held calls, in the order of their arrival.
 final class Held: @unchecked Sendable {
   private let condition = NSCondition()
   private var calls: [(line: Line, call: RawPacket)] = []
 
-  /// As a script: keeps every call that is not CONNECT_CLOSE.
+  /// As a script: holds every call except CONNECT_CLOSE.
   func keep(_ line: Line, _ call: RawPacket) -> Bool {
     guard call.header.procedure != Remote.connectClose else { return false }
     condition.withLock {
@@ -17,7 +17,7 @@ final class Held: @unchecked Sendable {
     return true
   }
 
-  /// Waits until so many are held.
+  /// Waits until `count` calls are held.
   func await(_ count: Int, within seconds: Double = 20) throws {
     let end = Date(timeIntervalSinceNow: seconds)
     condition.lock()
@@ -31,12 +31,12 @@ final class Held: @unchecked Sendable {
 
   var count: Int { condition.withLock { calls.count } }
 
-  /// Answers the one that came first.
+  /// Answers the oldest call.
   func answer(_ result: some XDRBody) throws {
     try send { Packets.reply(answering: $0, result) }
   }
 
-  /// Answers the one that came first, without a result.
+  /// Answers the oldest call without a result.
   func answer() throws { try send { Packets.reply(answering: $0) } }
 
   private func send(_ make: (PacketHeader) -> [UInt8]) throws {

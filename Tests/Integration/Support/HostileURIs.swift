@@ -1,4 +1,4 @@
-// URIs by which a client could try to have a daemon run a program or connect somewhere.
+// URIs by which a client could try to make a daemon run a program or connect to a host.
 
 enum HostileURIs {
   private static let schemes = [
@@ -21,7 +21,7 @@ enum HostileURIs {
     "://@/system", "://x@/system", "://x/%73ystem", "://x/system;a", "://x/system%3f",
   ]
 
-  /// With PROGRAM in the places of a program's path.
+  /// PROGRAM stands for the path of a program.
   private static let queries = [
     "?command=PROGRAM", "?COMMAND=PROGRAM", "?Command=PROGRAM", "?%63ommand=PROGRAM",
     "?%63%6f%6d%6d%61%6e%64=PROGRAM", "?%43OMMAND=PROGRAM", "?command%3dPROGRAM",
@@ -40,7 +40,7 @@ enum HostileURIs {
     "?name=qemu%252bext%3a//x/system%3fcommand%3dPROGRAM", "?root=/x&command=PROGRAM", "", "?",
   ]
 
-  /// Every form of each part together with a few of the others.
+  /// Every form of each part, combined with a few of the others.
   static func all(program: String) -> [String] {
     var list: [String] = []
     let places = ["://x/system", ":///system"]

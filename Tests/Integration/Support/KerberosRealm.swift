@@ -1,24 +1,24 @@
-// A Kerberos realm of the tests' own, for GSSAPI.
+// A Kerberos realm for tests of GSSAPI.
 import Foundation
 import Glibc
 
-/// A key distribution centre on a port of 127.0.0.1, with a user fred and the service libvirt/localhost.
+/// A key distribution centre on a port of 127.0.0.1, with the user fred and the service libvirt/localhost.
 final class KerberosRealm: Sendable {
   let directory: String
   private let centre: Child
 
-  /// For every program that is to know the realm.
+  /// The environment of every program that uses the realm.
   private var common: [String: String] {
     ["KRB5_CONFIG": directory + "/krb5.conf", "KRB5_KDC_PROFILE": directory + "/kdc.conf"]
   }
-  /// For the broker.
+  /// The broker's environment.
   var environment: [String: String] {
     common.merging([
       "SASL_CONF_PATH": directory, "KRB5_KTNAME": directory + "/libvirt.keytab",
       "KRB5RCACHEDIR": directory,
     ]) { $1 }
   }
-  /// For a client that has fred's ticket, once `login` was called.
+  /// The environment of a client with fred's ticket, after `login`.
   var clientEnvironment: [String: String] {
     common.merging(["KRB5CCNAME": "FILE:\(directory)/ticket"]) { $1 }
   }
@@ -91,7 +91,7 @@ final class KerberosRealm: Sendable {
 
   deinit { centre.end() }
 
-  /// Gets a ticket for fred. The centre may still be starting.
+  /// Gets a ticket for fred. It retries while the key distribution centre starts.
   func login() async throws {
     var command = Command("kinit", "-k", "-t", directory + "/fred.keytab", "fred")
     command.environment = clientEnvironment
@@ -101,7 +101,7 @@ final class KerberosRealm: Sendable {
     guard isThere else { throw Trouble("kinit: \(try await command.run().errors)") }
   }
 
-  /// For suites: skipped, with the reason, where the programs are not there.
+  /// Why suites are skipped: the programs that are missing. nil if none is.
   static let whyNot: String? = {
     for program in ["/usr/sbin/krb5kdc", "/usr/sbin/kadmin.local", "/usr/bin/kinit"]
     where access(program, X_OK) != 0 {

@@ -1,28 +1,28 @@
-// A private libvirt for the tests: lab/lab, started once for each layout and purpose.
+// A private libvirt for tests: lab/lab, started once for each layout and purpose.
 import Foundation
 import Glibc
 import Testing
 
-/// One running lab. Suites share it; the test process's end is its own.
+/// A running lab. Suites share it; it ends with the test process.
 final class Lab: Sendable {
   enum Layout: String, CaseIterable, Sendable, CustomTestStringConvertible {
-    /// One libvirtd that serves everything.
+    /// One libvirtd with every driver.
     case mono
-    /// One libvirtd for each driver, knowing no other, under the modular daemons' names.
+    /// One libvirtd for each driver, with no other driver, under the modular daemons' names.
     case modular
     var testDescription: String { rawValue }
   }
 
   let layout: Layout
   let directory: String
-  /// nil where somebody else keeps it up.
+  /// nil if another object keeps the lab running.
   private let watcher: Watcher?
 
-  /// The directory with the daemons' sockets, under the names a broker expects.
+  /// The directory with the daemons' sockets, under the names that a broker expects.
   var sockets: String { directory + "/sock" }
 
-  /// The lab of a layout, started by whoever asks first. Another purpose is another lab: one that must
-  /// not see what other suites define and start, or one whose daemons get killed.
+  /// The lab of a layout; the first call starts it. Another purpose is another lab: for suites that must not see what
+  /// others define and start, or that kill daemons.
   static func shared(
     _ layout: Layout, for purpose: String = "any", environment: [String: String] = [:]
   ) async throws -> Lab {
@@ -40,7 +40,7 @@ final class Lab: Sendable {
     self.watcher = watcher
   }
 
-  /// One that runs already, and ends with somebody else.
+  /// A lab that runs already. Another object ends it.
   init(_ layout: Layout, runningIn directory: String) {
     self.layout = layout
     self.directory = directory
@@ -67,7 +67,7 @@ final class Lab: Sendable {
     return "\(sockets)/\(name)-sock\(readOnly ? "-ro" : "")"
   }
 
-  /// The URI that reaches a driver's daemon without a broker.
+  /// The URI of a driver's daemon without a broker.
   func directURI(_ driver: String = "qemu", path: String = "/system", readOnly: Bool = false)
     -> String
   {
@@ -76,7 +76,7 @@ final class Lab: Sendable {
     return "\(scheme)+unix://\(path)?socket=\(socket(driver, readOnly: readOnly))"
   }
 
-  /// The process of a daemon.
+  /// The process ID of a daemon.
   func pid(of daemon: String) async throws -> pid_t {
     let text = try await Command(Lab.script, "pid", directory, daemon).output()
     guard let pid = pid_t(text.trimmingCharacters(in: .whitespacesAndNewlines)) else {
@@ -85,32 +85,32 @@ final class Lab: Sendable {
     return pid
   }
 
-  /// Kills a daemon as a crash would. Guests live on.
+  /// Kills a daemon, like a crash. Guests keep running.
   func kill(_ daemon: String) async throws {
     let pid = try await pid(of: daemon)
     _ = Glibc.kill(pid, SIGKILL)
     while Glibc.kill(pid, 0) == 0 { try await Task.sleep(for: .milliseconds(5)) }
   }
 
-  /// Starts a daemon that was killed; returns when it serves.
+  /// Starts a daemon that was killed. Returns when it serves.
   func start(_ daemon: String) async throws {
     try await Command(Lab.script, "start", directory, daemon).output()
   }
 
-  /// Boots a guest that echoes its serial port; returns when it does. Given its memory in MiB, it has
-  /// filled it with bytes that cannot be packed.
+  /// Boots a guest that echoes its serial port. Returns when it is ready. With `mebibytes` of memory, the guest fills
+  /// its memory with incompressible bytes.
   func startGuest(_ name: String, mebibytes: Int? = nil) async throws {
     let memory = mebibytes.map { ["\($0)"] } ?? []
     try await Command([Lab.script, "guest", directory, name] + memory).output()
   }
 
-  /// Boots a guest as `startGuest` does, unless a suite that shares this lab has done so.
+  /// Boots a guest as `startGuest` does, unless another suite with this lab has done so.
   func guest(_ name: String) async throws {
     try await Labs.all.guest(self, name)
   }
 
-  /// Makes a storage pool of a directory and starts it, unless a suite that shares this lab has done
-  /// so; the directory, which the tests see as well.
+  /// Creates and starts a storage pool in a directory, unless another suite with this lab has done so. Returns the
+  /// directory, which tests can access too.
   @discardableResult
   func pool(_ name: String) async throws -> String {
     try await Labs.all.pool(self, name)
@@ -123,14 +123,14 @@ final class Lab: Sendable {
       "\(directory)/pool-\(name)")
   }
 
-  /// A broker in front of this lab, for suites that neither stop it nor count what it has open.
+  /// A broker in front of this lab, for suites that neither stop it nor count its descriptors.
   func sharedBroker() async throws -> BrokerProcess {
     try await Labs.all.broker(self)
   }
 
   // MARK: Whether there can be one
 
-  /// For suites: they are skipped, with the reason, where the kernel or the user does not allow a lab.
+  /// Skips a suite, with the reason, if the kernel or the user does not allow a lab.
   static let isPossible = ConditionTrait.enabled(
     if: whyNot == nil, "SKIPPED: \(whyNot ?? "")")
 
@@ -151,7 +151,7 @@ final class Lab: Sendable {
   static let script = folder + "/lab/lab"
 }
 
-/// Every lab of the test process, and the guests and brokers that suites share.
+/// All labs of the test process, and the guests and brokers that suites share.
 private actor Labs {
   static let all = Labs()
   private var labs: [String: Task<Lab, any Error>] = [:]

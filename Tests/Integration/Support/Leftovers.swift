@@ -1,13 +1,13 @@
-// The last check: whatever the tests started is found by a mark in its environment, and ended.
+// The last check: finds every process that the tests started, by a mark in its environment, and kills it.
 import Foundation
 import Glibc
 
-/// Processes that this test process started, directly or not.
+/// Processes that this test process started, directly or indirectly.
 enum Leftovers {
-  /// The variable that every child gets and passes on; its value is the test process.
+  /// The variable that every child inherits and passes on. Its value is the ID of the test process.
   static let mark = "VIRTBROKER_TESTS"
 
-  /// Kills all of them but `spared` and what those started; how their command lines began.
+  /// Kills all of them except `spared` and its children. Returns the beginnings of their command lines.
   @discardableResult
   static func end(sparing spared: [pid_t]) -> [String] {
     let ours = Data("\(mark)=\(getpid())\0".utf8)

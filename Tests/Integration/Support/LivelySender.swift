@@ -1,9 +1,9 @@
-// A client that sends without end, and keeps its connection alive meanwhile.
+// A client that sends continuously and maintains keepalive.
 import Foundation
 import Streams
 
-/// A client that sends a stream as fast as it is taken, and looks after its connection as libvirt's does: it answers
-/// PINGs, sends its own after an interval without a packet, and gives up after `count` of them.
+/// A client that sends stream data as fast as the broker reads them, with keepalive like libvirt's client: it answers
+/// PINGs, sends its own after an interval without a received packet, and fails after `count` unanswered ones.
 final class LivelySender {
   private let client: RawClient
   private let packet: [UInt8]
@@ -17,22 +17,22 @@ final class LivelySender {
   private var pingedAt = Date.distantPast
   private var unanswered = 0
   private var received: [RawPacket] = []
-  /// Payload of whole packets.
+  /// The payload of whole packets.
   private(set) var sentBytes = 0
-  /// PINGs that came.
+  /// Received PINGs.
   private(set) var pings = 0
 
   init(_ client: RawClient, _ packet: [UInt8], interval: Double, count: Int) {
     (self.client, self.packet, self.interval, self.count) = (client, packet, interval, count)
   }
 
-  /// Sends for so long.
+  /// Sends for `seconds`.
   func run(seconds: Double) throws {
     let end = Date(timeIntervalSinceNow: seconds)
     while Date() < end { try turn(sending: true) }
   }
 
-  /// What has begun to leave, leaves.
+  /// Sends the rest of a packet that was sent in part.
   func finishPacket() throws {
     let end = Date(timeIntervalSinceNow: 20)
     while !outgoing.isEmpty || !due.isEmpty {
@@ -41,7 +41,7 @@ final class LivelySender {
     }
   }
 
-  /// Waits for a packet that fits.
+  /// Waits for a packet that satisfies `fits`.
   func await(_ what: String, where fits: (RawPacket) -> Bool) throws {
     let end = Date(timeIntervalSinceNow: 20)
     while true {

@@ -1,14 +1,14 @@
-// Connections of another user of the machine, or of another address.
+// Connections from another local user or another address.
 import Foundation
 import Testing
 
-/// A process with connections to a broker that it keeps until it is ended.
+/// A process that keeps connections to a broker until it is ended.
 final class OtherUser: Sendable {
   private let child: Child
   private let input: Int32
 
-  /// Opens `count` connections as user `number` to `place`, as `connections.py` names it, and returns when all
-  /// are open.
+  /// Opens `count` connections as user `number` to `place`, in the syntax of `connections.py`. Returns when all are
+  /// open.
   init(_ number: Int, _ place: String, count: Int, asks: Bool = false) throws {
     var answers: [Int32] = [-1, -1]
     var inputs: [Int32] = [-1, -1]

@@ -1,14 +1,14 @@
-// A password database for SASL, and what clients need to be somebody in it.
+// A password database for SASL, and the client settings for its users.
 import Foundation
 import Streams
 
-/// A directory with SASL's configuration and passwords, for brokers that are started with its environment.
+/// A directory with SASL's configuration and passwords, for brokers with its environment.
 struct PasswordRealm: Sendable {
   let directory: String
-  /// For the broker: the library looks there for its configuration.
+  /// The broker's environment: the library looks there for its configuration.
   var environment: [String: String] { ["SASL_CONF_PATH": directory] }
 
-  /// Knows fred, whose password is "secret", and joe, whose is "other".
+  /// The users are fred with the password "secret", and joe with "other".
   static func make(_ mechanisms: String = "SCRAM-SHA-256 DIGEST-MD5 PLAIN") async throws
     -> PasswordRealm
   {
@@ -29,7 +29,7 @@ struct PasswordRealm: Sendable {
     return realm
   }
 
-  /// virsh's part of a URI that makes it be that user, by that mechanism if one is named.
+  /// The URI parameters with which virsh authenticates as that user, with the given mechanism if there is one.
   func options(_ user: String, _ password: String, mechanism: String? = nil) throws -> String {
     let path = try Scratch.directory("c") + "/auth.conf"
     try """
@@ -48,7 +48,7 @@ struct PasswordRealm: Sendable {
   }
 }
 
-/// The calls of a login by SASL with a password in the clear, as a local client may.
+/// SASL authentication with a clear-text password, as on a local socket.
 enum PlainLogin {
   static func start(_ user: String, _ password: String) -> SASLStartArguments {
     SASLStartArguments(
@@ -57,7 +57,7 @@ enum PlainLogin {
 }
 
 extension RawClient {
-  /// AUTH_LIST, AUTH_SASL_INIT and AUTH_SASL_START; the last reply, good or bad.
+  /// Calls AUTH_LIST, AUTH_SASL_INIT and AUTH_SASL_START. Returns the last reply, which may be an error.
   func logIn(_ user: String = "fred", _ password: String = "secret") throws -> RawPacket {
     let types = try call(Remote.authList).decoded(AuthListResult.self)?.types
     guard types == [AuthListResult.sasl] else { throw Trouble("offered \(types ?? [])") }
@@ -66,7 +66,7 @@ extension RawClient {
     return try call(Remote.authSASLStart, PlainLogin.start(user, password))
   }
 
-  /// The same, which must succeed.
+  /// The same; it must succeed.
   func mustLogIn(_ user: String = "fred", _ password: String = "secret") throws {
     let reply = try logIn(user, password)
     guard reply.header.status == .ok, reply.decoded(SASLStepResult.self)?.isComplete == true else {

@@ -1,14 +1,14 @@
-// Where a test looks from: a way into the broker, and what is behind it.
+// Where a test connects: the transport to the broker, and the daemons behind it.
 import Testing
 
-/// How a client comes in.
+/// The transport of a client.
 enum Way: String, CaseIterable, Sendable, CustomTestStringConvertible {
   case unix = "the broker's UNIX socket"
   case tcp = "the broker's TCP port"
   var testDescription: String { rawValue }
 }
 
-/// One of the four combinations of a client's way in and the layout behind the broker.
+/// A combination of a client's transport and the layout behind the broker.
 struct Place: Sendable, CustomTestStringConvertible {
   let layout: Lab.Layout
   let way: Way
@@ -18,7 +18,7 @@ struct Place: Sendable, CustomTestStringConvertible {
     Way.allCases.map { Place(layout: layout, way: $0) }
   }
 
-  /// Each way and each layout once, for what costs a guest seconds.
+  /// Each transport and each layout once, for tests that take a guest several seconds.
   static let crossed = [Place(layout: .mono, way: .unix), Place(layout: .modular, way: .tcp)]
 
   /// The shared lab and the shared broker in front of it.

@@ -1,18 +1,18 @@
-// A system bus of the tests' own, with the real polkitd on it.
+// A private system bus with the real polkitd.
 import Foundation
 import Glibc
 
-/// dbus-daemon and polkitd in a mount namespace, where polkit's rules are those of a test. The machine's own bus
-/// and policy are not touched.
+/// dbus-daemon and polkitd in a mount namespace with a test's polkit rules. The machine's own bus and policy are not
+/// touched.
 final class PrivateBus: Sendable {
   let directory: String
-  /// For the broker.
+  /// The broker's environment.
   var environment: [String: String] { ["DBUS_SYSTEM_BUS_ADDRESS": address] }
   private var address: String { "unix:path=\(directory)/bus" }
   private let bus: Child
   private let polkit: Child?
 
-  /// - Parameter rules: polkit's JavaScript, before what the distribution brings.
+  /// - Parameter rules: polkit rules in JavaScript, before those of the distribution.
   static func start(rules: String = "", withPolkit: Bool = true) async throws -> PrivateBus {
     let bus = try PrivateBus(rules, withPolkit)
     try await blocking { try bus.awaitReady(withPolkit) }
@@ -41,7 +41,7 @@ final class PrivateBus: Sendable {
     bus = try Child(
       ["dbus-daemon", "--config-file=\(configuration)", "--nofork", "--nopidfile"], output: log,
       errors: log)
-    // It looks at the processes it is asked about, so their numbers have to be the machine's.
+    // polkitd looks up the processes it checks, so it needs the machine's PID namespace.
     let script = """
       mount --make-rprivate / && mount --bind '\(directory)/rules.d' /etc/polkit-1/rules.d &&
       exec /usr/lib/polkit-1/polkitd --no-debug
@@ -74,7 +74,7 @@ final class PrivateBus: Sendable {
 
   deinit { end() }
 
-  /// For suites: skipped, with the reason, where there is no polkitd to be started.
+  /// Why suites are skipped: why polkitd cannot be started. nil if it can.
   static let whyNot: String? = {
     guard getuid() == 0 else { return "a private bus for polkit needs root" }
     for program in ["/usr/lib/polkit-1/polkitd", "/usr/bin/dbus-daemon"]

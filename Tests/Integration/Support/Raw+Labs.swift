@@ -1,4 +1,4 @@
-// Where raw clients connect: through the broker, or past it.
+// The connections of raw clients: through the broker, or directly.
 import Foundation
 import Streams
 import Testing
@@ -12,7 +12,7 @@ extension BrokerProcess {
     }
   }
 
-  /// The most memory it ever had resident, in bytes.
+  /// The maximum of its resident memory, in bytes.
   var peakBytes: Int {
     let status = (try? String(contentsOfFile: "/proc/\(pid)/status", encoding: .utf8)) ?? ""
     let line = status.split(separator: "\n").first { $0.hasPrefix("VmHWM:") }
@@ -21,13 +21,13 @@ extension BrokerProcess {
 }
 
 extension Lab {
-  /// A raw client of a daemon itself.
+  /// A raw client with a direct connection to a daemon.
   func client(of daemon: String = "libvirtd") throws -> RawClient {
     try RawClient(unix: "\(sockets)/\(daemon == "libvirtd" ? "libvirt" : daemon)-sock")
   }
 }
 
-/// Waits until something holds, looking often; false if it never does.
+/// Polls until `holds` is true. Returns false if it is not within the time limit.
 func eventually(within seconds: Double = 20, _ holds: () throws -> Bool) rethrows -> Bool {
   let end = Date(timeIntervalSinceNow: seconds)
   repeat {
@@ -42,7 +42,7 @@ func descriptorCount(of process: pid_t) -> Int {
   (try? FileManager.default.contentsOfDirectory(atPath: "/proc/\(process)/fd").count) ?? -1
 }
 
-/// The count of a process's descriptors once it no longer changes: somebody may be leaving just now.
+/// The number of a process's descriptors once it is stable: a client may just be disconnecting.
 func settledDescriptorCount(of process: pid_t) -> Int {
   var count = -1
   _ = eventually {

@@ -1,17 +1,17 @@
-// A client that sends exactly what a test tells it to, be it sense or nonsense.
+// A client that sends exactly the bytes of a test, valid or invalid.
 import Foundation
 import Streams
 
-/// A connection to a libvirt daemon or to the broker, used by one thread. Everything has a deadline:
-/// what does not happen within it fails the test instead of hanging it.
+/// A connection to a libvirt daemon or to the broker. One thread uses it. Every wait has a deadline, so that a
+/// missing reply fails the test instead of blocking it.
 final class RawClient: @unchecked Sendable {
   let descriptor: Int32
-  /// Seconds that one wait may take, unless said otherwise.
+  /// The default time limit of one wait, in seconds.
   var patience = 20.0
   private var cutter = PacketCutter()
   private var nextSerial: UInt32 = 0
   private(set) var isAtEnd = false
-  /// Packets that came while another was waited for.
+  /// Packets that arrived while a wait was for another.
   private(set) var aside: [RawPacket] = []
 
   init(unix path: String) throws {
@@ -56,7 +56,7 @@ final class RawClient: @unchecked Sendable {
 
   // MARK: Sending
 
-  /// Sends all of it.
+  /// Sends all bytes.
   func send(_ bytes: some RandomAccessCollection<UInt8>) throws {
     let bytes = Array(bytes)
     let end = Date(timeIntervalSinceNow: patience)
@@ -69,7 +69,7 @@ final class RawClient: @unchecked Sendable {
     }
   }
 
-  /// Sends what the kernel takes at once; how many bytes that was.
+  /// Sends the bytes that the kernel accepts at once. Returns their number.
   func sendSome(_ bytes: ArraySlice<UInt8>) throws -> Int {
     var sent = 0
     while sent < bytes.count {
@@ -99,13 +99,13 @@ final class RawClient: @unchecked Sendable {
 
   // MARK: Receiving
 
-  /// The next packet as it comes; nil when the peer closed or reset the connection.
+  /// The next packet; nil if the peer closed or reset the connection.
   func receive(within seconds: Double? = nil) throws -> RawPacket? {
     if !aside.isEmpty { return aside.removeFirst() }
     return try receiveNew(until: Date(timeIntervalSinceNow: seconds ?? patience))
   }
 
-  /// The first packet that fits; those that came before are put aside for `receive`.
+  /// The first packet that satisfies `fits`. Earlier packets are kept for `receive`.
   func receive(
     within seconds: Double? = nil, _ what: String, where fits: (RawPacket) -> Bool
   ) throws -> RawPacket {
@@ -124,7 +124,7 @@ final class RawClient: @unchecked Sendable {
     }
   }
 
-  /// Whether the peer closes the connection within the time, and what it sent before that.
+  /// Expects the peer to close the connection within the time. Returns the packets that arrive before.
   func awaitEnd(within seconds: Double? = nil) throws -> [RawPacket] {
     let end = Date(timeIntervalSinceNow: seconds ?? patience)
     var packets = aside
@@ -133,7 +133,7 @@ final class RawClient: @unchecked Sendable {
     return packets
   }
 
-  /// What comes within the time, all of which is waited for.
+  /// All packets that arrive during `seconds`. It always waits for the whole time.
   func receiveAll(for seconds: Double) -> [RawPacket] {
     let end = Date(timeIntervalSinceNow: seconds)
     var packets = aside
@@ -142,7 +142,7 @@ final class RawClient: @unchecked Sendable {
     return packets
   }
 
-  /// Bytes of a packet that came in part.
+  /// Bytes of an incomplete packet.
   var rest: Int { cutter.rest }
 
   private func receiveNew(until end: Date) throws -> RawPacket? {
@@ -155,7 +155,7 @@ final class RawClient: @unchecked Sendable {
     }
   }
 
-  /// Reads once, without waiting: bytes read, nil if there is nothing to read yet.
+  /// Reads once without blocking. Returns the number of bytes; nil if none are available.
   private func receiveSome() throws -> Int? {
     try withUnsafeTemporaryAllocation(byteCount: 65_536, alignment: 16) { room in
       let count = recv(descriptor, room.baseAddress, room.count, Int32(MSG_DONTWAIT))
@@ -172,7 +172,7 @@ final class RawClient: @unchecked Sendable {
     }
   }
 
-  /// Waits until the socket is ready; false if it is not by then.
+  /// Waits until the socket is ready. Returns false if it is not by `end`.
   func wait(for events: Int32, until end: Date) -> Bool {
     var item = pollfd(fd: descriptor, events: Int16(truncatingIfNeeded: events), revents: 0)
     while true {
@@ -185,7 +185,7 @@ final class RawClient: @unchecked Sendable {
 
   // MARK: What every client does
 
-  /// Calls and waits for the reply, good or bad.
+  /// Calls and waits for the reply, which may be an error.
   @discardableResult
   func call(
     _ procedure: Int32, program: UInt32 = Program.remote, within seconds: Double? = nil
@@ -194,7 +194,7 @@ final class RawClient: @unchecked Sendable {
     return try call(header, Packets.make(header), within: seconds)
   }
 
-  /// Calls with arguments and waits for the reply, good or bad.
+  /// Calls with arguments and waits for the reply, which may be an error.
   @discardableResult
   func call(
     _ procedure: Int32, _ body: some XDRBody, within seconds: Double? = nil
@@ -203,7 +203,7 @@ final class RawClient: @unchecked Sendable {
     return try call(header, Packets.make(header, body), within: seconds)
   }
 
-  /// Sends a call as it is and waits for the reply, good or bad.
+  /// Sends a call unchanged and waits for the reply, which may be an error.
   @discardableResult
   func call(
     _ header: PacketHeader, _ packet: [UInt8], within seconds: Double? = nil
@@ -214,7 +214,7 @@ final class RawClient: @unchecked Sendable {
     }
   }
 
-  /// AUTH_LIST and CONNECT_OPEN, which must succeed.
+  /// Calls AUTH_LIST and CONNECT_OPEN, which must succeed.
   func open(_ uri: String? = "qemu:///system", readOnly: Bool = false) throws {
     for reply in [
       try call(Remote.authList),
@@ -224,7 +224,7 @@ final class RawClient: @unchecked Sendable {
     }
   }
 
-  /// Asks for PINGs, as clients with an event loop do.
+  /// Starts keepalive, as clients with an event loop do.
   func wantKeepAlive() throws {
     let reply = try call(Remote.connectSupportsFeature, FeatureArguments(feature: 10))
     guard reply.decoded(FeatureResult.self)?.supported == 1 else {
@@ -232,7 +232,7 @@ final class RawClient: @unchecked Sendable {
     }
   }
 
-  /// Opens a download or upload; its serial, once the reply was good.
+  /// Opens a download or an upload. Returns its header after a successful reply.
   func openStream(
     _ procedure: Int32, pool: String, volume: String, length: UInt64 = 0, flags: UInt32 = 0
   ) throws -> PacketHeader {
@@ -246,14 +246,14 @@ final class RawClient: @unchecked Sendable {
     return header
   }
 
-  /// A packet of any header and body. The length is filled in.
+  /// A packet with any header and body. The length is filled in.
   static func packet(_ header: PacketHeader, _ body: [UInt8]) -> [UInt8] {
     var header = header
     header.length = UInt32(Limits.header + body.count)
     return words(header) + body
   }
 
-  /// A header as it is, whatever its length says.
+  /// The words of a header, with its length unchanged.
   static func words(_ header: PacketHeader) -> [UInt8] {
     [UInt8](unsafeUninitializedCapacity: Limits.header) { room, count in
       header.write(at: room.baseAddress!)
@@ -261,7 +261,7 @@ final class RawClient: @unchecked Sendable {
     }
   }
 
-  /// Finishes or aborts a stream and waits for the answer.
+  /// Finishes or aborts a stream and waits for the confirmation.
   func end(_ stream: PacketHeader, _ status: PacketStatus = .ok) throws -> RawPacket {
     var header = stream
     header.status = status
@@ -272,7 +272,7 @@ final class RawClient: @unchecked Sendable {
     }
   }
 
-  /// Ends the connection the hard way: what waits is thrown away, TCP sends a reset.
+  /// Aborts the connection: unsent data are discarded, and TCP sends a reset.
   func vanish() {
     var linger = Glibc.linger(l_onoff: 1, l_linger: 0)
     setsockopt(
@@ -281,5 +281,5 @@ final class RawClient: @unchecked Sendable {
   }
 }
 
-/// The last system call's trouble in words.
+/// The error of the last system call, as text.
 func errnoText() -> String { String(cString: strerror(errno)) }

@@ -1,4 +1,4 @@
-// One packet as it was on the wire.
+// One packet as received.
 import Streams
 
 /// A whole packet, header and body.
@@ -6,15 +6,15 @@ struct RawPacket: Sendable, CustomStringConvertible {
   var header: PacketHeader
   var body: [UInt8]
 
-  /// The body as one of the structures of the protocol; nil if it is none.
+  /// The body decoded as a structure of the protocol; nil if it is not a valid one.
   func decoded<Body: XDRBody>(_: Body.Type = Body.self) -> Body? {
     body.withUnsafeBytes { try? Body(payload: $0) }
   }
 
-  /// The error a failed reply or stream carries; nil where there is none.
+  /// The error in a failed reply or stream packet; nil if there is none.
   var error: RemoteError? { header.status == .error ? decoded(RemoteError.self) : nil }
 
-  /// Whether it answers the call with this serial.
+  /// Whether it is the reply to the call with this serial.
   func answers(_ serial: UInt32) -> Bool { header.kind == .reply && header.serial == serial }
 
   var isPing: Bool { isKeepAlive(KeepAliveProcedure.ping) }
@@ -24,7 +24,7 @@ struct RawPacket: Sendable, CustomStringConvertible {
     header.program == Program.keepAlive && header.kind == .message && header.procedure == procedure
   }
 
-  /// All there is to compare two servers' answers by.
+  /// The text by which the replies of two servers are compared.
   var description: String {
     let words =
       error.map {
@@ -49,10 +49,10 @@ struct PacketCutter {
     bytes.append(contentsOf: new)
   }
 
-  /// Bytes of a packet that has not arrived whole.
+  /// Bytes of an incomplete packet.
   var rest: Int { bytes.count - start }
 
-  /// The next whole packet. Nil: more bytes are needed, or the length word cannot be one.
+  /// The next whole packet; nil if more bytes are needed or the length is invalid.
   mutating func next() -> RawPacket? {
     guard rest >= Limits.header else { return nil }
     let header = bytes.withUnsafeBytes { PacketHeader(at: $0.baseAddress! + start) }

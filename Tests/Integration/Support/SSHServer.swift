@@ -1,19 +1,19 @@
-// A private sshd on a port of 127.0.0.1, with keys of its own.
+// A private sshd on a port of 127.0.0.1 with its own keys.
 import Foundation
 
-/// Lets root in by one key, and nobody else. Its sessions see what the command before it makes of the file system.
+/// Accepts only root with one key. Its sessions run inside the command given before sshd, such as a mount namespace.
 final class SSHServer: Sendable {
   let port: Int
   let directory: String
   private let child: Child
 
-  /// The private key that is let in, and the file that vouches for the server.
+  /// The accepted private key, and the known_hosts file for the server.
   var key: String { directory + "/key" }
   var knownHosts: String { directory + "/known_hosts" }
-  /// What it has logged.
+  /// Its log so far.
   var log: String { (try? String(contentsOfFile: directory + "/log", encoding: .utf8)) ?? "" }
 
-  /// - Parameter inside: a command that runs the rest of its arguments somewhere.
+  /// - Parameter inside: a command that runs its remaining arguments in another namespace.
   static func start(inside: [String] = []) async throws -> SSHServer {
     let directory = try Scratch.directory("ssh")
     for name in ["host", "key"] {
@@ -39,7 +39,7 @@ final class SSHServer: Sendable {
     MaxStartups 100
 
     """.write(toFile: directory + "/config", atomically: false, encoding: .utf8)
-    // sshd wants an empty directory to shut its unprivileged part in.
+    // sshd needs an empty directory for its unprivileged process.
     let command =
       inside + [
         "sh", "-c", "mkdir -p /run/sshd && exec \"$@\"", "sshd", "/usr/sbin/sshd", "-D", "-e", "-f",
@@ -61,6 +61,6 @@ final class SSHServer: Sendable {
     self.child = child
   }
 
-  /// For a broker's upstream_settings.
+  /// A line for a broker's upstream_settings.
   var rule: String { "ssh://127.0.0.1 user=root keyfile=\(key) known_hosts=\(knownHosts)" }
 }

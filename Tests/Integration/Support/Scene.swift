@@ -1,20 +1,20 @@
 // A broker in front of a scripted backend.
 import Testing
 
-/// Both, kept together: a backend that nobody holds any more is gone, socket and all.
+/// Keeps both, because a backend ends and removes its socket with its last reference.
 final class Scene: Sendable {
   let broker: BrokerProcess
   let backend: ScriptedBackend
-  /// The calls the backend keeps to itself, where that is its script.
+  /// The calls that the backend holds, if its script holds calls.
   let held: Held
 
-  /// A backend that keeps every call to itself until the test has it answer.
+  /// A backend that holds every call until the test answers it.
   static func holding(settings: [String] = []) async throws -> Scene {
     let held = Held()
     return try await Scene(settings: settings, held: held) { held.keep($0, $1) }
   }
 
-  /// A backend that does nothing in particular, and a broker whose SASL knows the users of a realm.
+  /// A backend that gives empty replies, and a broker whose SASL has the users of a realm.
   convenience init(settings: [String], realm: PasswordRealm) async throws {
     try await self.init(settings: settings, environment: realm.environment) { _, _ in false }
   }
@@ -30,7 +30,7 @@ final class Scene: Sendable {
       backends: sockets, settings: settings, environment: environment)
   }
 
-  /// The end of the test: the broker is expected to stop in good order.
+  /// Ends the test: the broker must exit cleanly.
   func end(sourceLocation: SourceLocation = #_sourceLocation) async throws {
     try await broker.stop(sourceLocation: sourceLocation)
     withExtendedLifetime(backend) {}

@@ -1,16 +1,16 @@
-// Where the tests keep their files: one directory below /tmp, gone when the test process is.
+// The files of the tests: one directory below /tmp, removed at the end of the test process.
 import Foundation
 import Glibc
 import Synchronization
 
-/// Directories of the tests. Their names are short because socket paths have 107 bytes at most.
+/// Directories of tests. Their names are short, because a socket path has at most 107 bytes.
 enum Scratch {
   /// This process's own directory.
   static let root: String = {
     let path = "/tmp/vb\(getpid())"
     do {
-      try? FileManager.default.removeItem(atPath: path)  // of a process that had this number before
-      // What the shell reads ends when this process does, however it does.
+      try? FileManager.default.removeItem(atPath: path)  // of an earlier process with the same ID
+      // The shell's input ends when this process ends, however that happens.
       _ = try Watcher(
         ["sh", "-c", "cat >/dev/null; exec rm -rf \"$0\"", path], environment: ["HOME": path])
       try FileManager.default.createDirectory(
@@ -21,12 +21,12 @@ enum Scratch {
     return path
   }()
 
-  /// A home directory without anything in it.
+  /// An empty home directory.
   static var home: String { root + "/home" }
 
   private static let counter = Atomic<Int>(0)
 
-  /// A new directory.
+  /// Creates a directory.
   static func directory(_ name: String) throws -> String {
     let path = "\(root)/\(name)\(counter.add(1, ordering: .relaxed).newValue)"
     try FileManager.default.createDirectory(atPath: path, withIntermediateDirectories: true)
@@ -34,15 +34,15 @@ enum Scratch {
   }
 }
 
-/// A child that cleans up once its standard input ends, which it does with the test process at the latest.
+/// A child that cleans up when its standard input ends, at the latest with the test process.
 final class Watcher: Sendable {
   let child: Child
-  /// What it says on standard output.
+  /// The read end of its standard output.
   let output: Int32
   private let input: Int32
 
   private static let living = Mutex<[Watcher]>([])
-  /// At an orderly exit the clean-up is waited for and looked at.
+  /// At a normal exit the test process waits for the clean-up and reports its result.
   private static let atExit: Void = {
     _ = atexit {
       let watchers = Watcher.living.withLock { $0 }

@@ -1,10 +1,10 @@
-// A backend daemon that behaves as badly as a test wants, where no real libvirtd can be brought to.
+// A scripted backend, for behaviour that a real libvirtd cannot be made to show.
 import Foundation
 import Streams
 
-/// A daemon on a UNIX socket that opens like a real one and whose other answers are a script.
+/// A daemon on a UNIX socket that answers the opening calls like a real one and all others by a script.
 final class ScriptedBackend: @unchecked Sendable {
-  /// What the script does with a call: true when it was dealt with, false for an empty good reply.
+  /// A script's handling of a packet: true if it has handled the packet, false for an empty successful reply.
   typealias Script = @Sendable (Line, RawPacket) throws -> Bool
 
   let path: String
@@ -15,7 +15,7 @@ final class ScriptedBackend: @unchecked Sendable {
   private var willRefuse = false
   private var openError: RemoteError?
 
-  /// Listens as `name` in `directory`, where a broker looks for its daemons.
+  /// Listens as `name` in `directory`, where a broker looks for its backends.
   init(in directory: String, as name: String = "libvirt-sock", script: @escaping Script) throws {
     path = "\(directory)/\(name)"
     self.script = script
@@ -60,13 +60,13 @@ final class ScriptedBackend: @unchecked Sendable {
     for line in accepted { line.hangUp() }
   }
 
-  /// The next connection ends as soon as it came.
+  /// Whether the next connection is closed at once.
   var refusesNext: Bool {
     get { condition.withLock { willRefuse } }
     set { condition.withLock { willRefuse = newValue } }
   }
 
-  /// The answer to CONNECT_OPEN on the connections that come from now on; nil: it succeeds.
+  /// The error reply to CONNECT_OPEN on later connections; nil for success.
   var refusal: RemoteError? {
     get { condition.withLock { openError } }
     set { condition.withLock { openError = newValue } }
@@ -79,13 +79,13 @@ final class ScriptedBackend: @unchecked Sendable {
     }
   }
 
-  /// Every connection there was, in the order they came.
+  /// All connections, in the order of their arrival.
   var lines: [Line] { condition.withLock { accepted } }
 
-  /// Connections that are open at this end and at the other.
+  /// The number of connections that neither end has closed.
   var openLines: Int { lines.filter { !$0.isOver }.count }
 
-  /// Waits for the connection with this number, counted from 0.
+  /// Waits for the connection with this index, counted from 0.
   func line(_ number: Int, within seconds: Double = 20) throws -> Line {
     let end = Date(timeIntervalSinceNow: seconds)
     condition.lock()
@@ -99,7 +99,7 @@ final class ScriptedBackend: @unchecked Sendable {
   }
 }
 
-/// One connection of a scripted daemon. A thread reads it and runs the script; any thread may send.
+/// One connection of a scripted backend. A thread reads it and runs the script; any thread may send.
 final class Line: @unchecked Sendable {
   let descriptor: Int32
   private let script: ScriptedBackend.Script
@@ -134,21 +134,21 @@ final class Line: @unchecked Sendable {
     thread.start()
   }
 
-  /// Whether the other end, or this one, has ended the connection.
+  /// Whether either end has closed the connection.
   var isOver: Bool { condition.withLock { over } }
-  /// Packets that have come, the handshake's included.
+  /// All received packets, including those of the opening.
   var received: [RawPacket] { condition.withLock { packets } }
-  /// Bytes that have come.
+  /// The number of received bytes.
   var receivedBytes: Int { condition.withLock { bytes } }
 
-  /// Waits until what has come is what the test wants.
+  /// Waits until the received packets satisfy a condition.
   func await(
     _ what: String, within seconds: Double = 20, _ holds: ([RawPacket]) -> Bool
   ) throws {
     try wait(what, within: seconds) { holds(packets) }
   }
 
-  /// Waits until the other end has ended the connection.
+  /// Waits until the other end has closed the connection.
   func awaitEnd(within seconds: Double = 20) throws {
     try wait("the end of the connection", within: seconds) { over }
   }
@@ -164,7 +164,7 @@ final class Line: @unchecked Sendable {
     }
   }
 
-  /// Stops reading, or goes on.
+  /// Whether reading is paused.
   var isPausing: Bool {
     get { condition.withLock { pausing } }
     set {
@@ -175,7 +175,7 @@ final class Line: @unchecked Sendable {
     }
   }
 
-  /// Sends all of it, as slowly as the other end reads.
+  /// Sends all bytes, as slowly as the other end reads.
   func send(_ packet: [UInt8]) throws {
     var sent = 0
     while sent < packet.count {
@@ -190,12 +190,12 @@ final class Line: @unchecked Sendable {
     }
   }
 
-  /// The good reply to a call.
+  /// Sends an empty successful reply to a call.
   func reply(to call: RawPacket) throws {
     try send(Packets.reply(answering: call.header))
   }
 
-  /// Ends the connection as the death of the daemon would.
+  /// Closes the connection, as the death of the daemon would.
   func hangUp() {
     isPausing = false
     shutdown(descriptor, Int32(SHUT_RDWR))
@@ -215,7 +215,7 @@ final class Line: @unchecked Sendable {
       condition.withLock { bytes += count }
       while let packet = cutter.next() {
         condition.withLock {
-          // Stream data is counted, not kept.
+          // Stream data are counted and not kept.
           if packet.header.kind != .stream || packet.header.status != .continue {
             packets.append(packet)
           }
@@ -239,7 +239,7 @@ final class Line: @unchecked Sendable {
       if let refusal { try send(Packets.error(answering: call, refusal)) }
     case Remote.connectOpen, Remote.connectSetIdentity: try reply(to: packet)
     case Remote.connectSupportsFeature:
-      // Like libvirtd it has libvirt's features and no others.
+      // It has exactly libvirtd's features.
       let isKnown = packet.decoded(FeatureArguments.self).map { (0..<32).contains($0.feature) }
       try send(
         Packets.reply(answering: call, FeatureResult(supported: isKnown == true ? 1 : 0)))

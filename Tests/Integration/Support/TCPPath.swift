@@ -1,7 +1,7 @@
-// A way from the tests' network into a lab's.
+// A connection from the tests' network to a lab's.
 import Foundation
 
-/// A TCP port of 127.0.0.1 whose connections arrive at a port of 127.0.0.1 in a lab's own network.
+/// A TCP port of 127.0.0.1 that forwards connections to a port of 127.0.0.1 in a lab's network.
 final class TCPPath: Sendable {
   let port: Int
   private let child: Child

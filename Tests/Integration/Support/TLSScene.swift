@@ -1,10 +1,10 @@
-// A broker with a TLS port, and the certificates around it.
+// A broker with a TLS port, and its certificates.
 import Certificates
 import Foundation
 import Streams
 import Testing
 
-/// Certificates in a directory as libvirt's clients expect them, and the broker's beside them.
+/// A directory with certificates for libvirt's clients and for the broker.
 final class CertificateDirectory: Sendable {
   let directory: String
   let root: MadeCertificate
@@ -19,13 +19,13 @@ final class CertificateDirectory: Sendable {
 
   func path(_ name: String) -> String { "\(directory)/\(name)" }
 
-  /// Replaces a file as a careful program does: never half written.
+  /// Replaces a file atomically.
   func write(_ name: String, _ text: String) throws {
     try text.write(toFile: path(name), atomically: true, encoding: .utf8)
     guard chmod(path(name), 0o600) == 0 else { throw Trouble("chmod: \(errnoText())") }
   }
 
-  /// The broker's certificate from now on.
+  /// Replaces the broker's certificate.
   @discardableResult
   func serve(_ wish: CertificateWish, from issuer: MadeCertificate? = nil) throws
     -> MadeCertificate
@@ -33,7 +33,7 @@ final class CertificateDirectory: Sendable {
     try make("server", wish, from: issuer)
   }
 
-  /// What virsh shows from now on.
+  /// Replaces virsh's certificate.
   @discardableResult
   func show(_ wish: CertificateWish, from issuer: MadeCertificate? = nil) throws
     -> MadeCertificate
@@ -54,7 +54,7 @@ final class CertificateDirectory: Sendable {
     try ClientIdentity(MadeCertificate(.client(name), from: root))
   }
 
-  /// The configuration's lines.
+  /// The lines of the configuration.
   func settings(port: Int) -> [String] {
     [
       "listen_tls = 1", "tls_port = \"\(port)\"",
@@ -82,17 +82,17 @@ final class TLSBroker: Sendable {
       environment: environment)
   }
 
-  /// As virsh is told.
+  /// The URI for virsh.
   var uri: String { "qemu+tls://localhost:\(port)/system?pkipath=\(certificates.directory)" }
 
-  /// A client with a socket of its own, connected and no more.
+  /// A client on a socket of its own, connected, before the handshake.
   func connected(_ identity: ClientIdentity) throws -> (RawClient, TLSClient) {
     let socket = try RawClient(tcp: port)
     _ = fcntl(socket.descriptor, F_SETFL, 0)
     return (socket, try TLSClient(socket.descriptor, as: identity))
   }
 
-  /// The same after the handshake and the byte that confirms it.
+  /// The same after the handshake and the welcome byte.
   func client(_ identity: ClientIdentity) throws -> (RawClient, TLSClient) {
     let (socket, session) = try connected(identity)
     try session.handshake()
@@ -105,7 +105,7 @@ final class TLSBroker: Sendable {
 }
 
 extension TLSClient {
-  /// Sends a packet; the next that comes and is no PING.
+  /// Sends a packet. Returns the next received packet that is not a PING.
   func exchange(_ packet: [UInt8]) throws -> RawPacket {
     try send(packet)
     var cutter = PacketCutter()

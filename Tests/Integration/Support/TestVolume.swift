@@ -1,14 +1,14 @@
-// A storage volume of a lab, for tests that need one to read from or write to.
+// A storage volume of a lab, for tests that read or write one.
 import Foundation
 
-/// A raw volume in a directory pool of its own. It costs nothing while it is full of holes.
+/// A raw volume in a directory pool of its own. It is sparse, so it uses no space until it is written.
 struct TestVolume: Sendable {
   let pool: String
   let name = "volume"
-  /// Where the host sees its file.
+  /// The path of its file on the host.
   let path: String
 
-  /// Makes the pool and a volume of `bytes` bytes without any data.
+  /// Creates the pool and an empty volume of `bytes` bytes.
   init(in lab: Lab, bytes: Int = 1 << 20) async throws {
     let directory = try Scratch.directory("v")
     pool = "faults-" + URL(fileURLWithPath: directory).lastPathComponent

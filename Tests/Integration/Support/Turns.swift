@@ -1,9 +1,10 @@
-// A few integration tests at a time: they start guests and move gigabytes, and the machine may be small.
+// Limits the integration tests that run concurrently: they start guests and move gigabytes, and the machine may be
+// small.
 import Foundation
 import Testing
 
-/// Lets the test cases of a suite wait until fewer than a handful are running. What a test is given in
-/// time is then for itself, and not for everybody else's guests.
+/// Makes the test cases of a suite wait until only a few are running, so that the time limit of a test is not used up
+/// by other tests' guests.
 struct InTurn: SuiteTrait, TestTrait, TestScoping {
   var isRecursive: Bool { true }
 

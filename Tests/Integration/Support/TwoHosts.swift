@@ -1,4 +1,4 @@
-// Two libvirt hosts and the wire between them: lab/hosts, started once for each layout and purpose.
+// Two libvirt hosts and the link between them: lab/hosts, started once for each layout and purpose.
 import Foundation
 import Testing
 
@@ -13,23 +13,22 @@ enum Host: String, CaseIterable, Sendable, CustomTestStringConvertible {
   var testDescription: String { name }
 }
 
-/// Both hosts, running. Suites share them; the test process's end is theirs.
+/// Both hosts, running. Suites share them; they end with the test process.
 final class TwoHosts: Sendable {
-  /// Seconds between the PINGs that a host's libvirtd sends to the other during a migration, and how
-  /// many of them may go unanswered.
+  /// The interval in seconds and the count of unanswered PINGs of keepalive between the hosts' libvirtd during a
+  /// migration.
   static let keepAlive = (interval: 2, count: 3)
 
   let layout: Lab.Layout
   let directory: String
   private let labs: [Host: Lab]
-  /// Words in front of a command that is to run in a host's network, or (nil) on the wire, and under its
-  /// name.
+  /// Commands that run their arguments in a host's network and under its name, or (nil) on the link.
   private let entrances: [Host?: [String]]
   private let watcher: Watcher
   private static let script = Lab.folder + "/lab/hosts"
 
-  /// The hosts of a layout, started by whoever asks first. Another purpose is another pair: the brokers
-  /// of two suites would want the same ports.
+  /// The hosts of a layout; the first call starts them. Another purpose is another pair, because the brokers of two
+  /// suites would need the same ports.
   static func shared(_ layout: Lab.Layout, for purpose: String) async throws -> TwoHosts {
     try await Pairs.all.pair(layout, purpose)
   }
@@ -69,7 +68,7 @@ final class TwoHosts: Sendable {
 
   func entrance(_ host: Host?) -> [String] { entrances[host] ?? [] }
 
-  /// A broker on a host, in front of its daemons, as other machines reach it.
+  /// A broker on a host, in front of its daemons, reachable from other machines.
   func startBroker(on host: Host, settings: [String]) async throws -> BrokerProcess {
     try await BrokerProcess.start(
       backends: lab(host).sockets,
@@ -77,7 +76,7 @@ final class TwoHosts: Sendable {
       within: entrance(host))
   }
 
-  /// While `body` runs every packet to or from a host is lost, and nobody is told.
+  /// Drops every packet to or from a host, without an error, while `body` runs.
   func whileCut<Value>(_ host: Host, _ body: () async throws -> Value) async throws -> Value {
     try await tell("cut", host)
     do {
@@ -95,7 +94,7 @@ final class TwoHosts: Sendable {
   }
 }
 
-/// Every pair of hosts of the test process.
+/// All pairs of hosts of the test process.
 private actor Pairs {
   static let all = Pairs()
   private var pairs: [String: Task<TwoHosts, any Error>] = [:]

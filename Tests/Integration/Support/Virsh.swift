@@ -1,7 +1,7 @@
-// The real clients: virsh, and Python programs on libvirt's own bindings.
+// The real clients: virsh, and Python programs with libvirt's bindings.
 import Foundation
 
-/// One virsh command line.
+/// Runs one virsh command.
 func virsh(
   _ uri: String, _ arguments: [String], input: String = "", limit: Duration = .seconds(240)
 )
@@ -13,15 +13,15 @@ func virsh(
   return try await command.run()
 }
 
-/// One virsh command line that is expected to succeed; its output.
+/// Runs one virsh command, which must succeed, and returns its output.
 @discardableResult
 func virshOutput(_ uri: String, _ arguments: String...) async throws -> String {
   try await Command(["virsh", "-q", "-c", uri] + arguments).output()
 }
 
-/// Runs one of the programs in `python/` with the interpreter Debian's libvirt bindings belong to, and
-/// expects it to succeed: it ends with a traceback where it saw something else than it should have. What
-/// it printed. `within` are words in front of the command line that put it somewhere else.
+/// Runs a program of `python/` with the interpreter of Debian's libvirt bindings and returns its output. It must
+/// succeed: it ends with a traceback at an unexpected result. `within` is a command that runs the command line
+/// elsewhere, such as in a namespace.
 @discardableResult
 func python(
   _ program: String, _ arguments: [String], within words: [String] = [],

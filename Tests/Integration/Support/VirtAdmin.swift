@@ -1,19 +1,19 @@
-// The real virt-admin, and raw calls of its protocol.
+// The real virt-admin, and raw calls of the admin protocol.
 import Foundation
 import Streams
 
-/// Somebody's admin socket: a broker's, or a real libvirtd's.
+/// An admin socket: a broker's, or a real libvirtd's.
 struct AdminSocket: Sendable {
   let path: String
-  /// What its main server is called.
+  /// The name of its main server.
   let server: String
 
-  /// One virt-admin command line.
+  /// Runs one virt-admin command.
   func run(_ arguments: String...) async throws -> CommandResult {
     try await Command(["virt-admin", "-c", "libvirtd:///system?socket=\(path)"] + arguments).run()
   }
 
-  /// One that is expected to succeed; its output.
+  /// Runs one virt-admin command, which must succeed, and returns its output.
   @discardableResult
   func output(_ arguments: [String]) async throws -> String {
     try await Command(["virt-admin", "-c", "libvirtd:///system?socket=\(path)"] + arguments)
@@ -39,7 +39,7 @@ struct AdminSocket: Sendable {
     }
   }
 
-  /// A raw client that has opened the connection.
+  /// A raw client after the opening call.
   func client() throws -> RawClient {
     let client = try RawClient(unix: path)
     let reply = try client.call(.open(flags: 0))
@@ -49,13 +49,13 @@ struct AdminSocket: Sendable {
 }
 
 extension RawClient {
-  /// One call of the admin interface, whatever comes of it.
+  /// Makes one call of the admin interface. The reply may be an error.
   func call(_ call: AdminCall) throws -> RawPacket {
     let header = header(call.procedure, program: Program.admin)
     return try self.call(header, Packets.make(header, arguments: call.arguments))
   }
 
-  /// One call of the broker's own program.
+  /// Makes one call of the broker's own program.
   func call(_ call: BrokerCall) throws -> RawPacket {
     let header = header(call.procedure, program: Program.broker)
     return try self.call(header, Packets.make(header, arguments: call.arguments))
@@ -69,13 +69,13 @@ extension BrokerProcess {
 }
 
 extension Lab {
-  /// Of the mono layout's daemon.
+  /// The admin socket of the mono layout's daemon.
   var admin: AdminSocket {
     AdminSocket(path: directory + "/d/libvirtd/run/libvirt/libvirt-admin-sock", server: "libvirtd")
   }
 }
 
-/// A virsh that has connected and waits for commands that never come.
+/// A connected virsh that waits for commands.
 final class IdleShell {
   private let child: Child
   private let input: Pipe

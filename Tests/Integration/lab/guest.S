@@ -1,16 +1,16 @@
-# A guest that fits a boot sector: it says it is ready and echoes its serial port, sleeping in between.
+# A guest in a boot sector: it prints that it is ready and echoes its serial port, sleeping in between.
 #
-# It stays in real mode. Every interrupt but the serial port's is masked, so a guest nobody types to
-# never wakes its emulator: many of them cost no more than their memory.
+# It stays in real mode. Every interrupt except the serial port's is masked, so a guest without input
+# never wakes its emulator: many guests cost no more than their memory.
 #
 # Assembled with FILL_END, it first fills its memory from 1 MiB up to that address with pseudo-random words, so that
-# nothing in it can be left out, or packed, when it is moved to another host.
+# a migration can neither skip nor compress it.
 .code16
 .globl _start
 .set UART, 0x3f8
-.set LINE_STATUS, 5            # register number; bit 0: a byte has come, bit 5: room for one to go
+.set LINE_STATUS, 5            # register number; bit 0: a byte was received, bit 5: a byte can be sent
 .set FILL_START, 0x100000
-.set IRQ4, 0x0c                # the vector the firmware gave the serial port's interrupt
+.set IRQ4, 0x0c                # the vector that the firmware uses for the serial port's interrupt
 
 _start:
     cli
@@ -49,7 +49,7 @@ _start:
     jb 6b
 .endif
 
-    # A screen worth a screenshot: every character in every colour, all over the 80 x 25 text page, and no
+    # A screen for screenshots: every character in every colour on the whole 80 x 25 text page, and no
     # cursor, whose blinking would make two screenshots differ.
     movw $0x3d4, %dx
     movw $0x200a, %ax
@@ -78,7 +78,7 @@ _start:
 4:  movw $ready, %si
     movw $ready_end - ready, %cx
     movw $UART, %dx
-    rep outsb                  # no longer than the port's queue of 16
+    rep outsb                  # at most the port's queue of 16
 
     movb $0xef, %al            # first interrupt controller: only line 4
     outb %al, $0x21
@@ -88,7 +88,7 @@ _start:
 5:  hlt
     jmp 5b
 
-echo:                          # the interrupt: everything that has come goes back, as fast as it leaves
+echo:                          # the interrupt: sends all received bytes back, as fast as the port accepts them
     movw $UART + LINE_STATUS, %dx
     inb %dx, %al
     testb $1, %al
@@ -108,9 +108,9 @@ setup:                         # register + 0x10, value
     .byte 0x10, 1              # 115200 bit/s
     .byte 0x11, 0
     .byte 0x13, 0x03           # eight bits, no parity, one stop bit
-    .byte 0x12, 0xc7           # queues on and empty, interrupt at 14 bytes or when the line goes quiet
-    .byte 0x14, 0x0b           # ready to talk, interrupts let through
-    .byte 0x11, 0x01           # interrupt when a byte came
+    .byte 0x12, 0xc7           # queues on and empty, interrupt at 14 bytes or when the line is idle
+    .byte 0x14, 0x0b           # ready, interrupts enabled
+    .byte 0x11, 0x01           # interrupt on a received byte
     .byte 0, 0
 ready:
     .ascii "guest ready\r\n"

@@ -1,6 +1,6 @@
-"""abort.py URI POOL GUEST: streams that end in the middle, by the client and by the daemon; the connection goes on.
+"""abort.py URI POOL GUEST: streams that the client or the daemon ends early; the connection remains usable.
 
-GUEST is destroyed in the end."""
+GUEST is destroyed at the end."""
 import sys
 
 from client import *
@@ -22,28 +22,28 @@ def goes_on():
 
 
 for turn in range(10):
-    # The client leaves a download in the middle: much of it is on its way to nobody.
+    # The client aborts a download while many of its packets are under way.
     stream = connection.newStream(0)
     volume.download(stream, 0, 0, 0)
     assert stream.recv(100000) == data[:100000][:262120]
     stream.abort()
     goes_on()
 
-    # ... or finishes it early, which is as legal.
+    # It may also finish a download early.
     stream = connection.newStream(0)
     volume.download(stream, 0, 0, 0)
     stream.recv(1)
     stream.finish()
     goes_on()
 
-    # The client leaves an upload in the middle.
+    # The client aborts an upload.
     stream = connection.newStream(0)
     volume.upload(stream, 0, size, 0)
     stream.send(data[:262120])
     stream.abort()
     goes_on()
 
-    # The daemon ends an upload: it was promised a thousand bytes.
+    # The daemon ends an upload that is longer than the announced 1000 bytes.
     stream = connection.newStream(0)
     small.upload(stream, 0, 1000, 0)
 
@@ -55,7 +55,7 @@ for turn in range(10):
     fails(libvirt.VIR_ERR_SYSTEM_ERROR, too_much)
     goes_on()
 
-# The daemon ends a console: its guest is gone.
+# The daemon ends a console because its guest is destroyed.
 console = Console(connection, guest)
 console.echo(b"still here")
 other = connect(uri)
@@ -64,7 +64,7 @@ try:
     assert console.stream.recv(1) == b""
     console.stream.abort()
 except libvirt.libvirtError:
-    pass  # whichever of end and error the daemon saw first
+    pass  # the end or an error, whichever the daemon saw first
 assert download(connection, small) == data[:1000]
 volume.delete(0)
 small.delete(0)

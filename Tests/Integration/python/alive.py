@@ -1,5 +1,5 @@
-"""alive.py PID URI...: connections whose daemon is killed. The library calls each of them dead, calls the close
-callback once, and virsh says that it is disconnected."""
+"""alive.py PID URI...: connections whose daemon is killed. The library reports each as dead and calls the close
+callback once, and virsh reports that it is disconnected."""
 import signal
 import subprocess
 import time
@@ -21,7 +21,7 @@ threading.Thread(target=run_events, daemon=True).start()
 
 
 class Watched:
-    """A connection without a close callback, as pollers have it, one with a callback, and a virsh shell."""
+    """A connection without a close callback, as polling clients use it, one with a callback, and a virsh shell."""
 
     def __init__(self, uri):
         self.uri = uri
@@ -59,7 +59,7 @@ class Watched:
             self.uri, self.plain.isAlive(), self.told.isAlive(), self.reasons)
         Thread(self.hear, "Disconnected from").join(LIMIT)
         fails(libvirt.VIR_ERR_INTERNAL_ERROR, self.plain.listAllDomains)
-        # A second call of the callback would come with the end of the connection, which has been seen.
+        # A second call of the callback would have come by the end of the connection.
         assert self.reasons == [libvirt.VIR_CONNECT_CLOSE_REASON_EOF], "%s: %s" % (self.uri, self.reasons)
         self.virsh.kill()
         self.virsh.wait()

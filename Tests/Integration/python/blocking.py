@@ -1,7 +1,7 @@
 """blocking.py URI POOL GUEST ROUNDS: small and large streams with a blocking client that has no event loop.
 
-libvirt's client then reads one packet and polls the socket: whatever the server made its TLS library decrypt beyond
-that packet is never seen. A stream that does not end in time ends this program with a traceback."""
+libvirt's client then reads one packet and polls the socket, so it never sees bytes that its TLS library has decrypted
+beyond that packet. A stream that does not end in time ends this program with a traceback."""
 import faulthandler
 import sys
 
@@ -16,12 +16,12 @@ sizes = [0, 1, 24, 100, 1000, 20000, 262119, 262120, 262121, 8 << 20]
 
 
 def begin(seconds=30):
-    """From now on a stream has so many seconds; reaching them means that it hangs."""
+    """Starts the time limit of a stream. Reaching it means that the stream hangs."""
     faulthandler.dump_traceback_later(seconds, exit=True)
 
 
 def receive_sparse(stream):
-    """Everything a sparse download gives, holes as zeros; there are some."""
+    """All data of a sparse download, with holes as zeros. There must be some holes."""
     heard = bytearray()
     holes = 0
     while True:
@@ -45,7 +45,7 @@ for size in sizes:
         upload(connection, volume, data)
         begin()
         assert download(connection, volume) == data, (size, turn)
-    # By the bindings' own loops, which take the same calls.
+    # The same with the loops of the bindings.
     begin()
     stream = connection.newStream(0)
     volume.upload(stream, 0, size, 0)
@@ -68,7 +68,7 @@ for size in sizes:
     assert heard == data, size
     volume.delete(0)
 
-# Data and holes by turns, so that replies, holes and data follow one another closely.
+# Data and holes in turn, so that replies, holes and data follow each other closely.
 block = 64 << 10
 data = b"".join(os.urandom(block) if i % 3 == 0 else bytes(block) for i in range(48))
 holed = make_volume(pool, "holed", len(data))
@@ -84,7 +84,7 @@ for turn in range(max(rounds // 4, 1)):
     holed.download(stream, 0, 0, libvirt.VIR_STORAGE_VOL_DOWNLOAD_SPARSE_STREAM)
     assert receive_sparse(stream) == data, turn
 
-    # Ended in the middle, in both ways; then the connection serves the next one.
+    # Ended early in both ways; then the connection is still usable.
     for end in ["abort", "finish"]:
         begin()
         stream = connection.newStream(0)
@@ -103,7 +103,7 @@ for turn in range(max(rounds // 2, 1)):
     picture = receive_all(stream)
     assert picture.startswith(b"\x89PNG") and picture.endswith(b"IEND\xaeB`\x82"), turn
 
-# Several threads of one connection, where one thread reads for all of them.
+# Several threads on one connection, of which one reads for all.
 small = make_volume(pool, "shared", 1000)
 upload(connection, small, bytes(1000))
 

@@ -1,11 +1,11 @@
-"""What the programs here share: a connection, a console, threads whose failures count."""
+"""Shared by the programs here: a connection, a console, and threads that report failures."""
 import os
 import sys
 import threading
 
 import libvirt
 
-# The tests look at exceptions; libvirt's own copy of them on standard error would only be noise.
+# The tests check exceptions, so libvirt need not print errors to standard error.
 libvirt.registerErrorHandler(lambda context, error: None, None)
 
 
@@ -34,8 +34,8 @@ class Console:
         return bytes(heard)
 
     def echo(self, data):
-        """Sends everything and receives as much, never with more under way than the guest's terminal holds:
-        QEMU drops what a full terminal does not take, however it is reached."""
+        """Sends all data and receives as much. It never has more bytes under way than the guest's terminal
+        holds, because QEMU drops bytes that a full terminal does not accept, with or without a broker."""
         under_way = 2048
         heard = b""
         for start in range(0, len(data), under_way):
@@ -48,7 +48,7 @@ class Console:
 
 
 class Thread(threading.Thread):
-    """A thread whose exception is raised where it is joined."""
+    """A thread whose exception `join` raises."""
 
     def __init__(self, body, *arguments):
         super().__init__(daemon=True)
@@ -101,7 +101,7 @@ def make_volume(pool, name, size):
 
 
 def fails(code, body, *arguments):
-    """Expects a libvirt error with this code; its message."""
+    """Expects a libvirt error with this code and returns its message."""
     try:
         body(*arguments)
     except libvirt.libvirtError as error:

@@ -1,6 +1,6 @@
-"""Opens connections and keeps them: connections.py unix:PATH|tcp:PORT:SOURCE COUNT [ask]
+"""Opens connections and keeps them open: connections.py unix:PATH|tcp:PORT:SOURCE COUNT [ask]
 
-With `ask` each sends AUTH_LIST and waits for the reply. Says "ready" when all are open, and ends with its
+With `ask` each sends AUTH_LIST and waits for the reply. Prints "ready" when all are open, and ends with its
 standard input.
 """
 import socket

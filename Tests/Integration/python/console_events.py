@@ -1,5 +1,7 @@
-"""console_events.py URI GUEST TURNS: a console in an event loop, as virt-manager has it. Types a few keys at once, in packets
-of their own, and expects the callback to give all of them back before the client's keepalive could wake it."""
+"""console_events.py URI GUEST TURNS: a console in an event loop, as in virt-manager.
+
+Sends a few keys at once, in one packet each, and expects the callback to receive all echoes before the client's
+keepalive could wake it."""
 import sys
 import time
 
@@ -24,7 +26,7 @@ def readable(stream, events, opaque):
 
 
 stream.eventAddCallback(libvirt.VIR_STREAM_EVENT_READABLE, readable, None)
-# The loop has to turn for a deadline to be noticed.
+# The loop must run for the deadline to be checked.
 libvirt.virEventAddTimeout(100, lambda timer, opaque: None, None)
 longest = 0
 for turn in range(turns):

@@ -1,4 +1,4 @@
-"""descriptors.py URI GUEST DISK: a descriptor from the daemon (a guest's display) and one to it (a guest's disk)."""
+"""descriptors.py URI GUEST DISK: receives a descriptor (a guest's display) and sends one (a guest's disk)."""
 import socket
 import sys
 import time
@@ -10,11 +10,11 @@ connection = connect(uri)
 
 display = socket.socket(fileno=connection.lookupByName(guest).openGraphicsFD(0))
 display.settimeout(30)
-greeting = display.recv(12)
-assert greeting == b"RFB 003.008\n", greeting
+version = display.recv(12)
+assert version == b"RFB 003.008\n", version
 display.close()
 
-# The disk is opened here and its name is gone before the guest starts: only the descriptor can boot it.
+# The file is opened and removed before the guest starts, so the guest can boot only from the descriptor.
 log = disk + ".log"
 descriptor = os.open(disk, os.O_RDWR)
 os.unlink(disk)

@@ -1,4 +1,4 @@
-"""echo.py URI BYTES GUEST...: so many random bytes through each guest's console, all guests at once."""
+"""echo.py URI BYTES GUEST...: sends random bytes to the consoles of all guests concurrently and checks the echoes."""
 import sys
 
 from client import *
@@ -11,6 +11,6 @@ for thread in threads:
     thread.join()
 for console in consoles:
     console.close()
-# Two consoles at once are two streams: ask whether the connection is still good for a call.
+# The connection must still answer a call after the concurrent streams.
 assert sorted(guests) == sorted(set(guests) & {guest.name() for guest in connection.listAllDomains()})
 connection.close()

@@ -1,4 +1,4 @@
-"""ended.py URI GUEST: a console that somebody else ends; the connection goes on, and another console works."""
+"""ended.py URI GUEST: an administrator ends a console; the connection remains usable, and another console works."""
 from client import *
 
 uri, guest = sys.argv[1:]

@@ -1,8 +1,8 @@
-"""forbidden.py ENDPOINT URI PROCEDURE...: what a daemon answers to calls that change things, on a read-only connection.
+"""forbidden.py ENDPOINT URI PROCEDURE...: a daemon's replies to calls that change something on a read-only connection.
 
-libvirt's own client library would refuse them itself, so this one speaks just enough of the protocol not to.
-ENDPOINT is the path of a UNIX socket or the number of a TCP port of 127.0.0.1; each procedure takes some XML and,
-perhaps, flags. Prints each answer's status, code and message."""
+libvirt's client library would refuse them itself, so this program implements the protocol as far as necessary.
+ENDPOINT is the path of a UNIX socket or the number of a TCP port of 127.0.0.1; each procedure takes XML and
+possibly flags. Prints the status, code and message of each reply."""
 import socket
 import struct
 import sys

@@ -1,6 +1,6 @@
-"""keystrokes.py URI GUEST [INTERVAL]: types a key every so many seconds (0.02) until its standard input ends, and
-expects each to come back. Prints the number of keys and the median, 99th percentile and longest time of an echo, in
-milliseconds."""
+"""keystrokes.py URI GUEST [INTERVAL]: sends a key every INTERVAL seconds (default 0.02) until its standard input
+ends, and expects each echo. Prints the number of keys and the median, 99th percentile and maximum time of an echo,
+in milliseconds."""
 import select
 import sys
 import time

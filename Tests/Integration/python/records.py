@@ -1,7 +1,7 @@
-"""records.py PORT PKIDIR TCP_URI POOL GUEST: no TLS record holds bytes of two packets, whatever travels.
+"""records.py PORT PKIDIR TCP_URI POOL GUEST: no TLS record contains bytes of two packets, for any traffic.
 
-A TLS client of its own reads one record at a time. libvirt's own client depends on it: having read a packet it polls
-the socket, and does not ask its TLS library for what that has decrypted already."""
+This TLS client reads one record at a time. libvirt's client depends on such records: after a packet it polls the
+socket and does not ask its TLS library for bytes that are already decrypted."""
 import socket
 import ssl
 import struct
@@ -32,7 +32,7 @@ def string(text):
 
 
 class Connection:
-    """One TLS connection with a protocol version, and what its records held."""
+    """One TLS connection with a given protocol version, and statistics of its records."""
 
     def __init__(self, version):
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
@@ -51,7 +51,7 @@ class Connection:
         return self.serial
 
     def packets(self):
-        """The header and the body of each packet that comes."""
+        """The header and the body of each received packet."""
         while True:
             record = self.socket.recv(1 << 17)
             assert record, "the broker closed the connection"
@@ -86,7 +86,7 @@ for version in [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3]:
     opened = c.call(84, string(pool_name.encode()))
     name = c.call(95, opened + string(b"recorded"))
 
-    # Two downloads, one of them sparse, with calls answered between their packets and events among those.
+    # Two downloads, one of them sparse, with replies and events between their packets.
     streams = {
         c.send(209, name + struct.pack(">QQI", 0, size, 0)): 0,
         c.send(209, name + struct.pack(">QQI", 0, size, 1)): 0,
@@ -101,7 +101,7 @@ for version in [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3]:
         elif kind == STREAM and status == STREAM_CONTINUE and body:
             streams[serial] += len(body)
         elif kind == STREAM and status == STREAM_CONTINUE:
-            # The end of the data: finish it.
+            # The end of the data: finish the stream.
             packet = struct.pack(">IIiiiI", REMOTE, 1, procedure, STREAM, serial, STREAM_OK)
             c.socket.sendall(struct.pack(">I", len(packet) + 4) + packet)
             finishing.add(serial)

@@ -1,4 +1,4 @@
-"""streams.py URI POOL GUEST GUEST GUEST: sixteen streams of four kinds, all open at once on one connection."""
+"""streams.py URI POOL GUEST GUEST GUEST: sixteen concurrent streams of four kinds on one connection."""
 import sys
 
 from client import *
@@ -34,8 +34,8 @@ up_volumes = [make_volume(pool, "up%d" % i, size) for i in range(5)]
 for volume, data in zip(down_volumes, down_data):
     upload(connection, volume, data)
 
-# The consoles are open all the while, and typed at when the bulk is through: with threads at the consoles and at the
-# bulk at once an echo sometimes never completes on a loaded machine, with libvirt 9.0.0 alone as well.
+# The consoles are open all the time and get keys after the bulk streams have ended: with concurrent threads for
+# consoles and bulk streams an echo sometimes never completes on a loaded machine, also with libvirt 9.0.0 alone.
 consoles = [Console(connection, guest) for guest in guests]
 threads = []
 for i in range(5):

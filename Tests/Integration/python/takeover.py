@@ -1,4 +1,4 @@
-"""takeover.py URI GUEST: virsh at a terminal, a second one that is refused, and a third that takes the console over."""
+"""takeover.py URI GUEST: a second virsh is refused a console in use, and a third takes it over."""
 import sys
 
 from terminal import Terminal

@@ -1,4 +1,4 @@
-"""virsh's console at a terminal of its own."""
+"""virsh's console in a pseudo-terminal."""
 import os
 import pty
 import select
@@ -15,7 +15,7 @@ class Terminal:
             os.execvp("virsh", ["virsh", "-c", uri, "console", *options, guest])
 
     def read(self, wanted, or_end=False):
-        """Until `wanted` (None: the end) has been on the screen."""
+        """Reads until `wanted` has been printed; None: until the end."""
         end = time.monotonic() + 120
         while wanted is None or wanted not in self.seen:
             assert time.monotonic() < end, "waited for %r, saw %r" % (wanted, self.seen)
@@ -23,7 +23,7 @@ class Terminal:
                 continue
             try:
                 some = os.read(self.file, 4096)
-            except OSError:  # how a terminal ends whose other side is closed
+            except OSError:  # the end of a terminal whose other side is closed
                 some = b""
             if not some:
                 assert wanted is None or or_end, "waited for %r, saw %r and the end" % (wanted, self.seen)
@@ -33,14 +33,14 @@ class Terminal:
                 print(some.decode(errors="replace").replace("\r", ""), end="", flush=True)
 
     def connected(self):
-        """Until virsh has said the last line of its own, all of it: what comes then is the guest's."""
+        """Reads up to the end of virsh's own last line: later output is the guest's."""
         self.read(b"Escape character is ^] (Ctrl + ])\r\n")
 
     def type(self, text):
         os.write(self.file, text)
 
     def echo(self, text):
-        """Types it key by key, each after the last one has come back; the seconds each took."""
+        """Sends keys, each after the echo of the last. Returns the time of each echo in seconds."""
         times = []
         for key in text:
             start = time.monotonic()
@@ -51,8 +51,8 @@ class Terminal:
         return times
 
     def lost(self):
-        """Until virsh has noticed that its console is over. It says so, and mostly ends, but now and then
-        virsh 9.0.0 stays, without a broker as well."""
+        """Reads until virsh has reported the end of its console. virsh then usually exits; virsh 9.0.0
+        sometimes does not, also without a broker."""
         self.read(b"error: ", or_end=True)
         os.kill(self.pid, signal.SIGKILL)
         os.waitpid(self.pid, 0)
@@ -66,9 +66,9 @@ class Terminal:
         return os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
 
 
-if __name__ == "__main__":  # terminal.py URI GUEST TEXT: shows what a person typing TEXT would see
+if __name__ == "__main__":  # terminal.py URI GUEST TEXT: shows what a user who types TEXT would see
     console = Terminal(sys.argv[1], sys.argv[2])
-    # Above this line virsh may complain that it found no polkit, which nobody asks it for here.
+    # Before this line virsh may report that it found no polkit, which is not needed here.
     console.read(b"Connected to domain")
     print("Connected to domain", end="")
     console.connected()

@@ -1,4 +1,4 @@
-"""threads.py URI POOL GUEST: twenty threads calling on one connection; every answer belongs to its question."""
+"""threads.py URI POOL GUEST: twenty threads make calls on one connection; each gets the reply to its own call."""
 import sys
 
 from client import *
@@ -14,14 +14,14 @@ def ask(thread):
     name, size = "of-thread-%d" % thread, (thread + 1) * 4096
     volume = make_volume(pool, name, size)
     for turn in range(40):
-        nobody = "nobody-%d-%d" % (thread, turn)
+        absent = "absent-%d-%d" % (thread, turn)
         assert volume.info()[1] == size
         assert pool.storageVolLookupByName(name).name() == name
-        assert nobody in fails(libvirt.VIR_ERR_NO_DOMAIN, connection.lookupByName, nobody)
+        assert absent in fails(libvirt.VIR_ERR_NO_DOMAIN, connection.lookupByName, absent)
         assert connection.getHostname() == host
-        assert nobody in fails(libvirt.VIR_ERR_NO_NETWORK, connection.networkLookupByName, nobody)
+        assert absent in fails(libvirt.VIR_ERR_NO_NETWORK, connection.networkLookupByName, absent)
         assert connection.lookupByName(guest).UUIDString() == uuid
-        assert nobody in fails(libvirt.VIR_ERR_NO_STORAGE_VOL, pool.storageVolLookupByName, nobody)
+        assert absent in fails(libvirt.VIR_ERR_NO_STORAGE_VOL, pool.storageVolLookupByName, absent)
     volume.delete(0)
 
 

@@ -1,12 +1,12 @@
-// Who gets a place, who waits, and who is dropped.
+// Which connections are admitted, which wait, and which are dropped.
 import Testing
 
 @testable import Streams
 
 @Suite("admission")
 struct AdmissionTests {
-  /// An admission with a clock and connections that are numbered as they come.
-  private struct Door {
+  /// An admission with a clock. It numbers connections in the order of their arrival.
+  private struct Fixture {
     var admission: Admission
     var now = 0.0
     private var last: UInt64 = 0
@@ -16,7 +16,7 @@ struct AdmissionTests {
         gates: 2, mostClients: clients, mostUnauthenticated: unauthenticated, mostWaiting: waiting)
     }
 
-    mutating func comes(_ origin: Origin, gate: Int = 0, mustLogIn: Bool = true)
+    mutating func connect(_ origin: Origin, gate: Int = 0, mustLogIn: Bool = true)
       -> [Admission.Action]
     {
       last += 1
@@ -33,48 +33,48 @@ struct AdmissionTests {
   private let other = Origin.user(1001)
   private let root = Origin.user(0)
 
-  @Test("connections of one origin wait at their gate's limit, and come in in order")
+  @Test("connections of one origin wait at their gate's limit and are admitted in order")
   func waits() {
-    var tlsAcceptor = Door()
-    for id in 1...3 as ClosedRange<UInt64> { #expect(tlsAcceptor.comes(attacker) == [.admit(id)]) }
-    #expect(tlsAcceptor.comes(attacker) == [])
-    #expect(tlsAcceptor.comes(attacker) == [])
+    var fixture = Fixture()
+    for id in 1...3 as ClosedRange<UInt64> { #expect(fixture.connect(attacker) == [.admit(id)]) }
+    #expect(fixture.connect(attacker) == [])
+    #expect(fixture.connect(attacker) == [])
     #expect(
-      tlsAcceptor.comes(attacker, gate: 1) == [.admit(6)], "another gate has places of its own")
+      fixture.connect(attacker, gate: 1) == [.admit(6)], "another gate has places of its own")
     #expect(
-      tlsAcceptor.comes(attacker, mustLogIn: false) == [.admit(7)], "or, without a login, none")
-    #expect(tlsAcceptor.logsIn(2) == [.admit(4)])
-    #expect(tlsAcceptor.leaves(1) == [.admit(5)])
-    #expect(tlsAcceptor.leaves(99) == [])
+      fixture.connect(attacker, mustLogIn: false) == [.admit(7)], "or, without a login, none")
+    #expect(fixture.authenticate(2) == [.admit(4)])
+    #expect(fixture.disconnect(1) == [.admit(5)])
+    #expect(fixture.disconnect(99) == [])
     #expect(
       tlsAcceptor.admission.unauthenticated(at: 0) == 3 && tlsAcceptor.admission.admittedCount == 6)
     #expect(tlsAcceptor.admission.nextCheck == nil, "none of them is ever dropped")
   }
 
-  @Test("root takes the oldest place of the busiest origin at once, and keeps its own")
+  @Test("root takes the oldest place of the busiest origin at once, and its own is never taken")
   func rootComes() {
-    var tlsAcceptor = Door()
-    _ = tlsAcceptor.comes(other)
-    _ = tlsAcceptor.comes(attacker)
-    _ = tlsAcceptor.comes(attacker)
-    #expect(tlsAcceptor.comes(root) == [.drop(2), .admit(4)])
-    tlsAcceptor.now = 100
-    #expect(tlsAcceptor.comes(attacker) == [], "it has as many as the others")
-    #expect(tlsAcceptor.comes(Origin.user(7)) == [.drop(1), .admit(6)])
-    #expect(tlsAcceptor.comes(Origin.user(8)) == [.drop(3), .admit(7)])
+    var fixture = Fixture()
+    _ = fixture.connect(other)
+    _ = fixture.connect(attacker)
+    _ = fixture.connect(attacker)
+    #expect(fixture.connect(root) == [.drop(2), .admit(4)])
+    fixture.now = 100
+    #expect(fixture.connect(attacker) == [], "it has as many as the others")
+    #expect(fixture.connect(Origin.user(7)) == [.drop(1), .admit(6)])
+    #expect(fixture.connect(Origin.user(8)) == [.drop(3), .admit(7)])
   }
 
   @Test("root's own connections wait for each other")
   func rootsOwn() {
-    var tlsAcceptor = Door()
-    for _ in 1...3 { _ = tlsAcceptor.comes(root) }
-    #expect(tlsAcceptor.comes(root) == [])
-    #expect(tlsAcceptor.comes(attacker) == [], "and are not dropped for others")
-    #expect(tlsAcceptor.leaves(1) == [.admit(5)], "which have fewer places, and so come first")
-    #expect(tlsAcceptor.leaves(2) == [.admit(4)])
+    var fixture = Fixture()
+    for _ in 1...3 { _ = fixture.connect(root) }
+    #expect(fixture.connect(root) == [])
+    #expect(fixture.connect(attacker) == [], "and are not dropped for others")
+    #expect(fixture.disconnect(1) == [.admit(5)], "which have fewer places, and so come first")
+    #expect(fixture.disconnect(2) == [.admit(4)])
   }
 
-  @Test("an origin without a connection gets a place when the one it takes has had its time")
+  @Test("an origin without a place takes another's after its grace period")
   func grace() {
     var tlsAcceptor = Door()
     for _ in 1...3 { _ = tlsAcceptor.comes(attacker) }
@@ -86,71 +86,74 @@ struct AdmissionTests {
     #expect(tlsAcceptor.admission.nextCheck == nil)
   }
 
-  @Test("an origin takes places until the shares are equal, and not one more")
+  @Test("an origin takes places until the shares are equal, and no more")
   func shares() {
-    var tlsAcceptor = Door(unauthenticated: 4)
-    for _ in 1...4 { _ = tlsAcceptor.comes(attacker) }
-    tlsAcceptor.now = 1
-    #expect(tlsAcceptor.comes(other) == [.drop(1), .admit(5)])
-    #expect(tlsAcceptor.comes(other) == [.drop(2), .admit(6)])
-    #expect(tlsAcceptor.comes(other) == [])
-    #expect(tlsAcceptor.comes(attacker) == [])
-    tlsAcceptor.now = 10
-    #expect(tlsAcceptor.fill() == [])
+    var fixture = Fixture(unauthenticated: 4)
+    for _ in 1...4 { _ = fixture.connect(attacker) }
+    fixture.now = 1
+    #expect(fixture.connect(other) == [.drop(1), .admit(5)])
+    #expect(fixture.connect(other) == [.drop(2), .admit(6)])
+    #expect(fixture.connect(other) == [])
+    #expect(fixture.connect(attacker) == [])
+    fixture.now = 10
+    #expect(fixture.fill() == [])
   }
 
   @Test(
-    "at max_clients all wait, but root without any client and those without one where one can go")
+    "at max_clients all wait, except root without a client and origins without a client when a place can be taken"
+  )
   func full() {
-    var tlsAcceptor = Door(clients: 2)
-    _ = tlsAcceptor.comes(attacker, mustLogIn: false)
-    _ = tlsAcceptor.comes(attacker, mustLogIn: false)
-    #expect(tlsAcceptor.admission.isFull)
-    #expect(tlsAcceptor.comes(attacker, mustLogIn: false) == [])
-    #expect(tlsAcceptor.comes(other, mustLogIn: false) == [], "clients that have logged in stay")
-    #expect(tlsAcceptor.comes(root, mustLogIn: false) == [.admit(5)])
-    #expect(tlsAcceptor.comes(root, mustLogIn: false) == [], "now it has one")
-    #expect(tlsAcceptor.leaves(1) == [], "that was the one too many")
-    #expect(tlsAcceptor.leaves(2) == [.admit(3)])
+    var fixture = Fixture(clients: 2)
+    _ = fixture.connect(attacker, mustLogIn: false)
+    _ = fixture.connect(attacker, mustLogIn: false)
+    #expect(fixture.admission.isFull)
+    #expect(fixture.connect(attacker, mustLogIn: false) == [])
+    #expect(fixture.connect(other, mustLogIn: false) == [], "clients that have logged in stay")
+    #expect(fixture.connect(root, mustLogIn: false) == [.admit(5)])
+    #expect(fixture.connect(root, mustLogIn: false) == [], "now it has one")
+    #expect(fixture.disconnect(1) == [], "that was the one too many")
+    #expect(fixture.disconnect(2) == [.admit(3)])
 
-    tlsAcceptor = Door(clients: 2)
-    _ = tlsAcceptor.comes(attacker, gate: 1)
-    _ = tlsAcceptor.comes(attacker, mustLogIn: false)
-    tlsAcceptor.now = 1
-    #expect(tlsAcceptor.comes(other, mustLogIn: false) == [.drop(1), .admit(3)])
+    fixture = Fixture(clients: 2)
+    _ = fixture.connect(attacker, gate: 1)
+    _ = fixture.connect(attacker, mustLogIn: false)
+    fixture.now = 1
+    #expect(fixture.connect(other, mustLogIn: false) == [.drop(1), .admit(3)])
 
-    tlsAcceptor = Door(clients: 0)
-    #expect(tlsAcceptor.comes(root, mustLogIn: false) == [], "none is none")
+    fixture = Fixture(clients: 0)
+    #expect(fixture.connect(root, mustLogIn: false) == [], "none is none")
   }
 
-  @Test("one too many that waits drops the oldest of the origin of which most wait")
+  @Test(
+    "beyond the limit of waiting connections, the oldest of the origin with most of them is dropped"
+  )
   func tooManyWait() {
-    var tlsAcceptor = Door(unauthenticated: 1, waiting: 3)
-    _ = tlsAcceptor.comes(root)
-    #expect(tlsAcceptor.comes(root) == [])
-    #expect(tlsAcceptor.comes(other) == [])
-    #expect(tlsAcceptor.comes(attacker) == [])
-    #expect(tlsAcceptor.comes(attacker) == [.drop(4)])
-    #expect(tlsAcceptor.comes(attacker) == [.drop(5)])
-    #expect(tlsAcceptor.leaves(1) == [.admit(2)], "the others have not lost their turn")
+    var fixture = Fixture(unauthenticated: 1, waiting: 3)
+    _ = fixture.connect(root)
+    #expect(fixture.connect(root) == [])
+    #expect(fixture.connect(other) == [])
+    #expect(fixture.connect(attacker) == [])
+    #expect(fixture.connect(attacker) == [.drop(4)])
+    #expect(fixture.connect(attacker) == [.drop(5)])
+    #expect(fixture.disconnect(1) == [.admit(2)], "the others have not lost their turn")
   }
 
-  @Test("without room in the kernel the busiest origin gives up one, but never its last")
+  @Test("without memory in the kernel the busiest origin loses one connection, but never its last")
   func shed() {
-    var tlsAcceptor = Door(unauthenticated: 3)
-    _ = tlsAcceptor.comes(attacker)
-    _ = tlsAcceptor.comes(attacker)
-    _ = tlsAcceptor.comes(root)
-    _ = tlsAcceptor.comes(attacker)
-    _ = tlsAcceptor.comes(attacker)
-    #expect(tlsAcceptor.admission.shed() == .drop(4))
-    #expect(tlsAcceptor.admission.shed() == .drop(1))
-    #expect(tlsAcceptor.fill() == [.admit(5)])
-    #expect(tlsAcceptor.admission.shed() == .drop(2))
-    #expect(tlsAcceptor.admission.shed() == nil)
+    var fixture = Fixture(unauthenticated: 3)
+    _ = fixture.connect(attacker)
+    _ = fixture.connect(attacker)
+    _ = fixture.connect(root)
+    _ = fixture.connect(attacker)
+    _ = fixture.connect(attacker)
+    #expect(fixture.admission.shed() == .drop(4))
+    #expect(fixture.admission.shed() == .drop(1))
+    #expect(fixture.fill() == [.admit(5)])
+    #expect(fixture.admission.shed() == .drop(2))
+    #expect(fixture.admission.shed() == nil)
   }
 
-  /// A connection that has come and is neither gone nor dropped.
+  /// A connection that has neither closed nor been dropped.
   private struct Known {
     let origin: Origin
     var isIn = false
@@ -167,15 +170,15 @@ struct AdmissionTests {
     }
   }
 
-  @Test("whatever comes and goes, no limit is exceeded, and root is never kept waiting by others")
+  @Test("no sequence of connections exceeds a limit or makes root wait for others")
   func random() {
     for seed: UInt64 in 0..<200 {
       var generator = SplitMix(state: seed)
-      var tlsAcceptor = Door(clients: 12, unauthenticated: 4, waiting: 6)
+      var fixture = Fixture(clients: 12, unauthenticated: 4, waiting: 6)
       var known: [UInt64: Known] = [:]
       var last: UInt64 = 0
       for _ in 0..<300 {
-        tlsAcceptor.now += Double(generator.next(below: 100)) / 200
+        fixture.now += Double(generator.next(below: 100)) / 200
         let oldest = known.keys.sorted()
         switch generator.next(below: 4) {
         case 0, 1:
@@ -184,23 +187,23 @@ struct AdmissionTests {
           known[last] = Known(origin: origin)
           let gate = generator.next(below: 2)
           let mustLogIn = generator.next(below: 3) > 0
-          note(tlsAcceptor.comes(origin, gate: gate, mustLogIn: mustLogIn), in: &known)
+          note(fixture.connect(origin, gate: gate, mustLogIn: mustLogIn), in: &known)
         case 2:
-          if let id = oldest.first { note(tlsAcceptor.logsIn(id), in: &known) }
+          if let id = oldest.first { note(fixture.authenticate(id), in: &known) }
         default:
           guard !oldest.isEmpty else { continue }
           let id = oldest[generator.next(below: oldest.count)]
           known[id] = nil
-          note(tlsAcceptor.leaves(id), in: &known)
+          note(fixture.disconnect(id), in: &known)
         }
         let inside = known.values.count { $0.isIn }
         let waiting = known.count - inside
-        #expect(inside == tlsAcceptor.admission.admittedCount, "seed \(seed)")
+        #expect(inside == fixture.admission.admittedCount, "seed \(seed)")
         #expect(inside <= 13, "seed \(seed)")
-        #expect(waiting == tlsAcceptor.admission.waitingCount, "seed \(seed)")
+        #expect(waiting == fixture.admission.waitingCount, "seed \(seed)")
         #expect(waiting <= 6, "seed \(seed)")
-        #expect(tlsAcceptor.admission.unauthenticated(at: 0) <= 4)
-        #expect(tlsAcceptor.admission.unauthenticated(at: 1) <= 4)
+        #expect(fixture.admission.unauthenticated(at: 0) <= 4)
+        #expect(fixture.admission.unauthenticated(at: 1) <= 4)
         if known.values.contains(where: \.waitsAsRoot) {
           let isAnyIn = known.values.contains(where: \.isInAsRoot)
           #expect(isAnyIn, "seed \(seed)")
@@ -209,7 +212,7 @@ struct AdmissionTests {
     }
   }
 
-  /// Numbers by a seed.
+  /// Random numbers from a seed.
   private struct SplitMix {
     var state: UInt64
 
@@ -226,7 +229,7 @@ struct AdmissionTests {
 
 @Suite("quota")
 struct QuotaTests {
-  @Test("one origin gets its share, root the total, and newcomers what is kept for them")
+  @Test("one origin gets its share, root the total, and a new origin part of a reserve")
   func shares() {
     var quota = Quota(total: 16, share: 8)
     let users = (0...5 as ClosedRange<UInt32>).map { Origin.user($0) }
@@ -253,7 +256,7 @@ struct QuotaTests {
   }
 
   @Test(
-    "an origin above its share gives something up, or the largest above the total, and never root")
+    "an origin above its share is chosen, or the largest above the total, and never root")
   func memory() {
     var budget = MemoryBudget(total: 100)
     let (one, two, root) = (Origin.user(1), Origin.user(2), Origin.user(0))
@@ -269,7 +272,7 @@ struct QuotaTests {
     #expect(budget.used == 161 && budget.used(by: one) == 0)
   }
 
-  @Test("hosts of IPv6 are counted by their networks, and mapped ones by their IPv4 address")
+  @Test("IPv6 hosts are counted by network, and mapped IPv4 addresses as IPv4")
   func origins() {
     let one: [UInt8] = [0x20, 1, 0xd, 0xb8, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 1]
     var two = one

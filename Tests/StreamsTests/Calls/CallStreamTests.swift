@@ -1,20 +1,20 @@
-// The state machine of a stream: every phase with every packet.
+// The state machine of a stream: every phase with every event.
 import Testing
 
 @testable import Streams
 
-/// What can happen to a stream.
-private enum Happening: String, CaseIterable {
+/// The events of a stream.
+private enum StreamEvent: String, CaseIterable {
   case replyOK, replyError
   case clientData, clientFinish, clientAbort, clientOther, clientHole
   case serverData, serverEnd, serverConfirmation, serverError, serverOther, serverHole
 }
 
 extension CallStream {
-  /// Lets it happen; a reply has no verdict.
-  fileprivate mutating func take(_ happening: Happening) -> StreamVerdict? {
+  /// Handles the event. A reply has no verdict.
+  fileprivate mutating func take(_ event: StreamEvent) -> StreamVerdict? {
     let other = PacketStatus(rawValue: 7)
-    switch happening {
+    switch event {
     case .replyOK: opened(.ok)
     case .replyError: opened(.error)
     case .clientData: return client(.stream, .continue)
@@ -35,8 +35,8 @@ extension CallStream {
 
 @Suite("call stream")
 struct CallStreamTests {
-  /// How each phase is reached.
-  private static let ways: [(StreamPhase, [Happening])] = [
+  /// The events that lead to each phase.
+  private static let ways: [(StreamPhase, [StreamEvent])] = [
     (.opening, []),
     (.open, [.replyOK]),
     (.drained, [.replyOK, .serverEnd]),
@@ -55,8 +55,8 @@ struct CallStreamTests {
     (.closed, [.serverError]),
   ]
 
-  /// What a sparse stream in each phase makes of each happening: the verdict and the phase that follows.
-  private static let table: [StreamPhase: [Happening: (StreamVerdict?, StreamPhase)]] = [
+  /// The verdict and the next phase of a sparse stream, for each phase and event.
+  private static let table: [StreamPhase: [StreamEvent: (StreamVerdict?, StreamPhase)]] = [
     .opening: [
       .replyOK: (nil, .open), .replyError: (nil, .closed),
       .clientData: (.relay, .opening), .clientFinish: (.relay, .finishing),
@@ -112,41 +112,41 @@ struct CallStreamTests {
     ],
   ]
 
-  /// On a stream that is not sparse a hole is the sender's mistake, until nobody listens any more.
+  /// On a stream that is not sparse, a hole is a violation by its sender while the stream would relay it.
   private static func expected(
-    _ phase: StreamPhase, _ happening: Happening, isSparse: Bool
+    _ phase: StreamPhase, _ event: StreamEvent, isSparse: Bool
   ) throws -> (StreamVerdict?, StreamPhase) {
-    let known = try #require(table[phase]?[happening])
-    let isHole = happening == .clientHole || happening == .serverHole
+    let known = try #require(table[phase]?[event])
+    let isHole = event == .clientHole || event == .serverHole
     return isHole && !isSparse && known.0 == .relay ? (.violation, phase) : known
   }
 
-  @Test("every packet in every phase is judged as the table says", arguments: [true, false])
+  @Test("every event in every phase gets the verdict of the table", arguments: [true, false])
   func everyPair(isSparse: Bool) throws {
     for (phase, way) in Self.ways {
-      for happening in Happening.allCases {
+      for event in StreamEvent.allCases {
         var stream = CallStream(isSparse: isSparse)
         for step in way { _ = stream.take(step) }
         #expect(stream.phase == phase, "\(way)")
-        let verdict = stream.take(happening)
-        let expected = try Self.expected(phase, happening, isSparse: isSparse)
-        #expect(verdict == expected.0, "\(happening) while \(phase)")
-        #expect(stream.phase == expected.1, "after \(happening) while \(phase)")
+        let verdict = stream.take(event)
+        let expected = try Self.expected(phase, event, isSparse: isSparse)
+        #expect(verdict == expected.0, "\(event) while \(phase)")
+        #expect(stream.phase == expected.1, "after \(event) while \(phase)")
       }
     }
   }
 
-  @Test("nothing is relayed behind what ended a stream", arguments: 0..<200 as Range<UInt64>)
+  @Test("nothing is relayed after the end of a stream", arguments: 0..<200 as Range<UInt64>)
   func nothingBehindTheEnd(seed: UInt64) {
     var random = Seed(seed)
     var stream = CallStream(isSparse: random.once(in: 2))
     var isOver = false
     var isConfirmed = false
     for _ in 0..<40 {
-      guard let happening = Happening.allCases.randomElement(using: &random) else { continue }
-      let verdict = stream.take(happening)
-      if isOver { #expect(verdict == .drop || verdict == nil, "\(happening)") }
-      if happening == .serverConfirmation, verdict == .relay {
+      guard let event = StreamEvent.allCases.randomElement(using: &random) else { continue }
+      let verdict = stream.take(event)
+      if isOver { #expect(verdict == .drop || verdict == nil, "\(event)") }
+      if event == .serverConfirmation, verdict == .relay {
         #expect(!isConfirmed, "confirmed once")
         isConfirmed = true
       }

@@ -1,4 +1,4 @@
-// The table of calls under way, against a dictionary.
+// The table of calls under way, compared with a dictionary.
 import Testing
 
 @testable import Streams
@@ -18,14 +18,14 @@ struct CallTableTests {
     var procedure: Int32 { Int32(truncatingIfNeeded: serial &* 7 &+ version &+ program) }
   }
 
-  /// The table where an expectation can change it.
+  /// The table in a class, so that an expectation can change it.
   private final class Table {
     private var table = CallTable()
     var count: Int { table.count }
     var awaitedCount: Int { table.awaitedCount }
     var calls: [Call] { table.calls }
     subscript(index: Int) -> Call { table[index] }
-    /// Where keys are used once: the call that waits for its answer or has a stream.
+    /// For keys that are used once: the call that waits for its reply or has a stream.
     func find(_ header: PacketHeader) -> Int? {
       (0..<4).lazy.compactMap { self.table.findAwaited(header, upstream: $0) }.first
         ?? table.findStream(header)
@@ -76,7 +76,7 @@ struct CallTableTests {
     #expect((table.count, table.awaitedCount) == (0, 0))
   }
 
-  @Test("a call with a stream stays until the stream is over")
+  @Test("a call with a stream stays until the stream has ended")
   func stream() throws {
     let table = Table()
     let key = Key(program: Program.remote, version: 1, serial: 9)
@@ -109,7 +109,7 @@ struct CallTableTests {
     #expect(table.calls.isEmpty)
   }
 
-  @Test("a stream that failed before its call was answered still waits for that answer")
+  @Test("a stream that failed before the reply to its call still waits for that reply")
   func failedFirst() throws {
     let table = Table()
     let key = Key(program: Program.remote, version: 1, serial: 9)
@@ -131,7 +131,8 @@ struct CallTableTests {
     #expect(table.count == 1)
   }
 
-  /// Calls that share their serials, in a list: replies and streams find what a search of the list finds.
+  /// Calls with the same serial are also kept in a list; replies and streams must find what a search of the list
+  /// finds.
   @Test("calls that share a serial are told apart", arguments: 0..<100 as Range<UInt64>)
   func shared(seed: UInt64) throws {
     var random = Seed(seed)
@@ -206,7 +207,7 @@ struct CallTableTests {
     #expect(table.awaitedCount == 2)
   }
 
-  @Test("a call without an answer is told of once, when it has waited long enough")
+  @Test("a call without a reply is reported once, after its time limit")
   func overdue() throws {
     let table = Table()
     func begin(_ serial: UInt32, at now: Double, stream: CallStream? = nil) {
@@ -222,16 +223,16 @@ struct CallTableTests {
     for serial in [3, 1, 2] as [UInt32] { begin(serial, at: 100) }
     begin(4, at: 100, stream: CallStream(isSparse: false))
     #expect(table.overdue(at: 109, patience: 10).isEmpty)
-    // Answered in time; a stream that lives on is no call that waits.
+    // Answered in time. A stream that continues is not a waiting call.
     try answer(2)
     try answer(4)
     begin(5, at: 109)
     #expect(table.overdue(at: 110, patience: 10) == [1, 3])
-    // So many more that the table moves to a larger place.
+    // Enough calls to make the table grow.
     for serial in 6...20 as ClosedRange<UInt32> { begin(serial, at: 112) }
     #expect(table.overdue(at: 118, patience: 10).isEmpty, "each once")
     #expect(table.overdue(at: 119, patience: 10) == [5])
-    // A serial that is used again is another call.
+    // A call that reuses a serial is another call.
     try answer(1)
     begin(1, at: 120)
     #expect(table.overdue(at: 122, patience: 10) == Array(6...20))
@@ -239,9 +240,9 @@ struct CallTableTests {
     #expect(table.overdue(at: 130, patience: 10) == [1])
   }
 
-  /// Few serials far apart and close together, so that searches collide, pass over each other and go round
-  /// the end of the table; removals leave no holes in their way.
-  @Test("the table holds what a dictionary holds", arguments: 0..<300 as Range<UInt64>)
+  /// A few serials, far apart and close together, so that probes collide, pass each other and wrap around the end of
+  /// the table. Removals must leave no gap in a probe sequence.
+  @Test("the table has the same content as a dictionary", arguments: 0..<300 as Range<UInt64>)
   func model(seed: UInt64) throws {
     var random = Seed(seed)
     let table = Table()

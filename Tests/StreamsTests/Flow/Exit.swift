@@ -1,7 +1,7 @@
-// A scheduler with everything around it that a test needs.
+// A send scheduler for tests.
 @testable import Streams
 
-/// A scheduler with queues, and a socket that notes what it is given.
+/// A scheduler with queues, and a socket that records what is sent.
 final class Exit {
   let pool = SegmentPool(capacity: SegmentPool.usualCapacity)
   let socket = PiecedTransport()
@@ -20,7 +20,7 @@ final class Exit {
     bytes.withUnsafeBytes { sendQueues[sendQueue].queue.append(copying: $0) }
   }
 
-  /// The socket takes `room` bytes more, `perSend` at a time.
+  /// Flushes to a socket that accepts `room` more bytes, at most `perSend` in one send.
   @discardableResult
   func flush(_ room: Int = .max, perSend: Int = .max, budget: Int = .max) -> Outcome {
     socket.room = room
@@ -34,8 +34,8 @@ final class Exit {
   func remove(_ sendQueue: Int) { scheduler.remove(sendQueues[sendQueue], socket) }
 }
 
-/// A packet that names its queue in its serial and its number in its procedure.
-func lanePacket(_ sendQueue: Int, _ number: Int, _ length: Int = 28) -> [UInt8] {
+/// A packet with its queue in the serial and its number in the procedure.
+func sendQueuePacket(_ sendQueue: Int, _ number: Int, _ length: Int = 28) -> [UInt8] {
   var header = PacketHeader(
     procedure: Int32(number), kind: .reply, serial: UInt32(sendQueue), status: .ok)
   header.length = UInt32(length)
@@ -46,8 +46,8 @@ func lanePacket(_ sendQueue: Int, _ number: Int, _ length: Int = 28) -> [UInt8] 
   return bytes
 }
 
-/// The packets in what a socket was given, carriers of descriptors left out; nil if there is something else.
-func lanePackets(_ bytes: [UInt8]) -> [(sendQueue: Int, number: Int, length: Int)]? {
+/// Parses the bytes sent to a socket, without descriptor carriers. Returns nil if they are anything but packets.
+func sendQueuePackets(_ bytes: [UInt8]) -> [(sendQueue: Int, number: Int, length: Int)]? {
   var found: [(sendQueue: Int, number: Int, length: Int)] = []
   var rest = bytes[...]
   while !rest.isEmpty {
@@ -59,7 +59,8 @@ func lanePackets(_ bytes: [UInt8]) -> [(sendQueue: Int, number: Int, length: Int
     let number = Int(header.procedure)
     let sendQueue = Int(header.serial)
     guard
-      Array(rest.prefix(Int(header.length))) == lanePacket(sendQueue, number, Int(header.length))
+      Array(rest.prefix(Int(header.length)))
+        == sendQueuePacket(sendQueue, number, Int(header.length))
     else {
       return nil
     }

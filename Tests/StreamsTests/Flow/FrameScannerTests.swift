@@ -1,11 +1,11 @@
-// The scanner: where packets begin and end, whatever has arrived of them.
+// The frame scanner: it finds where packets begin and end, however many of their bytes have arrived.
 import Testing
 
 @testable import Streams
 
 @Suite("frame scanner")
 struct FrameScannerTests {
-  /// What the scanner finds when `bytes` arrive in pieces of these sizes, the last one as often as needed.
+  /// The frames found when `bytes` arrive in pieces of these sizes; the last size repeats.
   private func frames(
     _ bytes: [UInt8], pieces: [Int], largestWhole: Int = Limits.usualPacket
   ) throws -> [Frame] {
@@ -35,7 +35,7 @@ struct FrameScannerTests {
   }
 
   @Test(
-    "a packet is found with its last byte and not before", arguments: [28, 29, 31, 32, 33, 100])
+    "a packet is complete with its last byte and not before", arguments: [28, 29, 31, 32, 33, 100])
   func lastByte(length: Int) throws {
     let bytes = packet(.call, 7, Array(repeating: 9, count: length - Limits.header))
     for arrived in 0..<length {
@@ -49,7 +49,7 @@ struct FrameScannerTests {
     #expect((frame.length, frame.carriers, frame.part) == (length, 0, .whole))
   }
 
-  @Test("a packet with descriptors is found with its last carrier and not before")
+  @Test("a packet with descriptors is complete with its last carrier and not before")
   func lastCarrier() throws {
     let bytes = packet(.callWithDescriptors, 7, Stamp.bytes(3, 4)) + [0, 0, 0]
     for arrived in 0..<bytes.count {
@@ -61,7 +61,7 @@ struct FrameScannerTests {
     #expect((frame.length, frame.carriers, frame.part) == (39, 3, .whole))
   }
 
-  @Test("packets are found wherever two reads are split")
+  @Test("packets are found wherever reads split them")
   func everyCut() throws {
     let packets: [[UInt8]] = [
       packet(.call, 1, []), packet(.callWithDescriptors, 2, Stamp.bytes(2)) + [0, 0],
@@ -81,7 +81,7 @@ struct FrameScannerTests {
   }
 
   @Test(
-    "a length that holds no header or exceeds the limit is a violation",
+    "a length shorter than a header or above the limit is a violation",
     arguments: [
       UInt32(0), 3, 4, 27, 33_554_437, .max,
     ])
@@ -94,14 +94,14 @@ struct FrameScannerTests {
     }
   }
 
-  /// The bytes of a length word that have to arrive before it can be refused.
+  /// The number of bytes of a length word after which it can be refused.
   private static let deciding: [(length: UInt32, bytes: Int)] = [
     (0, 4), (1, 4), (3, 4), (4, 4), (5, 4), (27, 4), (33_554_437, 4), (0x0200_0100, 3),
     (0x0201_0000, 2), (0x0300_0000, 1), (0x1603_0100, 1), (0x7fff_ffff, 1), (0x8000_0000, 1),
     (.max, 1),
   ]
 
-  @Test("an impossible length is refused at the first byte that decides it", arguments: deciding)
+  @Test("an invalid length is refused at the first byte that decides it", arguments: deciding)
   func earlyLength(length: UInt32, bytes: Int) throws {
     for arrived in 1..<28 {
       var scanner = FrameScanner()
@@ -117,7 +117,7 @@ struct FrameScannerTests {
   }
 
   @Test(
-    "a possible length waits for its header", arguments: [28, 29, 255, 256, 262_148, 33_554_436])
+    "a valid length waits for its header", arguments: [28, 29, 255, 256, 262_148, 33_554_436])
   func possibleLength(length: UInt32) throws {
     for arrived in 1..<28 {
       var scanner = FrameScanner()
@@ -127,7 +127,7 @@ struct FrameScannerTests {
   }
 
   @Test(
-    "an impossible count of descriptors is refused at the first byte that decides it",
+    "an invalid count of descriptors is refused at the first byte that decides it",
     arguments: [(33, 4), (256, 3), (65_536, 2), (1 << 24, 1), (.max, 1)] as [(UInt32, Int)])
   func earlyCount(count: UInt32, bytes: Int) throws {
     let packet = packet(.callWithDescriptors, 1, Stamp.bytes(count))
@@ -141,7 +141,7 @@ struct FrameScannerTests {
     }
   }
 
-  @Test("the largest packet there may be is cut through")
+  @Test("the largest packet is cut through")
   func largest() throws {
     var bytes = packet(.stream, 1, [])
     bytes.replaceSubrange(0..<4, with: Stamp.bytes(33_554_436))
@@ -152,7 +152,7 @@ struct FrameScannerTests {
   }
 
   @Test(
-    "up to 32 descriptors travel with a packet",
+    "a packet carries up to 32 descriptors",
     arguments: [
       PacketKind.callWithDescriptors, .replyWithDescriptors,
     ])
@@ -172,7 +172,9 @@ struct FrameScannerTests {
     }
   }
 
-  @Test("a packet with descriptors and no room for their count is a violation", arguments: 28...31)
+  @Test(
+    "a packet with descriptors but without space for their count is a violation", arguments: 28...31
+  )
   func noCount(length: Int) {
     let bytes = packet(.callWithDescriptors, 1, Array(repeating: 0, count: length - 28))
     var scanner = FrameScanner()
@@ -181,13 +183,13 @@ struct FrameScannerTests {
     }
   }
 
-  @Test("a count in a packet of another kind is just payload")
+  @Test("in a packet of another kind the count is payload")
   func payloadLikeCount() throws {
     let bytes = packet(.call, 1, Stamp.bytes(.max))
     #expect(try frames(bytes, pieces: [bytes.count]).map(\.carriers) == [0])
   }
 
-  @Test("a packet of the largest whole size waits; one byte more and it goes on as it comes")
+  @Test("a packet of the largest whole size waits for its end; a larger one is passed on in parts")
   func wholeLimit() throws {
     let whole = packet(.stream, 1, Array(repeating: 5, count: 36))
     #expect(try frames(whole, pieces: [63, 1], largestWhole: 64).map(\.part) == [.whole])
@@ -201,7 +203,9 @@ struct FrameScannerTests {
       "unless it is there already")
   }
 
-  @Test("parts of a large packet cover it, its carriers with its last byte", arguments: 1...80)
+  @Test(
+    "the parts of a large packet cover all of it; its carriers are in the last part",
+    arguments: 1...80)
   func parts(piece: Int) throws {
     let large = packet(.callWithDescriptors, 6, Stamp.bytes(2, padding: 100)) + [0, 0]
     let small = packet(.call, 7, [])
@@ -219,7 +223,7 @@ struct FrameScannerTests {
     #expect(parts.allSatisfy { $0.header.serial == 6 }, "each part has the packet's header")
   }
 
-  @Test("what is unfinished is all that has not gone on, carriers included")
+  @Test("the unfinished bytes are those not passed on yet, carriers included")
   func unfinished() throws {
     let bytes = packet(.callWithDescriptors, 6, Stamp.bytes(2, padding: 100)) + [0, 0]
     var scanner = FrameScanner()
@@ -234,7 +238,7 @@ struct FrameScannerTests {
     #expect(head == bytes.count)
   }
 
-  @Test("only a header with descriptors asks for its count in one piece")
+  @Test("only a header with descriptors needs its count in one piece")
   func need() {
     for kind in 0..<8 as Range<UInt32> {
       let bytes = packet(PacketKind(rawValue: kind), 1, Stamp.bytes(1))
@@ -250,8 +254,8 @@ struct FrameScannerTests {
 }
 
 extension FrameScanner {
-  /// The frame at `head` of which `arrived - head` bytes are there, in memory that ends where they end: a
-  /// sanitizer sees a look beyond them.
+  /// The frame at `head` when `arrived` bytes are there. The memory ends with those bytes, so that a sanitizer
+  /// detects a read beyond them.
   fileprivate mutating func frame(
     of bytes: [UInt8], at head: Int, arrived: Int, largestWhole: Int = Limits.usualPacket
   ) throws(Violation) -> Frame? {

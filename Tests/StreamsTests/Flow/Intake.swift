@@ -1,7 +1,7 @@
-// A receive buffer with everything around it that a test needs.
+// A receive buffer for tests.
 @testable import Streams
 
-/// A receive buffer with a socket to read from and a queue to take to.
+/// A receive buffer with a scripted socket and a queue for the received packets.
 final class Intake {
   let pool: SegmentPool
   let socket = PiecedTransport()
@@ -30,7 +30,7 @@ final class Intake {
     return receiveBuffer.receive(from: socket)
   }
 
-  /// One read of what the socket still has.
+  /// Receives once from the bytes that the socket still has.
   @discardableResult
   func read() -> Outcome { receiveBuffer.receive(from: socket) }
 
@@ -46,7 +46,7 @@ final class Intake {
   func take(_ frame: Frame) { receiveBuffer.take(frame, into: &queue) }
   func drop(_ frame: Frame) { receiveBuffer.drop(frame, socket) }
 
-  /// Takes every frame there is, with the part each is.
+  /// Takes all complete frames and returns them.
   @discardableResult
   func takeAll() throws -> [Frame] {
     var frames: [Frame] = []
@@ -57,7 +57,7 @@ final class Intake {
     return frames
   }
 
-  /// What has been taken, carriers as zeros, and lets go of it.
+  /// Returns the taken bytes, carriers as zeros, and empties the queue.
   func contents() -> [UInt8] {
     var bytes: [UInt8] = []
     while !queue.isEmpty {
@@ -75,7 +75,7 @@ final class Intake {
     return bytes
   }
 
-  /// The headers `lookAhead` shows now.
+  /// The serials of the headers that `lookAhead` shows.
   func seen() throws -> [UInt32] {
     var serials: [UInt32] = []
     try receiveBuffer.lookAhead { serials.append($0.serial) }
@@ -83,7 +83,7 @@ final class Intake {
   }
 }
 
-/// A packet whose payload says which it is.
+/// A packet whose payload depends on its serial.
 func packet(_ serial: UInt32, _ length: Int, kind: PacketKind = .call) -> [UInt8] {
   Stamp.packet(
     PacketHeader(procedure: 3, kind: kind, serial: serial),

@@ -1,16 +1,16 @@
-// Looking at packets behind those that are held back.
+// Looking at packets that are queued behind waiting ones.
 import Testing
 
 @testable import Streams
 
-@Suite("inlet: looking ahead")
+@Suite("receive buffer: looking ahead")
 struct LookAheadTests {
   private func carrying(_ serial: UInt32, _ count: UInt32, kind: PacketKind) -> [UInt8] {
     Stamp.packet(PacketHeader(procedure: 3, kind: kind, serial: serial), Stamp.bytes(count))
       + [UInt8](repeating: 0, count: Int(count))
   }
 
-  @Test("each header is shown once, as soon as it is there", arguments: 1...60)
+  @Test("each header is shown once, as soon as it has arrived", arguments: 1...60)
   func once(piece: Int) throws {
     let bytes =
       packet(1, 28) + packet(2, 90) + carrying(3, 3, kind: .callWithDescriptors)
@@ -23,7 +23,7 @@ struct LookAheadTests {
       intake.socket.supply(bytes[start..<end])
       while case .moved = intake.read() {}
       shown += try intake.seen()
-      // Of a packet only the header is needed.
+      // The header is enough; the rest of the packet may be missing.
       let begun = zip([0] + ends, 1...7).filter { $0.0 + 32 <= end }.count
       #expect(shown.count >= begun, "\(end) bytes")
       #expect(shown == (0..<shown.count).map { UInt32($0 + 1) })
@@ -33,7 +33,7 @@ struct LookAheadTests {
     #expect(try intake.takeAll().map(\.header.serial) == shown, "nothing was taken")
   }
 
-  @Test("packets that were seen say so when their turn comes")
+  @Test("frontWasSeen is true for packets that were shown")
   func wasSeen() throws {
     let intake = Intake()
     intake.read(packet(1, 28) + packet(2, 40))
@@ -50,7 +50,7 @@ struct LookAheadTests {
     #expect(try intake.seen() == [4], "what was taken before is not shown")
   }
 
-  @Test("the view goes on behind a large packet whose rest has not come", arguments: 1...3)
+  @Test("looking ahead continues after a large packet once its rest has arrived", arguments: 1...3)
   func behindLarge(carriers: Int) throws {
     let large =
       Stamp.packet(
@@ -62,12 +62,12 @@ struct LookAheadTests {
     #expect(try intake.seen() == [])
     intake.read(large[150...] + packet(2, 28)[...])
     #expect(try intake.seen() == [2])
-    // What is left of the large one and the one behind it.
+    // The rest of the large packet and the packet after it.
     #expect(try intake.takeAll().map(\.header.serial) == [1, 2])
   }
 
   @Test(
-    "what would be a violation when taken is one when seen",
+    "a violation is found when its packet is shown, as when it is taken",
     arguments: [
       Stamp.bytes(27, 0x2000_8086, 1, 3, 0, 2, 0),
       Stamp.bytes(33_554_437, 0x2000_8086, 1, 3, 0, 2, 0),
@@ -84,10 +84,10 @@ struct LookAheadTests {
     #expect(throws: Violation.self) { try intake.next() }
   }
 
-  /// A header that was moved in front of the second segment while the rest of a large packet still lies at
-  /// the end of the first: both together are more than the headroom.
+  /// The first segment ends with the rest of a large packet and the start of a header, which moves to the front of
+  /// the second segment. Together they are larger than the headroom.
   @Test(
-    "looking ahead over the end of a segment leaves the rest of a large packet where it is",
+    "looking ahead across the end of a segment does not move the rest of a large packet",
     arguments: 1...40)
   func headroom(rest: Int) throws {
     for split in 1...31 {
@@ -95,7 +95,7 @@ struct LookAheadTests {
       let second = packet(2, 100)
       let bytes = large + second
       let intake = Intake(largestWhole: 128)
-      // 224 bytes fit into the first segment: the end of the large packet and `split` bytes of a header.
+      // The first segment has space for 224 bytes: the end of the large packet and `split` bytes of a header.
       let begun = 300 - rest
       let filling = 224 - rest - split
       for start in stride(from: 0, to: begun - filling, by: 100) {
@@ -107,7 +107,7 @@ struct LookAheadTests {
       #expect(intake.pool.heldCount == 0)
       intake.read(bytes[(begun - filling)..<begun])
       try intake.takeAll()
-      // Nothing may go on now, and more comes.
+      // The packet waits, and more bytes arrive.
       intake.read(bytes[begun..<(300 + split)])
       intake.read(bytes[(300 + split)...])
       #expect(try intake.seen() == [2])

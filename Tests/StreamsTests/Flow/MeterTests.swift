@@ -1,11 +1,11 @@
-// Rates: exact, fair, and nobody else's business.
+// Rate limits: exact, fair, and without effect on other traffic.
 import Testing
 
 @testable import Streams
 
 @Suite("rates")
 struct MeterTests {
-  /// Runs the relay's clock to `end`, calling `settle` only when the relay asked for it.
+  /// Advances the relay's clock to `end`. Calls `settle` only when the relay asked for it.
   private static func run(_ harness: RelayHarness, until end: Double, _ feed: () -> Void) {
     while harness.relay.now < end {
       feed()
@@ -13,7 +13,7 @@ struct MeterTests {
         harness.relay.now += 0.001
         continue
       }
-      // No loop is on time.
+      // A real loop is always a little late.
       harness.relay.now = max(harness.relay.now, next) + 0.0007
       harness.relay.settle()
     }
@@ -31,7 +31,7 @@ struct MeterTests {
   }
 
   @Test(
-    "an upload moves its rate within 3 %, whatever the sizes of its packets",
+    "an upload moves at its rate within 3 %, whatever the sizes of its packets",
     arguments: [100_000, 10_000_000, 1_000_000_000], [172, 65_508, 262_120])
   func upload(rate: Int, payload: Int) {
     let upload = Remote.storageVolUpload
@@ -52,7 +52,7 @@ struct MeterTests {
     #expect(harness.relay.waitingForUpstreams <= 2 * (Watermarks().high + packet.count))
   }
 
-  @Test("calls, consoles and their answers pass a download that waits for its rate")
+  @Test("calls, consoles and replies overtake a download that waits for its rate")
   func passes() throws {
     let (download, console) = (Remote.storageVolDownload, Remote.domainOpenConsole)
     let harness = Self.harness(1000, .download, download)
@@ -70,7 +70,7 @@ struct MeterTests {
     #expect(harness.toClient().map(\.serial) == [1])
   }
 
-  @Test("calls pass an upload on the same connection as far as what is read ahead reaches")
+  @Test("calls overtake an upload on the same connection as far as the read-ahead reaches")
   func readAhead() {
     let upload = Remote.storageVolUpload
     let harness = Self.harness(1000, .upload, upload)
@@ -78,7 +78,7 @@ struct MeterTests {
     harness.fromClient(packet, packet, packet, call(2), packet, ping)
     #expect(harness.toBackend().map(\.serial).sorted() == [1, 2])
     #expect(harness.toClient().map(\.header.procedure) == [KeepAliveProcedure.pong])
-    // A finish does not pass the data in front of it.
+    // A finish does not overtake the data before it.
     harness.fromClient(stream(1, upload, .ok), call(3))
     #expect(harness.toBackend().map(\.serial) == [3])
     harness.relay.now += 1000
@@ -119,7 +119,7 @@ struct MeterTests {
     #expect(abs(Double(bytes.reduce(0, +)) / 10e6 - 1) < 0.03)
   }
 
-  @Test("a rate that is changed, set or lifted holds for streams under way")
+  @Test("setting, changing or removing a rate applies to open streams")
   func live() {
     let download = Remote.storageVolDownload
     let harness = RelayHarness()
@@ -129,7 +129,7 @@ struct MeterTests {
     let packet = stream(1, download, .continue, [UInt8](repeating: 1, count: 99_972))
     harness.client.room = 50
     harness.fromBackend(0, packet)
-    // What is under way when a rate comes goes first.
+    // Data queued before the rate was set leave first.
     let meter = Meter(rate: 1000)
     harness.meters[.download] = [meter]
     harness.relay.meterStreams()
@@ -150,7 +150,8 @@ struct MeterTests {
   }
 
   @Test(
-    "what a daemon that dies had given to a limited stream still arrives, and its error behind it")
+    "data of a rate-limited stream arrive after the death of their daemon, and its error after them"
+  )
   func death() throws {
     let download = Remote.storageVolDownload
     let harness = Self.harness(1000, .download, download)

@@ -6,12 +6,12 @@ import Testing
 @Suite("packet edges")
 struct PacketEdgesTests {
   @Test(
-    "no piece passes the end of a packet, however packets and pieces are cut",
+    "no piece crosses the end of a packet, however packets and pieces are cut",
     arguments: 0..<200 as Range<UInt64>)
   func pieces(seed: UInt64) {
     var random = Seed(seed)
     let lengths = (0..<60).map { _ in random.once(in: 4) ? 28 : random.pick(28...3000) }
-    let bytes = lengths.enumerated().flatMap { lanePacket(0, $0.offset, $0.element) }
+    let bytes = lengths.enumerated().flatMap { sendQueuePacket(0, $0.offset, $0.element) }
     var ends: Set<Int> = []
     var sum = 0
     for length in lengths {
@@ -24,7 +24,7 @@ struct PacketEdgesTests {
     bytes.withUnsafeBytes { all in
       guard let base = all.baseAddress else { return }
       while position < all.count {
-        // As much as one run holds; the length word itself may be cut.
+        // As much as one run holds. The length word itself may be cut.
         let offered = min(
           all.count - position, random.once(in: 3) ? random.pick(1...3) : random.pick(1...5000))
         let end = position + offered
@@ -42,7 +42,7 @@ struct PacketEdgesTests {
     #expect(found.count == lengths.count, "each packet ends with a piece")
   }
 
-  @Test("a length that is smaller than its own word is taken for the word alone")
+  @Test("a length smaller than the length word counts as the word alone")
   func short() {
     var edges = PacketEdges()
     let bytes: [UInt8] = [0, 0, 0, 1, 0, 0, 0, 40, 9]

@@ -1,23 +1,23 @@
-// Descriptors on their way in: each belongs to a carrier byte behind its packet, or to nothing.
+// Received descriptors: each belongs to a carrier byte after its packet, or is an error.
 import Testing
 
 @testable import Streams
 
-@Suite("inlet: descriptors")
-struct InletDescriptorTests {
+@Suite("receive buffer: descriptors")
+struct ReceiveBufferDescriptorTests {
   private func carrying(_ count: Int, serial: UInt32 = 1) -> [UInt8] {
     Stamp.packet(
       PacketHeader(procedure: 3, kind: .callWithDescriptors, serial: serial),
       Stamp.bytes(UInt32(count), 99))
   }
 
-  @Test("descriptors go with their packet, in order, wherever the reads end")
+  @Test("descriptors stay with their packet, in order, wherever the reads end")
   func matched() throws {
     let bytes = carrying(3)
     for cut in 1...bytes.count {
       let intake = Intake()
       intake.read(bytes[..<cut])
-      // The kernel ends a read behind a carrier; the first comes together with the bytes before it.
+      // The kernel ends a read after a carrier; the first carrier arrives with the bytes before it.
       intake.read(Array(bytes[cut...]) + [0], descriptor: 50)
       intake.read([0], descriptor: 51)
       #expect(try intake.next() == nil, "a carrier is missing")
@@ -37,7 +37,7 @@ struct InletDescriptorTests {
     #expect(intake.hasDescriptors(of: try #require(try intake.next())), "none are due")
   }
 
-  @Test("carriers without their descriptors are noticed", arguments: 0..<3)
+  @Test("a carrier without its descriptor is detected", arguments: 0..<3)
   func missing(which: Int) throws {
     let intake = Intake()
     intake.read(carrying(3))
@@ -49,12 +49,13 @@ struct InletDescriptorTests {
   }
 
   @Test(
-    "a descriptor on a byte that carries none is noticed when it arrives", arguments: [0, 1, 2])
+    "a descriptor on a byte that is not a carrier is detected when it arrives",
+    arguments: [0, 1, 2])
   func misplaced(packetsBefore: Int) throws {
     for bytes in [packet(9, 40), carrying(2, serial: 9)] {
-      // The first byte alone might be a stray carrier.
+      // A descriptor on the first byte could be a stray carrier.
       for place in 2...bytes.count {
-        // Behind two packets, the header is split between two segments.
+        // After two packets the header is split between two segments.
         let intake = Intake(segment: 128)
         for serial in 0..<packetsBefore { intake.read(packet(UInt32(serial), 40)) }
         intake.read(bytes[..<place], descriptor: 50)
@@ -64,7 +65,7 @@ struct InletDescriptorTests {
   }
 
   @Test(
-    "a descriptor on a byte of a packet that is cut through is noticed, one on its carrier is right"
+    "in a packet that is cut through, a descriptor is an error on an ordinary byte and valid on a carrier"
   )
   func misplacedInLarge() throws {
     let bytes = Stamp.packet(
@@ -82,14 +83,14 @@ struct InletDescriptorTests {
     try intake.takeAll()
     intake.read(Array(bytes[200...]) + [0], descriptor: 50)
     intake.read([0], descriptor: 51)
-    // Behind it everything counts from its end.
+    // After the packet, positions count from its end.
     intake.read(carrying(1, serial: 2) + [0], descriptor: 52)
     #expect(!intake.hasMisplacedDescriptor)
     intake.read(packet(3, 40)[..<20], descriptor: 53)
     #expect(intake.hasMisplacedDescriptor)
   }
 
-  @Test("a descriptor between two packets is noticed where none may be stray")
+  @Test("a descriptor between packets is an error where strays are not allowed")
   func noStray() throws {
     for isTaken in [false, true] {
       let intake = Intake(allowsStray: false)
@@ -101,7 +102,7 @@ struct InletDescriptorTests {
     }
   }
 
-  @Test("strays between packets that wait do not hide what comes behind them")
+  @Test("strays between waiting packets do not hide the packets after them")
   func behindStray() throws {
     let intake = Intake()
     intake.read(packet(1, 28))
@@ -114,7 +115,7 @@ struct InletDescriptorTests {
     #expect(intake.hasMisplacedDescriptor)
   }
 
-  @Test("a carrier between packets is a stray one, and can be dropped")
+  @Test("a carrier between packets is a stray and can be dropped")
   func stray() throws {
     let intake = Intake()
     intake.read(packet(1, 28))
@@ -134,7 +135,7 @@ struct InletDescriptorTests {
     #expect(try intake.takeAll().map(\.header.serial) == [2])
   }
 
-  @Test("a stray carrier that is all there is holds no segment and keeps its descriptor")
+  @Test("a lone stray carrier holds no segment and keeps its descriptor")
   func strayAside() {
     let intake = Intake()
     intake.read([0], descriptor: 50)
@@ -144,7 +145,7 @@ struct InletDescriptorTests {
     #expect(intake.socket.discarded.isEmpty)
   }
 
-  @Test("all descriptors that wait are discarded with the connection")
+  @Test("clearing the buffer discards all waiting descriptors")
   func cleared() {
     let intake = Intake()
     intake.read(carrying(4))
@@ -155,7 +156,7 @@ struct InletDescriptorTests {
     #expect(intake.receiveBuffer.waiting == 0)
   }
 
-  @Test("the descriptors of a packet that is cut through come with its end")
+  @Test("the descriptors of a packet that is cut through come with its last part")
   func cutThrough() throws {
     let bytes = Stamp.packet(
       PacketHeader(procedure: 3, kind: .callWithDescriptors, serial: 1),
@@ -174,7 +175,7 @@ struct InletDescriptorTests {
     #expect(difference(intake.contents(), bytes + [0, 0]) == nil)
   }
 
-  @Test("more descriptors than anybody honest sends are too many")
+  @Test("more waiting descriptors than the limit are detected")
   func tooMany() {
     let intake = Intake(segment: 4096)
     for serial in 0..<ReceiveBuffer.mostDescriptors / Limits.descriptors {

@@ -1,11 +1,11 @@
-// The receiving half of a connection, cut wherever reads and segments can cut it.
+// The receive buffer, with reads and segments that end at every possible byte.
 import Testing
 
 @testable import Streams
 
-@Suite("inlet")
-struct InletTests {
-  @Test("a packet split between two reads is whole again, and less than a header holds no segment")
+@Suite("receive buffer")
+struct ReceiveBufferTests {
+  @Test("a packet split between two reads becomes whole; a partial header holds no segment")
   func twoReads() throws {
     let bytes = packet(1, 60)
     for cut in 1..<bytes.count {
@@ -25,7 +25,7 @@ struct InletTests {
     }
   }
 
-  @Test("the beginning of a header is kept aside however often it grows")
+  @Test("a partial header is kept aside while it grows byte by byte")
   func byteByByte() throws {
     let bytes = packet(1, 31) + packet(2, 28)
     let intake = Intake()
@@ -40,9 +40,9 @@ struct InletTests {
     #expect(intake.pool.heldCount == 0)
   }
 
-  @Test("a header split between two segments is whole again", arguments: 0..<40)
+  @Test("a header split between two segments becomes whole", arguments: 0..<40)
   func twoSegments(split: Int) throws {
-    // A fresh segment of 256 bytes has room for 224: `split` of them are the second packet's.
+    // A new segment of 256 bytes has space for 224; `split` of them belong to the second packet.
     for kind in [PacketKind.call, .callWithDescriptors] {
       let first = packet(1, 224 - split)
       let second = Stamp.packet(
@@ -59,7 +59,7 @@ struct InletTests {
     }
   }
 
-  @Test("a packet can lie across many segments")
+  @Test("a packet can span many segments")
   func manySegments() throws {
     let bytes = packet(1, 40) + packet(2, 3000) + packet(3, 50)
     let intake = Intake(segment: 64)
@@ -71,7 +71,8 @@ struct InletTests {
     #expect(intake.pool.heldCount == 0)
   }
 
-  @Test("the parts of a large packet come out as they came in", arguments: [1, 7, 28, 31, 64, 200])
+  @Test(
+    "the parts of a large packet add up to its bytes in order", arguments: [1, 7, 28, 31, 64, 200])
   func cutThrough(piece: Int) throws {
     let bytes = packet(1, 500) + packet(2, 30)
     let intake = Intake(largestWhole: 128)
@@ -87,7 +88,7 @@ struct InletTests {
     #expect(intake.pool.heldCount == 0)
   }
 
-  @Test("a read that filled all its room says so")
+  @Test("wasFilled is true after a read that filled all its space")
   func filled() {
     let intake = Intake()
     intake.read(packet(1, 223))
@@ -99,7 +100,7 @@ struct InletTests {
   }
 
   @Test(
-    "a connection that ends or has nothing to say holds no segment",
+    "an idle or closed connection holds no segment",
     arguments: [
       Outcome.end, .failed(104), .blocked(.read),
     ])
@@ -119,7 +120,7 @@ struct InletTests {
   func sharedSegment() throws {
     let bytes = (0..<1000).flatMap { packet($0, 28) }
     let intake = Intake(segment: SegmentPool.usualCapacity)
-    // Each read brings the rest of a packet and the first byte of the next.
+    // Each read has the rest of one packet and the first byte of the next.
     intake.read(bytes[..<29])
     for start in stride(from: 29, to: bytes.count, by: 28) {
       try intake.takeAll()
@@ -134,7 +135,7 @@ struct InletTests {
     #expect(intake.pool.heldCount == 0)
   }
 
-  @Test("the body of a packet is found wherever it is cut", arguments: 28...224)
+  @Test("the body of a packet is found wherever segments cut it", arguments: 28...224)
   func body(cut: Int) throws {
     let bytes = packet(1, 400)
     let intake = Intake()
@@ -147,7 +148,7 @@ struct InletTests {
     #expect(intake.receiveBuffer.waiting == 0)
   }
 
-  @Test("a body ends before its carriers, and a header alone has none")
+  @Test("a body ends before its carriers; a lone header has no body")
   func bodyEnds() throws {
     let intake = Intake()
     let carried = Stamp.packet(

@@ -1,11 +1,11 @@
-// What waits for a socket: slices of segments in order, and who holds those segments.
+// The bytes queued for a socket: slices of segments in order, and references to those segments.
 import Testing
 
 @testable import Streams
 
 @Suite("segment queue")
 struct SegmentQueueTests {
-  /// A queue, and segments to put into it.
+  /// A queue and a segment pool.
   private final class Store {
     let pool: SegmentPool
     var queue: SegmentQueue
@@ -19,7 +19,7 @@ struct SegmentQueueTests {
     var isEmpty: Bool { queue.isEmpty }
     var frontIsDescriptor: Bool { queue.frontIsDescriptor }
 
-    /// A segment filled with `bytes`, held once.
+    /// A segment with `bytes` and one reference.
     func segment(_ bytes: [UInt8]) -> Segment {
       let segment = pool.take()
       (segment.bytes + segment.end).copyMemory(from: bytes, byteCount: bytes.count)
@@ -29,7 +29,7 @@ struct SegmentQueueTests {
 
     func copy(_ bytes: [UInt8]) { bytes.withUnsafeBytes { queue.append(copying: $0) } }
 
-    /// What `gather` lists, run by run.
+    /// The content of each run that `gather` lists.
     func gathered(_ limit: Int = .max, places: Int = 64) -> [[UInt8]] {
       let used = queue.gather(
         into: UnsafeMutableBufferPointer(rebasing: pool.runs[0..<places]), limit: limit)
@@ -51,7 +51,7 @@ struct SegmentQueueTests {
     }
   }
 
-  @Test("neighbours in a segment are one slice")
+  @Test("adjacent bytes of a segment form one slice")
   func merging() {
     let store = Store()
     let segment = store.segment([1, 2, 3, 4, 5, 6, 7, 8])
@@ -68,7 +68,7 @@ struct SegmentQueueTests {
     store.pool.release(other)
   }
 
-  @Test("a segment is held until its last byte has left")
+  @Test("a segment is held until its last byte has been sent")
   func release() {
     let store = Store()
     let segment = store.segment([1, 2, 3, 4])
@@ -87,7 +87,7 @@ struct SegmentQueueTests {
     #expect(store.queue.bytes == 0)
   }
 
-  @Test("gathering stops at the limit, at the places there are, and at a descriptor")
+  @Test("gathering stops at the byte limit, at the number of places, and at a descriptor")
   func gathering() {
     let store = Store()
     for number in 0..<4 as Range<UInt8> {
@@ -113,7 +113,7 @@ struct SegmentQueueTests {
     #expect(store.queue.frontDescriptor == -1)
   }
 
-  @Test("dropping goes across slices and into the middle of one", arguments: 0...12)
+  @Test("dropping crosses slices and ends inside one", arguments: 0...12)
   func dropping(count: Int) {
     let store = Store()
     for start in [0, 4, 8] as [UInt8] {
@@ -127,7 +127,7 @@ struct SegmentQueueTests {
     #expect(store.pool.heldCount == 3 - count / 4)
   }
 
-  @Test("peeking copies from the front without taking")
+  @Test("peeking copies from the front and removes nothing")
   func peeking() {
     let store = Store()
     #expect(store.peeked(5) == [])
@@ -144,7 +144,7 @@ struct SegmentQueueTests {
     #expect(store.queue.bytes == 7)
   }
 
-  @Test("copies fill a segment of their own and go on in it")
+  @Test("copies fill a segment of their own and continue in it")
   func copying() {
     let store = Store()
     store.copy([1, 2])
@@ -159,26 +159,26 @@ struct SegmentQueueTests {
     #expect(store.pool.heldCount == 0)
   }
 
-  @Test("a copy never goes where somebody else still fills a segment")
+  @Test("a copy is not appended to a segment that another owner still fills")
   func copyingBeside() {
     let store = Store()
     let segment = store.segment([1, 2, 3])
     store.queue.append(segment, 32, 34)
-    // The receive buffer holds it and reads on behind the third byte.
+    // The receive buffer holds the segment and reads on after the third byte.
     store.copy([9, 9])
     (segment.bytes + segment.end).storeBytes(of: 4, as: UInt8.self)
     segment.end += 1
     store.queue.append(segment, 34, 36)
     #expect(store.gathered().flatMap { $0 } == [1, 2, 9, 9, 3, 4])
     store.pool.release(segment)
-    // Now only one slice has it, and ends where its bytes end.
+    // Now one slice alone holds it and ends at its last byte.
     store.queue.drop(4)
     store.copy([5])
     #expect(store.gathered() == [[3, 4, 5]])
     #expect(store.pool.heldCount == 1)
   }
 
-  @Test("clearing gives back segments and hands out descriptors that never left")
+  @Test("clearing returns the segments and hands out the descriptors that were not sent")
   func clearing() {
     let store = Store()
     store.copy([1])
@@ -191,11 +191,11 @@ struct SegmentQueueTests {
     #expect(store.pool.heldCount == 0)
   }
 
-  @Test("a queue is a queue, whatever comes and goes", arguments: 0..<200 as Range<UInt64>)
+  @Test("the queue equals a model under random operations", arguments: 0..<200 as Range<UInt64>)
   func model(seed: UInt64) {
     var random = Seed(seed)
     let store = Store(segment: 128, spare: 2)
-    // Carriers are 256 and more.
+    // Carriers have values from 256.
     var model: [Int] = []
     var next: UInt8 = 0
     func fresh(_ count: Int) -> [UInt8] {
@@ -251,7 +251,7 @@ struct SegmentQueueTests {
 
 @Suite("segment pool")
 struct SegmentPoolTests {
-  @Test("the segment returned last is taken first, empty")
+  @Test("the segment returned last is reused first, empty")
   func lastFirst() {
     let pool = SegmentPool(capacity: 128)
     let first = pool.take()
@@ -269,7 +269,8 @@ struct SegmentPoolTests {
     #expect(pool.heldCount == 0)
   }
 
-  @Test("the system gets back what is not to be kept, the segment returned first before others")
+  @Test(
+    "segments above the kept number go back to the system, the one returned first before others")
   func shed() {
     let pool = SegmentPool(capacity: 128)
     let segments = (0..<5).map { _ in pool.take() }
@@ -284,7 +285,7 @@ struct SegmentPoolTests {
     for segment in segments[3...] { pool.release(segment) }
   }
 
-  @Test("a segment returns when the last of its holders lets go")
+  @Test("a segment returns to the pool with its last reference")
   func holders() {
     let pool = SegmentPool(capacity: 128)
     let segment = pool.take()

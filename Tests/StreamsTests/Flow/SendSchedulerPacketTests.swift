@@ -1,10 +1,10 @@
-// Packets that leave while they still arrive, descriptors behind packets, and sockets that end.
+// Packets that are sent while they still arrive, descriptors after packets, and closed sockets.
 import Testing
 
 @testable import Streams
 
-@Suite("outlet: what belongs together")
-struct OutletPacketTests {
+@Suite("send scheduler: packets stay whole")
+struct SendSchedulerPacketTests {
   /// A packet that announces descriptors, without its carriers.
   private func carrying(_ count: Int, padding: Int = 0) -> [UInt8] {
     Stamp.packet(
@@ -13,39 +13,39 @@ struct OutletPacketTests {
   }
 
   @Test(
-    "the rest of a packet that still arrives goes before anything else", arguments: [1, 28, 99])
+    "the rest of a packet that still arrives is sent before anything else", arguments: [1, 28, 99])
   func cutThrough(begun: Int) {
     let exit = Exit(sendQueues: 2)
-    let large = lanePacket(0, 0, 100)
+    let large = sendQueuePacket(0, 0, 100)
     exit.put(0, Array(large[..<max(begun, 28)]))
     exit.sendQueues[0].unfinished = 100 - max(begun, 28)
     exit.flush(begun)
-    exit.put(1, lanePacket(1, 0))
+    exit.put(1, sendQueuePacket(1, 0))
     exit.flush()
     #expect(exit.sendQueues[0].isMidway)
     #expect(!exit.hasWork, "another packet waits, but not in the middle of this one")
     #expect(exit.flush() == .moved(0))
-    exit.put(0, Array(large[max(begun, 28)...]) + lanePacket(0, 1))
+    exit.put(0, Array(large[max(begun, 28)...]) + sendQueuePacket(0, 1))
     exit.sendQueues[0].unfinished = 0
     #expect(exit.hasWork)
     exit.flush()
-    let found = lanePackets(exit.socket.takeBytes())
+    let found = sendQueuePackets(exit.socket.takeBytes())
     #expect(found?.first.map { $0.sendQueue == 0 && $0.length == 100 } == true)
     #expect(found?.count == 3)
   }
 
-  @Test("descriptors follow their packet at once, each on a send of its own", arguments: 0...60)
+  @Test("descriptors follow their packet at once, each in a send of its own", arguments: 0...60)
   func carriers(room: Int) {
     let exit = Exit(sendQueues: 2)
     let packet = carrying(2, padding: 20)
     exit.put(0, packet)
     exit.sendQueues[0].queue.append(descriptor: 50)
     exit.sendQueues[0].queue.append(descriptor: 51)
-    exit.put(0, lanePacket(0, 1))
-    // It is the turn of queue 0; at some byte the socket takes no more, and queue 1 has small packets.
+    exit.put(0, sendQueuePacket(0, 1))
+    // Queue 0 sends. The socket becomes full at some byte, and queue 1 has small packets.
     exit.flush(min(room, 1))
-    exit.put(1, lanePacket(1, 0))
-    exit.put(1, lanePacket(1, 1))
+    exit.put(1, sendQueuePacket(1, 0))
+    exit.put(1, sendQueuePacket(1, 1))
     exit.flush(room)
     exit.flush()
     var sent: [PiecedTransport.Sent] = []
@@ -62,29 +62,29 @@ struct OutletPacketTests {
     let behind = (at ?? 0) + packet.count
     #expect(at != nil)
     #expect(all[behind..<min(behind + 2, all.count)].elementsEqual([0, 0]))
-    #expect(lanePackets(Array(all[(behind + 2)...]))?.isEmpty == false)
+    #expect(sendQueuePackets(Array(all[(behind + 2)...]))?.isEmpty == false)
   }
 
-  @Test("nothing comes between a packet that was cut through and its descriptors")
+  @Test("nothing is sent between a packet that was cut through and its descriptors")
   func cutThroughCarriers() {
     let exit = Exit(sendQueues: 2)
     let packet = carrying(2, padding: 100)
     exit.put(0, Array(packet[..<50]))
     exit.sendQueues[0].unfinished = packet.count - 50 + 2
     exit.flush()
-    exit.put(1, lanePacket(1, 0))
+    exit.put(1, sendQueuePacket(1, 0))
     exit.put(0, Array(packet[50...]))
     exit.sendQueues[0].queue.append(descriptor: 50)
     exit.sendQueues[0].queue.append(descriptor: 51)
     exit.sendQueues[0].unfinished = 0
-    // The socket is full behind the packet.
+    // The socket is full after the packet.
     exit.flush(packet.count - 50)
     exit.flush()
     let sent = exit.socket.takeBytes()
-    #expect(difference(sent, packet + [0, 0] + lanePacket(1, 0)) == nil)
+    #expect(difference(sent, packet + [0, 0] + sendQueuePacket(1, 0)) == nil)
   }
 
-  @Test("a descriptor the socket would not take stays, and is ours to end")
+  @Test("a descriptor that the socket did not accept stays queued, and the queue closes it")
   func refused() {
     let exit = Exit(sendQueues: 1)
     exit.put(0, carrying(1))
@@ -99,10 +99,10 @@ struct OutletPacketTests {
     #expect(exit.pool.heldCount == 0)
   }
 
-  @Test("a socket that takes less than it was offered is not tried again until it is ready")
+  @Test("after a partial send the socket is not tried again until it is ready")
   func blocked() {
     let exit = Exit(sendQueues: 1)
-    exit.put(0, lanePacket(0, 0, 100))
+    exit.put(0, sendQueuePacket(0, 0, 100))
     #expect(exit.flush(60) == .moved(60))
     #expect(exit.isBlocked)
     #expect(exit.scheduler.blockedOn == .write)
@@ -112,10 +112,10 @@ struct OutletPacketTests {
     #expect(!exit.isBlocked)
   }
 
-  @Test("a budget ends a flush without the socket being full")
+  @Test("a budget ends a flush before the socket is full")
   func budget() {
     let exit = Exit(sendQueues: 1)
-    exit.put(0, lanePacket(0, 0, 100))
+    exit.put(0, sendQueuePacket(0, 0, 100))
     #expect(exit.flush(budget: 70) == .moved(70))
     #expect(!exit.isBlocked)
     #expect(exit.hasWork)
@@ -123,21 +123,21 @@ struct OutletPacketTests {
     #expect(exit.flush() == .moved(30))
   }
 
-  @Test("what a send came to is what a flush came to", arguments: [Outcome.failed(32), .end])
+  @Test("a flush returns the outcome of its failed send", arguments: [Outcome.failed(32), .end])
   func ends(outcome: Outcome) {
     let pool = SegmentPool(capacity: 256)
     let sendQueue = SendQueue(pool: pool)
     let socket = EndedTransport(outcome)
     var scheduler = SendScheduler(pool: pool)
     scheduler.add(sendQueue)
-    lanePacket(0, 0).withUnsafeBytes { sendQueue.queue.append(copying: $0) }
+    sendQueuePacket(0, 0).withUnsafeBytes { sendQueue.queue.append(copying: $0) }
     let found = scheduler.flush(to: socket)
     #expect(found == outcome)
     scheduler.remove(sendQueue, socket)
     #expect(pool.heldCount == 0)
   }
 
-  /// A socket that is over.
+  /// A socket whose sends fail.
   private final class EndedTransport: Transport {
     let outcome: Outcome
     let carriesDescriptors = false

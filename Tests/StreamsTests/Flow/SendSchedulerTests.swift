@@ -1,14 +1,14 @@
-// The sending half of a connection: queues of packets, and whose turn it is.
+// The send scheduler: queues of packets, and the choice of the next queue.
 import Testing
 
 @testable import Streams
 
-@Suite("outlet")
-struct OutletTests {
-  @Test("packets of one lane leave in their order, in one send where the socket takes it")
+@Suite("send scheduler")
+struct SendSchedulerTests {
+  @Test("packets of one queue are sent in order, in one send where the socket accepts it")
   func order() {
     let exit = Exit(sendQueues: 1)
-    let bytes = (0..<50).flatMap { lanePacket(0, $0, 28 + $0) }
+    let bytes = (0..<50).flatMap { sendQueuePacket(0, $0, 28 + $0) }
     exit.put(0, bytes)
     #expect(exit.flush() == .moved(bytes.count))
     #expect(exit.socket.sent == [.bytes(bytes)])
@@ -17,7 +17,7 @@ struct OutletTests {
   }
 
   @Test(
-    "packets of several lanes never mix, and each lane keeps its order",
+    "packets of several queues never mix, and each queue keeps its order",
     arguments: 0..<300 as Range<UInt64>)
   func whole(seed: UInt64) throws {
     var random = Seed(seed)
@@ -27,7 +27,7 @@ struct OutletTests {
       let sendQueue = random.pick(0...2)
       for _ in 0..<random.pick(0...3) {
         let length = random.once(in: 10) ? random.pick(10_000...40_000) : random.pick(28...400)
-        exit.put(sendQueue, lanePacket(sendQueue, counts[sendQueue], length))
+        exit.put(sendQueue, sendQueuePacket(sendQueue, counts[sendQueue], length))
         counts[sendQueue] += 1
       }
       exit.flush(
@@ -35,7 +35,7 @@ struct OutletTests {
         perSend: random.once(in: 2) ? .max : random.pick(1...9000))
     }
     exit.flush()
-    let found = try #require(lanePackets(exit.socket.takeBytes()))
+    let found = try #require(sendQueuePackets(exit.socket.takeBytes()))
     for sendQueue in 0..<3 {
       #expect(
         found.filter { $0.sendQueue == sendQueue }.map(\.number) == Array(0..<counts[sendQueue]))
@@ -43,26 +43,26 @@ struct OutletTests {
     #expect(exit.pool.heldCount == 0)
   }
 
-  /// The bound: the packet that is being sent, or a turn of 16 KiB and the packet in which it ends. What
-  /// comes behind that in the same queue waits.
+  /// The bound is the packet that is being sent, or a turn of 16 KiB and the packet in which it ends. Later packets
+  /// of that queue wait.
   @Test(
-    "a small packet waits for one turn of another lane's bulk, however much that is",
+    "a small packet waits for at most one turn of another queue's bulk data",
     arguments: [
       28, 1000, 16_384, 40_000, Limits.usualPacket,
     ])
   func bound(bulk: Int) throws {
     let exit = Exit(sendQueues: 2)
-    for number in 0..<40 { exit.put(0, lanePacket(0, number, bulk)) }
-    // The socket is slow: it has room for about a third of a packet at a time.
+    for number in 0..<40 { exit.put(0, sendQueuePacket(0, number, bulk)) }
+    // The socket is slow: it accepts about a third of a packet at a time.
     exit.flush(bulk / 3 + 1)
     exit.socket.room = 0
     let before = exit.socket.takeBytes().count
-    exit.put(1, lanePacket(1, 0, 60))
+    exit.put(1, sendQueuePacket(1, 0, 60))
     while exit.hasWork { exit.flush(bulk / 3 + 1, perSend: 5000) }
     let sent = exit.socket.takeBytes()
     var behind = 0
-    let whole = (0..<40).flatMap { lanePacket(0, $0, bulk) }.prefix(before)
-    for found in try #require(lanePackets(Array(whole) + sent)) {
+    let whole = (0..<40).flatMap { sendQueuePacket(0, $0, bulk) }.prefix(before)
+    for found in try #require(sendQueuePackets(Array(whole) + sent)) {
       if found.sendQueue == 1 { break }
       behind += found.length
     }
@@ -73,7 +73,7 @@ struct OutletTests {
     }
   }
 
-  @Test("each keystroke overtakes a download of alternating packets, behind one turn at most")
+  @Test("each keystroke overtakes a download of alternating packets, after one turn at most")
   func keystrokes() throws {
     let exit = Exit(sendQueues: 2)
     var number = 0
@@ -81,20 +81,20 @@ struct OutletTests {
     var pressed: [Int] = []
     for key in 0..<20 {
       while exit.sendQueues[0].queue.bytes < 1 << 20 {
-        exit.put(0, lanePacket(0, number, number.isMultiple(of: 2) ? Limits.usualPacket : 52))
+        exit.put(0, sendQueuePacket(0, number, number.isMultiple(of: 2) ? Limits.usualPacket : 52))
         number += 1
       }
       exit.flush(100_000)
       sent += exit.socket.takeBytes()
       pressed.append(sent.count)
-      exit.put(1, lanePacket(1, key, 40))
+      exit.put(1, sendQueuePacket(1, key, 40))
       exit.flush(400_000)
       sent += exit.socket.takeBytes()
     }
     exit.flush()
     sent += exit.socket.takeBytes()
     var place = 0
-    for found in try #require(lanePackets(sent)) {
+    for found in try #require(sendQueuePackets(sent)) {
       if found.sendQueue == 1 {
         let wait = place - pressed[found.number]
         #expect(wait <= Limits.usualPacket + 16 * 1024, "\(wait) bytes went before it")
@@ -104,7 +104,7 @@ struct OutletTests {
   }
 
   @Test(
-    "lanes share by bytes, whatever the sizes of their packets",
+    "queues share the socket by bytes, whatever the sizes of their packets",
     arguments: [
       [[28], [28]], [[28], [Limits.usualPacket]], [[262_148], [262_148, 52]],
       [[1000], [52, 262_148]],
@@ -119,7 +119,7 @@ struct OutletTests {
         while exit.sendQueues[sendQueue].queue.bytes < 600_000 {
           exit.put(
             sendQueue,
-            lanePacket(
+            sendQueuePacket(
               sendQueue, counts[sendQueue],
               sizes[sendQueue][counts[sendQueue] % sizes[sendQueue].count]))
           counts[sendQueue] += 1
@@ -134,59 +134,60 @@ struct OutletTests {
     }
     let total = moved.reduce(0, +)
     #expect(total == 400 * 150_000)
-    // No queue is ahead of another by more than a turn and its largest packet, so a few of these at the end.
+    // No queue is ahead of another by more than a turn and its largest packet, so the bound is a few packets.
     for bytes in moved { #expect(abs(bytes - total / sizes.count) <= 3 * Limits.usualPacket) }
   }
 
-  @Test("what a lane sent while it was alone is not held against it")
+  @Test("a queue pays nothing later for what it sent while it was alone")
   func alone() {
     let exit = Exit(sendQueues: 2)
     for number in 0..<100 {
-      exit.put(0, lanePacket(0, number, 100_000))
+      exit.put(0, sendQueuePacket(0, number, 100_000))
       exit.flush()
     }
     _ = exit.socket.takeBytes()
-    // Both have bulk now.
+    // Now both queues have bulk data.
     for number in 0..<20 {
-      exit.put(0, lanePacket(0, 100 + number, 100_000))
-      exit.put(1, lanePacket(1, number, 100_000))
+      exit.put(0, sendQueuePacket(0, 100 + number, 100_000))
+      exit.put(1, sendQueuePacket(1, number, 100_000))
     }
     exit.flush(2_000_000)
     let taken = 2_000_000 - exit.sendQueues[0].queue.bytes
     #expect((800_000...1_200_000).contains(taken), "\(taken) of 2,000,000 bytes")
   }
 
-  @Test("a held lane sends nothing, and all of it when it is let go")
+  @Test("a held queue sends nothing, and sends everything when it is released")
   func held() {
     let exit = Exit(sendQueues: 2)
     exit.sendQueues[0].isHeld = true
-    exit.put(0, lanePacket(0, 0, 50))
+    exit.put(0, sendQueuePacket(0, 0, 50))
     #expect(!exit.hasWork)
     #expect(exit.flush() == .moved(0))
-    exit.put(1, lanePacket(1, 0))
+    exit.put(1, sendQueuePacket(1, 0))
     #expect(exit.hasWork)
     #expect(exit.flush() == .moved(28))
-    #expect(lanePackets(exit.socket.takeBytes())?.map(\.sendQueue) == [1])
+    #expect(sendQueuePackets(exit.socket.takeBytes())?.map(\.sendQueue) == [1])
     exit.sendQueues[0].isHeld = false
     #expect(exit.flush() == .moved(50))
-    #expect(lanePackets(exit.socket.takeBytes())?.map(\.sendQueue) == [0])
+    #expect(sendQueuePackets(exit.socket.takeBytes())?.map(\.sendQueue) == [0])
   }
 
-  @Test("a packet that has begun to leave is ended before any other begins", arguments: 1...199)
+  @Test("a packet that has started is finished before another starts", arguments: 1...199)
   func midway(taken: Int) {
     let exit = Exit(sendQueues: 2)
-    exit.put(0, lanePacket(0, 0, 200))
+    exit.put(0, sendQueuePacket(0, 0, 200))
     exit.flush(taken)
     #expect(exit.isBlocked)
     #expect(exit.sendQueues[0].isMidway)
-    exit.put(1, lanePacket(1, 0))
+    exit.put(1, sendQueuePacket(1, 0))
     exit.flush()
-    #expect(lanePackets(exit.socket.takeBytes())?.map(\.sendQueue) == [0, 1])
+    #expect(sendQueuePackets(exit.socket.takeBytes())?.map(\.sendQueue) == [0, 1])
     #expect(!exit.sendQueues[0].isMidway)
   }
 
   @Test(
-    "what the transport has taken and not sent is waited for, also when no lane has anything more")
+    "the scheduler waits for bytes that the transport has accepted and not sent, also when no queue has more"
+  )
   func unsent() {
     let pool = SegmentPool(capacity: 512, spare: 2)
     let socket = ScriptedTransport(seed: 1)
@@ -196,7 +197,7 @@ struct OutletTests {
     var scheduler = SendScheduler(pool: pool)
     let sendQueue = SendQueue(pool: pool)
     scheduler.add(sendQueue)
-    let packet = lanePacket(0, 0, 40)
+    let packet = sendQueuePacket(0, 0, 40)
     packet.withUnsafeBytes { sendQueue.queue.append(copying: $0) }
     let taking = scheduler.flush(to: socket)
     #expect(taking == .moved(40))

@@ -1,11 +1,11 @@
-// A pool that has its segments from another one.
+// A pool that takes its segments from another pool.
 import Testing
 
 @testable import Streams
 
 @Suite("shared segment pool")
 struct SharedPoolTests {
-  @Test("counts what its own holders have, and gives it back to where it came from")
+  @Test("it counts the segments of its own holders and returns them to their origin")
   func counts() {
     let parent = SegmentPool(capacity: 128)
     let (one, two) = (SegmentPool(sharing: parent), SegmentPool(sharing: parent))

@@ -1,4 +1,4 @@
-// What the relay can tell of the calls and streams that pass through it.
+// The relay's records of the calls and streams that pass through it.
 import Testing
 
 @testable import Streams
@@ -16,7 +16,7 @@ struct RelayAccountTests {
     for _ in 0..<5 { writer.uint32(7) }
   }
 
-  @Test("a stream is told with its kind, its object, its age and what went each way")
+  @Test("a call under way has its stream's kind, object, age and bytes in each direction")
   func streamTold() throws {
     let harness = RelayHarness()
     harness.relay.now = 10
@@ -42,7 +42,8 @@ struct RelayAccountTests {
     #expect(harness.over.isEmpty)
   }
 
-  @Test("answers are counted by procedure, result and time, whether a daemon's or the broker's own")
+  @Test(
+    "replies are counted by procedure, result and time, whether a daemon or the broker sent them")
   func counted() throws {
     let harness = RelayHarness(isOpen: false)
     harness.isAnswered = { $0.procedure == Remote.connectOpen }
@@ -68,7 +69,7 @@ struct RelayAccountTests {
     #expect(counts.latencies.cumulative(Int(Driver.storage.rawValue)).last == 0)
   }
 
-  @Test("only answers that are asked for are told, and those to calls that open streams")
+  @Test("only replies with requested access, and replies to calls that open streams, are reported")
   func told() {
     let create: Int32 = 9
     let harness = RelayHarness(told: [.change])
@@ -137,7 +138,7 @@ struct RelayAccountTests {
     }
   }
 
-  @Test("how a stream ended is told once, with what it had moved")
+  @Test("the end of a stream is reported once, with the bytes it moved")
   func ends() throws {
     let upload = Remote.storageVolUpload
     func harness(_ steps: (RelayHarness) -> Void) -> RelayHarness {
@@ -210,7 +211,8 @@ struct RelayAccountTests {
     }
   }
 
-  @Test("a stream that is held up says by whom, and for how long that has been so")
+  @Test(
+    "a paused stream names the side that pauses it, and the relay counts each side's paused time")
   func pauses() throws {
     let harness = RelayHarness(watermarks: Watermarks(high: 64, ahead: 64))
     let download = Remote.storageVolDownload

@@ -1,4 +1,4 @@
-// Descriptors on their way through a relay.
+// Descriptors that pass through a relay.
 import Testing
 
 @testable import Streams
@@ -12,7 +12,7 @@ struct RelayDescriptorTests {
     Stamp.packet(PacketHeader(procedure: 3, kind: kind, serial: serial), Stamp.bytes(count))
   }
 
-  @Test("descriptors go with their call and come with their reply")
+  @Test("descriptors stay with their call and with their reply")
   func descriptors() {
     let harness = RelayHarness()
     harness.fromClient(carrying(1, 2), [0], descriptor: 50)
@@ -28,7 +28,7 @@ struct RelayDescriptorTests {
     #expect(harness.client.discarded == [60])
   }
 
-  @Test("descriptors that do not fit what was announced end the client's connection")
+  @Test("descriptors that differ from the announced ones end the client's connection")
   func wrongDescriptors() {
     let missing = RelayHarness()
     missing.fromClient(carrying(1, 1), [0])
@@ -43,7 +43,7 @@ struct RelayDescriptorTests {
   }
 
   @Test(
-    "while a client's calls are held back, a wrong descriptor still ends its connection at once")
+    "a wrong descriptor ends the connection at once, also while the client's calls are held back")
   func wrongWhileHeld() {
     for wrong in [[0], Array(call(9).prefix(20)), call(9)] {
       let harness = RelayHarness()
@@ -64,7 +64,7 @@ struct RelayDescriptorTests {
     #expect(heaped.violation == Violation(.tooManyDescriptorsWaiting, [256]))
   }
 
-  @Test("before the connection is open no descriptor is taken, whatever announces it")
+  @Test("before the connection is open no descriptor is accepted")
   func early() {
     let early = Violation(.descriptorBeforeOpen)
     let announced = RelayHarness(isOpen: false)
@@ -83,7 +83,7 @@ struct RelayDescriptorTests {
     #expect(none.violation == nil, "one that announces none is a call like any other")
   }
 
-  @Test("no descriptor goes over a connection that cannot carry it", arguments: [20, 600])
+  @Test("no descriptor is sent over a connection that cannot carry it", arguments: [20, 600])
   func withoutSocket(padding: Int) {
     let body = Stamp.bytes(1, padding: padding)
     let harness = RelayHarness(largestWhole: 128, clientCarries: false)
@@ -103,7 +103,8 @@ struct RelayDescriptorTests {
     #expect(other.ended.isEmpty, "it is not the backend's mistake")
   }
 
-  @Test("descriptors a daemon sends back behind a refusal are dropped, and nothing is out of step")
+  @Test(
+    "descriptors that a daemon returns with a refusal are dropped, and later replies are correct")
   func sentBack() {
     let harness = RelayHarness()
     harness.fromClient(carrying(1, 2), [0], descriptor: 50)
@@ -117,7 +118,7 @@ struct RelayDescriptorTests {
     #expect(harness.ended.isEmpty)
   }
 
-  @Test("a reply that lacks its descriptors ends the upstream")
+  @Test("a reply without its announced descriptors ends the upstream")
   func replyWithout() {
     let harness = RelayHarness()
     harness.fromClient(call(1))
@@ -127,7 +128,7 @@ struct RelayDescriptorTests {
   }
 
   @Test(
-    "a call with descriptors for a daemon that cannot be passed any is refused, and they are closed"
+    "a call with descriptors for a daemon that cannot receive any is refused, and they are closed"
   )
   func otherHost() {
     let harness = RelayHarness()

@@ -1,4 +1,4 @@
-// What becomes of calls and streams when one of the ends goes.
+// What happens to calls and streams when the client or an upstream disconnects.
 import Testing
 
 @testable import Streams
@@ -7,14 +7,14 @@ import Testing
 struct RelayEndTests {
   private static let registered = Remote.connectRegisterCloseCallback
 
-  @Test("each call and each stream of a lost upstream ends once, with the error of its owner")
+  @Test("each call and each stream of a lost upstream ends once, with the owner's error")
   func everythingEnds() {
     let harness = RelayHarness(maxRequests: 20)
     harness.fromClient(call(1, SimulatedBackend.download), call(2, SimulatedBackend.console))
     harness.fromBackend(
       0, reply(1, SimulatedBackend.download), reply(2, SimulatedBackend.console),
       stream(1, SimulatedBackend.download, .continue, [1]))
-    // Open: 1 and 2; finishing: 3; its call not answered: 4; over: 5; plain calls: 6, 7.
+    // Streams 1 and 2 are open, 3 is finishing, 4 waits for its reply, 5 has ended; 6 and 7 are plain calls.
     harness.fromClient(call(3, SimulatedBackend.upload))
     harness.fromBackend(0, reply(3, SimulatedBackend.upload))
     harness.fromClient(
@@ -22,14 +22,14 @@ struct RelayEndTests {
       call(5, SimulatedBackend.download), call(6), call(7, 23))
     harness.fromBackend(
       0, stream(4, SimulatedBackend.download, .continue, [4]), reply(5, SimulatedBackend.download),
-      Packets.streamError(program: Program.remote, procedure: 209, serial: 5, harness.farewell))
+      Packets.streamError(program: Program.remote, procedure: 209, serial: 5, harness.lossError))
     _ = harness.toClient()
     #expect(harness.relay.callsUnderWay.count == 6)
 
     harness.backendEnds()
     #expect(harness.ended.map(\.reason) == [.closed])
     let arrived = harness.toClient()
-    #expect(arrived.allSatisfy { $0.header.status == .error && $0.error == harness.farewell })
+    #expect(arrived.allSatisfy { $0.header.status == .error && $0.error == harness.lossError })
     #expect(Set(arrived.filter { $0.header.kind == .stream }.map(\.serial)) == [1, 2, 3])
     #expect(Set(arrived.filter { $0.header.kind == .reply }.map(\.serial)) == [4, 6, 7])
     #expect(arrived.count == 6)
@@ -42,7 +42,7 @@ struct RelayEndTests {
   }
 
   @Test(
-    "the client hears of the loss before its calls fail, if it asked to",
+    "a client with a close callback gets its event before its calls fail",
     arguments: [
       true, false,
     ])
@@ -72,7 +72,7 @@ struct RelayEndTests {
     }
   }
 
-  @Test("a close callback that was refused is none")
+  @Test("a refused close callback is not registered")
   func refusedCallback() {
     let harness = RelayHarness()
     harness.fromClient(call(1, Self.registered))
@@ -80,14 +80,16 @@ struct RelayEndTests {
       0,
       Packets.error(
         answering: PacketHeader(procedure: Self.registered, kind: .call, serial: 1),
-        harness.farewell))
+        harness.lossError))
     _ = harness.toClient()
     harness.backendEnds()
     #expect(harness.toClient().isEmpty)
   }
 
-  @Test("what an upstream gave before its end arrives before the errors", arguments: [0, 40, 1000])
-  func lastWords(room: Int) {
+  @Test(
+    "packets that an upstream sent before its end arrive before the errors",
+    arguments: [0, 40, 1000])
+  func receivedBeforeEnd(room: Int) {
     let harness = RelayHarness()
     harness.fromClient(call(1), call(2), call(3))
     harness.client.room = 0
@@ -101,12 +103,12 @@ struct RelayEndTests {
     #expect(harness.pool.heldCount == 0)
   }
 
-  @Test("what a daemon sent before it stopped taking anything is still read")
+  @Test("packets that a daemon sent before its socket broke are still read")
   func brokenPipe() {
     let harness = RelayHarness()
     harness.fromClient(call(1), call(2))
-    // It answers the first call and goes; the broker notices when it wants to send the third.
-    let socket = GoneTransport(reply(1))
+    // The daemon answers the first call and closes; the broker notices when it sends the third.
+    let socket = BrokenTransport(reply(1))
     let slot = harness.relay.add(upstream: socket)
     harness.homes[.storage] = slot
     harness.relay.upstreamIsOpen(slot)
@@ -115,7 +117,7 @@ struct RelayEndTests {
     #expect(harness.toClient().map(\.serial) == [3], "1 was not its call")
 
     let other = RelayHarness(backends: 0)
-    let gone = GoneTransport(reply(1) + event(4))
+    let gone = BrokenTransport(reply(1) + event(4))
     other.homes[.hypervisor] = other.relay.add(upstream: gone)
     other.relay.upstreamIsOpen(0)
     gone.takes = 2
@@ -128,7 +130,7 @@ struct RelayEndTests {
   }
 
   @Test(
-    "a packet that breaks off in the middle ends the client's connection, one not begun does not",
+    "an upstream that ends in the middle of a packet ends the client's connection only if a part was forwarded",
     arguments: [60, 200, 500])
   func brokenOff(arrived: Int) {
     let harness = RelayHarness(largestWhole: 128)
@@ -146,14 +148,15 @@ struct RelayEndTests {
   }
 
   @Test(
-    "what a client sends is dropped once it is discarded, and what waits for it still arrives",
+    "after the client is discarded its packets are dropped, and packets queued for it still arrive",
     arguments: [0, 40, 200])
   func discarded(sent: Int) {
     let harness = RelayHarness(largestWhole: 128)
     harness.fromClient(call(1), call(2))
     harness.client.room = 0
     harness.fromBackend(0, reply(1), event(1))
-    // The beginning of a packet of any kind, with a descriptor, waits or is passed on already.
+    // The beginning of a large packet waits or has been forwarded. Packets of other kinds, also with a descriptor,
+    // follow it.
     let large = call(3, 84, [UInt8](repeating: 7, count: 600))
     harness.fromClient(Array(large.prefix(sent)))
     harness.backendEnds()
@@ -179,7 +182,7 @@ struct RelayEndTests {
     #expect(harness.relay.clientEnd == .closed)
   }
 
-  @Test("the rest of a client's large packet is dropped when its upstream has gone")
+  @Test("the rest of a client's large packet is dropped after the end of its upstream")
   func restDropped() {
     let harness = RelayHarness(backends: 2, largestWhole: 128)
     harness.homes[.storage] = 1
@@ -193,7 +196,7 @@ struct RelayEndTests {
     #expect(harness.relay.clientEnd == nil)
   }
 
-  @Test("the calls, streams and events of other upstreams go on")
+  @Test("calls, streams and events of other upstreams continue")
   func others() {
     let harness = RelayHarness(backends: 2)
     harness.homes[.storage] = 1
@@ -210,7 +213,7 @@ struct RelayEndTests {
     #expect(harness.toBackend(1).map(\.serial).last == 5)
   }
 
-  @Test("after a loss the owner is asked again where a driver's calls go")
+  @Test("after the end of an upstream the owner is asked again for a route for its driver")
   func routedAgain() {
     let harness = RelayHarness(backends: 2)
     harness.homes[.storage] = 1
@@ -226,7 +229,7 @@ struct RelayEndTests {
     #expect(slot == 1, "the place of the lost one is used again")
   }
 
-  @Test("a route that need not last is asked for at each call")
+  @Test("a route that is not lasting is requested for each call")
   func notLasting() {
     let harness = RelayHarness(backends: 2)
     harness.isLasting = false
@@ -239,7 +242,7 @@ struct RelayEndTests {
     #expect(harness.toBackend(1).map(\.serial) == [3, 4])
   }
 
-  @Test("where there is no upstream the owner's error is the reply")
+  @Test("without an upstream the owner's error is the reply")
   func noRoute() {
     let harness = RelayHarness()
     harness.routeError = RemoteError(.internalError, "client socket is closed")
@@ -251,7 +254,7 @@ struct RelayEndTests {
     #expect(harness.toBackend().isEmpty)
   }
 
-  @Test("the end of a client is seen, with its reason", arguments: [Outcome.end, .failed(104)])
+  @Test("the end of a client is reported with its reason", arguments: [Outcome.end, .failed(104)])
   func clientEnds(outcome: Outcome) {
     let harness = RelayHarness()
     harness.fromClient(call(1))
@@ -264,7 +267,7 @@ struct RelayEndTests {
   }
 
   @Test(
-    "nothing is held and no descriptor is kept when all is over",
+    "at the end no segment is held and no descriptor is kept",
     arguments: 0..<100 as Range<UInt64>)
   func cleared(seed: UInt64) {
     var random = Seed(seed)
@@ -296,8 +299,8 @@ struct RelayEndTests {
   }
 }
 
-/// A daemon that has said its last words and takes nothing, or little, any more.
-private final class GoneTransport: Transport {
+/// A daemon that sends its last bytes and then accepts nothing or little.
+private final class BrokenTransport: Transport {
   let carriesDescriptors = true
   private var words: [UInt8]
   /// Sends that still succeed.

@@ -1,4 +1,4 @@
-// A stream that is ended from outside, in every state it can be in.
+// A stream that the broker ends, in every state of the stream.
 import Testing
 
 @testable import Streams
@@ -24,7 +24,7 @@ struct RelayEndingTests {
   }
 
   @Test(
-    "the client gets the error, the daemon an abort, and both may still send",
+    "the client gets the error, the daemon an abort, and later packets of either are dropped",
     arguments: [
       upload, download,
     ])
@@ -42,7 +42,7 @@ struct RelayEndingTests {
       ])
     #expect(harness.relay.streamCount == 0)
 
-    // What either had on its way, the confirmation of the abort, and the client's own end of it.
+    // Packets under way from both sides, the confirmation of the abort, and the client's own end of the stream.
     harness.fromClient(
       stream(1, procedure, .continue, [1]), stream(1, procedure, .ok), stream(1, procedure, .error))
     harness.fromBackend(0, stream(1, procedure, .continue, [2]), stream(1, procedure, .ok))
@@ -58,7 +58,8 @@ struct RelayEndingTests {
   }
 
   @Test(
-    "one whose opening is not answered yet: the reply still comes, the daemon is told behind it")
+    "before the reply to its opening call: the reply still arrives, and the daemon gets an abort after it"
+  )
   func opening() {
     let harness = RelayHarness()
     harness.fromClient(call(1, Self.download))
@@ -74,7 +75,7 @@ struct RelayEndingTests {
     #expect(harness.relay.callsUnderWay.isEmpty)
   }
 
-  @Test("one whose opening is refused then needs no abort")
+  @Test("a stream whose opening call is then refused needs no abort")
   func refused() {
     let harness = RelayHarness()
     harness.fromClient(call(1, Self.download))
@@ -86,7 +87,7 @@ struct RelayEndingTests {
     #expect(harness.relay.callsUnderWay.isEmpty)
   }
 
-  @Test("in the middle of a packet that is cut through nothing comes between its parts")
+  @Test("nothing is sent between the parts of a packet that is cut through")
   func cutThrough() {
     let harness = RelayHarness(largestWhole: 100)
     harness.fromClient(call(1, Self.download), call(2, Self.upload))
@@ -111,7 +112,7 @@ struct RelayEndingTests {
     #expect(toBackend.count == 3)
   }
 
-  @Test("a call without a stream, or a stream of another client, is not ended")
+  @Test("a call without a stream, and a stream of another client, are not ended")
   func none() {
     let harness = opened(Self.download)
     harness.fromClient(call(7))

@@ -1,27 +1,27 @@
-// Real conversations through a relay: what comes out is what went in.
+// Recorded connections through a relay: the same packets come out.
 import Testing
 
 @testable import Streams
 
-/// One capture, replayed between a relay's two sides in the order in which it was recorded.
+/// One capture, replayed between both sides of a relay in the recorded order.
 private struct Replay {
-  /// A run of bytes that one side sent before the other said something.
+  /// The bytes that one side sent before the other sent something.
   struct Burst {
     var isFromClient: Bool
     var bytes: [UInt8] = []
-    /// Places in `bytes` that carry a descriptor.
+    /// Positions in `bytes` that carry a descriptor.
     var carriers: [Int] = []
   }
 
   private(set) var bursts: [Burst] = []
-  /// What each side must get: everything but what the broker answers or keeps to itself.
+  /// The bytes that each side must get: all except those that the broker answers or keeps.
   private(set) var forBackend: [UInt8] = []
   private(set) var forClient: [UInt8] = []
   private(set) var descriptorsUp = 0
   private(set) var descriptorsDown = 0
   var count: Int { bursts.reduce(0) { $0 + $1.bytes.count } }
 
-  /// The calls a broker answers itself.
+  /// The calls that the broker answers itself.
   static func isOwn(_ header: PacketHeader) -> Bool {
     switch header.procedure {
     case Remote.connectOpen, Remote.connectClose, Remote.connectSetIdentity,
@@ -45,7 +45,7 @@ private struct Replay {
       if let header = row.header {
         if header.kind == .call, Self.isOwn(header) { own.insert(header.serial) }
         let isAnswered = own.contains(header.serial) && header.kind != .message
-        // No backend answers what it was not asked.
+        // A backend does not answer a call that it did not get.
         if isAnswered, !isFromClient { continue }
         counts = !isAnswered && header.program != Program.keepAlive
       } else {
@@ -70,8 +70,8 @@ private struct Replay {
     }
   }
 
-  /// Plays it with reads that end at these places of the whole conversation and wherever the speaker or a
-  /// descriptor makes them end. Returns what was wrong.
+  /// Replays the capture. Reads end at these positions of the whole capture, at the end of each burst, and at each
+  /// descriptor. Returns a description of the first difference.
   func play(cuts: Set<Int>, segment: Int, largestWhole: Int = Limits.usualPacket) -> String? {
     let harness = RelayHarness(maxRequests: 64, segment: segment, largestWhole: largestWhole)
     harness.isAnswered = Replay.isOwn
@@ -97,7 +97,7 @@ private struct Replay {
           harness.fromBackend(0, Array(burst.bytes[start..<end]), descriptor: carried)
         }
         start = end
-        // Larger than the segments, a piece takes more than one read.
+        // A piece larger than a segment takes several reads.
         while harness.client.hasPieces || harness.backends[0].hasPieces {
           harness.relay.clientReady(.read)
           harness.relay.upstreamReady(0, .read)
@@ -116,7 +116,7 @@ private struct Replay {
     return nil
   }
 
-  /// Leaves out the broker's own packets: PONGs, and its answers to the calls it answers.
+  /// `bytes` without the broker's own packets: PONGs, and replies to the calls it answers.
   private func without(own bytes: [UInt8]) -> [UInt8] {
     var kept: [UInt8] = []
     var rest = bytes[...]
@@ -150,7 +150,7 @@ struct RelayGoldenTests {
   @Test("every capture of the REMOTE program is replayed")
   func complete() throws {
     let all = try Golden.rows().filter { $0.header?.program == Program.remote }.map(\.capture)
-    // Of 13 nothing is left: all of it is authentication, or encrypted.
+    // Capture 13 is missing: all of it is authentication or encrypted.
     #expect(Set(all).subtracting(Self.captures) == ["13-sasl-digest-md5"])
     for capture in Self.captures where capture != "15-keepalive" {
       let replay = try Replay(capture)
@@ -161,11 +161,11 @@ struct RelayGoldenTests {
     #expect(try Replay("09-fd-call-fd-associate").descriptorsUp == 2)
   }
 
-  @Test("a conversation goes through unchanged, wherever it is cut in two", arguments: captures)
+  @Test("a capture passes unchanged, wherever it is cut in two", arguments: captures)
   func everyCut(capture: String) throws {
     let replay = try Replay(capture)
     #expect(replay.play(cuts: [], segment: SegmentPool.usualCapacity) == nil)
-    // The long ones are stream data for the most part.
+    // In long captures most bytes are stream data, so random positions are enough.
     var random = Seed(1)
     let cuts =
       replay.count < 3000
@@ -177,7 +177,7 @@ struct RelayGoldenTests {
     }
   }
 
-  @Test("and byte by byte, or in pieces of one size", arguments: captures)
+  @Test("a capture passes unchanged byte by byte and in pieces of one size", arguments: captures)
   func pieces(capture: String) throws {
     let replay = try Replay(capture)
     for size in [1, 2, 3, 5, 27, 28, 29, 31, 32, 33, 100, 224] {
@@ -186,14 +186,16 @@ struct RelayGoldenTests {
     }
   }
 
-  @Test("and at random places, through segments and wholes of any size", arguments: captures)
+  @Test(
+    "a capture passes unchanged with random cuts, segment sizes and limits for whole packets",
+    arguments: captures)
   func random(capture: String) throws {
     let replay = try Replay(capture)
     for seed in 0..<60 as Range<UInt64> {
       var random = Seed(seed)
       let cuts = Set((0..<random.pick(1...60)).map { _ in random.pick(1...replay.count) })
       let segment = random.pick(64...600)
-      // Calls the broker answers itself are read as a whole.
+      // The broker reads the calls it answers as a whole.
       let whole = random.pick(320...1000)
       #expect(replay.play(cuts: cuts, segment: segment, largestWhole: whole) == nil, "seed \(seed)")
     }

@@ -1,25 +1,25 @@
-// A relay with an owner and sockets that a test leads packet by packet.
+// A relay with an owner and scripted sockets.
 @testable import Streams
 
-/// The relay's owner: routes as it is told, notes what it is asked, and answers calls or leaves them.
+/// The relay's owner. It routes as configured, records what the relay asks and reports, and answers chosen calls.
 final class RelayHarness: RelayOwner {
   let pool: SegmentPool
   let client = PiecedTransport()
   private(set) var backends: [PiecedTransport] = []
-  /// The upstream of each driver; whatever is not here goes to the first one.
+  /// The upstream of each driver; other drivers use the first upstream.
   var homes: [Driver: Int] = [:]
-  /// What `route` says instead.
+  /// The error that `route` returns instead of an upstream.
   var routeError: RemoteError?
   private(set) var routed: [Driver] = []
   var isLasting = true
-  /// Calls the owner answers itself: it replies with an empty body.
+  /// Calls that the owner answers itself, with an empty reply.
   var isAnswered: (PacketHeader) -> Bool = { _ in false }
   private(set) var asked: [(header: PacketHeader, body: [UInt8])] = []
   private(set) var answers: [(slot: Int, header: PacketHeader, body: [UInt8])] = []
   private(set) var ended: [(slot: Int, reason: LinkEnd)] = []
   private(set) var replied: [Call] = []
   private(set) var over: [(call: Call, object: StreamObject?, result: StreamResult)] = []
-  var farewell = RemoteError(.systemError, "virtqemud is gone", int1: 5)
+  var lossError = RemoteError(.systemError, "virtqemud is gone", int1: 5)
   var tellsClosed = true
 
   private var made: Relay?
@@ -43,7 +43,7 @@ final class RelayHarness: RelayOwner {
     relay.isOpen = isOpen
   }
 
-  /// Another upstream, not open yet.
+  /// Adds another upstream, not open yet.
   func add() -> Int {
     let socket = PiecedTransport()
     let slot = relay.add(upstream: socket)
@@ -73,15 +73,15 @@ final class RelayHarness: RelayOwner {
 
   func upstream(_ slot: Int, ended reason: LinkEnd) {
     ended.append((slot, reason))
-    relay.remove(upstream: slot, telling: farewell, closedEvent: tellsClosed && slot == 0)
+    relay.remove(upstream: slot, telling: lossError, closedEvent: tellsClosed && slot == 0)
   }
 
-  /// Rates of streams, by their kind.
+  /// The rate limits of streams, by kind.
   var meters: [StreamKind: [Meter]] = [:]
   func meters(for kind: StreamKind) -> [Meter] { meters[kind] ?? [] }
 
   let answerCounts: AnswerCounts? = AnswerCounts()
-  /// Answers to calls that do this are told.
+  /// Replies to calls with this access are reported.
   let told: Set<Access>
   func wantsAnswers(to access: Access) -> Bool { told.contains(access) }
   func answered(_ call: Call, _ status: PacketStatus) { replied.append(call) }
@@ -92,7 +92,7 @@ final class RelayHarness: RelayOwner {
 
   // MARK: The ends
 
-  /// The client sends bytes, which arrive in one read.
+  /// The client sends bytes that arrive in one read.
   func fromClient(_ bytes: [UInt8]..., descriptor: Int32 = -1) {
     client.supply(RelayHarness.joined(bytes), descriptor: descriptor)
     if relay.clientInterest.contains(.read) { relay.clientReady(.read) }
@@ -104,7 +104,7 @@ final class RelayHarness: RelayOwner {
     return all[...]
   }
 
-  /// A backend sends bytes, which arrive in one read.
+  /// A backend sends bytes that arrive in one read.
   func fromBackend(_ slot: Int = 0, _ bytes: [UInt8]..., descriptor: Int32 = -1) {
     backends[slot].supply(RelayHarness.joined(bytes), descriptor: descriptor)
     if relay.upstreamInterest(slot).contains(.read) { relay.upstreamReady(slot, .read) }
@@ -118,11 +118,11 @@ final class RelayHarness: RelayOwner {
     if case .violation(let violation) = end { violation } else { nil }
   }
 
-  /// What has reached the client since the last time, as packets.
+  /// The packets that have reached the client since the last call.
   func toClient() -> [Arrived] { Arrived.read(client.takeBytes()) }
   func toBackend(_ slot: Int = 0) -> [Arrived] { Arrived.read(backends[slot].takeBytes()) }
 
-  /// The client takes `room` more bytes.
+  /// The client accepts `room` more bytes.
   func clientReads(_ room: Int = .max) {
     client.room = room
     if relay.clientInterest.contains(.write) { relay.clientReady(.write) }
@@ -139,7 +139,7 @@ final class RelayHarness: RelayOwner {
   }
 }
 
-/// A packet as it came out.
+/// A packet as it arrived.
 struct Arrived: Equatable, CustomStringConvertible {
   let header: PacketHeader
   let payload: [UInt8]
@@ -151,7 +151,7 @@ struct Arrived: Equatable, CustomStringConvertible {
   var serial: UInt32 { header.serial }
   var error: RemoteError? { try? RemoteError.read(payload) }
 
-  /// The packets in `bytes`, which begin and end between two of them. Carriers are left out.
+  /// The packets in `bytes`, which must be whole. Carriers are left out.
   static func read(_ bytes: [UInt8]) -> [Arrived] {
     var found: [Arrived] = []
     var rest = bytes[...]
@@ -177,7 +177,7 @@ struct Arrived: Equatable, CustomStringConvertible {
 
 // MARK: Packets
 
-/// A call of a procedure without a stream, served by the hypervisor daemon.
+/// A call without a stream, for the hypervisor driver.
 func call(_ serial: UInt32, _ procedure: Int32 = 3, _ payload: [UInt8] = []) -> [UInt8] {
   Stamp.packet(PacketHeader(procedure: procedure, kind: .call, serial: serial), payload)
 }

@@ -1,11 +1,11 @@
-// What a relay holds back, and what goes on nevertheless.
+// Limits of the relay: what waits, and what passes meanwhile.
 import Testing
 
 @testable import Streams
 
 @Suite("relay: limits")
 struct RelayLimitTests {
-  @Test("calls beyond the limit wait for replies, and PINGs behind them are answered at once")
+  @Test("calls beyond the limit wait for replies, and PINGs after them are answered at once")
   func requests() {
     let harness = RelayHarness(maxRequests: 2)
     harness.fromClient(call(1), call(2), call(3), ping, call(4))
@@ -24,7 +24,7 @@ struct RelayLimitTests {
   }
 
   @Test(
-    "a PING is answered once, wherever the reads end and whether it waits behind a call or not",
+    "a PING is answered once, wherever the reads end and whether or not it waits behind a call",
     arguments: 1...84)
   func pingsCut(piece: Int) {
     let harness = RelayHarness(maxRequests: 1)
@@ -38,7 +38,7 @@ struct RelayLimitTests {
     #expect(harness.toBackend().map(\.serial) == [1, 2])
   }
 
-  @Test("a stream's packets pass while calls wait, a call's packets wait behind a waiting call")
+  @Test("a stream's packets pass waiting calls, and a call waits behind a waiting call")
   func streamsPassHeldCalls() {
     let harness = RelayHarness(maxRequests: 2)
     harness.fromClient(call(1, SimulatedBackend.console))
@@ -54,7 +54,7 @@ struct RelayLimitTests {
     #expect(harness.toBackend().map(\.serial) == [4, 1])
   }
 
-  @Test("no more is read ahead of a client whose calls wait than the mark and one read")
+  @Test("a client with waiting calls is read up to the read-ahead watermark plus one read")
   func ahead() {
     let harness = RelayHarness(
       maxRequests: 1, watermarks: Watermarks(high: 4096, ahead: 1000, own: 4096))
@@ -72,7 +72,7 @@ struct RelayLimitTests {
   }
 
   @Test(
-    "an upstream is not read while more than the mark waits for the client, and again below half")
+    "an upstream is paused above the client's high watermark and read again below half of it")
   func slowClient() {
     let harness = RelayHarness(watermarks: Watermarks(high: 1000, ahead: 1000, own: 1000))
     harness.client.room = 0
@@ -95,7 +95,7 @@ struct RelayLimitTests {
     #expect(numbers == (1...events).map { $0 })
   }
 
-  @Test("a client is not read while more than the mark waits for an upstream, and again below half")
+  @Test("a client is paused above an upstream's high watermark and read again below half of it")
   func slowUpstream() {
     let harness = RelayHarness(watermarks: Watermarks(high: 1000, ahead: 100, own: 1000))
     harness.fromClient(call(1, SimulatedBackend.upload))
@@ -108,7 +108,7 @@ struct RelayLimitTests {
       harness.fromClient(data)
       sent += 1
     }
-    // Six packets are above the mark; behind them one read comes to the other.
+    // Six packets exceed the high watermark; one more read is ahead of them.
     #expect(sent == 7)
     #expect(harness.relay.isClientPaused)
     harness.backendReads(0, 600)
@@ -119,7 +119,7 @@ struct RelayLimitTests {
     #expect(harness.toBackend().count == sent)
   }
 
-  @Test("a client that does not read its PONGs is not read either")
+  @Test("a client that does not read its PONGs is paused")
   func unreadPongs() {
     let harness = RelayHarness(watermarks: Watermarks(high: 4096, ahead: 4096, own: 280))
     harness.client.room = 0
@@ -135,7 +135,9 @@ struct RelayLimitTests {
     #expect(harness.relay.clientInterest == .read)
   }
 
-  @Test("refusals nobody reads stop a client, whatever makes them", arguments: [true, false])
+  @Test(
+    "a client that does not read its refusals is paused, whatever causes them",
+    arguments: [true, false])
   func unreadRefusals(throughUpstream: Bool) {
     let harness = RelayHarness(watermarks: Watermarks(high: 4096, ahead: 4096, own: 1000))
     harness.client.room = 0
@@ -144,13 +146,13 @@ struct RelayLimitTests {
     while harness.relay.clientInterest.contains(.read), serial < 1000 {
       serial += 1
       if throughUpstream {
-        // A daemon that takes the connection and then refuses to be opened, each time anew.
+        // A daemon that accepts each connection and then refuses CONNECT_OPEN.
         harness.homes[.storage] = harness.add()
         harness.fromClient(call(serial, 84))
-        harness.relay.remove(upstream: harness.homes[.storage] ?? -1, telling: harness.farewell)
+        harness.relay.remove(upstream: harness.homes[.storage] ?? -1, telling: harness.lossError)
         harness.relay.settle()
       } else {
-        harness.routeError = harness.farewell
+        harness.routeError = harness.lossError
         harness.fromClient(call(serial, 84))
       }
     }
@@ -170,7 +172,7 @@ struct RelayLimitTests {
     #expect(harness.toBackend().allSatisfy { $0.header.procedure == KeepAliveProcedure.pong })
   }
 
-  @Test("a client has a limited number of streams")
+  @Test("the number of a client's streams is limited")
   func streams() {
     let harness = RelayHarness()
     for serial in 0..<UInt32(Watermarks.streams) {
@@ -186,12 +188,12 @@ struct RelayLimitTests {
         "operation failed: 1024 streams are open on this connection"
       ])
     harness.fromBackend(
-      0, Packets.streamError(program: Program.remote, procedure: 201, serial: 7, harness.farewell))
+      0, Packets.streamError(program: Program.remote, procedure: 201, serial: 7, harness.lossError))
     harness.fromClient(call(5002, SimulatedBackend.console))
     #expect(harness.toBackend().map(\.serial) == [5002])
   }
 
-  @Test("while a relay is held nothing of the client goes on but PONGs")
+  @Test("while a relay is held, only PONGs are sent in response to the client")
   func held() {
     let harness = RelayHarness()
     harness.relay.isHeld = true
@@ -206,7 +208,7 @@ struct RelayLimitTests {
     #expect(harness.toClient().isEmpty)
   }
 
-  @Test("packets for an upstream that is being opened wait for it, others do not wait for them")
+  @Test("packets for an upstream that is being opened wait for it; others do not")
   func opening() {
     let harness = RelayHarness()
     harness.homes[.storage] = harness.add()

@@ -1,11 +1,11 @@
-// Which packet goes where, and which goes nowhere.
+// Which packets the relay forwards, and where, and which it drops.
 import Testing
 
 @testable import Streams
 
 @Suite("relay: packets")
 struct RelayPacketTests {
-  @Test("a packet that was forwarded is the packet that came, newer procedures included")
+  @Test("a forwarded packet is unchanged, also for procedures unknown to the broker")
   func untouched() {
     let harness = RelayHarness()
     let packets = [
@@ -29,7 +29,8 @@ struct RelayPacketTests {
   }
 
   @Test(
-    "events of any program keep their order among replies and streams, and need an open connection")
+    "events of any program keep their order among replies and streams, and are dropped before the connection is open"
+  )
   func events() {
     let harness = RelayHarness(isOpen: false)
     harness.fromBackend(0, event(1))
@@ -48,7 +49,7 @@ struct RelayPacketTests {
     #expect(harness.relay.counters.events == 4)
   }
 
-  @Test("packets of one stream in a row each count, and a row ends where anything else begins")
+  @Test("each packet of a run of one stream counts, and the run ends at any other packet")
   func rows() {
     let (upload, console) = (SimulatedBackend.upload, SimulatedBackend.console)
     let harness = RelayHarness()
@@ -60,7 +61,7 @@ struct RelayPacketTests {
       stream(1, upload, .continue, [1]) + stream(1, upload, .continue, [2, 2])
       + stream(2, console, .continue, [3]) + stream(1, upload, .continue, [4])
       + stream(1, upload, .continue, [5]) + stream(1, upload, .ok)
-    // What follows the client's finish is nobody's any more.
+    // Packets after the client's finish are dropped.
     harness.fromClient(row + stream(1, upload, .continue, [6]) + stream(2, console, .continue, [7]))
     #expect(harness.backends[0].takeBytes() == row + stream(2, console, .continue, [7]))
     #expect(harness.relay.counters.packetsUp - before.packetsUp == 8)
@@ -76,7 +77,7 @@ struct RelayPacketTests {
     #expect(harness.relay.callsUnderWay.first { $0.serial == 2 }?.bytesDown == 3)
   }
 
-  @Test("replies nobody waits for are dropped")
+  @Test("replies without a waiting call are dropped")
   func unwantedReplies() {
     let harness = RelayHarness(backends: 2)
     harness.homes[.storage] = 1
@@ -120,7 +121,9 @@ struct RelayPacketTests {
     #expect(harness.toClient().map(\.payload) == [[1]])
   }
 
-  @Test("kinds no client sends are dropped, and kinds no server sends end the upstream")
+  @Test(
+    "packet kinds that no client sends are dropped, and kinds that no server sends end the upstream"
+  )
   func kinds() {
     for kind in [1, 2, 7, 99, UInt32.max] {
       let harness = RelayHarness()
@@ -140,7 +143,7 @@ struct RelayPacketTests {
     }
   }
 
-  @Test("keepalive stays on its hop")
+  @Test("keepalive packets are not forwarded")
   func keepAlive() {
     let harness = RelayHarness()
     let odd = Packets.keepAlive(7)
@@ -157,7 +160,7 @@ struct RelayPacketTests {
     #expect(harness.relay.receivedFromClient == 4 * 28)
   }
 
-  @Test("the owner sees every call before the client is open, then those that concern it")
+  @Test("before the client is open the owner sees every call, after that those that concern it")
   func owner() {
     let harness = RelayHarness(isOpen: false)
     harness.isAnswered = { _ in true }
@@ -180,7 +183,7 @@ struct RelayPacketTests {
         0,
         Packets.streamError(
           program: Program.remote, procedure: procedure, serial: 10 + UInt32(procedure),
-          harness.farewell))
+          harness.lossError))
     }
     for (program, version) in [
       (Program.keepAlive, 1), (0x0690_0690, 1), (Program.remote, 2), (Program.qemu, 0),
@@ -200,7 +203,8 @@ struct RelayPacketTests {
   }
 
   @Test(
-    "the reply to a call of the broker's own goes to the owner alone, behind what the client sent")
+    "only the owner gets the reply to the broker's own call, which is sent after the client's packets"
+  )
   func ownCall() {
     let harness = RelayHarness()
     harness.fromClient(call(5), call(6))
@@ -217,7 +221,7 @@ struct RelayPacketTests {
     #expect(harness.answers.count == 1)
   }
 
-  @Test("calls with one serial at a time are all answered, at one daemon and at two")
+  @Test("concurrent calls with one serial all get replies, from one daemon and from two")
   func serials() {
     let harness = RelayHarness(backends: 2)
     harness.homes[.storage] = 1
@@ -238,7 +242,7 @@ struct RelayPacketTests {
     #expect(harness.relay.clientEnd == nil)
   }
 
-  @Test("a call may have the serial of an open stream, a second stream of the same procedure fails")
+  @Test("a call may have the serial of an open stream; a second stream of the same procedure fails")
   func streamSerials() {
     let (download, console) = (SimulatedBackend.download, SimulatedBackend.console)
     let harness = RelayHarness(maxRequests: 20)
@@ -289,7 +293,7 @@ struct RelayPacketTests {
   }
 
   @Test(
-    "a length outside the limits ends the connection it came on",
+    "an invalid length ends the connection it arrived on",
     arguments: [UInt32(0), 27, 33_554_437])
   func lengths(length: UInt32) {
     let harness = RelayHarness()
@@ -301,7 +305,7 @@ struct RelayPacketTests {
     #expect(
       other.upstreamViolation == Violation(.packetLengthOutOfRange, [length, 28, 33_554_436]))
     #expect(other.toClient().map(\.serial) == [1])
-    // With the four bytes alone, from the client also while its calls are held back.
+    // The four bytes of the length are enough, also while the client's calls are held back.
     for maxRequests in [1, 5] {
       let early = RelayHarness(maxRequests: maxRequests)
       early.fromClient(call(1), maxRequests == 1 ? call(2) : [], Stamp.bytes(length))
@@ -316,7 +320,7 @@ struct RelayPacketTests {
   }
 
   @Test(
-    "a large call that the broker answers is answered once, with the beginning of its arguments")
+    "a large call that the broker answers gets one reply, made from the beginning of its arguments")
   func largeOwnCall() throws {
     let harness = RelayHarness(isOpen: false)
     harness.isAnswered = { _ in true }
@@ -341,7 +345,9 @@ struct RelayPacketTests {
     #expect(harness.relay.clientEnd == nil)
   }
 
-  @Test("a large call that the broker looked at and leaves fails, because it is not there any more")
+  @Test(
+    "a large call that the broker inspected and would forward fails, because its beginning was not kept"
+  )
   func largeForwarded() {
     let harness = RelayHarness()
     let packet = call(1, Remote.connectSupportsFeature, [UInt8](repeating: 0, count: 400_000))
@@ -354,7 +360,7 @@ struct RelayPacketTests {
   }
 
   @Test(
-    "a large reply to a call of the broker's own is given to the owner whole, too large a one is not"
+    "the owner gets a large reply to the broker's own call whole; a reply above the limit ends the upstream"
   )
   func largeOwnReply() {
     let body = (0..<(Limits.ownReply - Limits.header)).map { UInt8(truncatingIfNeeded: $0 / 999) }

@@ -1,6 +1,6 @@
-// Long byte sequences compared, so that a failure can be read.
+// Comparison of long byte sequences with a short description of the difference.
 
-/// Where two sequences of bytes part; nil if they are the same.
+/// Describes where two byte sequences differ; nil if they are equal.
 func difference(_ found: [UInt8], _ wanted: [UInt8]) -> String? {
   if found == wanted { return nil }
   for (place, (a, b)) in zip(found, wanted).enumerated() where a != b {

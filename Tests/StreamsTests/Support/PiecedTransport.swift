@@ -1,27 +1,27 @@
-// A socket whose every read and write is what a test says.
+// A socket whose every read and send is scripted.
 @testable import Streams
 
-/// Each read is one piece, each send takes as much as is allowed.
+/// Each read returns one piece; each send accepts as much as is allowed.
 final class PiecedTransport: Transport {
   var carriesDescriptors = true
   private var pieces: [(bytes: ArraySlice<UInt8>, descriptor: Int32)] = []
-  /// What a read comes to when there are no pieces.
+  /// The outcome of a read when no piece is left.
   var afterwards = Outcome.blocked(.read)
 
   var hasPieces: Bool { !pieces.isEmpty }
 
-  /// One send, as it was taken.
+  /// One recorded send.
   enum Sent: Equatable {
     case bytes([UInt8])
     case descriptor(Int32)
   }
   private(set) var sent: [Sent] = []
   private(set) var discarded: [Int32] = []
-  /// How much is taken before it blocks, and at most by one send.
+  /// The bytes accepted before the socket blocks, and the most accepted by one send.
   var room = Int.max
   var perSend = Int.max
 
-  /// A piece for one read; a descriptor comes with its last byte.
+  /// Adds a piece for one read. A descriptor arrives with its last byte.
   func supply(_ bytes: ArraySlice<UInt8>, descriptor: Int32 = -1) {
     pieces.append((bytes, descriptor))
   }
@@ -63,7 +63,7 @@ final class PiecedTransport: Transport {
 
   func discard(descriptor: Int32) { discarded.append(descriptor) }
 
-  /// What was sent, carrier bytes as zeros, and forgets it.
+  /// Returns the bytes sent, carriers as zeros, and clears the record.
   func takeBytes() -> [UInt8] {
     defer { sent = [] }
     var all: [UInt8] = []

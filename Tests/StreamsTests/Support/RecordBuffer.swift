@@ -1,17 +1,17 @@
 // The records of a simulated TLS session.
 @testable import Streams
 
-/// Divides what is sent into records of a few hundred bytes at most, and counts those that hold bytes of two packets.
+/// Divides sent bytes into records of at most a few hundred bytes, and counts records that hold bytes of two packets.
 struct RecordBuffer {
   private static let capacity = 700
-  /// Records that have not left, without what encryption adds.
+  /// Records not sent yet, without the overhead of encryption.
   var waiting: [UInt8] = []
   private(set) var mixed = 0
   private var edges = PacketEdges()
-  /// The packet under way, as a peer sees it: its bytes so far.
+  /// The bytes so far of the current packet, as a peer sees it.
   private var packet: [UInt8] = []
 
-  /// Takes bytes from the runs while there is room; how many.
+  /// Takes bytes from the runs while there is space. Returns their number.
   mutating func take(_ runs: UnsafeBufferPointer<Run>, _ random: inout Seed) -> Int {
     var moved = 0
     for run in runs {

@@ -1,32 +1,32 @@
-// A socket that exists only in memory and behaves as badly as the kernel may.
+// A socket in memory that behaves as badly as the kernel may.
 @testable import Streams
 
-/// One end of a connection. What the peer has sent is cut at random places, what the broker sends is
-/// taken in random portions; a descriptor ends a read, as on a UNIX socket.
+/// One end of a connection. Reads return the peer's bytes cut at random places; sends accept random numbers of bytes.
+/// A descriptor ends a read, as on a UNIX socket.
 final class ScriptedTransport: Transport {
   var carriesDescriptors = true
   private var random: Seed
-  /// What the peer has sent and the broker has not read.
+  /// Bytes that the peer has sent and the broker has not read.
   private(set) var supply: [UInt8] = []
   private var supplyHead = 0
-  /// Positions in the whole supply whose bytes carry a descriptor.
+  /// Positions in the whole supply of the bytes with a descriptor.
   private var carriers: [(position: Int, descriptor: Int32)] = []
   private var received = 0
   private var supplied = 0
-  /// What the broker sent and the peer has not looked at.
+  /// Bytes that the broker has sent and the peer has not read.
   var taken: [UInt8] = []
   private(set) var takenDescriptors: [Int32] = []
   private(set) var discarded: [Int32] = []
-  /// The peer closed its side: the supply ends, and nothing more is taken.
+  /// The peer has closed its side: reads end after the supply, and sends fail.
   var isClosed = false
-  /// The peer does not take anything now.
+  /// The peer accepts nothing at present.
   var isStalled = false
-  /// Answers as the kernel does, without cuts and refusals.
+  /// Behaves without random cuts and refusals.
   var isSmooth = false
-  /// How much the peer takes before it must look at it: a socket's buffer.
+  /// The bytes that the peer accepts without reading: the size of a socket's buffer.
   var capacity = 4096
   private(set) var sends = 0
-  /// Takes bytes into a buffer of its own, where they become records, as TLS does.
+  /// Accepts bytes into a buffer of its own and makes records of them, as TLS does.
   var makesRecords = false
   private var records = RecordBuffer()
 
@@ -42,7 +42,7 @@ final class ScriptedTransport: Transport {
     }
   }
 
-  /// The last bytes the peer had sent do not arrive.
+  /// The peer's last bytes are lost.
   func loseTail(_ count: Int) {
     let lost = min(count, available)
     supply.removeLast(lost)
@@ -103,7 +103,7 @@ final class ScriptedTransport: Transport {
   }
 
   var unsent: Int { records.waiting.count }
-  /// Records that held the end of one packet and the beginning of the next.
+  /// Records that contain the end of one packet and the beginning of the next.
   var mixedRecords: Int { records.mixed }
 
   private func sendRecords(_ runs: UnsafeBufferPointer<Run>) -> Outcome {
@@ -114,7 +114,7 @@ final class ScriptedTransport: Transport {
     return .moved(moved)
   }
 
-  /// The peer takes what it has room for of the records that wait.
+  /// Moves waiting records to the peer while it has space.
   private func leave() {
     guard isWritable, isSmooth || !random.once(in: 6) else { return }
     var count = min(records.waiting.count, capacity - taken.count)
@@ -136,23 +136,23 @@ final class ScriptedTransport: Transport {
   func discard(descriptor: Int32) { discarded.append(descriptor) }
 }
 
-/// Takes whole packets from the front of what a peer received.
+/// Takes whole packets from the front of received bytes.
 struct PacketReader {
   private var bytes: [UInt8] = []
   private var head = 0
 
   mutating func feed(_ more: [UInt8]) {
-    // Carriers that have not arrived yet are skipped when they do.
+    // Carriers that have not arrived yet are skipped on arrival.
     let passed = min(head, bytes.count)
     bytes.removeFirst(passed)
     head -= passed
     bytes += more
   }
 
-  /// Bytes of a packet that is not complete.
+  /// Bytes of an incomplete packet.
   var rest: Int { bytes.count - head }
 
-  /// The next packet, its header decoded. Carriers are not skipped: see `skipCarriers`.
+  /// The next packet with its header. Carriers are not skipped: see `skipCarriers`.
   mutating func next() -> (header: PacketHeader, packet: [UInt8])? {
     guard rest >= Limits.header else { return nil }
     let header = bytes.withUnsafeBytes { PacketHeader(at: $0.baseAddress! + head) }

@@ -1,10 +1,11 @@
 // Repeatable randomness.
 import Glibc
 
-/// The first seed of the simulations: the same in each run of `make test`, another in each of `make soak`.
+/// The first seed of the simulations: the same in each run of `make test`, a different one in each run of `make
+/// soak`.
 let firstSeed = getenv("VIRTBROKER_FIRST_SEED").flatMap { UInt64(String(cString: $0)) } ?? 0
 
-/// SplitMix64: the same seed gives the same run, everywhere.
+/// SplitMix64: the same seed gives the same run on every system.
 struct Seed: RandomNumberGenerator {
   private var state: UInt64
   init(_ seed: UInt64) { state = seed &* 0x9E37_79B9_7F4A_7C15 &+ 0x1234_5678_9ABC_DEF1 }

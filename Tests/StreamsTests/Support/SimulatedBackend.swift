@@ -1,7 +1,7 @@
-// A backend daemon of the simulation: answers out of order, streams, raises events, and dies.
+// A simulated backend: it answers out of order, opens streams, sends events, and dies.
 @testable import Streams
 
-/// Stamps that make every payload tell where it comes from.
+/// Stamps in payloads that identify their origin.
 enum Stamp {
   static func bytes(_ words: UInt32..., padding: Int = 0) -> [UInt8] {
     words.flatMap { word in (0..<4).map { UInt8(truncatingIfNeeded: word >> UInt32(24 - 8 * $0)) } }
@@ -12,7 +12,7 @@ enum Stamp {
     guard packet.count >= at + 4 else { return nil }
     return packet[at..<at + 4].reduce(0) { $0 << 8 | UInt32($1) }
   }
-  /// A packet with that payload.
+  /// A packet with `payload`.
   static func packet(_ header: PacketHeader, _ payload: [UInt8]) -> [UInt8] {
     var header = header
     header.length = UInt32(Limits.header + payload.count)
@@ -22,14 +22,14 @@ enum Stamp {
   }
 }
 
-/// One connection to a daemon, seen from the daemon.
+/// One connection to a daemon, from the daemon's side.
 final class SimulatedBackend {
   struct Stream {
     let call: PacketHeader
     var toSend: Int
     var sent: UInt32 = 0
     var saidEnd = false
-    /// Finish or abort came and waits for its confirmation.
+    /// A finish or abort has arrived and waits for its confirmation.
     var wantsConfirmation = false
     var isOver = false
   }
@@ -45,7 +45,7 @@ final class SimulatedBackend {
   let socket: ScriptedTransport
   var isOpen = false
   var isDead = false
-  /// A packet too large to wait for was under way when it died.
+  /// The daemon died while it sent a packet that is cut through.
   var diedInLargePacket = false
   private var reader = PacketReader()
   private var pending: [PacketHeader] = []
@@ -63,7 +63,7 @@ final class SimulatedBackend {
 
   var isQuiet: Bool { isDead || (pending.isEmpty && streams.allSatisfy { $0.isOver }) }
 
-  /// Reads what the broker has sent.
+  /// Reads the bytes that the broker has sent.
   func read() {
     reader.feed(socket.taken)
     socket.taken.removeAll(keepingCapacity: true)
@@ -78,7 +78,7 @@ final class SimulatedBackend {
         pending.append(header)
       case .stream, .streamHole:
         guard let index = streams.firstIndex(where: { $0.call.serial == header.serial }) else {
-          // Ahead of its call's reply: a server drops it.
+          // It precedes the reply to its call, so a server drops it.
           break
         }
         if header.kind == .stream, header.status != .continue {
@@ -90,7 +90,7 @@ final class SimulatedBackend {
     }
   }
 
-  /// Does one thing of those it could do.
+  /// Does one of the things that are possible now.
   func act(_ random: inout Seed) {
     switch random.pick(0...9) {
     case 0...3: answer(&random)
@@ -110,11 +110,11 @@ final class SimulatedBackend {
       let sends = call.procedure != SimulatedBackend.upload
       streams.append(Stream(call: call, toSend: sends ? random.pick(0...6) : 0))
     default:
-      // Now and then a reply larger than what waits to be complete.
+      // Sometimes a reply that is too large to be forwarded whole.
       let padding = random.once(in: 12) ? random.pick(400...1500) : random.pick(0...60)
       if call.kind == .callWithDescriptors, random.once(in: 3) {
         reply.status = .error
-        // A server that did not get to its handler sends the descriptors back.
+        // A server that failed before its handler ran sends the descriptors back.
         socket.supply(Stamp.packet(reply, Stamp.bytes(call.serial)), descriptors: [77])
       } else if call.kind == .callWithDescriptors {
         reply.kind = .replyWithDescriptors
@@ -160,7 +160,7 @@ final class SimulatedBackend {
         Stamp.bytes(UInt32(number), events, padding: random.pick(0...80))))
   }
 
-  /// Ends the connection; of what it had sent, only some still arrives.
+  /// Ends the connection. Only a part of the bytes it had sent still arrives.
   func die(_ random: inout Seed) {
     isDead = true
     if random.once(in: 2) { socket.loseTail(random.pick(0...400)) }

@@ -1,22 +1,22 @@
-// A libvirt client of the simulation: calls, streams, PINGs, and an eye on every answer.
+// A simulated libvirt client: it sends calls, streams and PINGs, and checks every reply.
 @testable import Streams
 
-/// The client's end of its connection. It checks everything that reaches it against what was sent.
+/// The client's end of its connection. It checks every received packet against those it sent.
 final class SimulatedClient {
   struct Stream {
     let procedure: Int32
     var opened = false
-    /// Data packets it still wants to send.
+    /// Data packets still to send.
     var toSend: Int
     var hasEnded = false
-    /// It has sent finish or abort.
+    /// It has sent a finish or an abort.
     var wantsConfirmation = false
     var expected: UInt32 = 0
     var isOver = false
   }
 
   let socket: ScriptedTransport
-  /// Calls whose reply has not come, with their procedure.
+  /// Calls without a reply yet, with their procedure.
   private(set) var awaited: [UInt32: Int32] = [:]
   private(set) var streams: [UInt32: Stream] = [:]
   private var reader = PacketReader()
@@ -27,7 +27,7 @@ final class SimulatedClient {
   private(set) var errors: [UInt32] = []
   private(set) var streamErrors: [UInt32] = []
   private var lastEvent: [UInt32: UInt32] = [:]
-  /// Packets sent that belong to an upstream, per driver, in order.
+  /// Packets sent for an upstream, per driver, in order.
   private(set) var sent: [Driver: [[UInt8]]] = [:]
   private(set) var problem: String?
   var isDead = false
@@ -60,10 +60,10 @@ final class SimulatedClient {
     socket.supply(packet, descriptors: descriptors)
   }
 
-  /// Calls may have the serial of an open stream.
+  /// Whether a call may have the serial of an open stream.
   var sharesSerials = false
 
-  /// The serial of the next call: a new one, or that of a stream whose opening has been answered.
+  /// The serial of the next call: a new one, or that of a stream whose opening has a reply.
   private func takeSerial(_ random: inout Seed) -> UInt32 {
     if sharesSerials, random.once(in: 6) {
       let shared = streams.keys.sorted().filter {
@@ -139,7 +139,7 @@ final class SimulatedClient {
     while problem == nil, let (header, packet) = reader.next() { check(header, packet) }
   }
 
-  /// Bytes of a packet that has begun to arrive.
+  /// Bytes of an incomplete packet.
   var partial: Int { reader.rest }
 
   private func check(_ header: PacketHeader, _ packet: [UInt8]) {

@@ -1,4 +1,4 @@
-// The admin interface's calls: read from a recording, written and read back, cut anywhere.
+// The admin protocol's calls: parsed from a recording, encoded and parsed again, cut at any byte.
 import Streams
 import Testing
 
@@ -10,7 +10,7 @@ struct AdminTests {
     TypedParameter("minWorkers", .uint(1)), TypedParameter("x", .string("y")),
   ]
 
-  /// One of each, with something in every field.
+  /// One of each call, with a value in every field.
   static let calls: [AdminCall] = [
     .open(flags: 1), .close, .libraryVersion, .listServers(wantsList: true, flags: 2),
     .lookUpServer("admin", flags: 3), .threadPool(server: "virtproxyd", flags: 4),
@@ -28,7 +28,7 @@ struct AdminTests {
     try Array(bytes).withUnsafeBytes { try AdminCall(procedure: procedure, body: $0) }
   }
 
-  @Test("each call is numbered, written and read back", arguments: calls)
+  @Test("each call has its number and survives encoding and parsing", arguments: calls)
   func roundTrip(call: AdminCall) throws {
     let bytes = call.arguments
     #expect(try read(call.procedure, bytes) == call)
@@ -40,7 +40,7 @@ struct AdminTests {
     }
   }
 
-  @Test("the table has a procedure for each call and the other way round")
+  @Test("the table has a procedure for each call, and a call for each procedure")
   func numbers() throws {
     #expect(Self.calls.map(\.procedure) == Array(1...20))
     for number: Int32 in [.min, -1, 0, 21, .max] {
@@ -58,7 +58,7 @@ struct AdminTests {
     }
   }
 
-  @Test("what virt-admin said in the recording is read, and said again to the byte")
+  @Test("virt-admin's recorded calls are parsed, and encoded to the same bytes")
   func recording() throws {
     let expected: [AdminCall] = [
       .open(flags: 0), .lookUpServer("virtproxyd", flags: 0),
@@ -81,7 +81,7 @@ struct AdminTests {
       try AdminList<AdminClient>.read(answers[100..<108]) == AdminList([], wantsElements: true))
   }
 
-  @Test("more parameters than libvirt allows are refused")
+  @Test("more typed parameters than libvirt allows are refused")
   func counts() throws {
     func call(_ count: Int) -> AdminCall {
       .setClientLimits(
@@ -92,7 +92,7 @@ struct AdminTests {
   }
 
   @Test(
-    "the broker's own calls are numbered, written and read back",
+    "each of the broker's own calls has its number and survives encoding and parsing",
     arguments: [
       BrokerCall.status, .clients(after: 1), .calls(after: 1 << 40), .streams(after: .max),
       .endStream(client: 3, serial: .max, reason: "too much"), .rates(after: 7),

@@ -5,7 +5,7 @@ import Testing
 
 @Suite("bodies")
 struct BodyTests {
-  @Test("a body that was written is read back and written the same", arguments: sampleBodies)
+  @Test("an encoded body is parsed and encoded to the same bytes", arguments: sampleBodies)
   func roundTrip(body: any XDRBody & Sendable) throws {
     func check<Body: XDRBody>(_ body: Body) throws {
       let again = try Body.read(body.encoded)
@@ -28,7 +28,7 @@ struct BodyTests {
     check(body)
   }
 
-  @Test("bytes after a body are ignored, as libvirt ignores them", arguments: sampleBodies)
+  @Test("bytes after a body are ignored, as in libvirt", arguments: sampleBodies)
   func trailing(body: any XDRBody & Sendable) throws {
     func check<Body: XDRBody>(_ body: Body) throws {
       #expect(try Body.read(body.encoded + [1, 2, 3, 4, 5]).encoded == body.encoded)
@@ -37,7 +37,7 @@ struct BodyTests {
   }
 
   @Test(
-    "any single byte changed ends in a body or a violation, never in a trap",
+    "with any single byte changed, parsing yields a body or a violation and never traps",
     arguments: sampleBodies)
   func changed(body: any XDRBody & Sendable) {
     func check<Body: XDRBody>(_ body: Body) {
@@ -54,7 +54,7 @@ struct BodyTests {
     check(body)
   }
 
-  @Test("twenty authentication types and twenty identity parameters pass, one more does not")
+  @Test("twenty authentication types and twenty identity parameters are accepted, one more is not")
   func counts() throws {
     let types = AuthListResult(types: Array(repeating: 0, count: Limits.authTypes))
     #expect(try AuthListResult.read(types.encoded) == types)
@@ -72,7 +72,7 @@ struct BodyTests {
     }
   }
 
-  @Test("a parameter's name of 79 bytes passes, one of 80 does not")
+  @Test("a parameter name of 79 bytes is accepted, one of 80 is not")
   func parameterName() throws {
     let name = String(repeating: "n", count: Limits.parameterField)
     #expect(try TypedParameter.read(TypedParameter(name, .int(1)).encoded).field == name)
@@ -93,7 +93,7 @@ struct BodyTests {
     }
   }
 
-  @Test("any number but 0 is true, and is sent on as 1")
+  @Test("any number except 0 is true, and is forwarded as 1")
   func boolean() throws {
     var bytes = TypedParameter("b", .boolean(true)).encoded
     bytes[bytes.count - 4] = 2
@@ -102,7 +102,7 @@ struct BodyTests {
     #expect(read.encoded == TypedParameter("b", .boolean(true)).encoded)
   }
 
-  @Test("the flags that mean something are found among those that do not")
+  @Test("known flags are found among unknown ones")
   func flags() {
     #expect(ConnectOpenArguments(name: nil, flags: 7).isReadOnly)
     #expect(!ConnectOpenArguments(name: nil, flags: 6).isReadOnly)
@@ -113,7 +113,7 @@ struct BodyTests {
     #expect(!volume.isSparse)
   }
 
-  @Test("an error may arrive with the domain and the network it is about, which are passed over")
+  @Test("an error may contain the domain and network it is about, which are skipped")
   func errorWithObjects() throws {
     var writer = XDRWriter()
     func uuid() { for word in 0..<4 { writer.uint32(UInt32(word)) } }

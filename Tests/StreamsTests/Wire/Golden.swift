@@ -1,18 +1,18 @@
-// The golden captures and what is written about them.
+// The golden captures and their table.
 import Foundation
 import Streams
 import Testing
 
-/// One line of `Golden/packets.tsv`: what a capture holds at an offset, as its recording says.
+/// One line of `Golden/packets.tsv`: the content of a capture at an offset.
 struct GoldenRow: Sendable, CustomStringConvertible {
   let capture: String
   /// `c2s` or `s2c`.
   let direction: String
   let offset: Int
   let length: Int
-  /// What the header says; absent for what is no packet.
+  /// The packet's header; nil if these bytes are not a packet.
   let header: PacketHeader?
-  /// The kind by its name, `CARRIER` and `SASL` included.
+  /// The name of the kind, or `CARRIER` or `SASL`.
   let kind: String
 
   var file: String { "\(capture).\(direction)" }
@@ -52,18 +52,18 @@ struct GoldenRow: Sendable, CustomStringConvertible {
 enum Golden {
   private static let folder = Bundle.module.bundleURL.appending(path: "Golden")
 
-  /// The bytes of one direction of one capture, such as `02-vol-download.s2c`.
+  /// The bytes of one direction of a capture, such as `02-vol-download.s2c`.
   static func bytes(_ file: String) throws -> [UInt8] {
     Array(try Data(contentsOf: folder.appending(path: file + ".bin")))
   }
 
-  /// What is in the captures, in the order it was seen.
+  /// The table's rows, in the recorded order.
   static func rows() throws -> [GoldenRow] {
     try String(contentsOf: folder.appending(path: "packets.tsv"), encoding: .utf8)
       .split(separator: "\n").dropFirst().map { try GoldenRow($0) }
   }
 
-  /// The captures there are, by the files themselves.
+  /// The names of the capture files.
   static func files() throws -> [String] {
     try FileManager.default.contentsOfDirectory(atPath: folder.path)
       .filter { $0.hasSuffix(".bin") }.map { String($0.dropLast(4)) }.sorted()

@@ -1,10 +1,10 @@
-// Captures of real connections, read and written again to the same bytes.
+// Captures of real connections, parsed and encoded to the same bytes.
 import Streams
 import Testing
 
 @Suite("golden captures")
 struct GoldenTests {
-  @Test("packet follows packet by the length word, and each header is what the recording says")
+  @Test("the length words lead from packet to packet, and each header equals the table's")
   func walk() throws {
     let rows = Dictionary(grouping: try Golden.rows(), by: \.file)
     #expect(rows.keys.sorted() == (try Golden.files()))
@@ -20,7 +20,7 @@ struct GoldenTests {
             PacketHeader(at: try #require($0.baseAddress) + offset)
           }
           #expect(header == expected, "\(row)")
-          // Where the next packet is found is what the packet itself says, not what the table says.
+          // The packet's own length leads to the next packet, not the table's.
           offset += Int(header.length)
         } else {
           if row.kind == "CARRIER" { #expect(bytes[offset] == 0, "\(row)") }
@@ -31,7 +31,7 @@ struct GoldenTests {
     }
   }
 
-  @Test("a header written is the header read")
+  @Test("an encoded header equals the recorded one")
   func headers() throws {
     for row in try Golden.rows() {
       guard let header = row.header else { continue }
@@ -44,7 +44,7 @@ struct GoldenTests {
     }
   }
 
-  @Test("every body we know is read, and the packet made of it again is the same to the byte")
+  @Test("each known body is parsed, and the packet made from it has the same bytes")
   func bodies() throws {
     var seen: [String: Int] = [:]
     for row in try Golden.rows() {
@@ -65,7 +65,7 @@ struct GoldenTests {
       try check(type)
       seen["\(type)", default: 0] += 1
     }
-    // Counted in the recording's tables, so that no body is passed over unnoticed.
+    // The counts come from the table, so that no body is skipped unnoticed.
     #expect(
       seen == [
         "AuthListResult": 14, "FeatureArguments": 35, "FeatureResult": 35,
@@ -74,7 +74,7 @@ struct GoldenTests {
       ])
   }
 
-  /// The body a packet has, among those the broker reads or writes.
+  /// The type of the packet's body, if the broker reads or writes it.
   private func bodyType(_ header: PacketHeader) -> (any XDRBody.Type)? {
     switch (header.kind, header.status, header.procedure) {
     case _ where header.program != Program.remote: nil
@@ -93,7 +93,7 @@ struct GoldenTests {
     }
   }
 
-  @Test("the packets that have no body to speak of are made the same as well")
+  @Test("packets without a body are encoded to the same bytes")
   func bodiless() throws {
     var count = 0
     for row in try Golden.rows() where row.length == Limits.header {
@@ -106,7 +106,7 @@ struct GoldenTests {
     #expect(count > 100)
   }
 
-  @Test("keepalive packets are the ones libvirt sends")
+  @Test("keepalive packets have the bytes that libvirt sends")
   func keepAlive() throws {
     let bytes = try Golden.bytes("15-keepalive.c2s")
     #expect(
@@ -114,7 +114,7 @@ struct GoldenTests {
         == Packets.keepAlive(KeepAliveProcedure.pong) + Packets.keepAlive(KeepAliveProcedure.ping))
   }
 
-  @Test("an error raised here is the error libvirt raises: template, detail, errno and all")
+  @Test("the broker's error has the bytes of libvirt's: template, detail and errno")
   func systemError() throws {
     let packet = try Golden.bytes("12-stream-abort-and-error.s2c")[1236..<1420]
     let noSpace: Int32 = 28
@@ -127,7 +127,7 @@ struct GoldenTests {
         == Array(packet))
   }
 
-  @Test("the identity of a local client is read field by field")
+  @Test("the identity of a local client is parsed field by field")
   func identity() throws {
     let payload = try Golden.bytes("11-backend-identity-unix.c2s")[180 + Limits.header..<388]
     let identity = try SetIdentityArguments.read(payload)

@@ -1,10 +1,10 @@
-// Packets the broker makes itself, compared with bytes written out by hand.
+// Packets that the broker makes, compared with bytes written by hand.
 import Streams
 import Testing
 
 @Suite("packet making")
 struct PacketMakingTests {
-  /// The header words of a call of CONNECT_OPEN with an unusual version and serial.
+  /// The header of a call of CONNECT_OPEN with an unusual version and serial.
   private let call = PacketHeader(
     length: 99, program: 0x2000_8086, version: 3, procedure: 1, kind: .callWithDescriptors,
     serial: 0x0a0b_0c0d)
@@ -16,14 +16,14 @@ struct PacketMakingTests {
     }
   }
 
-  @Test("a packet of every kind says how long it is", arguments: sampleBodies)
+  @Test("a packet of every kind has its length", arguments: sampleBodies)
   func length(body: any XDRBody & Sendable) {
     let packet = Packets.make(call, body)
     #expect(header(packet).length == UInt32(packet.count))
     #expect(Array(packet.dropFirst(Limits.header)) == body.encoded)
   }
 
-  @Test("a keepalive ping and pong are libvirt's to the byte")
+  @Test("a keepalive PING and PONG have libvirt's bytes")
   func keepAlive() {
     let ping: [UInt8] = [
       0, 0, 0, 0x1c, 0x6b, 0x65, 0x65, 0x70, 0, 0, 0, 1, 0, 0, 0, 1, 0, 0, 0, 2, 0, 0, 0, 0,
@@ -35,7 +35,9 @@ struct PacketMakingTests {
     #expect(Packets.keepAlive(KeepAliveProcedure.pong) == pong)
   }
 
-  @Test("a reply echoes program, version, procedure and serial of its call, and is a plain one")
+  @Test(
+    "a reply has the program, version, procedure and serial of its call, and never the kind with descriptors"
+  )
   func replies() {
     let good = Packets.reply(answering: call, FeatureResult(supported: 1))
     let empty = Packets.reply(answering: call)
@@ -51,7 +53,7 @@ struct PacketMakingTests {
     #expect(empty.count == Limits.header)
   }
 
-  @Test("a stream error names the stream by the call that opened it")
+  @Test("a stream error has the procedure and serial of the call that opened the stream")
   func streamError() throws {
     let error = RemoteError(.operationFailed, "the daemon is gone")
     let packet = Packets.streamError(program: 5, procedure: 209, serial: 10, error)
@@ -63,7 +65,7 @@ struct PacketMakingTests {
     #expect(try RemoteError.read(packet.dropFirst(Limits.header)) == error)
   }
 
-  @Test("an event has the serial libvirt gives events")
+  @Test("an event has the serial that libvirt gives events")
   func event() {
     let packet = Packets.event(
       Remote.connectEventConnectionClosed, ConnectionClosedEvent(reason: 1))
@@ -72,7 +74,7 @@ struct PacketMakingTests {
         == PacketHeader(length: 32, procedure: 362, kind: .message, serial: 1, status: .ok))
   }
 
-  @Test("an error says its template, its detail and both together")
+  @Test("an error has its template, its detail, and both combined")
   func errorText() {
     let error = RemoteError(.internalError, "hypervisor connection not open")
     #expect(error.message == "internal error: hypervisor connection not open")

@@ -1,16 +1,16 @@
-// Text from outside on lines that people and programs read.
+// Text from outside in lines for people and programs.
 import Foundation
 import Streams
 import Testing
 
 @Suite("Printable text")
 struct PrintableTests {
-  /// What starts a line, steers a terminal, turns the direction of writing or cannot be seen.
+  /// Characters that start a line, control a terminal, change the writing direction or are invisible.
   private static let harmful: [UInt32] =
     Array(0..<0x20) + Array(0x7f...0x9f) + [0x61c, 0x200b, 0x200e, 0x200f, 0x2028, 0x2029]
     + Array(0x202a...0x202e) + Array(0x2066...0x2069) + [0xfeff, 0xe0001, 0xe007f]
 
-  @Test("nothing in it can start a line of its own, steer a terminal or turn the text round")
+  @Test("printable text cannot start a line, control a terminal or change the writing direction")
   func clean() {
     for value in Self.harmful {
       guard let scalar = Unicode.Scalar(value) else { continue }
@@ -22,7 +22,7 @@ struct PrintableTests {
         == "a\u{fffd}\u{fffd}b")
   }
 
-  @Test("of a long one the beginning is left, in whole characters")
+  @Test("a long text is cut after whole characters")
   func cut() {
     #expect(printable("abc", mostBytes: 3) == "abc")
     #expect(printable("abcd", mostBytes: 3) == "abc… (4 bytes in all)")
@@ -31,7 +31,7 @@ struct PrintableTests {
     #expect(printable("é", mostBytes: 0) == "… (2 bytes in all)")
   }
 
-  @Test("as JSON it comes back as it was, and has none of that in it")
+  @Test("JSON text survives a round trip and contains none of these characters")
   func json() throws {
     for value in Self.harmful + [0x22, 0x5c, 0x41, 0x1f642] {
       guard let scalar = Unicode.Scalar(value) else { continue }

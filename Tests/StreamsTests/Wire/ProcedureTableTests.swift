@@ -1,4 +1,4 @@
-// The procedure table: what the TSV files say, no more and no less.
+// The procedure table has exactly the content of the TSV files.
 import Foundation
 import Streams
 import Testing
@@ -14,7 +14,7 @@ struct ProcedureTableTests {
     ("admin", Program.admin),
   ]
 
-  /// The rows of a program's file, each by the names of its columns.
+  /// The rows of a program's file, with values by column name.
   private static func rows(_ program: String) throws -> [[Substring: Substring]] {
     let url = root.appending(path: "scripts/procedures/\(program).tsv")
     let lines = try String(contentsOf: url, encoding: .utf8).split(separator: "\n")
@@ -26,7 +26,7 @@ struct ProcedureTableTests {
     }
   }
 
-  @Test("every row of every file is in the table as it is written, and nothing else is")
+  @Test("each row of each file is in the table, and the table has no others")
   func rows() throws {
     let streams: [Substring: StreamDirection] = [
       "none": .none, "read": .download, "write": .upload, "both": .both,
@@ -59,12 +59,12 @@ struct ProcedureTableTests {
     }
   }
 
-  @Test("the files hold the programs whole")
+  @Test("the files contain all procedures of each program")
   func complete() throws {
     #expect(try Self.programs.map { try Self.rows($0.file).count } == [453, 7, 1, 20])
   }
 
-  @Test("a number beyond the table, negative, or of another program finds nothing")
+  @Test("a number that is negative, beyond the table, or of another program finds nothing")
   func unknown() {
     for procedure in [Int32.min, -1, 0, 454, 65536 + 1, .max] {
       #expect(ProcedureTable.find(program: Program.remote, procedure: procedure) == nil)
@@ -74,7 +74,7 @@ struct ProcedureTableTests {
     }
   }
 
-  @Test("the procedures the broker knows by name are the ones with that number")
+  @Test("each procedure constant has the number of the procedure with that name")
   func names() {
     let names: [Int32: String] = [
       Remote.connectOpen: "CONNECT_OPEN",
@@ -99,7 +99,7 @@ struct ProcedureTableTests {
     }
   }
 
-  @Test("the streams and descriptors of libvirt's interface are where a relay looks for them")
+  @Test("known procedures of libvirt have their streams, descriptors and drivers in the table")
   func known() {
     func find(_ procedure: Int32) -> Procedure? {
       ProcedureTable.find(program: Program.remote, procedure: procedure)
@@ -117,7 +117,7 @@ struct ProcedureTableTests {
     #expect(find(317)?.isEvent == false)
   }
 
-  /// Runs a copy's or the project's own `scripts/generate-procedures --check`.
+  /// Runs `scripts/generate-procedures --check` in a copy of the project or in the project itself.
   private func check(in root: URL) throws -> (status: Int32, said: String) {
     let process = Process()
     process.executableURL = root.appending(path: "scripts/generate-procedures")
@@ -131,14 +131,14 @@ struct ProcedureTableTests {
     return (process.terminationStatus, String(decoding: said, as: UTF8.self))
   }
 
-  @Test("the Swift source is what the generator makes of the files")
+  @Test("the Swift source equals the generator's output")
   func generated() throws {
     let (status, said) = try check(in: Self.root)
     #expect(status == 0, "run scripts/generate-procedures:\n\(said)")
   }
 
   @Test(
-    "a file that was changed, or says what the generator does not know, is noticed",
+    "the check fails for a changed file and for one with unknown content",
     arguments: [
       ("\tstorage\t", "\tnetwork\t", "-    Procedure("),
       ("\tstorage\t", "\tstorages\t", "remote.tsv:72: unknown driver storages"),

@@ -11,7 +11,7 @@ struct SASLBodyTests {
     return Array(try Golden.bytes(file)[(row.offset + Limits.header)..<(row.offset + row.length)])
   }
 
-  @Test("a recorded exchange is read, and written as it was recorded")
+  @Test("a recorded exchange is parsed, and encoded to the same bytes")
   func golden() throws {
     let client = "13-sasl-digest-md5.c2s"
     let server = "13-sasl-digest-md5.s2c"
@@ -40,7 +40,7 @@ struct SASLBodyTests {
     #expect(last.encoded == (try body(server, Remote.authSASLStep)))
   }
 
-  @Test("nothing is not the same as an empty piece")
+  @Test("absent data differ from empty data")
   func nothing() throws {
     #expect(SASLData(nil).encoded == [0, 0, 0, 1, 0, 0, 0, 0])
     #expect(SASLData([]).encoded == [0, 0, 0, 0, 0, 0, 0, 0])
@@ -48,13 +48,13 @@ struct SASLBodyTests {
     #expect(try SASLData.read(SASLData([]).encoded).bytes == [])
   }
 
-  @Test("characters are signed on the wire, and of a word the lowest byte is read")
+  @Test("a character is sent as a signed word, and the lowest byte of a received word counts")
   func characters() throws {
     #expect(SASLData([0x80]).encoded == [0, 0, 0, 0, 0, 0, 0, 1, 0xff, 0xff, 0xff, 0x80])
     #expect(try SASLData.read([0, 0, 0, 0, 0, 0, 0, 1, 7, 7, 7, 0x41]).bytes == [0x41])
   }
 
-  @Test("65536 characters pass, one more does not")
+  @Test("65536 characters are accepted, one more is not")
   func limit() throws {
     let most = SASLData([UInt8](repeating: 1, count: Limits.saslData))
     #expect(try SASLData.read(most.encoded) == most)

@@ -1,7 +1,7 @@
-// One body of every kind with something in every field, for the tests that treat them all alike.
+// One body of every type with a value in every field, for tests over all types.
 import Streams
 
-/// Bodies that between them take every branch of reading and writing.
+/// Bodies that together take every branch of encoding and parsing.
 let sampleBodies: [any XDRBody & Sendable] = [
   ConnectOpenArguments(name: "qemu:///system", flags: 1),
   ConnectOpenArguments(name: nil, flags: 6),
@@ -48,13 +48,13 @@ let sampleBodies: [any XDRBody & Sendable] = [
 ]
 
 extension XDRBody {
-  /// A second body of this one's type, read from bytes of their own, so that a sanitizer sees a read beyond them.
+  /// Parses a body from a copy of the bytes, so that a sanitizer detects a read beyond them.
   static func read(_ bytes: some Collection<UInt8>) throws -> Self {
     try Array(bytes).withUnsafeBytes { try Self(payload: $0) }
   }
 }
 
-/// What `read` of an XDR reader makes of `bytes`.
+/// Runs `read` with an XDR reader of `bytes`.
 func reading<Value>(
   _ bytes: [UInt8], _ read: (inout XDRReader) throws -> Value
 ) throws -> Value {

@@ -5,7 +5,7 @@ import Testing
 
 @Suite("XDR")
 struct XDRTests {
-  @Test("each kind of value has the bytes the standard gives it, and is read back from them")
+  @Test("each type has the standard's encoding and is parsed from it")
   func layout() throws {
     var writer = XDRWriter()
     writer.int32(-2)
@@ -43,7 +43,7 @@ struct XDRTests {
     }
   }
 
-  @Test("a string is padded to words, and the padding must be there", arguments: 0...9)
+  @Test("a string is padded to whole words, and parsing requires the padding", arguments: 0...9)
   func padding(count: Int) throws {
     let text = String(repeating: "x", count: count)
     var writer = XDRWriter()
@@ -57,24 +57,24 @@ struct XDRTests {
     }
   }
 
-  @Test("what the padding holds is not looked at")
+  @Test("the content of the padding is ignored")
   func padBytes() throws {
     #expect(try reading([0, 0, 0, 1, 0x61, 1, 2, 3]) { try $0.string() } == "a")
   }
 
-  @Test("a string ends before its first NUL, where libvirt sees it end")
+  @Test("a string ends before its first NUL, as in libvirt")
   func nul() throws {
     #expect(try reading([0, 0, 0, 3, 0x61, 0, 0x62, 0]) { try $0.string() } == "a")
     #expect(try reading([0, 0, 0, 1, 0, 0, 0, 0]) { try $0.string() } == "")
   }
 
-  @Test("bytes that are not UTF-8 are repaired")
+  @Test("bytes that are not UTF-8 are replaced")
   func repair() throws {
     #expect(
       try reading([0, 0, 0, 3, 0x61, 0xff, 0x62, 0]) { try $0.string() } == "a\u{fffd}b")
   }
 
-  @Test("a string within its limit that repair would lengthen beyond it is refused")
+  @Test("a string within its limit is refused if replacement makes it longer than the limit")
   func repairBeyondLimit() throws {
     let bytes: [UInt8] = [0, 0, 0, 4, 0xff, 0xff, 0xff, 0xff]
     #expect(try reading(bytes) { try $0.string(limit: 12) }.utf8.count == 12)
@@ -82,7 +82,8 @@ struct XDRTests {
   }
 
   @Test(
-    "a string of the limit passes and one byte more does not, whether or not the bytes are there")
+    "a string of the maximum length is accepted and a longer one refused, whether or not its bytes are there"
+  )
   func stringLimit() throws {
     var writer = XDRWriter()
     writer.string(String(repeating: "x", count: Limits.string))
@@ -99,7 +100,7 @@ struct XDRTests {
   }
 
   @Test(
-    "an array of the limit passes, one more element does not, and a lying count ends with the bytes"
+    "an array of the maximum length is accepted, a longer one refused, and a false count fails at the last byte"
   )
   func arrayLimit() throws {
     func array(_ bytes: [UInt8], limit: Int) throws -> [UInt32] {
@@ -116,7 +117,7 @@ struct XDRTests {
     #expect(throws: Violation.self) { try array([0xff, 0xff, 0xff, 0xff, 1], limit: .max) }
   }
 
-  @Test("any word but 0 announces an optional value")
+  @Test("any word except 0 announces an optional value")
   func announced() throws {
     let value = try reading([0x80, 0, 0, 0, 0, 0, 0, 9]) { reader in
       try reader.optional { reader throws(Violation) in try reader.int32() }
@@ -124,7 +125,7 @@ struct XDRTests {
     #expect(value == 9)
   }
 
-  @Test("asking for fewer bytes than none, or more than all, is refused")
+  @Test("a negative count, and a count beyond the end, are refused")
   func fixed() throws {
     for count in [-1, 4, Int.max, Int.min] {
       #expect(throws: Violation.self) { try reading([1, 2, 3]) { try Array($0.fixed(count)) } }
@@ -132,7 +133,7 @@ struct XDRTests {
     #expect(try reading([1, 2, 3]) { try Array($0.fixed(3)) } == [1, 2, 3])
   }
 
-  @Test("a reader of no memory at all has nothing to read")
+  @Test("a reader of empty memory refuses every read")
   func nothing() {
     #expect(throws: Violation.self) {
       var reader = XDRReader(UnsafeRawBufferPointer(start: nil, count: 0))

@@ -1,7 +1,7 @@
-// Bodies that only the two ends read or write; those the broker knows too are in Streams.
+// Packet bodies that only the two ends parse or encode. Bodies that the broker knows too are in Streams.
 import Streams
 
-/// Procedures of the REMOTE program that the ends use and a relay just passes on.
+/// Procedures of the REMOTE program that the ends use and a relay only forwards.
 enum Call {
   static let getType: Int32 = 3
   static let getVersion: Int32 = 4
@@ -32,7 +32,7 @@ enum Call {
   static let domainCallbackDeregister: Int32 = 317
 }
 
-/// One string: the argument of look-ups, and the result of what asks for a name.
+/// One string: the argument of look-ups, and the result of calls for a name.
 struct TextBody: XDRBody {
   var text: String
   init(_ text: String) { self.text = text }
@@ -40,7 +40,7 @@ struct TextBody: XDRBody {
   func encode(into writer: inout XDRWriter) { writer.string(text) }
 }
 
-/// Words of 32 bits: what many small results consist of.
+/// Words of 32 bits: many small results are such words.
 struct WordsBody: XDRBody {
   var words: [UInt32]
   init(_ words: UInt32...) { self.words = words }
@@ -53,7 +53,7 @@ struct WordsBody: XDRBody {
   }
 }
 
-/// A domain as calls and results name it.
+/// A domain in calls and results.
 struct DomainBody: XDRBody, Sendable {
   var name: String
   var uuid: (UInt64, UInt64)
@@ -77,7 +77,7 @@ struct DomainBody: XDRBody, Sendable {
   }
 }
 
-/// A storage pool as calls and results name it.
+/// A storage pool in calls and results.
 struct PoolBody: XDRBody {
   var name: String
   var uuid: (UInt64, UInt64)
@@ -111,7 +111,7 @@ struct VolumeLookupArguments: XDRBody {
   }
 }
 
-/// A volume as calls and results name it.
+/// A volume in calls and results.
 struct VolumeBody: XDRBody {
   var pool: String
   var name: String
@@ -133,7 +133,7 @@ struct VolumeBody: XDRBody {
   }
 }
 
-/// STORAGE_VOL_GET_INFO's result.
+/// The result of STORAGE_VOL_GET_INFO.
 struct VolumeInfoBody: XDRBody {
   var bytes: UInt64
   init(bytes: UInt64) { self.bytes = bytes }
@@ -149,7 +149,7 @@ struct VolumeInfoBody: XDRBody {
   }
 }
 
-/// DOMAIN_OPEN_CONSOLE: the domain, and which console; none means the first.
+/// DOMAIN_OPEN_CONSOLE: the domain and the console's name; nil means the first console.
 struct OpenConsoleArguments: XDRBody {
   var domain: DomainBody
   var device: String?
@@ -177,7 +177,7 @@ struct PrepareTunnelArguments: XDRBody {
   }
 }
 
-/// A UUID that is a function of a name, for objects that exist only in name.
+/// A UUID made from a name, for objects that have only a name.
 private func uuidOf(_ name: String) -> (UInt64, UInt64) {
   var hash: UInt64 = 0xcbf2_9ce4_8422_2325
   for byte in name.utf8 { hash = (hash ^ UInt64(byte)) &* 0x100_0000_01b3 }

@@ -1,15 +1,15 @@
-// Programs that run beside this one for a while and end with it.
+// Child processes.
 public import Glibc
 
-/// A child process. Ended when released, if not before.
+/// A child process. It is ended when it is released, if it still runs.
 public final class Child: @unchecked Sendable {
   public let pid: pid_t
   /// Whether it has been waited for.
   private var isOver = false
-  /// What `waitpid` said of its end.
+  /// Its status from `waitpid`.
   private var status: Int32 = 0
 
-  /// Starts the program at `path`, without input; what it says goes to the file at `log`, or nowhere.
+  /// Starts the program at `path` without input. Its output goes to the file at `log`.
   public init(_ path: String, _ arguments: [String], log: String = "/dev/null") throws(EndFailure) {
     var actions = posix_spawn_file_actions_t()
     posix_spawn_file_actions_init(&actions)
@@ -40,15 +40,15 @@ public final class Child: @unchecked Sendable {
 
   deinit { stop() }
 
-  /// Whether it still runs.
+  /// Whether the process still runs.
   public var isRunning: Bool {
     if !isOver { isOver = waitpid(pid, &status, WNOHANG) != 0 }
     return !isOver
   }
 
-  /// Waits for its end, at most so long: 0 if it succeeded, else what `waitpid` said; nil if it
-  /// still runs. Looks every half millisecond, which costs little and is exact enough for a
-  /// program that takes a hundred times as long.
+  /// Waits for the process to end, at most `seconds`. Returns 0 if it succeeded, another status of `waitpid` if it
+  /// failed, and nil if it still runs. It polls every half millisecond, which is cheap and exact enough for a program
+  /// that runs a hundred times as long.
   public func wait(seconds: Double) -> Int32? {
     let end = now() + UInt64(max(0, min(seconds, 86_400)) * 1e9)
     while isRunning {
@@ -58,7 +58,7 @@ public final class Child: @unchecked Sendable {
     return status
   }
 
-  /// Ends it: asks first, and after two seconds no longer asks.
+  /// Ends the process: SIGTERM first, SIGKILL after two seconds.
   public func stop() {
     guard isRunning else { return }
     kill(pid, SIGTERM)

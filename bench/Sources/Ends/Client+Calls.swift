@@ -1,13 +1,13 @@
-// Small calls of a raw client: so many under way at a time, or so many a second, each timed.
+// Small calls of a raw client: a number of concurrent calls, or calls at a rate, each timed.
 import Glibc
 import Streams
 
 extension Client {
-  /// The most calls that may be under way at a time.
+  /// The limit on concurrent calls.
   public static let deepest = 4096
 
-  /// Keeps `depth` calls of CONNECT_GET_LIB_VERSION under way for `seconds` and tells `answered`
-  /// how long each took, in nanoseconds. A relay passes this call on: only the daemon can answer it.
+  /// Keeps `depth` calls of CONNECT_GET_LIB_VERSION under way for `seconds` and passes each call's latency in
+  /// nanoseconds to `answered`. A relay forwards this call, because only the daemon can answer it.
   public func callRepeatedly(
     depth: Int, seconds: Double, answered: (_ nanoseconds: UInt64) -> Void
   ) throws(EndFailure) {
@@ -39,17 +39,17 @@ extension Client {
       } else {
         underWay -= 1
       }
-      // The last of a batch: what was answered so far lets as many new calls leave together.
+      // At the end of a batch of replies: send as many new calls together as were answered.
       if inflow.bodyLeft > 0 { _ = try inflow.body() }
       if !inflow.hasHeader { try outflow.flush() }
     }
   }
 
-  /// Intends a call of CONNECT_GET_LIB_VERSION at `schedule`'s moments for `seconds`, and tells
-  /// `answered` how long after its moment each was answered, in nanoseconds.
+  /// Makes a call of CONNECT_GET_LIB_VERSION at each time of `schedule` for `seconds`, and passes the time from its
+  /// scheduled time to its reply, in nanoseconds, to `answered`.
   ///
-  /// A call that leaves late, because the answers before it were late, has waited all the same: its
-  /// time counts from the moment it was due. Otherwise a stall would hide the calls it held up.
+  /// The latency of a call that is sent late, because earlier replies were late, still counts from its scheduled
+  /// time. Otherwise a stall would hide the calls that it delayed.
   public func call(
     at schedule: Schedule, seconds: Double, answered: (_ nanoseconds: UInt64) -> Void
   ) throws(EndFailure) {
@@ -91,12 +91,12 @@ extension Client {
   }
 }
 
-/// Moments at a fixed distance.
+/// Times at a fixed interval.
 public struct Schedule: Sendable {
   let start: UInt64
   private let interval: Double
 
-  /// The first moment is `start` of the monotonic clock, in nanoseconds, and `rate` follow in a second.
+  /// Starts at `start` of the monotonic clock, in nanoseconds, with `rate` times in a second.
   public init(from start: UInt64 = now(), perSecond rate: Double) {
     self.start = start
     interval = 1e9 / rate
@@ -105,8 +105,8 @@ public struct Schedule: Sendable {
   func moment(_ index: UInt64) -> UInt64 { start + UInt64(Double(index) * interval) }
 }
 
-/// When the call with a serial was sent or due. Replies may overtake each other, but never by more
-/// than all that can be under way.
+/// When the call with each serial was sent or scheduled. Replies may overtake each other, but not by more than the
+/// limit on concurrent calls.
 private struct Moments: ~Copyable {
   private static let size: UInt32 = 1 << 16
   private let table = UnsafeMutablePointer<UInt64>.allocate(capacity: Int(size))

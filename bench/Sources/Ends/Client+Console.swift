@@ -1,12 +1,12 @@
-// A console that is typed at, and bulk streams both ways, on one connection and without waiting.
+// Keystrokes at a console and bulk streams in both directions on one connection, without blocking.
 import Glibc
 import Streams
 
-/// What is typed at a console, and when.
+/// Keystrokes at a console.
 public struct Typing: Sendable {
   public var perSecond: Double
   public var seconds: Double
-  /// The domain whose console it is. The synthetic daemon has any.
+  /// The domain of the console. The synthetic daemon accepts any name.
   public var domain: String
 
   public init(perSecond: Double, seconds: Double, domain: String = "bench") {
@@ -16,19 +16,19 @@ public struct Typing: Sendable {
   }
 }
 
-/// One keystroke that came back.
+/// The echo of one keystroke.
 public struct Echo: Sendable {
-  /// From the moment the key was due to the arrival of its echo, in nanoseconds.
+  /// From the scheduled time of the key to the arrival of its echo, in nanoseconds.
   public var nanoseconds: UInt64
-  /// Bytes of other packets that the kernel still had to send when the key was given to it.
+  /// Bytes of other packets that the kernel had not sent when it got the key.
   public var bytesBefore: UInt64
-  /// Bytes of other packets that arrived between the key's departure and its echo.
+  /// Bytes of other packets that arrived between sending the key and receiving its echo.
   public var bytesBetween: UInt64
 }
 
 extension Client {
-  /// Types single letters at a console as `typing` says and tells `echoed` of every echo. With
-  /// `isBusy` a download and an upload saturate the same connection meanwhile; the bytes they moved.
+  /// Sends single letters to a console as `typing` specifies and passes each echo to `echoed`. With `isBusy` a
+  /// download and an upload saturate the same connection meanwhile. Returns the bytes they moved.
   @discardableResult
   public func type(_ typing: Typing, isBusy: Bool = false, echoed: (Echo) -> Void)
     throws(EndFailure) -> UInt64
@@ -36,7 +36,7 @@ extension Client {
     try converse(typing, isBusy: isBusy, until: nil, echoed: echoed)
   }
 
-  /// A download and an upload saturate this connection until `sign` is up; the bytes moved.
+  /// Saturates this connection with a download and an upload until `sign` is raised. Returns the bytes moved.
   @discardableResult
   public func saturate(until sign: StopSign) throws(EndFailure) -> UInt64 {
     try converse(nil, isBusy: true, until: sign) { _ in }
@@ -45,13 +45,13 @@ extension Client {
   private func converse(
     _ typing: Typing?, isBusy: Bool, until sign: StopSign?, echoed: (Echo) -> Void
   ) throws(EndFailure) -> UInt64 {
-    // The console is opened before the bulk, so that nothing of its waits already.
+    // The console is opened first, so that no bulk data precede it.
     let keyboard: Keyboard? = if let typing { try Keyboard(typing, on: self) } else { nil }
     let bulk: Bulk? = if isBusy { try Bulk(on: self) } else { nil }
     let timer = try Timer()
     var received: UInt64 = 0
 
-    // Whole turns: what is due leaves, what is there arrives, and nothing waits for anything else.
+    // Each turn sends what is due and receives what has arrived, and waits for nothing else.
     var current: PacketHeader?
     while true {
       let time = now()
@@ -60,7 +60,7 @@ extension Client {
       } else if sign?.isUp ?? true {
         break
       }
-      // A key overtakes the packets that have not begun to leave.
+      // A key overtakes the bulk packets that have not started.
       var isSent = outflow.isEmpty
       if bulk?.run.isPending != true {
         while keyboard?.isDue(at: time) == true {
@@ -99,7 +99,7 @@ extension Client {
       timer.set(keyboard?.nextMoment ?? (time + 10_000_000))
       socket.wait(for: isSent ? POLLIN : POLLIN | POLLOUT, or: timer)
     }
-    // What left in part is finished, and then the streams are.
+    // Finish the packet that was sent in part, then the streams.
     if let bulk { while try !bulk.run.send(to: socket, waiting: true) {} }
     try outflow.flush()
     let sent = bulk?.position ?? 0
@@ -112,7 +112,7 @@ extension Client {
     return sent + received
   }
 
-  /// Finishes the streams and waits for their confirmations, whatever else arrives.
+  /// Finishes the streams and waits for their confirmations, skipping other packets.
   private func finish(_ streams: [PacketHeader]) throws(EndFailure) {
     for var header in streams {
       header.status = .ok
@@ -130,11 +130,11 @@ extension Client {
   }
 }
 
-/// The keys that were pressed at one console, and their echoes.
+/// The keys sent to one console, and their echoes.
 private final class Keyboard {
-  /// Echoes that take longer than this are given up, in nanoseconds.
+  /// An echo counts as lost after this time, in nanoseconds.
   static let patience: UInt64 = 10_000_000_000
-  /// So many keys at most wait for their echoes.
+  /// The limit on keys that wait for their echoes.
   private static let memory: UInt64 = 4096
 
   let header: PacketHeader
@@ -142,7 +142,7 @@ private final class Keyboard {
   private let end: UInt64
   private(set) var pressed: UInt64 = 0
   private(set) var echoed: UInt64 = 0
-  /// What was under way when a key was pressed, at its number modulo the size.
+  /// What was under way when a key was sent. The index is its number modulo the size.
   private var marks = [(before: UInt64, received: UInt64)](
     repeating: (0, 0), count: Int(memory))
   private let key = UnsafeMutableRawBufferPointer.allocate(byteCount: 1, alignment: 1)
@@ -159,7 +159,7 @@ private final class Keyboard {
 
   deinit { key.deallocate() }
 
-  /// When the next key is due; when there is none, when the echoes are given up.
+  /// The time of the next key; after the last key, the time at which waiting for echoes ends.
   var nextMoment: UInt64 {
     let moment = schedule.moment(pressed)
     return moment < end && pressed - echoed < Self.memory ? moment : end + Self.patience
@@ -171,7 +171,7 @@ private final class Keyboard {
     schedule.moment(pressed) >= end && echoed == pressed || time >= end + Self.patience
   }
 
-  /// Puts the next key's packet aside, to be sent at once.
+  /// Queues the next key's packet to be sent at once.
   func press(_ outflow: Outflow, unsent: Int, received: UInt64) throws(EndFailure) {
     key[0] = Self.letter(pressed)
     try outflow.put(header, UnsafeRawBufferPointer(key))
@@ -179,7 +179,7 @@ private final class Keyboard {
     pressed += 1
   }
 
-  /// The echo that `byte` is, or nil: a guest may also say something by itself.
+  /// The echo for `byte`; nil if it is none, because a guest may also write by itself.
   func take(_ byte: UInt8, at time: UInt64, received: UInt64) -> Echo? {
     guard echoed < pressed, byte == Self.letter(echoed) else { return nil }
     let mark = marks[Int(echoed % Self.memory)]
@@ -189,11 +189,11 @@ private final class Keyboard {
       bytesBetween: received - mark.received)
   }
 
-  /// Letters in turn, so that an echo that is lost does not look like the one before it.
+  /// The letters in turn, so that a lost echo differs from the one before it.
   private static func letter(_ number: UInt64) -> UInt8 { UInt8(ascii: "a") + UInt8(number % 26) }
 }
 
-/// A download and an upload without end.
+/// An endless download and upload.
 private final class Bulk {
   let down: PacketHeader
   let up: PacketHeader
@@ -207,12 +207,12 @@ private final class Bulk {
       return PacketHeader(
         procedure: call.procedure, kind: .stream, serial: call.serial, status: .continue)
     }
-    // The upload first: its reply would otherwise wait among the download's packets.
+    // The upload first: otherwise its reply would wait among the download's packets.
     up = try open(.upload)
     down = try open(.download)
   }
 
-  /// Sets out the upload's next packet, if none is on its way.
+  /// Prepares the upload's next packet, if none is being sent.
   func prepare() {
     guard !run.isPending else { return }
     position = run.start(

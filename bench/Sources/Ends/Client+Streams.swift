@@ -1,8 +1,8 @@
-// Streams of a raw client: several at a time on one connection, all one way.
+// Streams of a raw client: several concurrent streams on one connection, all in one direction.
 import Glibc
 import Streams
 
-/// The volume that streams are opened on. The synthetic daemon takes any.
+/// The volume that streams are opened on. The synthetic daemon accepts any name.
 public struct Volume: Sendable {
   public var pool: String
   public var name: String
@@ -12,35 +12,35 @@ public struct Volume: Sendable {
   }
 }
 
-/// What streams carry, and which way.
+/// The kind and direction of streams.
 public enum TransferKind: String, Sendable, Codable, CaseIterable {
   case download
   case upload
   /// A tunnelled migration, from the source of a guest to this daemon as its destination.
   case migration
 
-  /// What a packet carries unless told otherwise: what libvirt puts into one.
+  /// The default payload of a packet: libvirt's own size.
   public var usualMessage: Int { self == .migration ? 65_536 : Limits.usualPayload }
 }
 
-/// A piece of work for one connection.
+/// The transfers of one connection.
 public struct Transfer: Sendable {
   public var kind: TransferKind
   public var volume = Volume()
-  /// Bytes per stream. A transfer that ends by the clock moves less.
+  /// Bytes per stream. A transfer with a time limit moves less.
   public var bytes: UInt64
   public var streams = 1
-  /// Bytes that a packet carries, nil for what libvirt does. A download's sender decides that: the
-  /// synthetic daemon is asked by the volume's name, a real one does as it likes.
+  /// Bytes in a packet; nil means libvirt's own size. The sender of a download chooses it: the volume's name requests
+  /// it from the synthetic daemon, a real daemon ignores it.
   public var message: Int?
-  /// Ends at this moment of the monotonic clock, in nanoseconds, if not before.
+  /// The transfer ends at this time of the monotonic clock, in nanoseconds, if not before.
   public var end: UInt64?
-  /// Whether everything that arrives is compared with the pattern.
+  /// Whether received bytes are compared with the pattern.
   public var isChecking = false
 
-  /// As many as there are bytes in the largest message a packet has room for.
+  /// The number of bytes in the largest possible packet.
   public static let largestMessage = OutgoingRun.largestMessage
-  /// Enough for any transfer that ends by the clock.
+  /// Enough for any transfer with a time limit.
   public static let endless: UInt64 = 1 << 50
 
   public init(_ kind: TransferKind, bytes: UInt64) {
@@ -50,7 +50,7 @@ public struct Transfer: Sendable {
 }
 
 extension Client {
-  /// Does `transfer`; the bytes that all its streams moved, when all are confirmed.
+  /// Runs `transfer`. Returns the bytes moved by all its streams after all are confirmed.
   @discardableResult
   public func move(_ transfer: Transfer) throws(EndFailure) -> UInt64 {
     if let message = transfer.message, !(1...Transfer.largestMessage).contains(message) {
@@ -59,8 +59,8 @@ extension Client {
     return transfer.kind == .download ? try receive(transfer) : try send(transfer)
   }
 
-  /// Downloads `bytes` on each of `streams` streams at once; returns when all are confirmed.
-  /// With `isChecking` everything that arrives is compared with the pattern.
+  /// Downloads `bytes` on each of `streams` concurrent streams; returns when all are confirmed. With `isChecking`
+  /// received bytes are compared with the pattern.
   public func download(
     _ volume: Volume = Volume(), bytes: UInt64, streams: Int = 1, isChecking: Bool = false
   ) throws(EndFailure) {
@@ -71,8 +71,8 @@ extension Client {
     try move(transfer)
   }
 
-  /// Uploads `bytes` of the pattern on each of `streams` streams at once, packets in turn; returns
-  /// when the daemon has confirmed all of them.
+  /// Uploads `bytes` of the pattern on each of `streams` concurrent streams, packets in turn; returns when the daemon
+  /// has confirmed all.
   public func upload(_ volume: Volume = Volume(), bytes: UInt64, streams: Int = 1)
     throws(EndFailure)
   {
@@ -136,7 +136,7 @@ extension Client {
     let streams = transfer.streams
     let procedure = transfer.kind.procedure
     let first = try open(transfer)
-    // A client's packets for a stream are dropped until the daemon has opened it.
+    // The daemon drops a client's stream packets until it has opened the stream.
     for index in 0..<streams {
       var call = PacketHeader(procedure: procedure, kind: .call, serial: first)
       call.serial += UInt32(index)
@@ -175,7 +175,7 @@ extension Client {
     return position * UInt64(streams)
   }
 
-  /// Sends the calls that open the streams; the serial of the first. Serials follow each other.
+  /// Sends the calls that open the streams and returns the serial of the first. The serials are consecutive.
   private func open(_ transfer: Transfer) throws(EndFailure) -> UInt32 {
     var first: UInt32?
     for _ in 0..<transfer.streams {
@@ -204,7 +204,7 @@ extension Client {
 }
 
 extension TransferKind {
-  /// The procedure whose call opens such a stream.
+  /// The procedure of the call that opens such a stream.
   var procedure: Int32 {
     switch self {
     case .download: Remote.storageVolDownload

@@ -1,19 +1,18 @@
-// A raw protocol client: opens a connection and calls, with nothing between it and the socket.
+// A raw protocol client: it opens a connection and makes calls, with no layer above the socket.
 import Glibc
 import Streams
 
-/// A libvirt client reduced to what a measurement needs. One thread uses it.
+/// A libvirt client reduced to the needs of a measurement. One thread uses it.
 public final class Client {
   let socket: Socket
   let inflow: Inflow
   let outflow: Outflow
   private var lastSerial: UInt32 = 0
 
-  /// Connects and does what every client does first: AUTH_LIST, then CONNECT_OPEN of `name`.
+  /// Connects and makes the first calls of every client: AUTH_LIST, then CONNECT_OPEN of `name`.
   ///
-  /// With `buffers` the kernel is to hold no more than about so many bytes either way, and `source`
-  /// is the IPv4 address to come from. It gives up after `patience` milliseconds without an answer,
-  /// or never.
+  /// `buffers` limits the bytes that the kernel queues in each direction, approximately. `source` is the local IPv4
+  /// address. Waiting for a reply fails after `patience` milliseconds; a negative value means no limit.
   public init(
     to place: Place, opening name: String = "qemu:///system", from source: String? = nil,
     buffers: Int32? = nil, patience: Int32 = -1
@@ -30,7 +29,7 @@ public final class Client {
     try call(Packets.make(nextCall(Remote.connectOpen), arguments))
   }
 
-  /// Closes as a client does: CONNECT_CLOSE, and waits for its reply.
+  /// Closes as a client does: sends CONNECT_CLOSE and waits for its reply.
   public func close() throws(EndFailure) {
     try call(Packets.make(nextCall(Remote.connectClose)))
   }
@@ -40,8 +39,7 @@ public final class Client {
     try call(Packets.make(nextCall(Call.getLibVersion)))
   }
 
-  /// The synthetic daemon answers after so many milliseconds; a real one says that there is no such
-  /// domain.
+  /// The synthetic daemon replies after this many milliseconds; a real one reports that the domain does not exist.
   public func callHeld(milliseconds: UInt64) throws(EndFailure) {
     _ = try lookUp(domain: "\(Endpoint.holdPrefix)\(milliseconds)")
   }
@@ -51,7 +49,7 @@ public final class Client {
     return try decode(DomainBody.self)
   }
 
-  /// Sends a call and waits for the reply, whose body is then to be taken; an error becomes a failure.
+  /// Sends a call and waits for the reply. The caller then takes the body; an error reply is thrown.
   func call(_ packet: [UInt8]) throws(EndFailure) {
     try outflow.put(packet)
     try outflow.flush()
@@ -64,7 +62,7 @@ public final class Client {
     return PacketHeader(procedure: procedure, kind: .call, serial: lastSerial)
   }
 
-  /// Skips what else arrives until the reply to `call` has, and leaves its body to be taken.
+  /// Skips other packets until the reply to `call` arrives. The caller then takes its body.
   func awaitReply(to call: PacketHeader) throws(EndFailure) {
     while let header = try inflow.header() {
       guard header.kind == .reply, header.serial == call.serial else { continue }
@@ -74,7 +72,7 @@ public final class Client {
       "the daemon closed the connection before the reply to procedure \(call.procedure)")
   }
 
-  /// A packet with an error in its body becomes a failure with the error's message.
+  /// Throws the error in a packet with the status error.
   func check(_ header: PacketHeader) throws(EndFailure) {
     guard header.status == .error else { return }
     let error = try decode(RemoteError.self)

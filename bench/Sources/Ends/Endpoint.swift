@@ -1,23 +1,22 @@
-// The synthetic daemon: listens on a UNIX socket and serves each connection on a thread of its own.
+// The synthetic daemon: it listens on a UNIX socket and serves each connection on a thread of its own.
 import Glibc
 
-/// A stand-in for a libvirt daemon that costs next to nothing, so that what is measured is the way to it.
+/// A replacement for a libvirt daemon at minimal cost, so that a measurement shows the cost of the way to it.
 ///
-/// It answers what clients and relays ask on opening, looks up any object by name, sources and sinks
-/// volume streams, sinks migrations and echoes consoles. Two names mean something: looking up the
-/// domain `hold=N` is answered after N milliseconds, and a download of the volume `message=N`
-/// comes in packets of N bytes.
+/// It answers the calls that clients and relays make on opening, looks up any object by name, sources and sinks
+/// volume streams, sinks migrations and echoes consoles. Two names have a meaning: a look-up of the domain `hold=N`
+/// is answered after N milliseconds, and a download of the volume `message=N` arrives in packets of N bytes.
 public final class Endpoint: Sendable {
-  /// What every connection is served with.
+  /// The settings of every connection.
   struct Settings: Sendable {
-    /// What a download of length 0 ("to the end") carries, in bytes.
+    /// The size of a download of length 0 ("to the end"), in bytes.
     var volumeBytes: UInt64 = 1 << 30
-    /// What a packet of a download carries, in bytes; nil for libvirt's way with files.
+    /// The payload of a download's packet, in bytes; nil means the sizes that libvirt uses for files.
     var message: Int?
-    /// Whether uploads are compared with the pattern, and a difference ends the stream with an error.
+    /// Whether uploads are compared with the pattern. A difference ends the stream with an error.
     var isChecking = false
-    /// Whether a connection begins with the byte by which a TLS server says that it takes its client: for
-    /// a relay in front that ends TLS and does not know of it.
+    /// Whether a connection begins with the byte by which a TLS server accepts its client, for a relay that
+    /// terminates TLS and does not send that byte.
     var isWelcoming = false
   }
 
@@ -41,7 +40,7 @@ public final class Endpoint: Sendable {
     listener = try Socket.listen(at: path)
   }
 
-  /// Accepts until stopped. Connections go on by themselves.
+  /// Accepts connections until stopped. Existing connections continue by themselves.
   public func run() {
     while true {
       let descriptor = accept(listener.descriptor, nil, nil)
@@ -57,13 +56,13 @@ public final class Endpoint: Sendable {
       let socket = Socket(owning: descriptor)
       let settings = settings
       try? detach {
-        // A peer that goes away or talks nonsense ends its own connection, and that is all of it.
+        // A peer that disconnects or sends invalid data ends only its own connection.
         try? EndpointConnection(socket, settings).serve()
       }
     }
   }
 
-  /// Makes `run` return and takes the socket away.
+  /// Makes `run` return and removes the socket.
   public func stop() {
     shutdown(listener.descriptor, Int32(SHUT_RDWR))
     unlink(path)

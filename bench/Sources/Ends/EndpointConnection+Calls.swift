@@ -1,12 +1,12 @@
-// What the synthetic daemon answers.
+// The replies of the synthetic daemon.
 import Glibc
 import Streams
 
 extension EndpointConnection {
-  /// Held replies come after at most this many milliseconds.
+  /// The limit on the delay of held replies, in milliseconds.
   private static let longestHold: UInt64 = 3_600_000
 
-  /// 9.0.0 as a result.
+  /// Version 9.0.0 as a result.
   nonisolated(unsafe) private static let version: UnsafeRawBufferPointer = {
     let body = UnsafeMutableRawBufferPointer.allocate(byteCount: 8, alignment: 8)
     body.storeBytes(of: UInt64(9_000_000).bigEndian, as: UInt64.self)
@@ -25,7 +25,7 @@ extension EndpointConnection {
       Remote.connectUnregisterCloseCallback, Call.domainCallbackDeregister:
       try reply(call)
     case Call.getLibVersion, Call.getVersion:
-      // Measured as a call, so it is answered without making anything.
+      // This call is measured, so the reply is made without allocations.
       var reply = call
       reply.kind = .reply
       try outflow.put(reply, Self.version)
@@ -36,7 +36,7 @@ extension EndpointConnection {
     case Call.domainGetState: try reply(call, WordsBody(1, 1))
     case Call.listAllDomains, Call.domainEventsRegister, Call.domainEventsDeregister,
       Call.domainCallbackRegister:
-      // No domains; and the one callback there can be has the number 0.
+      // No domains; the only possible callback has the number 0.
       try reply(call, WordsBody(0, 0))
     case Call.domainLookupByName: try lookUpDomain(call)
     case Call.domainLookupByID, Call.domainLookupByUUID:
@@ -55,14 +55,14 @@ extension EndpointConnection {
       try reply(call)
       try open(call)
     case Call.migratePrepareTunnel3, Call.migratePrepareTunnel3Params:
-      // The result is a cookie, of no bytes.
+      // The result is a cookie of no bytes.
       try reply(call, WordsBody(0))
       try open(call)
     default: try refuse(call, "unknown procedure: \(call.procedure)")
     }
   }
 
-  /// Any domain exists; that of a certain name is slow to find.
+  /// Every domain exists; the name can request a delay.
   private func lookUpDomain(_ call: PacketHeader) throws(EndFailure) {
     let name = try decode(TextBody.self, of: call).text
     let packet = Packets.reply(answering: call, DomainBody(name: name))

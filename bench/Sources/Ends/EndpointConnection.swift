@@ -2,25 +2,24 @@
 import Glibc
 import Streams
 
-/// Answers calls in the order they came and keeps every open stream moving meanwhile.
+/// Answers calls in their order and keeps every open stream moving meanwhile.
 ///
-/// Replies are gathered while more calls lie in the buffer. Stream packets take turns, one each or
-/// as many small ones as go together, and what the kernel took in part is finished before anything
-/// else goes out.
+/// Replies are gathered while more calls are in the buffer. Streams take turns, one packet each or several small ones
+/// together. A packet that the kernel accepted in part is finished before anything else is sent.
 final class EndpointConnection {
-  /// A download: what is still to be sent.
+  /// A download: the bytes still to send.
   private struct Source {
     let header: PacketHeader
     var position: UInt64
     let end: UInt64
-    /// Bytes a packet carries; nil for libvirt's way with files.
+    /// Bytes in a packet; nil means the sizes that libvirt uses for files.
     let message: Int?
   }
-  /// An upload, a migration or a console: what has arrived.
+  /// An upload, a migration or a console: the bytes received.
   private struct Sink {
     let header: PacketHeader
     var position: UInt64
-    /// Whether what arrives goes back.
+    /// Whether received bytes are sent back.
     let isEchoing: Bool
     var isGood = true
   }
@@ -33,10 +32,10 @@ final class EndpointConnection {
   /// Downloads with data left, in the order of their turns.
   private var sources: [Source] = []
   private var turn = 0
-  /// Downloads that said their end and wait for the client's finish.
+  /// Downloads that are complete and wait for the client's finish.
   private var ended: [PacketHeader] = []
   private var sinks: [Sink] = []
-  /// Replies that were asked to wait, the earliest first.
+  /// Held replies, the earliest first.
   private var held: [(moment: UInt64, packet: [UInt8])] = []
   var isClosing = false
 
@@ -73,7 +72,7 @@ final class EndpointConnection {
     try outflow.flush()
   }
 
-  /// Sends the next stream packets, or waits until the kernel takes them or the client says something.
+  /// Sends the next stream packets, or waits until the kernel accepts them or the client sends something.
   private func push() throws(EndFailure) {
     if !run.isPending {
       try outflow.flush()
@@ -83,7 +82,7 @@ final class EndpointConnection {
         sources[turn].position = run.start(
           source.header, from: source.position, to: source.end, message: message)
       } else {
-        // As libvirt reads a file: blocks of 256 KiB, each in a full packet and a small one.
+        // libvirt reads a file in blocks of 256 KiB and sends each in a full packet and a small one.
         let block = UInt64(Pattern.block)
         let offset = source.position % block
         let toEdge =
@@ -123,7 +122,7 @@ final class EndpointConnection {
     }
   }
 
-  /// Opens the stream of a call, whose reply has been put aside.
+  /// Opens the stream of a call, whose reply is queued already.
   func open(_ call: PacketHeader) throws(EndFailure) {
     var header = call
     header.kind = .stream
@@ -154,7 +153,7 @@ final class EndpointConnection {
     }
   }
 
-  /// The packet size that a volume's name asks for; nil if it does not, or not for a possible one.
+  /// The packet size that a volume's name requests; nil if it requests none or an impossible one.
   private static func message(_ name: String) -> Int? {
     guard name.hasPrefix(Endpoint.messagePrefix),
       let message = Int(name.dropFirst(Endpoint.messagePrefix.count)),
@@ -174,7 +173,7 @@ final class EndpointConnection {
         try swallow(into: index)
       }
     } else if header.status != .continue {
-      // A finish or an abort: confirmed at once, also when the end was not reached.
+      // A finish or an abort is confirmed at once, also before the end of the data.
       if let index = ended.firstIndex(where: { $0.serial == header.serial }) {
         ended.remove(at: index)
       } else if let index = sources.firstIndex(where: { $0.header.serial == header.serial }) {
@@ -196,14 +195,14 @@ final class EndpointConnection {
     }
   }
 
-  /// Sends back what was typed: a packet for a packet, larger ones in several.
+  /// Sends received bytes back: one packet for each packet, several for a large one.
   private func echo(_ header: PacketHeader) throws(EndFailure) {
     let most = 32_768
     if inflow.bodyLeft <= most { return try outflow.put(header, try inflow.body()) }
     while case let piece = try inflow.piece(), !piece.isEmpty {
       var rest = piece[...]
       while !rest.isEmpty {
-        // A packet that left in part is finished before there is room for more.
+        // Packets that were sent in part are finished before there is space for more.
         while !outflow.hasRoom {
           if run.isPending { while try !run.send(to: socket, waiting: true) {} }
           try outflow.flush()
@@ -228,14 +227,14 @@ final class EndpointConnection {
     }
   }
 
-  /// Keeps a reply for so many milliseconds. Other calls and streams go on.
+  /// Holds a reply for this many milliseconds. Other calls and streams continue.
   func hold(_ packet: [UInt8], milliseconds: UInt64) {
     let moment = now() + milliseconds * 1_000_000
     let index = held.firstIndex { $0.moment > moment } ?? held.endIndex
     held.insert((moment, packet), at: index)
   }
 
-  /// Puts the replies aside whose time has come.
+  /// Queues the held replies that are due.
   private func release() throws(EndFailure) {
     let time = now()
     while let first = held.first, first.moment <= time, outflow.hasRoom {
@@ -252,7 +251,7 @@ final class EndpointConnection {
   }
 
   func decode<Body: XDRBody>(_: Body.Type, of call: PacketHeader) throws(EndFailure) -> Body {
-    // A reply that repeats a name must find room.
+    // A reply that repeats a name must fit into the buffer.
     guard inflow.bodyLeft <= 32_768 else {
       throw EndFailure("procedure \(call.procedure) has \(inflow.bodyLeft) bytes of arguments")
     }

@@ -1,12 +1,12 @@
-// What comes in at one end: packets, read in order out of one buffer.
+// The receiving side of one end: packets, read in order from one buffer.
 import Glibc
 public import Streams
 
-/// The receiving side of a connection. Take a header, then its body to the end, then the next.
+/// The receiving side of a connection. Take a header, then all of its body, then the next header.
 ///
-/// Bodies come as they were received, in pieces that are valid until the next call: nothing is
-/// copied but what a packet header split across two reads takes. The buffer starts small, so that
-/// an idle connection costs little, and gets its full size once when a read fills it.
+/// Bodies are returned in the received pieces, which are valid until the next call. Only a packet header split across
+/// two reads is copied. The buffer starts small, so that an idle connection costs little, and gets its full size when
+/// a read fills it.
 public final class Inflow {
   private let socket: Socket
   private var room: UnsafeMutableRawBufferPointer
@@ -14,9 +14,9 @@ public final class Inflow {
   private static let smallest = 4096
   private var head = 0
   private var tail = 0
-  /// Bytes of the current packet's body that were not taken yet.
+  /// Bytes of the current packet's body that have not been taken.
   public private(set) var bodyLeft = 0
-  /// Called before a read that may block: the moment to send what was put aside.
+  /// Called before a read that may block: the time to send queued packets.
   public var beforeBlocking: () throws(EndFailure) -> Void = {}
 
   public init(_ socket: Socket, capacity: Int = 262_144) {
@@ -32,7 +32,7 @@ public final class Inflow {
   /// Whether there is something to take or to read without waiting.
   public var isReady: Bool { hasHeader || socket.wait(for: POLLIN, milliseconds: 0) != 0 }
 
-  /// The next packet's header, or nil when the peer closed between two packets.
+  /// The next packet's header; nil if the peer closed between two packets.
   public func header() throws(EndFailure) -> PacketHeader? {
     try skipBody()
     while tail - head < Limits.header {
@@ -44,7 +44,7 @@ public final class Inflow {
     return try bufferedHeader()
   }
 
-  /// The next packet's header if it has arrived and the body before it was taken.
+  /// The next packet's header, if it has arrived and the previous body has been taken.
   func bufferedHeader() throws(EndFailure) -> PacketHeader? {
     guard hasHeader else { return nil }
     let header = PacketHeader(at: UnsafeRawPointer(room.baseAddress! + head))
@@ -63,7 +63,7 @@ public final class Inflow {
     return bufferedPiece()
   }
 
-  /// What has arrived of the body and was not taken.
+  /// The part of the body that has arrived and has not been taken.
   func bufferedPiece() -> UnsafeRawBufferPointer {
     let count = min(bodyLeft, tail - head)
     defer {
@@ -73,7 +73,7 @@ public final class Inflow {
     return UnsafeRawBufferPointer(rebasing: room[head..<head + count])
   }
 
-  /// The whole body in one piece. For the small ones, which fit into the buffer.
+  /// The whole body in one piece. Only for small bodies, which fit into the buffer.
   public func body() throws(EndFailure) -> UnsafeRawBufferPointer {
     guard bodyLeft <= capacity else {
       throw EndFailure("a body of \(bodyLeft) bytes is too long")
@@ -84,7 +84,7 @@ public final class Inflow {
     return try piece()
   }
 
-  /// Reads once if something is there; whether it was.
+  /// Reads once if data are available. Returns whether they were.
   func receive() throws(EndFailure) -> Bool {
     makeRoom()
     guard let count = try socket.receive(into: free, waiting: false) else { return false }
@@ -97,7 +97,7 @@ public final class Inflow {
     while bodyLeft > 0 { _ = try piece() }
   }
 
-  /// Reads once, after making room; false at the end.
+  /// Makes space and reads once. Returns false at the end.
   private func fill() throws(EndFailure) -> Bool {
     try beforeBlocking()
     makeRoom()
@@ -111,7 +111,7 @@ public final class Inflow {
   }
 
   private func makeRoom() {
-    // Only what a full read left behind, or a body wanted in one piece, finds the buffer full.
+    // The buffer is full only after a full read, or when a body is wanted in one piece.
     if tail == room.count, room.count < capacity { grow() }
     if head == tail {
       head = 0

@@ -1,18 +1,18 @@
-// What goes out at one end: small packets gathered, stream packets straight from the pattern.
+// The sending side of one end: small packets gathered, stream packets directly from the pattern.
 import Glibc
 public import Streams
 
-/// The sending side of a connection. Packets go out whole and in order.
+/// The sending side of a connection. Packets are sent whole and in order.
 public final class Outflow {
   private let socket: Socket
-  /// Small packets that wait to leave together: 0 ≤ head ≤ tail ≤ gathered.count. The buffer starts
-  /// small and gets its full size when more than that is put aside.
+  /// Small packets that wait to be sent together: 0 ≤ head ≤ tail ≤ gathered.count. The buffer starts small and gets
+  /// its full size when more is queued.
   private var gathered: UnsafeMutableRawBufferPointer
   private var head = 0
   private var tail = 0
   private let capacity: Int
   private static let smallest = 4096
-  /// The largest packet that `hasRoom` promises to take.
+  /// The largest packet for which `hasRoom` guarantees space.
   static let largest = 40_000
 
   public init(_ socket: Socket, capacity: Int = 131_072) {
@@ -22,18 +22,18 @@ public final class Outflow {
   }
   deinit { gathered.deallocate() }
 
-  /// Whether a small packet can be put aside without sending.
+  /// Whether a small packet can be queued without sending.
   public var hasRoom: Bool { capacity - tail >= Self.largest }
 
-  /// Whether nothing waits.
+  /// Whether nothing is queued.
   var isEmpty: Bool { head == tail }
 
-  /// Puts a packet without a body aside.
+  /// Queues a packet without a body.
   public func put(_ header: PacketHeader) throws(EndFailure) {
     header.write(at: try room(for: Limits.header))
   }
 
-  /// Puts a whole packet aside.
+  /// Queues a whole packet.
   public func put(_ packet: [UInt8]) throws(EndFailure) {
     let room = try room(for: packet.count)
     packet.withUnsafeBytes {
@@ -42,7 +42,7 @@ public final class Outflow {
     }
   }
 
-  /// Puts a packet with a body aside. The header's length is filled in.
+  /// Queues a packet with a body. The header's length is filled in.
   func put(_ header: PacketHeader, _ body: UnsafeRawBufferPointer) throws(EndFailure) {
     let room = try room(for: Limits.header + body.count)
     var header = header
@@ -53,12 +53,12 @@ public final class Outflow {
     }
   }
 
-  /// Sends what was put aside, waiting as long as it takes.
+  /// Sends the queued packets, waiting as long as necessary.
   public func flush() throws(EndFailure) {
     while try !flush(waiting: true) {}
   }
 
-  /// Sends what was put aside, or what the kernel takes of it now; whether that was all.
+  /// Sends the queued packets, or without `waiting` what the kernel accepts now. Returns whether all were sent.
   func flush(waiting: Bool) throws(EndFailure) -> Bool {
     while head < tail {
       var piece = iovec(iov_base: gathered.baseAddress! + head, iov_len: tail - head)
@@ -71,7 +71,7 @@ public final class Outflow {
     return true
   }
 
-  /// Where the next `count` bytes go, after sending if there was no room for them.
+  /// The address for the next `count` bytes. It sends first if there is not enough space.
   private func room(for count: Int) throws(EndFailure) -> UnsafeMutableRawPointer {
     if gathered.count - tail < count, gathered.count < capacity {
       let larger = UnsafeMutableRawBufferPointer.allocate(byteCount: capacity, alignment: 16)
@@ -88,18 +88,18 @@ public final class Outflow {
   }
 }
 
-/// Stream packets of one stream on their way out: headers and places in the pattern, nothing copied.
+/// Packets of one stream to be sent: headers and positions in the pattern, without copies.
 ///
-/// Large packets leave one by one, small ones several at a time, so that a relay and not this end
-/// is measured.
+/// Large packets are sent one by one, small ones several at a time, so that the measurement shows the cost of a relay
+/// and not of this end.
 final class OutgoingRun {
-  /// The most one packet may carry.
+  /// The largest payload of a packet.
   static let largestMessage = Limits.packet - Limits.header
-  /// No packet is added to a run of so many bytes, or so many packets.
+  /// A run of this many bytes, or this many packets, gets no more packets.
   private static let usualBytes = 65_536
   private static let mostPackets = 256
-  /// The largest packet has a header, and a plain part and a stamp in each block it meets; the
-  /// smallest ones have a header and at most three parts.
+  /// The largest packet has a header, and a plain part and a stamp for each block it touches; the smallest packets
+  /// have a header and at most three parts.
   private static let mostBlocks = largestMessage / Pattern.block + 2
   private static let mostPieces = max(mostPackets * 4, 1 + 2 * mostBlocks)
 
@@ -122,13 +122,13 @@ final class OutgoingRun {
   /// Whether part of the run has yet to be sent.
   var isPending: Bool { first < end }
 
-  /// Whether one more packet of `count` bytes may join those that wait to be sent.
+  /// Whether one more packet of `count` bytes may be added to the unsent ones.
   func hasRoom(for count: Int) -> Bool {
     packets == 0 || bytes + count <= Self.usualBytes && packets < Self.mostPackets
   }
 
-  /// Sets out packets of `message` bytes of the pattern each, as many as go together, from
-  /// `position` up to `limit`; where they end.
+  /// Prepares packets of `message` bytes of the pattern each, from `position` up to `limit`, as many as are sent
+  /// together. Returns the position of their end.
   func start(_ like: PacketHeader, from position: UInt64, to limit: UInt64, message: Int) -> UInt64
   {
     var position = position
@@ -141,7 +141,7 @@ final class OutgoingRun {
     return position
   }
 
-  /// Adds a packet of `count` bytes of the pattern from `position` on. Nothing of the run was sent.
+  /// Adds a packet with `count` bytes of the pattern from `position`. No byte of the run may have been sent.
   func add(_ like: PacketHeader, position: UInt64, count: Int) {
     precondition(
       count <= Self.largestMessage && hasRoom(for: count) && first == 0,
@@ -173,10 +173,10 @@ final class OutgoingRun {
     bytes += Limits.header + count
   }
 
-  /// Sends what the kernel takes, or with `waiting` everything; false when some is left.
+  /// Sends what the kernel accepts, or with `waiting` everything. Returns false if bytes are left.
   func send(to socket: Socket, waiting: Bool = false) throws(EndFailure) -> Bool {
     while isPending {
-      // The kernel takes no more pieces than this at once.
+      // The kernel accepts no more pieces than this in one call.
       let count = min(end - first, 1024)
       var moved = try socket.send(pieces + first, count, waiting: waiting)
       if moved == 0 { return false }

@@ -1,12 +1,12 @@
-// What a synthetic stream carries: bytes that are a function of their place, so that either end can check.
+// The content of synthetic streams: bytes that depend on their position, so that either end can check them.
 import Glibc
 
-/// The content of every synthetic stream. It repeats a block of 256 KiB whose last eight bytes are
-/// the number of the block, so bytes that were lost, doubled or swapped anywhere show.
+/// The content of every synthetic stream. It repeats a block of 256 KiB whose last eight bytes are the number of the
+/// block, so that lost, repeated or swapped bytes are detected.
 public enum Pattern {
-  /// Bytes per block: what libvirt's file streams read at a time.
+  /// Bytes in a block: the size that libvirt's file streams read at a time.
   public static let block = 262_144
-  /// Bytes at the end of each block that hold its number.
+  /// Bytes at the end of each block for its number.
   static let stamp = 8
   static let plain = block - stamp
 
@@ -23,7 +23,7 @@ public enum Pattern {
     return UnsafeRawPointer(room)
   }()
 
-  /// Whether `content` is what belongs at `position`.
+  /// Whether `content` equals the pattern at `position`.
   public static func matches(_ content: UnsafeRawBufferPointer, at position: UInt64) -> Bool {
     guard var next = content.baseAddress else { return true }
     var position = position

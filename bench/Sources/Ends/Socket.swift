@@ -1,8 +1,8 @@
-// Sockets: where to connect, how to wait for one, and how bytes go through, encrypted or not.
+// Sockets: addresses, waiting, and sending and receiving bytes with or without TLS.
 import CGnuTLS
 import Glibc
 
-/// What went wrong at one end, in one sentence for the person at the terminal.
+/// A failure at one end, as one sentence for the user.
 public struct EndFailure: Error, CustomStringConvertible {
   public let description: String
   public init(_ description: String) { self.description = description }
@@ -12,11 +12,11 @@ public struct EndFailure: Error, CustomStringConvertible {
   }
 }
 
-/// Where a daemon or a relay listens: `unix:PATH`, `tcp:HOST:PORT` or `tls:HOST:PORT`.
+/// The address of a daemon or a relay: `unix:PATH`, `tcp:HOST:PORT` or `tls:HOST:PORT`.
 public enum Place: Sendable, Equatable, CustomStringConvertible {
   case unix(path: String)
   case tcp(host: String, port: String)
-  /// The text of a place says nothing of credentials; they are needed before a connection.
+  /// The text of an address contains no credentials; a connection needs them.
   case tls(host: String, port: String, TLSCredentials? = nil)
 
   public init?(_ text: String) {
@@ -53,7 +53,7 @@ public enum Place: Sendable, Equatable, CustomStringConvertible {
 public final class Socket: Sendable {
   public let descriptor: Int32
   private let tls: TLSSession?
-  /// Receiving gives up after so many milliseconds without a byte; -1 for never.
+  /// Receiving fails after this many milliseconds without a byte; -1 means no limit.
   private let patience: Int32
 
   public convenience init(owning descriptor: Int32) { self.init(owning: descriptor, tls: nil) }
@@ -66,10 +66,10 @@ public final class Socket: Sendable {
 
   deinit { close(descriptor) }
 
-  /// Connects, with TCP_NODELAY on TCP as libvirt's clients and servers have it.
+  /// Connects, on TCP with TCP_NODELAY as libvirt's clients and servers do.
   ///
-  /// On TCP `source` is the IPv4 address to come from: one address has fewer than 65536 ports.
-  /// Receiving gives up after `patience` milliseconds without a byte, or never.
+  /// On TCP `source` is the local IPv4 address, because one address has fewer than 65536 ports. Receiving fails after
+  /// `patience` milliseconds without a byte; a negative value means no limit.
   public static func connect(
     to place: Place, from source: String? = nil, patience: Int32 = -1
   ) throws(EndFailure) -> Socket {
@@ -89,7 +89,7 @@ public final class Socket: Sendable {
         throw EndFailure("\(place) needs credentials: a CA certificate at least")
       }
       let plain = try connect(host, port, place, from: source, patience)
-      // The descriptor changes hands before anything can fail, so that it is closed once.
+      // The new socket owns the descriptor before anything can fail, so that it is closed once.
       let descriptor = dup(plain.descriptor)
       guard descriptor >= 0 else { throw .system("connecting to \(place)") }
       _ = fcntl(descriptor, F_SETFD, FD_CLOEXEC)
@@ -118,7 +118,7 @@ public final class Socket: Sendable {
     }
     defer { freeaddrinfo(found) }
     let socket = try make(found.pointee.ai_family, patience)
-    if let source, found.pointee.ai_family == AF_INET { try socket.come(from: source) }
+    if let source, found.pointee.ai_family == AF_INET { try socket.bindAddress(from: source) }
     guard Glibc.connect(socket.descriptor, found.pointee.ai_addr, found.pointee.ai_addrlen) == 0
     else { throw .system("connecting to \(place)") }
     var one: Int32 = 1
@@ -128,8 +128,8 @@ public final class Socket: Sendable {
     return socket
   }
 
-  /// Binds to an address and leaves the port to the kernel until the connection is made.
-  private func come(from source: String) throws(EndFailure) {
+  /// Binds to a local address and lets the kernel choose the port when the socket connects.
+  private func bindAddress(from source: String) throws(EndFailure) {
     var address = sockaddr_in()
     address.sin_family = sa_family_t(AF_INET)
     guard inet_pton(AF_INET, source, &address.sin_addr) == 1 else {
@@ -147,13 +147,13 @@ public final class Socket: Sendable {
     guard code == 0 else { throw .system("binding to \(source)") }
   }
 
-  /// Whole TLS handshakes that take longer than this are given up, in milliseconds.
-  private static let greetingPatience: Int32 = 30_000
+  /// The time limit of a whole TLS handshake, in milliseconds.
+  private static let handshakeTimeout: Int32 = 30_000
 
   func shakeHands() throws(EndFailure) {
     guard let tls else { return }
     while let events = try tls.shakeHands() {
-      guard wait(for: events, milliseconds: Self.greetingPatience) != 0 else {
+      guard wait(for: events, milliseconds: Self.handshakeTimeout) != 0 else {
         throw EndFailure("the TLS handshake got no answer for 30 seconds")
       }
     }
@@ -165,7 +165,7 @@ public final class Socket: Sendable {
     let count = try withUnsafeMutableBytes(of: &welcome) { room throws(EndFailure) in
       var count = try receive(into: room, waiting: false)
       while count == nil {
-        guard wait(for: POLLIN, milliseconds: Self.greetingPatience) != 0 else {
+        guard wait(for: POLLIN, milliseconds: Self.handshakeTimeout) != 0 else {
           throw EndFailure("the server did not confirm our certificate for 30 seconds")
         }
         count = try receive(into: room, waiting: false)
@@ -177,7 +177,7 @@ public final class Socket: Sendable {
     }
   }
 
-  /// Receives what is there; nil when that is nothing and `waiting` is false, 0 at the end.
+  /// Receives the available bytes. Returns nil if there are none and `waiting` is false, and 0 at the end.
   func receive(into room: UnsafeMutableRawBufferPointer, waiting: Bool) throws(EndFailure) -> Int? {
     if let tls {
       while true {
@@ -202,8 +202,8 @@ public final class Socket: Sendable {
     }
   }
 
-  /// Sends from the pieces what the kernel takes; 0 when that is nothing and `waiting` is false, and
-  /// then the same bytes come first the next time.
+  /// Sends the part of the pieces that the kernel accepts. Returns 0 if it accepts nothing and `waiting` is false;
+  /// the next call must begin with the same bytes.
   func send(_ pieces: UnsafeMutablePointer<iovec>, _ count: Int, waiting: Bool) throws(EndFailure)
     -> Int
   {
@@ -226,14 +226,14 @@ public final class Socket: Sendable {
     }
   }
 
-  /// Bytes given to the kernel that the peer does not have yet. On a UNIX socket the kernel counts
-  /// what they occupy, which is more.
+  /// Bytes given to the kernel that the peer has not received. On a UNIX socket the kernel counts the memory they
+  /// occupy, which is more.
   public var unsent: Int {
     var count: Int32 = 0
     return ioctl(descriptor, UInt(TIOCOUTQ), &count) == 0 ? Int(count) : 0
   }
 
-  /// Keeps what the kernel holds for this socket either way to about so many bytes.
+  /// Limits the bytes that the kernel queues for this socket in each direction, approximately.
   public func limitBuffers(to bytes: Int32) {
     var bytes = bytes
     for option in [SO_SNDBUF, SO_RCVBUF] {
@@ -242,7 +242,7 @@ public final class Socket: Sendable {
     }
   }
 
-  /// Listens on a UNIX socket, in place of one that may have been left at `path`.
+  /// Listens on a UNIX socket. It replaces a socket that was left at `path`.
   public static func listen(at path: String) throws(EndFailure) -> Socket {
     let socket = try make(AF_UNIX)
     unlink(path)
@@ -271,7 +271,7 @@ public final class Socket: Sendable {
     return UInt16(bigEndian: address.sin_port)
   }
 
-  /// Waits for any of `events`, at most `milliseconds` (-1: forever); what came, 0 if nothing did.
+  /// Waits for any of `events`, at most `milliseconds` (-1: no limit). Returns the events; 0 if there were none.
   public func wait(for events: Int32, milliseconds: Int32 = -1) -> Int32 {
     if events & POLLIN != 0, let tls, tls.hasPending { return POLLIN }
     var item = pollfd(fd: descriptor, events: Int16(truncatingIfNeeded: events), revents: 0)

@@ -1,27 +1,27 @@
-// TLS as a libvirt client speaks it: the one file here that knows GnuTLS.
+// TLS as a libvirt client uses it. Only this file uses GnuTLS.
 import CGnuTLS
 import Glibc
 import Streams
 
-/// What `virtbench --version` prints.
+/// The output of `virtbench --version`.
 public enum EndsVersion {
   /// The project's version.
   public static let text = ProjectVersion.text
-  /// The library it runs with.
+  /// The version of the library in use.
   public static var gnuTLS: String {
     gnutls_check_version(nil).map { String(cString: $0) } ?? "unknown"
   }
 }
 
-/// Whom a client trusts and who it is. Loaded once and shared by all connections.
+/// The authorities that a client trusts, and its own certificate. Loaded once and shared by all connections.
 public final class TLSCredentials: @unchecked Sendable, Equatable {
-  // GnuTLS lets many threads use credentials that nobody changes any more.
+  // GnuTLS allows many threads to use credentials that do not change.
   fileprivate let handle: gnutls_certificate_credentials_t
-  /// Whether the server's certificate is looked at.
+  /// Whether the server's certificate is verified.
   fileprivate let isVerifying: Bool
 
-  /// `authorities`, `certificate` and `key` are PEM files. Without authorities those of the system
-  /// are trusted. With `isVerifying` false any server will do.
+  /// `authorities`, `certificate` and `key` are PEM files. Without `authorities` the system's are trusted. With
+  /// `isVerifying` false every server is accepted.
   public init(
     authorities: String?, certificate: String? = nil, key: String? = nil, isVerifying: Bool = true
   ) throws(EndFailure) {
@@ -32,7 +32,7 @@ public final class TLSCredentials: @unchecked Sendable, Equatable {
     self.isVerifying = isVerifying
     let isPEM: gnutls_x509_crt_fmt_t = GNUTLS_X509_FMT_PEM
     if let authorities {
-      // The count of certificates, or a negative error.
+      // The number of certificates, or a negative error.
       let count = gnutls_certificate_set_x509_trust_file(handle, authorities, isPEM)
       if count < 0 { throw .tls("reading the CA certificate \(authorities)", count) }
       if count == 0 { throw EndFailure("there is no certificate in \(authorities)") }
@@ -57,23 +57,23 @@ public final class TLSCredentials: @unchecked Sendable, Equatable {
 /// One TLS connection over a socket that does not block. One thread uses it.
 final class TLSSession: @unchecked Sendable {
   private let session: gnutls_session_t
-  /// Kept because the session only borrows them.
+  /// Kept because the session only has a pointer to them.
   private let credentials: TLSCredentials
   private let descriptor: Int32
-  /// The name the server's certificate must have, which GnuTLS does not copy.
+  /// The name that the server's certificate must have. GnuTLS does not copy it.
   private var host: UnsafeMutablePointer<CChar>?
-  /// A record of bytes that lie in several pieces.
+  /// The content of a record whose bytes are in several pieces.
   private let staging = UnsafeMutableRawBufferPointer.allocate(
     byteCount: largestRecord, alignment: 64)
-  /// Records on their way in and out, many for each system call: GnuTLS by itself takes two for each that comes and one
-  /// for each that goes. Encryption is GnuTLS's own, which shares no code with the broker that is measured.
+  /// Received and outgoing records, many for each system call: GnuTLS itself makes two calls for each received record
+  /// and one for each sent. GnuTLS also encrypts, so this code shares nothing with the measured broker.
   private var input = Records(records: 16)
   private var output = Records(records: 16)
-  /// Bytes whose record waits in `output` and which have not been told to have gone.
+  /// Bytes whose record waits in `output` and which `send` has not reported as sent.
   private var owed = 0
   private static let largestRecord = 16_384
 
-  /// Bytes between the socket and whoever wants them: `head ..< tail` of a buffer.
+  /// Bytes between the socket and GnuTLS: `head ..< tail` of a buffer.
   private struct Records {
     let bytes: UnsafeMutableRawBufferPointer
     var head = 0
@@ -84,7 +84,7 @@ final class TLSSession: @unchecked Sendable {
     init(records: Int) { bytes = .allocate(byteCount: records * 16_661, alignment: 64) }
   }
 
-  /// Greets as `role` says; `host` is whom the server's certificate must name.
+  /// Prepares a session in the given role; the server's certificate must name `host`.
   init(
     _ role: gnutls_init_flags_t, over descriptor: Int32, _ credentials: TLSCredentials,
     host: String? = nil
@@ -137,7 +137,7 @@ final class TLSSession: @unchecked Sendable {
     }
   }
 
-  /// GnuTLS wants ciphertext: what one read brought, as long as that lasts.
+  /// Gives GnuTLS ciphertext from the last read until it is used up.
   private func pull(_ room: UnsafeMutableRawPointer, _ count: Int) -> Int {
     guard let base = input.bytes.baseAddress else { return -1 }
     if input.count == 0 {
@@ -153,7 +153,7 @@ final class TLSSession: @unchecked Sendable {
     return here
   }
 
-  /// One read, behind what waits already; what the kernel said to it.
+  /// Reads once, after the bytes that wait already. Returns the kernel's result.
   private func fill() -> Int {
     guard let base = input.bytes.baseAddress else { return 0 }
     if input.head > 0 {
@@ -166,7 +166,7 @@ final class TLSSession: @unchecked Sendable {
     return received
   }
 
-  /// GnuTLS has ciphertext: kept for the next `flush`.
+  /// Keeps GnuTLS's ciphertext for the next `flush`.
   private func push(_ bytes: UnsafeRawPointer, _ count: Int) -> Int {
     let here = min(count, output.room)
     guard here > 0, let base = output.bytes.baseAddress else {
@@ -178,7 +178,7 @@ final class TLSSession: @unchecked Sendable {
     return here
   }
 
-  /// Sends what is encrypted; whether all of it has gone.
+  /// Sends the ciphertext. Returns whether all of it was sent.
   private func flush() throws(EndFailure) -> Bool {
     while output.count > 0, let base = output.bytes.baseAddress {
       let sent = Glibc.send(
@@ -196,10 +196,10 @@ final class TLSSession: @unchecked Sendable {
     return true
   }
 
-  /// Whether bytes wait that no descriptor announces.
+  /// Whether bytes are buffered, for which the descriptor does not become readable.
   var hasPending: Bool { input.count > 0 || gnutls_record_check_pending(session) > 0 }
 
-  /// One step of the handshake: nil when it is done, or the poll events to wait for.
+  /// One step of the handshake. Returns nil when it is done, or the poll events to wait for.
   func shakeHands() throws(EndFailure) -> Int32? {
     let code = gnutls_handshake(session)
     guard try flush() else { return POLLOUT }
@@ -211,30 +211,30 @@ final class TLSSession: @unchecked Sendable {
     return POLLIN
   }
 
-  /// Decrypts as much as there is and as there is room for; nil when that is nothing yet, 0 at the end.
+  /// Decrypts as many available bytes as there is space for. Returns nil if there are none yet, and 0 at the end.
   func receive(into room: UnsafeMutableRawBufferPointer) throws(EndFailure) -> Int? {
     var total = 0
     while total < room.count, let base = room.baseAddress {
       let count = gnutls_record_recv(session, base + total, room.count - total)
       if count > 0 {
         total += count
-        // What needs another system call comes with the next look at the socket.
+        // What needs another system call is done after the next poll of the socket.
         if hasPending { continue }
         return total
       }
       let code = Int32(truncatingIfNeeded: count)
       if code == GNUTLS_E_AGAIN { return total > 0 ? total : nil }
-      // Without a goodbye, which libvirt does not send either.
+      // Without close_notify, which libvirt does not send either.
       if code == 0 || code == GNUTLS_E_PREMATURE_TERMINATION { return total }
-      // Session tickets, key updates and signals pass by.
+      // Session tickets, key updates and signals are not errors.
       guard gnutls_error_is_fatal(code) == 0 else { throw .tls("receiving", code) }
     }
     return total
   }
 
-  /// Encrypts as many records of the pieces as there is room for and sends them; how many of their bytes that
-  /// were, 0 when the kernel took no more. The same bytes come first the next time: what the kernel did not take of
-  /// the last record is told only when it has, so that whoever sends comes back for it.
+  /// Encrypts as many records of the pieces as there is space for and sends them. Returns the number of bytes sent; 0
+  /// if the kernel accepted none. The next call must begin with the bytes after those. The bytes of the last record
+  /// count as sent only after the kernel has accepted all of it, so that the caller calls again.
   func send(_ pieces: UnsafePointer<iovec>, _ count: Int) throws(EndFailure) -> Int {
     guard try flush() else { return 0 }
     if owed > 0 {
@@ -243,7 +243,7 @@ final class TLSSession: @unchecked Sendable {
     }
     var taken = 0
     var last = 0
-    // What a record has beyond its bytes, or a key update in front of it.
+    // The overhead of a record, and of a key update before it.
     while output.room >= Self.largestRecord + 512 {
       let (bytes, size) = record(of: pieces, count, from: taken)
       guard size > 0 else { break }
@@ -256,7 +256,7 @@ final class TLSSession: @unchecked Sendable {
     return taken - last
   }
 
-  /// One record of so many bytes, or fewer, behind those that wait.
+  /// Encrypts one record of at most this many bytes, after those that wait.
   private func encrypt(
     _ bytes: UnsafeMutableRawPointer?, _ size: Int
   ) throws(EndFailure) -> Int {
@@ -265,7 +265,7 @@ final class TLSSession: @unchecked Sendable {
     return moved
   }
 
-  /// The next record's bytes, `from` so many of the pieces on: where they lie, or copied together.
+  /// The next record's bytes, `from` bytes into the pieces: their address, or a copy in one piece.
   private func record(
     of pieces: UnsafePointer<iovec>, _ count: Int, from start: Int
   ) -> (UnsafeMutableRawPointer?, Int) {
@@ -287,7 +287,7 @@ final class TLSSession: @unchecked Sendable {
     return (staging.baseAddress, staged)
   }
 
-  /// What verification found wrong, in GnuTLS's words.
+  /// The result of a failed verification, in GnuTLS's words.
   private var verdict: String {
     let status = gnutls_session_get_verify_cert_status(session)
     var text = gnutls_datum_t()

@@ -1,8 +1,8 @@
-// Threads of their own for ends that block.
+// Threads for ends that block.
 import Glibc
 import Synchronization
 
-/// Runs `body` on a new thread that nobody waits for.
+/// Runs `body` on a new thread whose end is not awaited.
 public func detach(_ body: @escaping @Sendable () -> Void) throws(EndFailure) {
   final class Box {
     let body: @Sendable () -> Void
@@ -27,13 +27,13 @@ public func detach(_ body: @escaping @Sendable () -> Void) throws(EndFailure) {
   }
 }
 
-/// Something one thread makes and another then uses alone, whatever its type says.
+/// A value that one thread makes and another then uses alone, whether or not its type is Sendable.
 public struct Handed<Value>: @unchecked Sendable {
   public let value: Value
   public init(_ value: Value) { self.value = value }
 }
 
-/// What a thread says to others once: that it is time to end.
+/// A signal from one thread to others to end. It is raised once.
 public final class StopSign: Sendable {
   private let state = Atomic(false)
   public init() {}
@@ -41,7 +41,7 @@ public final class StopSign: Sendable {
   public func raise() { state.store(true, ordering: .releasing) }
 }
 
-/// A thread whose result is waited for.
+/// A thread with a result.
 public final class Worker<Value: Sendable>: Sendable {
   private let result = Mutex<Result<Value, any Error>?>(nil)
   private let semaphore = Handed(UnsafeMutablePointer<sem_t>.allocate(capacity: 1))
@@ -60,7 +60,7 @@ public final class Worker<Value: Sendable>: Sendable {
     semaphore.value.deallocate()
   }
 
-  /// Waits for the end; what came of it. Asked once.
+  /// Waits for the end and returns the result. Call it once.
   public func value() throws -> Value {
     while sem_wait(semaphore.value) != 0 {}
     guard let outcome = result.withLock({ $0 }) else {
@@ -70,8 +70,8 @@ public final class Worker<Value: Sendable>: Sendable {
   }
 }
 
-/// Runs `body` for 0 to `count` - 1 on as many threads at once, on this one if there is but one; the
-/// results in that order. All have ended when this returns or throws.
+/// Runs `body` for 0 to `count` - 1 on as many concurrent threads, or on this thread if `count` is 1. Returns the
+/// results in that order. All threads have ended when this returns or throws.
 public func inParallel<Value: Sendable>(
   _ count: Int, _ body: @escaping @Sendable (Int) throws -> Value
 ) throws -> [Value] {

@@ -1,4 +1,4 @@
-// Waking up at a moment, to the microsecond.
+// A timer with microsecond resolution.
 import CTimer
 import Glibc
 
@@ -9,8 +9,8 @@ public func now() -> UInt64 {
   return UInt64(time.tv_sec) &* 1_000_000_000 &+ UInt64(time.tv_nsec)
 }
 
-/// A descriptor that becomes readable at a moment. A timeout of `poll` is in milliseconds and may
-/// come late by the slack the kernel gives every process; this does not.
+/// A descriptor that becomes readable at a given time. A timeout of `poll` is in milliseconds and may be late by the
+/// process's timer slack; this is not.
 final class Timer {
   let descriptor: Int32
 
@@ -21,10 +21,10 @@ final class Timer {
 
   deinit { close(descriptor) }
 
-  /// Readable from `moment` of the monotonic clock on, in nanoseconds.
+  /// The descriptor is readable from `moment` of the monotonic clock, in nanoseconds.
   func set(_ moment: UInt64) {
     var setting = itimerspec()
-    // A moment of zero would stop the timer.
+    // A time of zero would stop the timer.
     let moment = max(moment, 1)
     setting.it_value.tv_sec = Int(moment / 1_000_000_000)
     setting.it_value.tv_nsec = Int(moment % 1_000_000_000)

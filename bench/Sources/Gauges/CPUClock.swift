@@ -1,15 +1,15 @@
-// How much processor time a process has used.
+// The processor time of a process.
 public import Glibc
 
-/// The processor time of a process and its children, in nanoseconds' precision for those that live.
+/// The processor time of a process and its children, in nanoseconds for those that still run.
 ///
-/// Children count because some relays fork for each connection. What a process used is read from
-/// its CPU clock, which includes threads that have ended. Take one while all connections are
-/// open, work, and take another; of a child that ended in between, the kernel's count for its
-/// parent is taken, which goes in hundredths of a second, and only once the parent has waited.
+/// Children count because some relays fork for each connection. The time of a process comes from its CPU clock, which
+/// includes threads that have ended. Take one reading while all connections are open, run the load, and take another.
+/// For a child that ended in between, the time comes from the kernel's count for its parent, which is in hundredths
+/// of a second and includes a child only after the parent has waited for it.
 public struct CPUClock: Sendable {
   private let seconds: [pid_t: Double]
-  /// Of the children `process` has waited for.
+  /// The time of children for which `process` has waited.
   private let buried: Double
 
   /// Reads the clocks of `process` and its descendants; nil if there is no such process.
@@ -23,10 +23,10 @@ public struct CPUClock: Sendable {
     buried = Self.buriedSeconds(of: process)
   }
 
-  /// Seconds of processor time that were used since `earlier`.
+  /// Seconds of processor time used since `earlier`.
   public func since(_ earlier: CPUClock) -> Double {
     let alive = seconds.reduce(0) { $0 + $1.value - (earlier.seconds[$1.key] ?? 0) }
-    // What the dead had used before is in the count of the buried, once they are.
+    // The earlier time of children that have ended is in their parent's count, once it has waited for them.
     let before = earlier.seconds.reduce(0) { seconds[$1.key] == nil ? $0 + $1.value : $0 }
     return alive + max(0, buried - earlier.buried - before)
   }
@@ -38,8 +38,8 @@ public struct CPUClock: Sendable {
     var room = 0
     defer { free(line) }
     guard getline(&line, &room, file) > 0, let line else { return 0 }
-    // The name is in parentheses and may hold anything; after it come the state and then numbers,
-    // of which cutime and cstime are the fourteenth and fifteenth.
+    // The name is in parentheses and may contain anything. The state and then numbers follow; cutime and cstime are
+    // the fourteenth and fifteenth.
     let fields = String(cString: line).split(separator: ")").last?.split(separator: " ") ?? []
     let ticks = sysconf(Int32(_SC_CLK_TCK))
     guard fields.count > 14, let user = Double(fields[13]), let system = Double(fields[14]),
@@ -51,7 +51,7 @@ public struct CPUClock: Sendable {
   private static func seconds(of process: pid_t) -> Double? {
     var clock = clockid_t()
     var time = timespec()
-    // The kernel packs the number into a clock's name without a check: 4194304 is its largest.
+    // The kernel encodes the process ID in the clock's ID without a check: 4194304 is its largest.
     guard (1...4_194_304).contains(process), clock_getcpuclockid(process, &clock) == 0,
       clock_gettime(clock, &time) == 0
     else {

@@ -1,9 +1,9 @@
-// Times of many calls, kept in little room.
+// Latencies of many calls in little memory.
 import Histogram
 
-/// An HDR histogram of durations in nanoseconds, right to three digits. Adding one allocates nothing.
+/// An HDR histogram of durations in nanoseconds, exact to three digits. Adding a value does not allocate.
 public struct Latencies: Sendable {
-  /// Longer ones count as this long: more than an hour and a quarter.
+  /// Longer values count as this one: more than an hour and a quarter.
   public static let longest: UInt64 = 1 << 42
   private var histogram = Histogram<UInt64>(highestTrackableValue: longest)
 
@@ -17,11 +17,11 @@ public struct Latencies: Sendable {
 
   public mutating func add(_ other: Latencies) { histogram.add(other.histogram) }
 
-  /// The value below or at which the fraction `quantile` of all values lies, 0 if there are none.
+  /// The smallest value that the fraction `quantile` of all values does not exceed; 0 if there are none.
   public func value(at quantile: Double) -> UInt64 { histogram.valueAtPercentile(quantile * 100) }
 }
 
-/// What is told of many durations, in microseconds.
+/// The reported quantiles, in microseconds.
 public struct Quantiles: Sendable, Codable, Equatable {
   public let count: UInt64
   public let p50: Double

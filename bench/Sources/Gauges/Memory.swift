@@ -1,18 +1,18 @@
-// How much memory a process occupies.
+// The memory of a process.
 public import Glibc
 
-/// What a process and its children that still live occupy, in bytes.
+/// The memory of a process and its running children, in bytes.
 public struct Memory: Sendable, Codable, Equatable {
-  /// Resident, shared pages included.
+  /// Resident memory, including shared pages.
   public let resident: Int
-  /// Resident, of a shared page only the process's part.
+  /// Resident memory, with only the process's part of each shared page.
   public let proportional: Int
 
-  /// nil if there is no such process or its figures are not for us.
+  /// nil if the process does not exist or its memory may not be read.
   public init?(of process: pid_t) {
     var sums = ["Rss": 0, "Pss": 0]
     for member in ProcessTree.members(from: process) {
-      // A child may end at any moment.
+      // A child may end at any time.
       guard let lines = ProcessTree.lines(of: "/proc/\(member)/smaps_rollup"), !lines.isEmpty
       else {
         if member == process { return nil }

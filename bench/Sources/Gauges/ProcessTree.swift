@@ -1,9 +1,9 @@
-// A process and what it started.
+// A process and its descendants.
 import Glibc
 
-/// Relays that fork for each connection are measured with their children.
+/// A relay that forks for each connection is measured with its children.
 enum ProcessTree {
-  /// The process and its descendants that live, it first.
+  /// The process and its running descendants; the process comes first.
   static func members(from process: pid_t) -> [pid_t] {
     var members = [process]
     var next = 0
@@ -30,7 +30,7 @@ enum ProcessTree {
     return children
   }
 
-  /// The lines of a file of the kernel's; nil if there is no such file.
+  /// The lines of a file in /proc; nil if it does not exist.
   static func lines(of path: String) -> [String]? {
     guard let file = fopen(path, "r") else { return nil }
     defer { fclose(file) }

@@ -1,9 +1,9 @@
-// One way against another, round by round.
+// Ratios of two peers' figures, round by round.
 
 extension Spread {
-  /// The ratios of `figures` to `others`, each pair from the same round, so that whatever slowed the
-  /// machine in one round slowed both. A round in which either is missing, or the other one is not
-  /// above zero, has no ratio; nil when none has.
+  /// The ratios of `figures` to `others`, each pair from the same round, so that a disturbance of the machine in one
+  /// round affects both. A round has no ratio if either figure is missing or the other one is not above zero. nil if
+  /// no round has a ratio.
   public init?(of figures: [Double?], to others: [Double?]) {
     self.init(
       zip(figures, others).compactMap { figure, other in

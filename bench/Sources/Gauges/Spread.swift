@@ -1,7 +1,7 @@
-// What several runs of the same measurement came to.
+// The summary of several runs of one measurement.
 
-/// The middle and the reach of some figures. Medians are compared, since a run that something else
-/// disturbed then does not count.
+/// The median and the range of some figures. Medians are compared, because a single disturbed run does not change
+/// them.
 public struct Spread: Sendable, Equatable, Codable {
   public let median: Double
   public let lowerQuartile: Double
@@ -10,7 +10,7 @@ public struct Spread: Sendable, Equatable, Codable {
   public let most: Double
   public let count: Int
 
-  /// nil when there are no figures.
+  /// nil if there are no figures.
   public init?(_ figures: [Double]) {
     let sorted = figures.sorted()
     guard let first = sorted.first, let last = sorted.last else { return nil }

@@ -1,18 +1,18 @@
-// Bars in groups, each with a whisker from the least to the most.
+// Groups of bars, each bar with a whisker from the minimum to the maximum.
 
-/// Figures of one unit side by side: a group for each thing measured, in it a bar for each series.
+/// Figures of one unit: a group for each measurement, and in it a bar for each series.
 public struct BarChart: Sendable {
   public struct Series: Sendable {
     public var name, color: String
-    /// One for each group; nil where there is no figure.
+    /// One for each group; nil if there is no figure.
     public var bars: [Reach?]
     public init(_ name: String, color: String, bars: [Reach?]) {
       (self.name, self.color, self.bars) = (name, color, bars)
     }
   }
-  /// The subtitle says which way is better and what bars and whiskers are.
+  /// The subtitle says which direction is better and what bars and whiskers mean.
   public var title, subtitle, unit: String
-  /// For figures that lie powers of ten apart. Bars then stand on the lowest figure of the axis, not on zero.
+  /// For figures that differ by powers of ten. Bars then start at the lowest figure of the axis, not at zero.
   public var isLogarithmic: Bool
   public var groups: [String]
   public var series: [Series]
@@ -25,7 +25,7 @@ public struct BarChart: Sendable {
     (self.isLogarithmic, self.groups, self.series) = (isLogarithmic, groups, series)
   }
 
-  /// A logarithm needs more than nothing.
+  /// A logarithm needs a value above zero.
   private func isDrawable(_ bar: Reach) -> Bool {
     bar.isDrawable && (!isLogarithmic || bar.low > 0 && bar.value > 0)
   }
@@ -84,7 +84,7 @@ public struct BarChart: Sendable {
     canvas.line(middle, low, middle, high, ["class": "whisker"])
     canvas.line(middle - cap, low, middle + cap, low, ["class": "whisker"])
     canvas.line(middle - cap, high, middle + cap, high, ["class": "whisker"])
-    // Beside narrow bars there is no room for the figure; the table has it.
+    // Narrow bars have no space for the figure; the table has it.
     if width >= 26 {
       canvas.text(
         Scale.figureLabel(bar.value), middle, max(min(high, top) - 4, frame.top + 9),

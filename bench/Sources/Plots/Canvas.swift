@@ -1,15 +1,15 @@
-// An SVG document in the making.
+// An SVG document under construction.
 import Foundation
 
-/// A rectangle in the document's units, y downwards.
+/// A rectangle in the document's units; y increases downwards.
 struct Box {
   var left, top, width, height: Double
   var right: Double { left + width }
   var bottom: Double { top + height }
 }
 
-/// Collects the elements of a picture. Whatever text it is given is escaped, so the document is
-/// well-formed whatever a peer is called.
+/// Collects the elements of a picture. It escapes all text, so the document is well-formed whatever the name of a
+/// peer.
 struct Canvas {
   enum Anchor: String { case start, middle, end }
 
@@ -21,7 +21,7 @@ struct Canvas {
     self.height = height
     open("title", [:])
     elements += Self.escaped(title) + "</title>\n"
-    // A ground of its own: the page behind may be white or black.
+    // A background of its own, because the page may be white or black.
     rect(
       Box(left: 0.5, top: 0.5, width: width - 1, height: height - 1),
       ["class": "ground", "rx": "6"])
@@ -66,7 +66,7 @@ struct Canvas {
       isEmpty: true)
   }
 
-  /// `degrees` turns the text about its own place.
+  /// `degrees` turns the text around its own position.
   mutating func text(
     _ words: String, _ x: Double, _ y: Double, anchor: Anchor = .start, style: String = "label",
     degrees: Double = 0
@@ -122,7 +122,7 @@ struct Canvas {
     elements += isEmpty ? "/>\n" : ">"
   }
 
-  /// Markup becomes text; characters XML has no room for are left out.
+  /// Escapes markup and leaves out characters that XML does not allow.
   static func escaped(_ text: String) -> String {
     var safe = ""
     for scalar in text.unicodeScalars {
@@ -139,7 +139,7 @@ struct Canvas {
     return safe
   }
 
-  /// A coordinate; a hundredth of a unit is finer than anybody sees.
+  /// A coordinate, rounded to a hundredth of a unit, which is finer than visible.
   static func number(_ value: Double) -> String {
     value == value.rounded() && abs(value) < 1e6
       ? String(Int(value)) : String(format: "%.2f", value)

@@ -1,6 +1,6 @@
-// What bar and line charts have in common: figures with a reach, colours, frame and legend.
+// The common parts of bar and line charts: figures with a range, colours, frame and legend.
 
-/// A figure and how far single runs lay from it.
+/// A figure with the range of its single runs.
 public struct Reach: Sendable, Equatable {
   public var value, low, high: Double
   public init(_ value: Double, low: Double, high: Double) {
@@ -9,8 +9,8 @@ public struct Reach: Sendable, Equatable {
   var isDrawable: Bool { value.isFinite && low.isFinite && high.isFinite && value >= 0 }
 }
 
-/// Colours on white as on black. People with any kind of colour vision tell the first ten apart (Okabe and Ito's, and
-/// three more).
+/// Colours for white and black backgrounds. The first ten are distinguishable with any kind of colour vision (Okabe
+/// and Ito's, and three more).
 public enum Palette {
   public static func color(_ index: Int) -> String {
     colors[((index % colors.count) + colors.count) % colors.count]
@@ -56,17 +56,17 @@ struct Legend {
     }
   }
 
-  /// Letters of twelve units' height are on average not quite seven wide.
+  /// Letters twelve units high are slightly less than seven wide on average.
   private static func width(of name: String) -> Double { 32 + 6.9 * Double(name.count) }
 }
 
-/// The parts around the figures.
+/// The parts of a chart around the figures.
 enum Surroundings {
   static let width = 860.0
   static let margin = (left: 92.0, right: 20.0)
   private static let legendTop = 56.0
 
-  /// Title, subtitle, legend, frame and the y axis; where the figures go.
+  /// Draws title, subtitle, legend, frame and y axis. Returns the area for the figures.
   static func draw(
     on canvas: inout Canvas, title: String, subtitle: String, unit: String, legend: Legend,
     frame: Box, y: Scale

@@ -1,6 +1,6 @@
-// Courses over sizes, both axes logarithmic.
+// Lines over sizes; both axes are logarithmic.
 
-/// How figures change with a size: a line with points for each series, with whiskers.
+/// How figures depend on a size: for each series a line with points and whiskers.
 public struct LineChart: Sendable {
   public struct Series: Sendable {
     public var name, color: String
@@ -8,15 +8,15 @@ public struct LineChart: Sendable {
     public init(_ name: String, color: String, points: [(x: Double, y: Reach)]) {
       (self.name, self.color, self.points) = (name, color, points)
     }
-    /// A logarithm needs more than nothing.
+    /// A logarithm needs a value above zero.
     var drawable: [(x: Double, y: Reach)] {
       points.filter { $0.x.isFinite && $0.x > 0 && $0.y.isDrawable && $0.y.value > 0 }
         .sorted { $0.x < $1.x }
     }
   }
-  /// The subtitle says which way is better and what points and lines are.
+  /// The subtitle says which direction is better and what points and lines mean.
   public var title, subtitle, xUnit, yUnit: String
-  /// Whether the x axis is a number of bytes, with powers of two as its marks.
+  /// Whether the x axis is in bytes, with powers of two as its marks.
   public var isInBytes: Bool
   public var series: [Series]
 

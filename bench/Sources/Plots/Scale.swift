@@ -1,12 +1,12 @@
-// From figures to places on an axis.
+// From figures to positions on an axis.
 import Foundation
 
-/// An axis: figures from `low` to `high` lie between two places of the picture.
+/// An axis: figures from `low` to `high` are between two positions of the picture.
 struct Scale {
   let low, high: Double
   let start, end: Double
   let isLogarithmic: Bool
-  /// The figures that get a line and a label, ascending.
+  /// The figures with a line and a label, ascending.
   let ticks: [Double]
 
   /// From zero to a round number above `most`, in about five steps.
@@ -20,9 +20,8 @@ struct Scale {
     ticks = (0...Int(min(count, 20))).map { Double($0) * step }
   }
 
-  /// A logarithmic axis over `figures`, of which only the positive ones count. With `isBinary` the
-  /// marks are powers of four, as sizes in bytes are; else 1, 2 and 5 of each power of ten, or the
-  /// powers alone where that would be too many.
+  /// A logarithmic axis over the positive `figures`. With `isBinary` the marks are powers of four, for sizes in
+  /// bytes. Otherwise they are 1, 2 and 5 times each power of ten, or only the powers if those would be too many.
   init(logarithmic figures: [Double], isBinary: Bool, from start: Double, to end: Double) {
     let positive = figures.filter { $0 > 0 && $0.isFinite }
     let least = positive.min() ?? 1
@@ -30,7 +29,7 @@ struct Scale {
     (self.start, self.end) = (start, end)
     isLogarithmic = true
     if isBinary {
-      // Half a step of room, so that the first and the last point do not sit on the frame.
+      // A margin, so that the first and the last point are not on the frame.
       (low, high) = (least / 1.6, most * 1.6)
       ticks = stride(from: 0.0, through: 100, by: 2).map { exp2($0) }
         .filter { $0 >= least / 1.6 && $0 <= most * 1.6 }
@@ -50,7 +49,7 @@ struct Scale {
     }
   }
 
-  /// Where `value` lies; what is beyond the axis lies at its end.
+  /// The position of `value`; a value beyond the axis is at its end.
   func place(_ value: Double) -> Double {
     let value = min(max(value, low), high)
     let part =
@@ -65,7 +64,7 @@ struct Scale {
     return ([1, 2, 2.5, 5, 10].first { $0 * power >= step * (1 - 1e-9) } ?? 10) * power
   }
 
-  /// A figure as short as its meaning allows: 40,000 and 2.5 and 0.05.
+  /// A figure in its shortest form: 40,000 and 2.5 and 0.05.
   static func label(_ value: Double) -> String {
     guard abs(value) >= 1000, abs(value) < 1e15 else { return String(format: "%.3g", value) }
     var digits = String(Int(abs(value).rounded()))
@@ -77,14 +76,14 @@ struct Scale {
     return (value < 0 ? "-" : "") + ([digits[...]] + groups).joined(separator: ",")
   }
 
-  /// A measured figure: as many decimals as keep three digits, zeros included.
+  /// A measured figure with three significant digits, zeros included.
   static func figureLabel(_ value: Double) -> String {
     guard abs(value) < 1000 else { return label(value) }
     let places = abs(value) < 1 ? 3 : abs(value) < 10 ? 2 : abs(value) < 100 ? 1 : 0
     return String(format: "%.\(places)f", value)
   }
 
-  /// 64 B, 1 KiB, 1 MiB.
+  /// For example 64 B, 1 KiB, 1 MiB.
   static func bytesLabel(_ value: Double) -> String {
     var (value, units) = (value, ["B", "KiB", "MiB", "GiB", "TiB"][...])
     while value >= 1024, units.count > 1 {

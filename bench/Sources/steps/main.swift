@@ -1,4 +1,4 @@
-// steps COURSE PACKETS: the relay's steps for that many packets, without sockets, for a profiler to count.
+// steps COURSE PACKETS: forwards that many packets through the relay without sockets, for a profiler.
 import Glibc
 import SyntheticRelay
 
@@ -12,7 +12,7 @@ else {
   exit(2)
 }
 let syntheticRelay = SyntheticRelay(course)
-// What is made once, on the first packets, is the same whatever follows.
+// The first packets cause the allocations that are made only once.
 syntheticRelay.run(packets: 200)
 let clock = ContinuousClock()
 let elapsed = clock.measure { syntheticRelay.run(packets: packets) }

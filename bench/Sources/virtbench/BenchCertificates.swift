@@ -1,4 +1,4 @@
-// The certificates of a comparison over TLS: made for it, and gone with it.
+// The certificates of a comparison over TLS. They are made for it and removed with it.
 import Ends
 import Foundation
 
@@ -10,7 +10,7 @@ struct BenchCertificates: Sendable {
   var authority: String { file("ca.pem") }
   func key(_ name: String) -> String { file("\(name).key") }
   func certificate(_ name: String) -> String { file("\(name).pem") }
-  /// The server's certificate and key in one file, as HAProxy wants them.
+  /// The server's certificate and key in one file, as HAProxy requires.
   var bundle: String { file("bundle.pem") }
 
   private func file(_ name: String) -> String { directory.appendingPathComponent(name).path }

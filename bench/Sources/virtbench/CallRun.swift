@@ -1,18 +1,18 @@
-// Small calls: so many at a time, or so many a second.
+// Small calls: a number of concurrent calls, or calls at a rate.
 import Ends
 import Foundation
 import Gauges
 
-/// A small call again and again.
+/// Repeated small calls.
 struct CallRun: Codable, Equatable {
-  /// Calls under way at a time on each connection, where no rate is given.
+  /// Concurrent calls on each connection, if no rate is given.
   var depth = 1
   var seconds: Double
   var connections = 1
-  /// Calls a second on all connections together; nil for the next as soon as one is answered.
+  /// Calls per second on all connections together; nil makes the next call after each reply.
   var rate: Double?
 
-  /// Times are in microseconds; at a rate they count from the moment a call was due.
+  /// Times are in microseconds; at a rate they count from the scheduled time of a call.
   struct Figure: Codable {
     var perSecond: Double
     var p50: Double
@@ -21,13 +21,13 @@ struct CallRun: Codable, Equatable {
     var p999: Double
     var max: Double
     var count: UInt64
-    /// Processor microseconds of the relay's process; nil if none was named.
+    /// Processor microseconds of the relay's process; nil without a process.
     var cpuPerCall: Double?
   }
 
   func measure(_ place: Place, process: pid_t?) throws -> Figure {
     let clients = try (0..<connections).map { _ in Handed(try Client(to: place)) }
-    // The first calls find cold caches on every way alike.
+    // Warm up: the first calls find cold caches on every way.
     for client in clients {
       try client.value.callRepeatedly(depth: depth, seconds: 0.1 / Double(connections)) { _ in }
     }
@@ -36,7 +36,7 @@ struct CallRun: Codable, Equatable {
     let parts = try inParallel(connections) { index in
       var latencies = Latencies()
       if let rate {
-        // Each connection takes its turn, so that not all calls are due together.
+        // The connections are staggered, so that not all calls are due at the same time.
         let first = start + UInt64(1e9 / rate * Double(index))
         let schedule = Schedule(from: first, perSecond: rate / Double(connections))
         try clients[index].value.call(at: schedule, seconds: seconds) { latencies.add($0) }

@@ -1,4 +1,4 @@
-// virtbench calls: how many small calls a second, and how long each takes.
+// virtbench calls: the rate and the latency of small calls.
 import ArgumentParser
 import Ends
 import Glibc

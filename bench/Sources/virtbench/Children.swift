@@ -1,4 +1,4 @@
-// What a comparison starts and makes, and how all of it ends.
+// The programs and files of a comparison, and their removal.
 import Dispatch
 import Ends
 import Foundation
@@ -25,7 +25,7 @@ final class Children: @unchecked Sendable {
     holdIfInterrupted()
   }
 
-  /// Ends them in the order they were started, the daemons first.
+  /// Ends them in the order of their start, the daemons first.
   func end() {
     lock.withLock {
       for lab in labs { lab.stop() }
@@ -35,8 +35,8 @@ final class Children: @unchecked Sendable {
     }
   }
 
-  /// A comparison that is interrupted takes its programs with it, also one that was just being
-  /// started: the comparison gets time to come to a halt, and then whatever it added goes too.
+  /// An interrupted comparison ends its programs, including one that is just being started: after the comparison has
+  /// had time to stop, programs added meanwhile are ended too.
   func endOnSignals() {
     for number in [SIGINT, SIGTERM, SIGHUP] {
       signal(number, SIG_IGN)
@@ -53,8 +53,7 @@ final class Children: @unchecked Sendable {
     }
   }
 
-  /// Never returns once a signal has come: what fails from then on fails because its daemon is
-  /// being ended, and is nothing to report.
+  /// Blocks forever once a signal has arrived: later failures are caused by the ended daemons and are not reported.
   func holdIfInterrupted() {
     guard lock.withLock({ isInterrupted }) else { return }
     lock.withLock { isHeld = true }

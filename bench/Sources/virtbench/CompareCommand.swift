@@ -1,4 +1,4 @@
-// virtbench compare: all ways to the same daemon, measured in turn.
+// virtbench compare: measures all ways to the same daemon in turn.
 import ArgumentParser
 import Ends
 import Foundation
@@ -132,8 +132,8 @@ struct CompareCommand: ParsableCommand {
     defer { children.end() }
     children.endOnSignals()
 
-    // Left to itself, the kernel moves relay and ends about between rounds, and the same program costs
-    // half or twice as much.
+    // Without pinning, the kernel moves relay and ends to other processors between rounds, and the figures of one
+    // program vary by a factor of two.
     let isPinned = pin && Processors.keep(getpid(), on: 0)
     let measurements = try measurements()
     let started = try started()
@@ -199,7 +199,7 @@ struct CompareCommand: ParsableCommand {
     note("written to \(written)")
   }
 
-  /// The daemon that peers are started in front of.
+  /// The daemon in front of which peers are started.
   private func scene(_ backend: Backend, _ directory: URL, _ children: Children) throws -> Scene {
     let own = directory.appendingPathComponent(backend.rawValue)
     let sockets = own.appendingPathComponent("backend")
@@ -229,7 +229,7 @@ struct CompareCommand: ParsableCommand {
     }
   }
 
-  /// Peers that somebody else started: what is behind them is not known to have virsh's volumes.
+  /// Adds peers that the user started: the daemon behind them may not have virsh's volumes.
   private func add(
     _ given: [PeerArgument], to subjects: inout [Backend: [Subject]], _ results: inout Results,
     _ measurements: [any Load]

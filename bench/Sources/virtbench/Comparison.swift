@@ -1,20 +1,19 @@
-// The rotation: every measurement on every peer, round after round.
+// The rotation: every measurement on every peer, in rounds.
 import Dispatch
 import Ends
 import Foundation
 
 struct Comparison {
   let measurements: [any Load]
-  /// In front of each backend, the peers that serve.
+  /// The running peers in front of each backend.
   let subjects: [Backend: [Subject]]
   let rounds: Int
-  /// No round is begun that would end later than so many seconds after `beginning`.
+  /// No round starts that would end later than this many seconds after `beginning`.
   let budget: Double?
   let beginning: UInt64
   let note: (String) -> Void
 
-  /// Measures; adds runs, and what failed, to `results`. A peer that fails in a measurement is not
-  /// asked for it again.
+  /// Measures; adds runs and failures to `results`. A measurement that fails on a peer is not repeated on it.
   func run(into results: inout Results) {
     var pace = Pace()
     var failed = Set<Pace.Step>()
@@ -27,7 +26,7 @@ struct Comparison {
           "The time allowed was enough for \(round - 1) of \(rounds) rounds."
         note("no time for round \(round)")
         if round == 2 {
-          // Whole minutes, upwards: what is advised has to be enough.
+          // Whole minutes, rounded up, so that the advised time is enough.
           let minutes = Int(((elapsed + estimate) / 60).rounded(.up))
           let warning =
             "--minutes \(Self.minutes(budget)) is too short for two rounds, which take about "
@@ -68,9 +67,9 @@ struct Comparison {
     }
   }
 
-  /// A round's runs in their order: in the first as peers were named, then shuffled, the same in each comparison.
-  /// What a peer finds is left by the one before it, and a relay behind a direct connection starts cold: when the
-  /// order was only turned, that cost whoever stood there 15 % of the rate of calls.
+  /// The order of a round's runs: in the first round as the peers were named, later shuffled, the same in each
+  /// comparison. A run affects the one after it, and a relay after a direct connection starts with cold caches. With
+  /// an order that was only rotated, the peer in that place lost 15 % of its rate of calls.
   func plan(_ round: Int) -> [(step: Pace.Step, measurement: any Load, subject: Subject)] {
     var chance = Chance(state: UInt64(round))
     return measurements.flatMap { measurement in
@@ -81,8 +80,8 @@ struct Comparison {
     }
   }
 
-  /// Measures on a thread of its own, which is left behind if it takes too long: a peer that hangs
-  /// costs its own figures and not the comparison.
+  /// Measures on a thread of its own and abandons the thread at the time limit: a hanging peer loses its own figures
+  /// and does not stop the comparison.
   private static func inTime(_ load: any Load, _ subject: Subject) throws -> [Metric: Double] {
     final class Answer: @unchecked Sendable {
       let isThere = DispatchSemaphore(value: 0)
@@ -113,10 +112,10 @@ struct Comparison {
     }
   }
 
-  /// As the option had it.
+  /// The value of the option.
   private static func minutes(_ seconds: Double) -> String { String(format: "%g", seconds / 60) }
 
-  /// Seconds as people say them.
+  /// Seconds in a readable form.
   static func text(_ seconds: Double) -> String {
     let whole = Int(min(max(seconds, 0), 1e6).rounded())
     return whole < 90 ? "\(whole) s" : "\((whole + 30) / 60) min"

@@ -1,4 +1,4 @@
-// Where to connect, and as whom: the same for all clients.
+// The address and the credentials of a connection: the same for all clients.
 import ArgumentParser
 import Ends
 
@@ -25,7 +25,7 @@ struct ConnectOptions: ParsableArguments {
   @Flag(help: "With tls: take any certificate of the server's.")
   var insecure = false
 
-  /// The place with the credentials that it needs. Files are read now, so that a mistake shows first.
+  /// The address with its credentials. The files are read now, so that an error is reported first.
   func place() throws -> Place {
     guard case .tls(let host, let port, _) = uri else {
       guard ca == nil, cert == nil, key == nil, !insecure else {

@@ -1,4 +1,4 @@
-// virtbench connections: how fast connections open, and what they cost while they are idle.
+// virtbench connections: how fast connections open, and what idle connections cost.
 import ArgumentParser
 import Ends
 import Glibc

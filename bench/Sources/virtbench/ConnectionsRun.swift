@@ -1,35 +1,35 @@
-// Many connections: how fast they open, what they cost while they do nothing.
+// Many connections: how fast they open, and what they cost while idle.
 import Ends
 import Foundation
 import Gauges
 
-/// Connections that are opened, called on once, and held.
+/// Connections that are opened, used for one call, and kept open.
 struct ConnectionsRun: Codable, Equatable {
   var count: Int
-  /// Connections that are being opened at a time.
+  /// Connections that are opened concurrently.
   var atOnce = 1
-  /// How long calls on another connection are measured, before and while the connections are held.
+  /// How long calls on another connection are measured, before and while the connections are open.
   var callSeconds: Double?
 
   struct Figure: Codable {
     var perSecond: Double
-    /// From the connection to the answer to its first call, in microseconds.
+    /// From connecting to the reply to the first call, in microseconds.
     var opening: Quantiles
-    /// What the process grew by for each connection, in bytes; nil if none was named.
+    /// The growth of the process per connection, in bytes; nil without a process.
     var residentPerConnection: Double?
     var proportionalPerConnection: Double?
-    /// Processor microseconds of the process for each opening.
+    /// Processor microseconds of the process per opened connection.
     var cpuPerOpening: Double?
     var callsBefore: CallRun.Figure?
     var callsWhileHeld: CallRun.Figure?
   }
 
-  /// `opened` is told now and then how many connections are open.
+  /// `opened` is called from time to time with the number of open connections.
   func measure(_ place: Place, process: pid_t?, opened: @escaping @Sendable (Int) -> Void)
     throws -> Figure
   {
     try Self.makeRoom(for: count)
-    // What the first connections make a process allocate for all of them is not theirs.
+    // Warm up: what a process allocates once, at its first connections, does not count.
     for _ in 0..<16 { try open(place, 0).value.close() }
     let calls = callSeconds.map { CallRun(depth: 1, seconds: $0) }
     let callsBefore = try calls?.measure(place, process: process)
@@ -74,12 +74,12 @@ struct ConnectionsRun: Codable, Equatable {
       callsWhileHeld: callsWhileHeld)
   }
 
-  /// One connection that has had an answer. A daemon that is full does not refuse, it is silent.
+  /// One connection after its first reply. A daemon at its limit does not refuse; it does not answer.
   private func open(_ place: Place, _ number: Int) throws -> Handed<Client> {
     var source: String?
     switch place {
     case .tcp("127.0.0.1", _), .tls("127.0.0.1", _, _):
-      // Ports of one address are scarce, and some may still linger from the time before.
+      // One address has few ports, and some may still be in TIME_WAIT.
       source = "127.0.\(number / 4000 / 250).\(2 + number / 4000 % 250)"
     default: break
     }
@@ -95,10 +95,10 @@ struct ConnectionsRun: Codable, Equatable {
     return memory
   }
 
-  /// Raises the limit of open files as far as it goes; a failure if that is not enough.
+  /// Raises the limit on open files as far as possible. Fails if that is not enough.
   static func makeRoom(for connections: Int) throws {
     let most = raiseFileLimit()
-    // What the program itself has open, with room for a few threads' timers.
+    // The program's own descriptors, including a few threads' timers.
     let others = 64
     guard connections <= most - others else {
       throw EndFailure(
@@ -108,7 +108,7 @@ struct ConnectionsRun: Codable, Equatable {
   }
 }
 
-/// Raises the soft limit of open files to the hard one; what it is then.
+/// Raises the soft limit on open files to the hard one and returns it.
 @discardableResult
 func raiseFileLimit() -> Int {
   let files = __rlimit_resource_t(RLIMIT_NOFILE.rawValue)

@@ -1,4 +1,4 @@
-// virtbench console: how long a keystroke takes to come back.
+// virtbench console: the time from a keystroke to its echo.
 import ArgumentParser
 import Ends
 import Foundation

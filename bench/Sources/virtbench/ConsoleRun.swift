@@ -1,4 +1,4 @@
-// Keystrokes at a console, alone or beside bulk streams.
+// Keystrokes at a console, alone or with bulk streams.
 import ArgumentParser
 import Ends
 import Foundation
@@ -6,27 +6,28 @@ import Gauges
 
 /// Single keystrokes at a fixed rate, and the time to their echoes.
 struct ConsoleRun: Codable, Equatable {
-  /// Where a download and an upload run meanwhile.
+  /// The connection on which a download and an upload run meanwhile.
   enum Beside: String, Codable, CaseIterable, ExpressibleByArgument {
     case connection
     case same
   }
   var perSecond = 50.0
   var seconds: Double
-  /// nil for nowhere: the console is all there is.
+  /// nil: no bulk streams.
   var beside: Beside?
   var domain = "bench"
-  /// What the kernel may hold either way on the console's connection, in bytes; nil for its own idea.
+  /// Limits the bytes that the kernel queues in each direction on the console's connection; nil means the kernel's
+  /// default.
   var buffers: Int32?
 
   struct Figure: Codable {
-    /// In microseconds, from the moment a key was due.
+    /// In microseconds, from the scheduled time of a key.
     var echo: Quantiles
-    /// Bytes of other packets that waited in this end's kernel when a key was pressed.
+    /// Bytes of other packets that this end's kernel had queued when a key was sent.
     var bytesBefore: Sizes
     /// Bytes of other packets that arrived between a key and its echo.
     var bytesBetween: Sizes
-    /// What the bulk streams moved meanwhile, both ways together; nil if there were none.
+    /// The rate of the bulk streams in both directions together; nil if there were none.
     var bulkGiBPerSecond: Double?
   }
 
@@ -45,7 +46,7 @@ struct ConsoleRun: Codable, Equatable {
   func measure(_ place: Place) throws -> Figure {
     let client = try Client(to: place, buffers: buffers)
     let typing = Typing(perSecond: perSecond, seconds: seconds, domain: domain)
-    // The first keys find a guest that is asleep and cold caches.
+    // Warm up: the first keys find a sleeping guest and cold caches.
     try client.type(Typing(perSecond: 100, seconds: 0.1, domain: domain)) { _ in }
     let sign = StopSign()
     var crowd: Worker<UInt64>?
@@ -56,7 +57,7 @@ struct ConsoleRun: Codable, Equatable {
         try other.value.close()
         return bytes
       }
-      // Buffers fill and windows open before anything is measured.
+      // Buffers fill and windows open before the measurement.
       usleep(300_000)
     }
     var (times, before, between) = (Latencies(), Latencies(), Latencies())

@@ -1,4 +1,4 @@
-// virtbench endpoint: the synthetic daemon by itself.
+// virtbench endpoint: only the synthetic daemon.
 import ArgumentParser
 import Ends
 

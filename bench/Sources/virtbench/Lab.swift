@@ -1,20 +1,20 @@
-// A real libvirtd in directories and namespaces of its own, with volumes to move.
+// A real libvirtd in directories and namespaces of its own, with volumes to transfer.
 import Ends
 import Foundation
 
-/// The repository's lab of libvirt daemons, in its layout of a single libvirtd. It ends with this
-/// process whatever happens: it waits for the end of its standard input.
+/// The repository's lab of libvirt daemons, in its layout with a single libvirtd. It ends with this process in any
+/// case, because it waits for the end of its standard input.
 final class Lab: @unchecked Sendable {
   let socket: String
-  /// libvirtd's process.
+  /// The libvirtd process.
   let daemon: pid_t
-  /// Of libvirtd's TCP listener, inside the lab's network.
+  /// The port of libvirtd's TCP listener, inside the lab's network.
   let port = "16509"
   let volumes: LabVolumes
   private let process: Process
   private let input: Pipe
 
-  /// Starts it by `script` in `directory`, with volumes of so many bytes.
+  /// Starts the lab by `script` in `directory`, with volumes of `volumeBytes` bytes.
   init(script: String, directory: URL, volumeBytes: Int) throws {
     guard let script = Program.executable(script) else {
       throw EndFailure("there is no program at \(script) (--lab)")
@@ -69,7 +69,7 @@ final class Lab: @unchecked Sendable {
     process.standardInput = input
     process.standardOutput = output
     process.standardError = try FileHandle(forWritingTo: log)
-    // Another program that held this end would keep the lab alive.
+    // Another program that inherited this descriptor would keep the lab alive.
     _ = fcntl(input.fileHandleForWriting.fileDescriptor, F_SETFD, FD_CLOEXEC)
     try process.run()
     var said = Data()
@@ -94,7 +94,7 @@ final class Lab: @unchecked Sendable {
   }
 }
 
-/// Two volumes of one size in a directory pool: one to read, full of bytes, and one to overwrite.
+/// Two volumes of one size in a directory pool: a full one to read and one to overwrite.
 struct LabVolumes: Sendable {
   static let pool = "bench"
   static let sourceName = "source.raw"
@@ -104,7 +104,7 @@ struct LabVolumes: Sendable {
   var source: URL { directory.appendingPathComponent(Self.sourceName) }
   var target: URL { directory.appendingPathComponent(Self.targetName) }
 
-  /// Made in memory where it has the room, so that no disk is measured; else below `otherwise`.
+  /// In memory if there is enough, so that no disk is measured; otherwise below `otherwise`.
   init(bytes: Int, otherwise: URL) throws {
     self.bytes = bytes
     let memory = URL(fileURLWithPath: "/dev/shm")
@@ -119,7 +119,7 @@ struct LabVolumes: Sendable {
     }
   }
 
-  /// No block is all zero and none is like another: nothing in it is sparse.
+  /// No block is all zeros and no two are equal, so that nothing is sparse.
   private func fill() throws {
     var random = SystemRandomNumberGenerator()
     var block = [UInt64](repeating: 0, count: 1 << 17)
@@ -140,14 +140,14 @@ struct LabVolumes: Sendable {
     }
   }
 
-  /// Changes a byte in each 64 KiB of the target, so that only an upload makes it right again.
+  /// Changes a byte in each 64 KiB of the target, so that only an upload restores it.
   func spoilTarget() throws {
     try mapped(target, PROT_READ | PROT_WRITE) { room in
       for offset in stride(from: 0, to: room.count, by: 65536) { room[offset] ^= 0xff }
     }
   }
 
-  /// A relay that loses bytes is not fast: fails if the target is not what was uploaded.
+  /// Fails if the target differs from the uploaded volume, because a relay that loses bytes is not fast.
   func compareTarget() throws {
     try mapped(source, PROT_READ) { sent in
       try mapped(target, PROT_READ) { arrived in

@@ -1,24 +1,24 @@
-// What can be measured, and what is read off each measurement.
+// The possible measurements, and the figures of each.
 import Ends
 import Foundation
 import Gauges
 
-/// A figure that a measurement gives, and how to read it.
+/// A figure of a measurement, and how to print it.
 struct Metric: Hashable, Codable, Sendable {
   enum Better: String, Codable { case higher, lower }
   var name: String
   var unit: String
   var better: Better
-  /// Decimals that mean something.
+  /// Significant decimals.
   var places: Int
   /// Whether it gets a plot.
   var isPlotted = true
-  /// What a plot is called whose reader does not know the tables.
+  /// The title of its plots, for readers who do not know the tables.
   var plotTitle = ""
-  /// Figures of different peers lie powers of ten apart.
+  /// Whether the figures of different peers differ by powers of ten.
   var isLogarithmic = false
 
-  /// The column's heading, with an arrow to where it is better.
+  /// The column's heading, with an arrow in the better direction.
   var heading: String { "\(name), \(unit) \(better == .higher ? "↑" : "↓")" }
 
   static let throughput = Metric(
@@ -52,50 +52,49 @@ struct Metric: Hashable, Codable, Sendable {
     plotTitle: "Processor time of the relay for each call")
 }
 
-/// What a peer stands in front of.
+/// The daemon behind a peer.
 enum Backend: String, Codable, CaseIterable, Sendable {
   case synthetic
-  /// The synthetic daemon, and the way to the relay is TLS.
+  /// The synthetic daemon, with TLS on the way to the relay.
   case tls
   case libvirtd
 }
 
-/// Where a measurement connects, and whose processor time it may look at.
+/// Where a measurement connects, and the process whose processor time it reads.
 struct Subject: Sendable {
   var peer: String
   var place: Place
-  /// The relay's process; nil where there is none.
+  /// The relay's process; nil without a relay.
   var process: pid_t?
-  /// What a real client is given to get there; nil if none can.
+  /// How a real client connects; nil if none can.
   var client: ClientWay?
 }
 
-/// A place in a family of measurements that differ in one size only: they share a line chart.
+/// The position in a family of measurements that differ only in one size: they share a line chart.
 struct Position: Hashable, Codable, Sendable {
   var size: Double
   var unit: String
   var isInBytes: Bool
 }
 
-/// One kind of load. To add one: conform a type to this, and name it in `Loads.all`; the
-/// rotation, the tables, the plots and the JSON follow from what it says of itself.
+/// One kind of load. To add one, conform a type to this protocol and name it in `Loads.all`; the rotation, the
+/// tables, the plots and the JSON follow from its properties.
 protocol Load: Sendable {
-  /// What `--measure` calls it. Several may share a name: they are chosen together, and have a
-  /// `position` each.
+  /// Its name in `--measure`. Several may share a name: they are selected together, and each has a `position`.
   var name: String { get }
-  /// What tables call it; unlike any other's.
+  /// Its unique title in tables.
   var title: String { get }
-  /// What plots call it, short.
+  /// Its short name in plots.
   var label: String { get }
-  /// With a `position`: what a plot over all sizes is called behind the metric's title.
+  /// With a `position`: the title of a plot over all sizes, after the metric's title.
   var family: String { get }
-  /// What it gives, the figure that matters most first.
+  /// Its metrics, the most important first.
   var metrics: [Metric] { get }
   var backend: Backend { get }
   var position: Position? { get }
-  /// Seconds after which a run is given up; far more than any way that works needs.
+  /// The time limit of a run in seconds; far more than a working peer needs.
   var patience: Double { get }
-  /// Works once. A metric that the subject cannot give (the processor time of no process) is left out.
+  /// Runs once. A metric that the subject cannot give is absent, such as processor time without a process.
   func measure(_ subject: Subject) throws -> [Metric: Double]
 }
 
@@ -107,7 +106,7 @@ extension Load {
   var patience: Double { 60 }
 }
 
-/// How much of each load.
+/// The amount of each load.
 struct Amounts: Sendable {
   var streamBytes: UInt64
   var callSeconds: Double
@@ -115,7 +114,7 @@ struct Amounts: Sendable {
 }
 
 enum Loads {
-  /// Everything there is, in the order it is measured and reported.
+  /// All loads, in the order in which they are measured and reported.
   static func all(_ amounts: Amounts) -> [any Load] {
     [
       StreamLoad(name: "download", kind: .download, bytes: amounts.streamBytes, streams: 1),
@@ -142,7 +141,7 @@ enum Loads {
     ]
   }
 
-  /// From a keystroke's size to four times what libvirt puts into a packet.
+  /// From the size of a keystroke to four times libvirt's usual packet.
   private static func sizes(_ amounts: Amounts) -> [any Load] {
     [TransferKind.download, .migration].flatMap { kind in
       [64, 256, 1024, 4096, 16_384, 65_536, 262_120, 1_048_576].map {
@@ -156,11 +155,11 @@ enum Loads {
   }
 }
 
-/// Streams one way.
+/// Streams in one direction.
 struct StreamLoad: Load {
   var name: String
   var kind: TransferKind
-  /// Per stream.
+  /// Bytes per stream.
   var bytes: UInt64
   var streams: Int
   var backend = Backend.synthetic
@@ -171,7 +170,7 @@ struct StreamLoad: Load {
   }
   var label: String { streams == 1 ? name : "\(streams) streams" }
   var metrics: [Metric] { [.throughput, .relayCPU] }
-  /// At least 16 MiB/s.
+  /// Assumes at least 16 MiB/s.
   var patience: Double { 60 + Double(bytes) * Double(streams) / Double(16 << 20) }
 
   func measure(_ subject: Subject) throws -> [Metric: Double] {
@@ -183,7 +182,7 @@ struct StreamLoad: Load {
   }
 }
 
-/// One stream whose packets carry so many bytes.
+/// One stream with packets of a given size.
 struct SizeLoad: Load {
   var kind: TransferKind
   var message: Int
@@ -233,7 +232,7 @@ struct ConsoleLoad: Load {
   }
 }
 
-/// Connections that are opened and then idle, and calls beside them.
+/// Connections that are opened and then idle, and calls at the same time.
 struct ConnectionsLoad: Load {
   var name: String
   var count: Int
@@ -256,7 +255,7 @@ struct ConnectionsLoad: Load {
   }
 }
 
-/// A small call again and again on one connection.
+/// Repeated small calls on one connection.
 struct CallLoad: Load {
   var name: String
   var depth: Int

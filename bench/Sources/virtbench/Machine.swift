@@ -1,4 +1,4 @@
-// What the figures depend on beside the programs' own merits.
+// The conditions of a measurement other than the measured programs.
 import Foundation
 
 /// The machine, and the versions of what was measured on it.
@@ -8,7 +8,7 @@ struct Machine: Codable, Equatable, Sendable {
   var cores: Int
   var memoryMiB: UInt64
   var kernel: String
-  /// Processes that ran or wanted to, the minute before: what else went on.
+  /// The load average of the last minute: what else ran.
   var load: Double
   var versions: [Version]
 
@@ -20,7 +20,7 @@ struct Machine: Codable, Equatable, Sendable {
     (self.kernel, self.load, self.versions) = (kernel, load, versions)
   }
 
-  /// This machine, now.
+  /// The current state of this machine.
   init(broker: String) {
     let lines = (try? String(contentsOfFile: "/proc/cpuinfo", encoding: .utf8)) ?? ""
     let line = lines.split(separator: "\n").first { $0.hasPrefix("model name") }
@@ -53,8 +53,8 @@ struct Machine: Codable, Equatable, Sendable {
     return Version(program: name, version: pick(String(line)))
   }
 
-  /// The first word of a line that begins with a digit: "HAProxy version 2.6.12-1 2025/01/01" is
-  /// version 2.6.12-1.
+  /// The first word of a line that begins with a digit: the version in "HAProxy version 2.6.12-1 2025/01/01" is
+  /// 2.6.12-1.
   static func pick(_ line: String) -> String {
     line.split(separator: " ").first { $0.first?.isNumber == true }.map(String.init) ?? line
   }

@@ -1,10 +1,10 @@
-// What a command says: a table for people, JSON for programs, and where it is on standard error.
+// The output of a command: a table for people, JSON for programs, and progress on standard error.
 import Ends
 import Foundation
 import Gauges
 import Synchronization
 
-/// A finished measurement as JSON, with everything that was asked for.
+/// A finished measurement as JSON, with all its parameters.
 struct Outcome<Run: Encodable, Figure: Encodable>: Encodable {
   let command: String
   let uri: String
@@ -18,7 +18,7 @@ struct Outcome<Run: Encodable, Figure: Encodable>: Encodable {
   }
 }
 
-/// Rows of a name and columns of figures, all of them aligned.
+/// Rows of a name and columns of figures, aligned.
 struct Table {
   private var rows: [[String]] = []
 
@@ -32,7 +32,7 @@ struct Table {
     for row in rows {
       let cells = row.enumerated().map { column, cell in
         let fill = String(repeating: " ", count: widths[column] - cell.count)
-        // Names at the left, figures at the right.
+        // Names are left-aligned, figures right-aligned.
         return column == 0 ? cell + fill : fill + cell
       }
       Swift.print(cells.joined(separator: "  "))
@@ -57,13 +57,13 @@ extension Table {
   }
 }
 
-/// One line on standard error that tells how far a long run is; nothing where nobody looks at it.
+/// One line on standard error with the progress of a long run. Only on a terminal.
 final class Progress: Sendable {
   private let isShown = isatty(2) == 1
   private let text: Mutex<String>
   private let isOver = StopSign()
 
-  /// Runs `body`, and shows meanwhile what runs and for how long it has.
+  /// Runs `body`, and shows meanwhile what runs and for how long.
   static func during<Value>(_ what: String, seconds: Double?, _ body: (Progress) throws -> Value)
     throws -> Value
   {
@@ -88,7 +88,7 @@ final class Progress: Sendable {
 
   private init(_ text: String) { self.text = Mutex(text) }
 
-  /// What runs now.
+  /// Sets the name of what runs now.
   func say(_ text: String) {
     self.text.withLock { $0 = text }
     if isShown { show("") }

@@ -1,9 +1,9 @@
-// Peers that somebody else has started: --peer NAME=URI,pid=N.
+// Peers that the user has started: --peer NAME=URI,pid=N.
 import ArgumentParser
 import Ends
 import Foundation
 
-/// An endpoint of the user's own, and the process that costs the processor time.
+/// The user's own endpoint, and the process whose processor time is measured.
 struct PeerArgument: ExpressibleByArgument, Equatable, Sendable {
   var name: String
   var place: Place
@@ -11,7 +11,7 @@ struct PeerArgument: ExpressibleByArgument, Equatable, Sendable {
 
   init?(argument: String) { self.init(argument) }
 
-  /// `NAME=URI`, with `,pid=N` behind it or not. A comma that is part of a path stays one.
+  /// Parses `NAME=URI`, optionally followed by `,pid=N`. The URI may contain commas.
   init?(_ text: String) {
     guard let equals = text.firstIndex(of: "=") else { return nil }
     name = String(text[..<equals])
@@ -49,12 +49,11 @@ struct Words: ExpressibleByArgument, Equatable, Sendable {
     guard words.allSatisfy(PeerArgument.isName) else { return nil }
   }
 
-  /// These out of `known`, in the order of `known`; a word that is not known is an error that
-  /// lists those that are.
+  /// The words that are in `known`, in its order. An unknown word is an error that lists the known ones.
   func chosen(from known: [String], option: String) throws -> [String] {
-    if let stranger = words.first(where: { !known.contains($0) }) {
+    if let unknown = words.first(where: { !known.contains($0) }) {
       throw ValidationError(
-        "\(option): there is no \(stranger); there are \(known.joined(separator: ", "))")
+        "\(option): there is no \(unknown); there are \(known.joined(separator: ", "))")
     }
     return known.filter(words.contains)
   }

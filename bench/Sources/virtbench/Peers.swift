@@ -1,10 +1,10 @@
-// The ways to a daemon that are measured beside each other, and how each is started.
+// The measured ways to a daemon, and how each is started.
 import Ends
 import Foundation
 
 extension Child {
-  /// Starts a program whose output goes to a file in `directory`, and waits until a client gets
-  /// through to the daemon at or behind `place`.
+  /// Starts a program whose output goes to a file in `directory`, and waits until a client reaches the daemon at or
+  /// behind `place`.
   static func serving(
     at place: Place, _ program: String, _ arguments: [String], in directory: URL
   ) throws -> Child {
@@ -26,22 +26,22 @@ extension Child {
   }
 }
 
-/// What the peers of one backend are started in front of.
+/// The daemon in front of which the peers of one backend are started.
 struct Scene {
   let backend: Backend
   /// The daemon's UNIX socket.
   let socket: String
-  /// The real libvirtd, where the backend is one.
+  /// The real libvirtd, if the backend is one.
   let lab: Lab?
-  /// For the peers' files, a directory each.
+  /// The directory for the peers' files, with a subdirectory for each peer.
   let directory: URL
-  /// With TLS: what peers show and ask for.
+  /// With TLS: the peers' certificates.
   var certificates: BenchCertificates?
-  /// With TLS: the daemon for a relay that does not greet a client whose certificate is in order.
+  /// With TLS: the socket of a daemon that sends the welcome byte, for a relay that does not send it itself.
   var welcomingSocket: String?
 }
 
-/// One way to the daemon: nothing between, our broker, or somebody else's relay.
+/// One way to the daemon: a direct connection, the broker, or another relay.
 enum Peer: String, CaseIterable {
   case direct
   case virtbrokerd
@@ -52,7 +52,7 @@ enum Peer: String, CaseIterable {
   case libvirtdTCP = "libvirtd-tcp"
   case virtproxyd
 
-  /// What it is and how it was set up, for the reader of the results.
+  /// Its description and configuration, for the reader of the results.
   var explanation: String {
     switch self {
     case .direct: "the daemon's own UNIX socket, no relay"
@@ -66,7 +66,7 @@ enum Peer: String, CaseIterable {
     }
   }
 
-  /// What it can stand in front of.
+  /// Whether it can run in front of this backend.
   func isFor(_ backend: Backend) -> Bool {
     switch backend {
     case .synthetic: self != .libvirtdTCP
@@ -75,13 +75,13 @@ enum Peer: String, CaseIterable {
     }
   }
 
-  /// The programs that `compare` was told of; others are looked for where programs are.
+  /// The programs given to `compare`; others are looked up in the search path.
   struct Programs {
     var broker: String
     var virtproxyd: String?
   }
 
-  /// Where its program is; a failure that says what to do if it is nowhere.
+  /// The path of its program. If there is none, the error says what to do.
   private func program(_ programs: Programs) throws -> String {
     switch self {
     case .direct, .libvirtdTCP: throw EndFailure("nothing is started for \(rawValue)")
@@ -113,8 +113,8 @@ enum Peer: String, CaseIterable {
     return path
   }
 
-  /// Starts it in front of the scene's daemon: where to connect, and the process it is, if any. An
-  /// error is why it cannot be measured.
+  /// Starts it in front of the scene's daemon. Returns where to connect, and its process, if any. The error says why
+  /// it cannot be measured.
   func start(_ programs: Programs, in scene: Scene) throws -> (subject: Subject, child: Child?) {
     switch self {
     case .direct:
@@ -125,7 +125,7 @@ enum Peer: String, CaseIterable {
       return (Subject(peer: rawValue, place: .unix(path: scene.socket), client: way), nil)
     case .libvirtdTCP:
       guard let lab = scene.lab else { throw EndFailure("only a real libvirtd has a TCP listener") }
-      // The lab has a network of its own, which only the client enters.
+      // The lab has its own network, which only the client enters.
       let place = Place.tcp(host: "127.0.0.1", port: lab.port)
       let way = ClientWay(
         uri: Self.uri(port: lab.port), prefix: ["nsenter", "--net=/proc/\(lab.daemon)/ns/net"],
@@ -151,12 +151,12 @@ enum Peer: String, CaseIterable {
 
   private static func uri(port: String) -> String { "qemu+tcp://127.0.0.1:\(port)/system" }
 
-  /// Writes what it needs into `directory`, which it has to itself; the command that runs it.
+  /// Writes its files into `directory`, which it does not share. Returns its command line.
   private func commandLine(
     _ program: String, port: String, in scene: Scene, _ directory: URL
   ) throws -> [String] {
     let backend = scene.socket
-    // A listener of libvirt's kind: the same words for the broker and virtproxyd.
+    // A libvirt listener: the same settings for the broker and virtproxyd.
     let listener =
       scene.certificates.map {
         """
@@ -180,7 +180,7 @@ enum Peer: String, CaseIterable {
     switch self {
     case .direct, .libvirtdTCP: throw EndFailure("nothing is started for \(rawValue)")
     case .virtbrokerd:
-      // More requests than any measurement has under way: the others do not count them at all.
+      // More requests than any measurement has under way, because the other relays do not count them.
       try write(
         """
         \(listener)
@@ -223,8 +223,8 @@ enum Peer: String, CaseIterable {
         "UNIX-CONNECT:\(backend)",
       ]
     case .virtproxyd:
-      // It knows its daemons by fixed paths alone, so it gets a mount namespace in which they and
-      // libvirt's directories are directories of this comparison.
+      // It finds its daemons only by fixed paths, so it gets a mount namespace in which the daemons' and libvirt's
+      // directories belong to this comparison.
       let sockets = directory.appendingPathComponent("run/libvirt")
       for name in Self.mounted {
         try FileManager.default.createDirectory(

@@ -3,8 +3,8 @@ import Ends
 import Foundation
 
 enum Program {
-  /// Runs it; what it said. One that fails, or is not done after `patience` seconds, is an error
-  /// that repeats what it said.
+  /// Runs the program and returns its output. If it fails, or runs longer than `patience` seconds, the error contains
+  /// its output.
   static func run(_ path: String, _ arguments: [String], patience: Double = 20) throws -> String {
     let log = FileManager.default.temporaryDirectory
       .appendingPathComponent("virtbench.\(getpid()).\(UUID().uuidString.prefix(8))")
@@ -21,7 +21,7 @@ enum Program {
     return said
   }
 
-  /// The full path of a program that is installed.
+  /// The full path of an installed program.
   static func find(_ name: String) -> String? {
     ["/usr/sbin/", "/usr/bin/", "/usr/local/sbin/", "/usr/local/bin/", "/sbin/", "/bin/"].lazy
       .compactMap { executable($0 + name) }.first

@@ -10,7 +10,7 @@ extension Report {
 
   var plots: [Plot] { bars + lines }
 
-  /// One chart for each metric before each backend: a group for each measurement that gives it.
+  /// One chart for each metric and backend, with a group for each measurement with that metric.
   private var bars: [Plot] {
     Backend.allCases.flatMap { backend in
       let kinds = results.kinds.filter { $0.backend == backend && $0.position == nil }
@@ -73,7 +73,8 @@ extension Report {
     }
   }
 
-  /// The same in every plot of every report: peers that compare knows have their own, others follow in their order.
+  /// The same colour in every plot of every report: the peers known to compare have fixed ones, others follow in
+  /// their order.
   func color(of peer: String) -> String {
     let known = Peer.allCases.map(\.rawValue)
     let others = results.peers.map(\.name).filter { !known.contains($0) }
@@ -86,7 +87,7 @@ extension Report {
       + (metric.isLogarithmic ? "; logarithmic axis" : "")
   }
 
-  /// Part of a file's name.
+  /// The metric as a part of a file name.
   static func slug(_ metric: Metric) -> String {
     let words = "\(metric.name) \(metric.unit)".lowercased()
       .replacingOccurrences(of: "µ", with: "u")

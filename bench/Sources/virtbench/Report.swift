@@ -4,20 +4,20 @@ import Gauges
 import Plots
 
 extension Double {
-  /// A ratio: two decimals tell enough of one.
+  /// A ratio with two decimals.
   var asRatio: String { rounded(2) }
 }
 
-/// A comparison that is done.
+/// A finished comparison.
 struct Report {
   let results: Results
   let machine: Machine
   let name: String
-  /// How long all of it took.
+  /// The duration of the comparison.
   let seconds: Double
   var date = Date()
 
-  /// Writes Markdown, plots and JSON; the path of the Markdown file.
+  /// Writes Markdown, plots and JSON. Returns the path of the Markdown file.
   func write(to directory: String) throws -> String {
     try FileManager.default.createDirectory(atPath: directory, withIntermediateDirectories: true)
     let path = "\(directory)/\(stem)"
@@ -83,7 +83,7 @@ struct Report {
     return text
   }
 
-  /// The broker against each of the others, in the figure that matters most of each measurement.
+  /// The broker compared with each other peer, by the first metric of each measurement.
   private var overview: String {
     let own = Peer.virtbrokerd.rawValue
     let kinds = results.kinds.filter {
@@ -98,7 +98,7 @@ struct Report {
       + others.map { " \($0) |" }.joined() + "\n|--|"
       + String(repeating: "--:|", count: others.count) + "\n"
     for kind in kinds {
-      // Beside the first figure, what it cost.
+      // The first metric, and its processor cost.
       for metric in kind.metrics where metric == kind.metrics.first || metric == .relayCPU {
         text += "| \(kind.title): \(metric.heading) |"
         for other in others {
@@ -149,7 +149,7 @@ struct Report {
     return "\(spread.median.asRatio) (\(low)–\(high))"
   }
 
-  /// A table's cell is one line without bars.
+  /// A table's cell is one line without vertical bars.
   static func cell(_ text: String) -> String {
     text.split(whereSeparator: \.isNewline).joined(separator: " ")
       .replacingOccurrences(of: "|", with: "\\|")

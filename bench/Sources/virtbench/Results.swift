@@ -1,8 +1,8 @@
-// Every single run of a comparison, and what several of them come to.
+// Every run of a comparison, and the summary of several runs.
 import Foundation
 import Gauges
 
-/// What is kept of a measurement when it has run.
+/// A measurement as recorded in the results.
 struct Kind: Codable, Equatable, Sendable {
   var name, title, label, family: String
   var metrics: [Metric]
@@ -20,22 +20,22 @@ struct Kind: Codable, Equatable, Sendable {
 struct SingleRun: Codable, Equatable, Sendable {
   var round: Int
   var measurement, peer: String
-  /// Since the comparison began, and how long it took.
+  /// Seconds from the start of the comparison, and the duration.
   var start, seconds: Double
-  /// By the metric's name.
+  /// By the name of the metric.
   var figures: [String: Double]
 }
 
-/// Something that was to be measured and could not be.
+/// A measurement that was skipped or failed.
 struct Skip: Codable, Equatable, Sendable {
   var peer: String
-  /// nil: everything in front of that backend, or everything at all.
+  /// nil: all measurements with that backend, or all of them.
   var measurement: String?
   var backend: Backend?
   var reason: String
 }
 
-/// All that a report is made of.
+/// The data of a report.
 struct Results: Codable, Sendable {
   struct PeerNote: Codable, Equatable, Sendable { var name, explanation: String }
   var peers: [PeerNote]
@@ -43,13 +43,13 @@ struct Results: Codable, Sendable {
   var baseline: String
   var runs: [SingleRun] = []
   var skips: [Skip] = []
-  /// Rounds that were finished, and why there are no more, if fewer than asked for.
+  /// Finished rounds, and the reason if they are fewer than requested.
   var rounds = 0
   var shortened: String?
-  /// Relays were kept on one processor, the ends on another.
+  /// Whether relays were pinned to one processor and the ends to another.
   var isPinned = false
 
-  /// A figure for each round; nil where there is none.
+  /// A figure for each round; nil if there is none.
   func figures(of metric: Metric, _ kind: Kind, _ peer: String) -> [Double?] {
     var figures = [Double?](repeating: nil, count: rounds)
     for run in runs where run.measurement == kind.title && run.peer == peer {
@@ -64,27 +64,27 @@ struct Results: Codable, Sendable {
     Spread(figures(of: metric, kind, peer).compactMap { $0 })
   }
 
-  /// One peer's figures over another's, paired by rounds.
+  /// The ratios of one peer's figures to another's, paired by rounds.
   func ratio(of metric: Metric, _ kind: Kind, _ peer: String, to other: String) -> Spread? {
     Spread(of: figures(of: metric, kind, peer), to: figures(of: metric, kind, other))
   }
 
-  /// Those that gave a figure in this measurement, in their order.
+  /// The peers with a figure in this measurement, in their order.
   func measured(in kind: Kind) -> [String] {
     let found = Set(runs.lazy.filter { $0.measurement == kind.title }.map(\.peer))
     return peers.map(\.name).filter(found.contains)
   }
 }
 
-/// How long things took, to tell how long the rest will.
+/// The durations of past runs, to estimate the remaining time.
 struct Pace {
   struct Step: Hashable { var measurement, peer: String }
   private var seconds: [Step: [Double]] = [:]
 
   mutating func took(_ time: Double, _ step: Step) { seconds[step, default: []].append(time) }
 
-  /// Seconds for all of `steps`, each as long as it took before, else as its measurement took on
-  /// other peers, else as the mean of everything; nil before anything has run.
+  /// The estimated seconds for all of `steps`: the past duration of each step, otherwise that of its measurement on
+  /// other peers, otherwise the mean of all runs. nil before the first run.
   func estimate(_ steps: [Step]) -> Double? {
     guard let everything = mean(seconds.values.flatMap { $0 }) else { return nil }
     var byMeasurement: [String: Double] = [:]

@@ -1,11 +1,11 @@
-// A slow link of this machine's own: a network namespace, two Ethernet ends, and a queue on each.
+// A slow link within this machine: a network namespace, two ends of a virtual Ethernet pair, and a queue on each.
 import ArgumentParser
 import Ends
 import Foundation
 
-/// A round trip and a rate, as `20ms,100mbit`.
+/// A round-trip time and a rate, as `20ms,100mbit`.
 struct ShapedLink: ExpressibleByArgument, CustomStringConvertible {
-  /// In microseconds; 0 for none but what there is.
+  /// In microseconds; 0 adds no delay.
   private let delay: Double
   private let rate: String
   let description: String
@@ -37,7 +37,7 @@ struct ShapedLink: ExpressibleByArgument, CustomStringConvertible {
 
   private var name: String { "vb\(getpid())" }
 
-  /// Why such a link cannot be made here; nil if it can.
+  /// Why such a link cannot be created here; nil if it can.
   func obstacle() -> String? {
     guard geteuid() == 0 else { return "only root can make a network namespace" }
     for tool in ["ip", "tc"] where Self.find(tool) == nil { return "there is no \(tool)" }
@@ -51,12 +51,12 @@ struct ShapedLink: ExpressibleByArgument, CustomStringConvertible {
     return "this kernel has no sch_\(queue[0]): \(complaint)"
   }
 
-  /// Runs this program again at the far end of a link, with the same arguments but for the link and
-  /// the address; how it ended.
+  /// Runs this program again at the far end of a link, with the same arguments except the link and the address.
+  /// Returns its exit status.
   func run(_ place: Place) throws -> Int32 {
     let near: String
     let uri: String
-    // One of 16384 networks of four addresses, from the range that is set aside for benchmarks.
+    // One of 16384 networks of four addresses, from the range reserved for benchmarks.
     let number = Int(getpid()) % 16_384
     let network = "198.18.\(number / 64)."
     near = "\(network)\(number % 64 * 4 + 1)"
@@ -76,9 +76,9 @@ struct ShapedLink: ExpressibleByArgument, CustomStringConvertible {
       ("tc", ["qdisc", "add", "dev", outside, "root"] + queue),
       ("tc", ["-n", name, "qdisc", "add", "dev", inside, "root"] + queue),
     ]
-    // The namespace takes its end of the pair along, and that end the other.
+    // Deleting the namespace deletes its end of the pair, and with it the other end.
     defer { _ = Self.complaint("ip", ["netns", "delete", name]) }
-    // An interruption reaches the program at the far end too; this one tidies up.
+    // An interrupt reaches the program at the far end too; this process cleans up.
     let signals = [SIGINT, SIGTERM, SIGHUP]
     for number in signals { signal(number, SIG_IGN) }
     for (tool, arguments) in steps {
@@ -122,7 +122,7 @@ struct ShapedLink: ExpressibleByArgument, CustomStringConvertible {
       .first { FileManager.default.isExecutableFile(atPath: $0) }.map { URL(fileURLWithPath: $0) }
   }
 
-  /// Runs a tool; what it said if it failed.
+  /// Runs a tool. Returns its output if it failed.
   private static func complaint(_ tool: String, _ arguments: [String]) -> String? {
     guard let program = find(tool) else { return "there is no \(tool)" }
     let process = Process()

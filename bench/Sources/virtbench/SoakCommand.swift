@@ -1,4 +1,4 @@
-// virtbench soak: everything at once for a while, and what the memory does meanwhile.
+// virtbench soak: all loads together for some time, and the use of memory meanwhile.
 import ArgumentParser
 import Ends
 import Foundation
@@ -58,16 +58,16 @@ struct SoakCommand: ParsableCommand {
   }
 }
 
-/// A mixed load, for so long.
+/// A mixed load for a given time.
 struct SoakRun: Codable, Equatable {
   var seconds: Double
 
   struct Figure: Codable {
-    /// How often each kind of load was run from its beginning to its end.
+    /// How often each kind of load ran to its end.
     var rounds: [String: Int]
-    /// Resident bytes before the load, at the median of the second and of the last quarter, and at most.
+    /// Resident bytes before the load, the medians of the second and of the last quarter, and the maximum.
     var first, early, late, most: Int
-    /// One reading a second.
+    /// One reading per second.
     var resident: [Int]
   }
 

@@ -1,4 +1,4 @@
-// What the relay's own work costs a packet: instructions, allocations, nanoseconds.
+// The relay's own cost per packet: instructions, allocations, nanoseconds.
 import ArgumentParser
 import Foundation
 import SyntheticRelay
@@ -44,7 +44,7 @@ struct StepsCommand: ParsableCommand {
   }
 }
 
-/// What one packet of a course costs the relay.
+/// The relay's cost per packet of a course.
 struct StepFigure: Codable {
   var course: String
   var instructions: Double
@@ -88,7 +88,7 @@ struct StepFigure: Codable {
     return lines.joined(separator: "\n")
   }
 
-  /// The program that takes the steps, beside this one.
+  /// The program `steps`, which is in the directory of this one.
   private static var program: String {
     URL(fileURLWithPath: "/proc/self/exe").resolvingSymlinksInPath()
       .deletingLastPathComponent().appendingPathComponent("steps").path
@@ -103,7 +103,7 @@ struct StepFigure: Codable {
     ).complaints
   }
 
-  /// Runs a program to its end; what it printed.
+  /// Runs a program to its end and returns its output.
   private static func said(
     _ program: String, _ arguments: [String]
   ) throws -> (output: String, complaints: String) {
@@ -117,7 +117,7 @@ struct StepFigure: Codable {
     func text(_ pipe: Pipe) -> String {
       String(decoding: pipe.fileHandleForReading.readDataToEndOfFile(), as: UTF8.self)
     }
-    // In this order: there is one line of output, and complaints without end where something is wrong.
+    // In this order, because the output is one line and the error output may be long.
     let words = text(complaints)
     let said = (text(output), words)
     process.waitUntilExit()

@@ -1,4 +1,4 @@
-// virtbench stream: how fast streams go one way, and what that costs a relay.
+// virtbench stream: the rate of streams in one direction, and the relay's cost.
 import ArgumentParser
 import Ends
 import Glibc

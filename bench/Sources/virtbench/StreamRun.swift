@@ -1,38 +1,38 @@
-// Bulk streams one way: connections are opened, worked over and timed, and closed.
+// Bulk streams in one direction: connections are opened, used, timed and closed.
 import ArgumentParser
 import Ends
 import Foundation
 import Gauges
 
 extension Double {
-  /// In decimal with so many places, for people.
+  /// In decimal with this many decimals, for people.
   func rounded(_ places: Int) -> String { String(format: "%.\(places)f", self) }
 }
 
-/// Some streams one way at once.
+/// Concurrent streams in one direction.
 struct StreamRun: Codable, Equatable {
   var kind: TransferKind
-  /// Per stream; a run that ends by the clock needs none.
+  /// Bytes per stream. Not needed with a time limit.
   var bytes: UInt64 = Transfer.endless
-  /// How long, if it ends by the clock.
+  /// The time limit, if there is one.
   var seconds: Double?
-  /// On each connection.
+  /// Streams on each connection.
   var streams = 1
   var connections = 1
-  /// Bytes that a packet carries; nil for what libvirt does.
+  /// Bytes in a packet; nil means libvirt's own size.
   var message: Int?
 
   struct Figure: Codable {
     var bytes: UInt64
     var seconds: Double
     var gibPerSecond: Double
-    /// Processor seconds of the relay's process per GiB moved; nil if none was named.
+    /// Processor seconds of the relay's process per GiB moved; nil without a process.
     var cpuPerGiB: Double?
   }
 
-  /// The figure of a run right behind one of a quarter of its size, which is not counted: what was measured before,
-  /// of another kind or with another peer, leaves other pages to the sockets, and the first to use these may find
-  /// that they have been given back to the machine's host. A peer that comes first would pay for that alone.
+  /// Measures directly after an uncounted run of a quarter of the size. An earlier run of another kind or with
+  /// another peer leaves other pages to the sockets, and their first use may find that they were returned to the
+  /// machine's host. Without the first run, only the peer that comes first would pay for that.
   func measureWarm(_ place: Place, process: pid_t?) throws -> Figure {
     var first = self
     if let seconds { first.seconds = seconds / 4 } else { first.bytes = max(1, bytes / 4) }
@@ -72,7 +72,7 @@ func processorClock(_ process: pid_t) throws -> CPUClock {
   return clock
 }
 
-/// Both, or nothing.
+/// Both values, or nil.
 func zip<A, B>(_ a: A?, _ b: B?) -> (A, B)? {
   guard let a, let b else { return nil }
   return (a, b)

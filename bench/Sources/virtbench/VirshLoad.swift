@@ -1,20 +1,20 @@
-// Real clients: virsh moves a volume of a real libvirtd.
+// A real client: virsh transfers a volume of a real libvirtd.
 import Ends
 import Foundation
 import Gauges
 
-/// How a real client gets to a peer that stands in front of a real libvirtd.
+/// How a real client connects to a peer in front of a real libvirtd.
 struct ClientWay: Sendable {
   var uri: String
-  /// Words in front of the client's command line, for one that must enter the daemon's network.
+  /// The prefix of the client's command line, for a client that must enter the daemon's network.
   var prefix: [String] = []
-  /// The libvirtd at the end of the way.
+  /// The libvirtd behind the peer.
   var daemon: pid_t
   var volumes: LabVolumes
 }
 
-/// `virsh vol-download` to /dev/null or `vol-upload` of one volume; the whole command is timed, as
-/// its user would see it.
+/// `virsh vol-download` to /dev/null or `vol-upload` of one volume. The time is that of the whole command, as its
+/// user sees it.
 struct VirshLoad: Load {
   /// A download or an upload.
   var kind: TransferKind
@@ -28,7 +28,7 @@ struct VirshLoad: Load {
   var metrics: [Metric] { [.throughput, .relayCPU, .daemonCPU] }
   var backend: Backend { .libvirtd }
 
-  /// At least 8 MiB/s, and some time for the comparison of what was uploaded.
+  /// Assumes at least 8 MiB/s, and some time for the comparison of an upload.
   var patience: Double { commandPatience + 30 }
   private var commandPatience: Double { 60 + Double(bytes) / Double(8 << 20) }
 
@@ -48,7 +48,7 @@ struct VirshLoad: Load {
     _ = try Program.run("/usr/bin/env", words, patience: commandPatience)
     let seconds = Double(now() - start) / 1e9
     if kind == .upload { try way.volumes.compareTarget() }
-    // A relay that forks for each connection needs a moment to bury the child.
+    // A relay that forks for each connection needs some time to wait for the child.
     if subject.process != nil { usleep(20_000) }
 
     let gib = Double(bytes) / Double(1 << 30)

@@ -1,4 +1,4 @@
-// virtbench: measures ways to a libvirt daemon beside each other.
+// virtbench: compares ways to a libvirt daemon.
 public import ArgumentParser
 public import Ends
 

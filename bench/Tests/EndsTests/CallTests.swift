@@ -1,4 +1,4 @@
-// Calls between the synthetic ends, and the pattern they check with.
+// Calls between the synthetic ends, and the pattern that checks streams.
 import Foundation
 import Streams
 import Testing
@@ -7,7 +7,8 @@ import Testing
 
 @Suite("Calls between the synthetic ends")
 struct CallTests {
-  @Test("every call is answered and timed, however many are under way", arguments: [1, 5, 4096])
+  @Test(
+    "every call is answered and timed, at any number of concurrent calls", arguments: [1, 5, 4096])
   func calls(depth: Int) throws {
     let client = try Stage().client()
     var count = 0
@@ -22,7 +23,7 @@ struct CallTests {
     try client.close()
   }
 
-  @Test("at a rate, as many calls are answered as moments fit into the time, none before its own")
+  @Test("at a rate, every scheduled call is answered, and none before its time")
   func rate() throws {
     let client = try Stage().client()
     var times: [UInt64] = []
@@ -34,9 +35,9 @@ struct CallTests {
     try client.close()
   }
 
-  @Test("calls that a stall held up count from the moment they were due")
+  @Test("the latency of calls delayed by a stall counts from their scheduled time")
   func correction() throws {
-    // As a daemon that answers nothing for a tenth of a second: the schedule began that long ago.
+    // The schedule began a tenth of a second ago, as if the daemon had stalled for that time.
     let client = try Stage().client()
     var times: [UInt64] = []
     let stall: UInt64 = 100_000_000
@@ -44,7 +45,7 @@ struct CallTests {
     try client.call(at: Schedule(from: start, perSecond: 1000), seconds: 0.2) { times.append($0) }
     #expect(times.count == 200)
     let late = times.filter { $0 > 1_000_000 }
-    // The first waited for all of the stall, those after it for what was left of it.
+    // The first call waited for the whole stall, later calls for the rest of it.
     #expect(times[0] >= stall)
     #expect(late.count >= 95)
     for (index, time) in times.prefix(100).enumerated() {
@@ -53,7 +54,7 @@ struct CallTests {
     try client.close()
   }
 
-  @Test("a held call is answered when its time has come, and others before it")
+  @Test("a held call is answered after its delay, and other calls before it")
   func held() throws {
     let client = try Stage().client()
     let start = now()
@@ -73,7 +74,7 @@ struct CallTests {
     #expect(answered == [plain.serial, fast.serial, slow.serial])
     #expect(now() - start >= 200_000_000)
 
-    // A download goes on meanwhile, and the call after it is not held up.
+    // A download continues meanwhile, and the call after the held one is not delayed.
     let third = client.nextCall(Call.domainLookupByName)
     try client.outflow.put(Packets.make(third, TextBody("hold=100")))
     try client.download(bytes: 50_000_000, isChecking: true)
@@ -81,7 +82,7 @@ struct CallTests {
     try client.close()
   }
 
-  @Test("what libvirt's own client asks on opening and closing is answered as it expects")
+  @Test("the calls that libvirt's client makes on opening and closing get the replies it expects")
   func opening() throws {
     let client = try Stage().client()
     func ask<Body: XDRBody>(_ procedure: Int32, _ arguments: some XDRBody, _: Body.Type) throws
@@ -101,7 +102,7 @@ struct CallTests {
     ] {
       #expect(try ask(void, WordsBody(), WordsBody.self).words.isEmpty)
     }
-    // What it does not know it says so of, in the words that libvirt's client looks for.
+    // An unknown call gets an error with the text that libvirt's client looks for.
     #expect {
       _ = try ask(9999, WordsBody(), WordsBody.self)
     } throws: {
@@ -110,7 +111,7 @@ struct CallTests {
     try client.close()
   }
 
-  @Test("a place is written as it is read")
+  @Test("an address is written as it is parsed")
   func places() {
     #expect(Place("unix:/run/sock") == .unix(path: "/run/sock"))
     #expect(Place("tcp:127.0.0.1:16509") == .tcp(host: "127.0.0.1", port: "16509"))
@@ -123,7 +124,7 @@ struct CallTests {
     }
   }
 
-  @Test("the pattern notices a changed byte, a shift, and another block's number")
+  @Test("the pattern detects a changed byte, a shift, and another block's number")
   func pattern() {
     var block = [UInt8](UnsafeRawBufferPointer(start: Pattern.bytes, count: Pattern.block))
     block.replaceSubrange(Pattern.plain..., with: [0, 0, 0, 0, 0, 0, 0, 7])
@@ -139,7 +140,7 @@ struct CallTests {
       #expect(!matches(at: place))
       block[offset] ^= 0x80
     }
-    // Any part of it is recognised by itself.
+    // Each part of the pattern is recognised by itself.
     for offset in [1, 1000, Pattern.plain - 1, Pattern.plain, Pattern.plain + 3] {
       block.withUnsafeBytes {
         #expect(

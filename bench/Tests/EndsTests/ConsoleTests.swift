@@ -8,7 +8,7 @@ import Testing
 @Suite("Consoles between the synthetic ends")
 struct ConsoleTests {
   @Test(
-    "every keystroke comes back once, alone and beside bulk streams on its connection",
+    "every keystroke is echoed once, alone and with bulk streams on its connection",
     arguments: [false, true], [false, true])
   func keys(isBusy: Bool, relayed: Bool) throws {
     let stage = try Stage(relayed: relayed)
@@ -29,12 +29,12 @@ struct ConsoleTests {
       #expect(bulk == 0)
       #expect(echoes.allSatisfy { $0.bytesBetween == 0 })
     }
-    // Nothing of the streams is left on the connection.
+    // No stream packets are left on the connection.
     try client.download(bytes: 1_000_000, isChecking: true)
     try client.close()
   }
 
-  @Test("bulk streams on another connection run until they are told to end")
+  @Test("bulk streams on another connection run until the stop sign is raised")
   func crowd() throws {
     let stage = try Stage()
     let sign = StopSign()
@@ -51,7 +51,7 @@ struct ConsoleTests {
   }
 
   @Test(
-    "a console echoes whatever is typed, in packets of the same size or in several",
+    "a console echoes received bytes, in packets of the same size or in several",
     arguments: [1, 1000, 32_768, 32_769, 1_000_000])
   func echo(size: Int) throws {
     let client = try Stage().client()
@@ -63,7 +63,7 @@ struct ConsoleTests {
     let header = PacketHeader(
       procedure: call.procedure, kind: .stream, serial: call.serial, status: .continue)
     run.add(header, position: 0, count: size)
-    // The echo of a large packet is taken while the rest of it leaves.
+    // The echo of a large packet is received while the rest of the packet is sent.
     var position: UInt64 = 0
     var packets = 0
     while position < UInt64(size) {

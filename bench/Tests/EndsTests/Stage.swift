@@ -1,9 +1,9 @@
-// A synthetic daemon in this process, reached directly or through the C relay.
+// A synthetic daemon in this process, with or without the C relay in front.
 import Foundation
 
 @testable import Ends
 
-/// One daemon on a socket of its own, with a relay in front if asked for. Both end with it.
+/// One daemon on a socket of its own, optionally with a relay in front. Both end with it.
 final class Stage {
   let place: Place
   private let directory: URL
@@ -37,7 +37,7 @@ final class Stage {
     try? FileManager.default.removeItem(at: directory)
   }
 
-  /// A new client; a relay that has just been started gets some time to listen.
+  /// A new client. A relay that has just been started gets some time until it listens.
   func client() throws -> Client {
     for _ in 0..<500 {
       if let client = try? Client(to: place) { return client }

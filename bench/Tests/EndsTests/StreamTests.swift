@@ -1,4 +1,4 @@
-// The synthetic ends carry streams as a real client and a real daemon would.
+// Streams between the synthetic ends, as between a real client and a real daemon.
 import Foundation
 import Streams
 import Testing
@@ -9,21 +9,21 @@ import Testing
 struct StreamTests {
   static let sizes: [UInt64] = [1, 24, 262_119, 262_120, 262_121, 262_144, 262_145, 5_000_001]
 
-  @Test("a download arrives whole, on one stream and on several", arguments: sizes, [1, 3])
+  @Test("a download arrives complete, on one stream and on several", arguments: sizes, [1, 3])
   func download(bytes: UInt64, streams: Int) throws {
     let client = try Stage().client()
     try client.download(bytes: bytes, streams: streams, isChecking: true)
     try client.close()
   }
 
-  @Test("an upload arrives whole, on one stream and on several", arguments: sizes + [0], [1, 3])
+  @Test("an upload arrives complete, on one stream and on several", arguments: sizes + [0], [1, 3])
   func upload(bytes: UInt64, streams: Int) throws {
     let client = try Stage().client()
     try client.upload(bytes: bytes, streams: streams)
     try client.close()
   }
 
-  @Test("both arrive whole through the C relay, again and again on one connection")
+  @Test("both arrive complete through the C relay, repeatedly on one connection")
   func relayed() throws {
     let stage = try Stage(relayed: true)
     let client = try stage.client()
@@ -36,7 +36,8 @@ struct StreamTests {
 
   static let messageSizes = [1, 7, 64, 1024, 65_536, 262_136, 262_137, 1 << 20, 5_000_001]
 
-  @Test("whatever a packet carries, everything arrives whole both ways", arguments: messageSizes)
+  @Test(
+    "with any packet size, everything arrives complete in both directions", arguments: messageSizes)
   func messages(size: Int) throws {
     let client = try Stage().client()
     for kind in TransferKind.allCases {
@@ -49,9 +50,9 @@ struct StreamTests {
     try client.close()
   }
 
-  @Test("a download comes in packets of the size that was asked for", arguments: [64, 1 << 20])
+  @Test("a download arrives in packets of the requested size", arguments: [64, 1 << 20])
   func asked(size: Int) throws {
-    // By the volume's name, and by the daemon's own setting.
+    // Requested by the volume's name, and by the daemon's own setting.
     for name in ["message=\(size)", "volume"] {
       let client = try Stage(message: name == "volume" ? size : nil).client()
       let call = client.nextCall(Remote.storageVolDownload)
@@ -67,7 +68,7 @@ struct StreamTests {
     }
   }
 
-  @Test("a size that no packet has room for is refused")
+  @Test("an impossible packet size is refused")
   func impossible() throws {
     let client = try Stage().client()
     for size in [0, -1, Transfer.largestMessage + 1] {
@@ -82,7 +83,8 @@ struct StreamTests {
   }
 
   @Test(
-    "a transfer ends by the clock, and the connection goes on", arguments: TransferKind.allCases)
+    "a transfer ends at its time limit, and the connection remains usable",
+    arguments: TransferKind.allCases)
   func clock(kind: TransferKind) throws {
     let client = try Stage().client()
     for _ in 0..<3 {
@@ -98,10 +100,10 @@ struct StreamTests {
     try client.close()
   }
 
-  @Test("a length of 0 is everything there is", arguments: [UInt64(0), 1, 1_000_000])
+  @Test("a length of 0 means the whole volume", arguments: [UInt64(0), 1, 1_000_000])
   func everything(size: UInt64) throws {
     let client = try Stage(volumeBytes: size).client()
-    // The client counts what arrived, so it complains when that is more than the 0 bytes it asked for.
+    // The client counts received bytes, so more than the 0 bytes it requested are an error.
     if size == 0 {
       try client.download(bytes: 0, isChecking: true)
     } else {
@@ -109,7 +111,7 @@ struct StreamTests {
     }
   }
 
-  @Test("an upload that arrives changed is not confirmed")
+  @Test("an upload that arrives altered is not confirmed")
   func changed() throws {
     let client = try Stage().client()
     var call = client.nextCall(Remote.storageVolUpload)
@@ -131,7 +133,7 @@ struct StreamTests {
     #expect(throws: EndFailure.self) { try client.check(answer) }
   }
 
-  @Test("calls are answered beside downloads that wait for a slow reader, and nothing interleaves")
+  @Test("calls are answered while downloads wait for a slow reader, and no packets mix")
   func slowReader() throws {
     let stage = try Stage()
     let client = try stage.client()
@@ -175,7 +177,7 @@ struct StreamTests {
   }
 
   @Test(
-    "a finish and an abort before the end are confirmed, and the connection goes on",
+    "a finish and an abort before the end are confirmed, and the connection remains usable",
     arguments: [PacketStatus.ok, .error])
   func early(status: PacketStatus) throws {
     let client = try Stage().client()
@@ -195,7 +197,7 @@ struct StreamTests {
     try client.download(bytes: 1_000_000, isChecking: true)
   }
 
-  @Test("nonsense ends its own connection, and the daemon goes on")
+  @Test("invalid data end their own connection, and the daemon continues")
   func nonsense() throws {
     let stage = try Stage()
     let (client, other) = (try stage.client(), try stage.client())

@@ -1,4 +1,4 @@
-// The client over TLS, against a server as libvirt's: certificates both ways, and a byte of welcome.
+// The client over TLS with a server like libvirt's: certificates in both directions, and the welcome byte.
 import CGnuTLS
 import Foundation
 import Testing
@@ -7,7 +7,7 @@ import Testing
 
 @Suite("TLS")
 struct TLSTests {
-  @Test("calls, streams both ways and a console work over TLS")
+  @Test("calls, streams in both directions and a console work over TLS")
   func everything() throws {
     let papers = try Papers()
     let server = try Server(papers)
@@ -33,7 +33,7 @@ struct TLSTests {
     try client.close()
   }
 
-  @Test("a server that another authority vouches for is refused, unless any will do")
+  @Test("a server with a certificate of another authority is refused, unless verification is off")
   func wrongServer() throws {
     let (papers, others) = (try Papers(), try Papers())
     let server = try Server(papers)
@@ -49,11 +49,11 @@ struct TLSTests {
     try Client(to: server.place(careless)).close()
   }
 
-  @Test("a certificate must name the host that was asked for")
+  @Test("the certificate must name the requested host")
   func wrongName() throws {
     let papers = try Papers()
     let server = try Server(papers)
-    // The certificate names 127.0.0.1; the same machine has other names.
+    // The certificate names 127.0.0.1; the same machine has other addresses.
     #expect {
       _ = try Client(to: server.place(try papers.client(), host: "127.0.0.2"))
     } throws: {
@@ -62,7 +62,7 @@ struct TLSTests {
   }
 
   @Test(
-    "a server that closes instead of welcoming, or welcomes wrongly, refused us",
+    "a server that closes instead of sending the welcome byte, or sends another byte, has refused the client",
     arguments: [nil, UInt8(0)])
   func refused(welcome: UInt8?) throws {
     let papers = try Papers()
@@ -74,7 +74,7 @@ struct TLSTests {
     }
   }
 
-  @Test("what cannot be read, or is half of a pair, is named")
+  @Test("the error names a file that cannot be read or lacks its pair")
   func files() throws {
     let papers = try Papers()
     #expect {
@@ -93,7 +93,7 @@ struct TLSTests {
   }
 }
 
-/// A certificate authority of its own and one certificate of it, for both ends.
+/// A certificate authority and one certificate of it, for both ends.
 private final class Papers {
   let directory: URL
   var authority: String { directory.appendingPathComponent("ca.pem").path }
@@ -138,7 +138,7 @@ private final class Papers {
   }
 }
 
-/// The synthetic daemon behind TLS on a port of 127.0.0.1, which listens on all of 127.0.0.0/8.
+/// The synthetic daemon behind TLS on a port of 127.0.0.1; the port is open on all of 127.0.0.0/8.
 private final class Server {
   private let listener: Socket
   private let port: UInt16

@@ -1,4 +1,4 @@
-// The instruments read what is there.
+// The gauges give correct figures.
 import Ends
 import Foundation
 import Testing
@@ -8,7 +8,7 @@ import Testing
 @Suite("Gauges")
 struct GaugesTests {
   @Test(
-    "a quantile of the latencies is that of the sorted values, to one part in 1000",
+    "a quantile of the latencies equals that of the sorted values, to one part in 1000",
     arguments: 0..<20
   )
   func quantiles(seed: UInt64) {
@@ -17,7 +17,7 @@ struct GaugesTests {
     var values: [UInt64] = []
     for _ in 0..<2000 {
       state = state &* 6_364_136_223_846_793_005 &+ 1_442_695_040_888_963_407
-      // All sizes alike, from nanoseconds to more than an hour.
+      // Values of all magnitudes, from nanoseconds to more than an hour.
       let value = (state ^ state >> 29) >> (22 + state % 42)
       values.append(value)
       if values.count % 2 == 0 { latencies.add(value) } else { other.add(value) }
@@ -32,7 +32,7 @@ struct GaugesTests {
     #expect(latencies.count == 2000)
   }
 
-  @Test("no duration is lost, and none at all has quantiles of 0")
+  @Test("no duration is lost, and without durations the quantiles are 0")
   func extremes() {
     var latencies = Latencies()
     #expect(latencies.value(at: 0.99) == 0)
@@ -45,10 +45,10 @@ struct GaugesTests {
     #expect(quantiles.count == 2 && quantiles.p50 == 0 && quantiles.max > 4e9)
   }
 
-  @Test("memory that a process fills shows as its own, and as that of who started it")
+  @Test("memory that a process fills counts for it and for its parent")
   func memory() throws {
     let size = 32 << 20
-    // Not this process, whose other tests take and give back memory meanwhile.
+    // A separate process, because this process's other tests allocate and free memory meanwhile.
     let program = "import time; room = bytearray(b'1') * \(size); time.sleep(30)"
     let filling = try Child("/usr/bin/python3", ["-c", program])
     defer { filling.stop() }
@@ -67,7 +67,7 @@ struct GaugesTests {
     #expect(Memory(of: pid_t.max) == nil)
   }
 
-  @Test("median and quartiles are those of the figures, in whatever order")
+  @Test("median and quartiles do not depend on the order of the figures")
   func spread() throws {
     let spread = try #require(Spread([5, 1, 4, 2, 3]))
     #expect(spread.median == 3)
@@ -78,7 +78,7 @@ struct GaugesTests {
     #expect(Spread([]) == nil)
   }
 
-  @Test("the clock counts what the process and its children used, and nobody else")
+  @Test("the clock counts the time of the process and its children, and of no other process")
   func clock() throws {
     let own = try #require(CPUClock(of: getpid()))
     let busy = try Child("/bin/sh", ["-c", "while :; do :; done"])
@@ -94,7 +94,7 @@ struct GaugesTests {
     #expect(both >= used, "a parent's clock includes its child's")
   }
 
-  @Test("the clock goes on counting a child that has ended")
+  @Test("the clock still counts a child that has ended")
   func buried() throws {
     let mark = FileManager.default.temporaryDirectory
       .appendingPathComponent("virtbench-test.\(UUID().uuidString)")
@@ -110,19 +110,19 @@ struct GaugesTests {
     #expect(used >= 0.05, "a child that looped 400,000 times used \(used) s")
   }
 
-  @Test("ratios are paired, so what slows a round for all does not show")
+  @Test("ratios are paired by rounds, so a disturbance of a whole round does not change them")
   func paired() throws {
     let others: [Double?] = [1, 2, 8, 0.5, 3]
     let ratios = try #require(Spread(of: others.map { $0.map { $0 * 1.5 } }, to: others))
     #expect(ratios.median == 1.5 && ratios.least == 1.5 && ratios.most == 1.5)
     #expect(ratios.count == 5)
-    // The ratio of the medians is 1 here; round by round the first was twice as fast, thrice.
+    // The ratio of the medians is 1 here; in three of the rounds the first is twice the other.
     let one: [Double?] = [2, 20, 30, 4, 6]
     let other: [Double?] = [1, 10, 60, 8, 3]
     #expect(try #require(Spread(of: one, to: other)).median == 2)
   }
 
-  @Test("a round without a pair has no ratio")
+  @Test("a round with a missing figure has no ratio")
   func unpaired() throws {
     let ratios = try #require(Spread(of: [1, nil, 6, 5, .nan], to: [2, 2, nil, 0, 1]))
     #expect(ratios.count == 1 && ratios.median == 0.5)
@@ -130,7 +130,7 @@ struct GaugesTests {
     #expect(Spread(of: [], to: []) == nil)
   }
 
-  @Test("there is no clock of a process that does not exist")
+  @Test("a process that does not exist has no clock")
   func noProcess() {
     #expect(CPUClock(of: pid_t.max) == nil)
   }

@@ -1,8 +1,8 @@
-// The elements of an XML document, for tests that look at plots.
+// The elements of an XML document, for tests of plots.
 import Foundation
 import FoundationXML
 
-/// What a document consists of, in its order.
+/// The elements of a document, in their order.
 final class Elements: NSObject, XMLParserDelegate {
   struct Element {
     let name: String

@@ -1,4 +1,4 @@
-// Plots are documents that any viewer opens, and what they show lies where it can be seen.
+// Plots are valid documents, and their content is inside the visible area.
 import Foundation
 import Testing
 
@@ -29,7 +29,7 @@ struct PlotsTests {
       })
   }
 
-  /// Whether everything with a place lies within the frame, strokes' rounding aside.
+  /// Whether every element with a position is inside the frame, apart from rounding.
   private func expectInside(_ elements: Elements) throws {
     let frame = try #require(elements.of("frame").first)
     let (left, top) = (frame.number("x") - 0.02, frame.number("y") - 0.02)
@@ -54,7 +54,7 @@ struct PlotsTests {
     }
   }
 
-  @Test("bars stand inside the frame, in proportion to their figures", arguments: 0..<40)
+  @Test("bars are inside the frame, in proportion to their figures", arguments: 0..<40)
   func barsInside(seed: Int) throws {
     var state = UInt64(seed) &* 0x9e37_79b9_7f4a_7c15 &+ 1
     func next() -> Double {
@@ -72,7 +72,7 @@ struct PlotsTests {
     try expectInside(elements)
     let drawn = elements.of("bar")
     #expect(drawn.count == values.joined().compactMap { $0 }.count)
-    // Groups come one after the other, in each the series.
+    // Groups follow each other, and within each the series.
     let figures = (0..<(1 + seed % 5)).flatMap { group in values.compactMap { $0[group]?.value } }
     guard let most = figures.max(), let index = figures.firstIndex(of: most) else { return }
     let perUnit = drawn[index].number("height") / most
@@ -82,7 +82,7 @@ struct PlotsTests {
   }
 
   @Test(
-    "equal factors are equal heights on a logarithmic axis, and what is not above zero is left out")
+    "equal factors are equal heights on a logarithmic axis, and values not above zero are left out")
   func logarithmicBars() throws {
     let values = [0.1, 10, 1000].map { [Reach?.some(Reach($0, low: $0 / 1.5, high: $0 * 1.5))] }
     let elements = try #require(Elements(bars(values, isLogarithmic: true).svg))
@@ -94,10 +94,10 @@ struct PlotsTests {
     #expect(try #require(Elements(bars(nothing, isLogarithmic: true).svg)).of("bar").count == 3)
   }
 
-  @Test("no two of the colours are alike")
+  @Test("no two colours are equal")
   func colors() { #expect(Set(Palette.colors).count == 16 && Palette.colors.count == 16) }
 
-  @Test("points lie inside the frame, and larger figures lie higher and further right")
+  @Test("points are inside the frame, and larger figures are higher and further right")
   func pointsInside() throws {
     let sizes = (6...20).map { exp2(Double($0)) }
     let chart = lines([sizes.map { ($0, $0 / 1e5) }, sizes.map { ($0, 1e-4 * $0.squareRoot()) }])
@@ -108,12 +108,12 @@ struct PlotsTests {
     for (one, next) in zip(points[..<15], points[1..<15]) {
       #expect(one.number("cx") < next.number("cx") && one.number("cy") > next.number("cy"))
     }
-    // Equal factors are equal ways on a logarithmic axis.
+    // Equal factors are equal distances on a logarithmic axis.
     let ways = zip(points[..<15], points[1..<15]).map { $1.number("cx") - $0.number("cx") }
     #expect((ways.max() ?? 0) - (ways.min() ?? 1) < 0.03)
   }
 
-  @Test("axes, units, legend and title are there in words")
+  @Test("axes, units, legend and title are present as text")
   func words() throws {
     let bar = try #require(
       Elements(bars([[Reach(1, low: 0.5, high: 2)], [Reach(3, low: 3, high: 3)]]).svg))
@@ -133,7 +133,7 @@ struct PlotsTests {
     }
   }
 
-  @Test("whatever names are given, the document stays well-formed and says them")
+  @Test("with any names the document is well-formed and contains them")
   func escapes() throws {
     let chart = BarChart(
       title: awkward, subtitle: awkward, unit: awkward, groups: [awkward],
@@ -142,7 +142,7 @@ struct PlotsTests {
     #expect(elements.all.filter { $0.text == "a<b> & \"c\" 'd'" }.count >= 4)
   }
 
-  @Test("figures that no axis has a place for are left out, and the rest is drawn")
+  @Test("figures that do not fit on any axis are left out, and the rest is drawn")
   func impossible() throws {
     let bad = [Double.nan, .infinity, -.infinity, -1]
     let chart = bars(bad.map { [Reach($0, low: $0, high: $0)] } + [[Reach(2, low: 1, high: 3)]])
@@ -156,7 +156,7 @@ struct PlotsTests {
     #expect(others.of("point").count == 1)
   }
 
-  @Test("a chart without any figures is still a document")
+  @Test("a chart without figures is a valid document")
   func nothing() throws {
     #expect(Elements(bars([]).svg) != nil)
     #expect(Elements(bars([[nil, nil]]).svg) != nil)
@@ -165,7 +165,7 @@ struct PlotsTests {
   }
 
   @Test(
-    "an axis from zero reaches above the most, in a few round steps",
+    "an axis from zero ends above the maximum, in a few round steps",
     arguments: [
       1e-9, 0.013, 0.9, 1, 1.04, 3.7, 99.9, 100, 54_321, 8e12,
     ])
@@ -178,7 +178,7 @@ struct PlotsTests {
   }
 
   @Test(
-    "numbers read well",
+    "numbers are short",
     arguments: [
       (0.0, "0"), (0.05, "0.05"), (2.5, "2.5"), (999, "999"), (1000, "1,000"),
       (40_000, "40,000"), (1_234_567, "1,234,567"),

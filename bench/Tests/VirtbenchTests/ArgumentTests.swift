@@ -1,4 +1,4 @@
-// What compare can be told, and what it refuses to be told.
+// The arguments that compare accepts and refuses.
 import ArgumentParser
 import Ends
 import Foundation
@@ -8,7 +8,7 @@ import Testing
 
 @Suite("Arguments of compare")
 struct ArgumentTests {
-  @Test("a peer is a name, a place and perhaps a process")
+  @Test("a peer has a name, an address and optionally a process")
   func peers() throws {
     let tcp = try #require(PeerArgument("virtproxyd-12=tcp:127.0.0.1:16509,pid=4711"))
     #expect(tcp.name == "virtproxyd-12" && tcp.process == 4711)
@@ -22,7 +22,7 @@ struct ArgumentTests {
   }
 
   @Test(
-    "what is no peer is refused",
+    "an invalid peer is refused",
     arguments: [
       "", "=", "name", "name=", "=tcp:a:1", "na me=tcp:a:1", "a|b=tcp:a:1", "ü=tcp:a:1",
       "n=tcp:a:1,pid=", "n=tcp:a:1,pid=0", "n=tcp:a:1,pid=-1", "n=tcp:a:1,pid=+1",
@@ -37,7 +37,7 @@ struct ArgumentTests {
     try CompareCommand.parse(arguments)
   }
 
-  @Test("lists have commas between their words")
+  @Test("the words of a list are separated by commas")
   func lists() throws {
     let command = try parse("--measure", "upload,download", "--peers", "direct,limit,socat")
     #expect(command.measure?.words == ["upload", "download"])
@@ -46,7 +46,7 @@ struct ArgumentTests {
         == ["download", "upload"])
   }
 
-  @Test("every measurement and every peer can be chosen by its name")
+  @Test("every measurement and every peer can be selected by name")
   func every() throws {
     for name in Loads.names(
       Loads.all(Amounts(streamBytes: 1, callSeconds: 1, clientBytes: 1)))
@@ -59,7 +59,7 @@ struct ArgumentTests {
   }
 
   @Test(
-    "a mistake is refused before anything is started, and the message says what it was",
+    "an invalid argument is refused before anything is started, and the message describes it",
     arguments: [
       (["--measure", "downlaod"], "there is no downlaod; there are download, upload"),
       (["--measure", "download,,"], "--measure"),
@@ -88,7 +88,7 @@ struct ArgumentTests {
     }
   }
 
-  @Test("what a machine's programs say of their version is read")
+  @Test("the version is found in a program's output")
   func versions() {
     #expect(
       Machine.pick("HAProxy version 2.6.12-1+deb12u4 2026/10/17 - https://x") == "2.6.12-1+deb12u4")
@@ -100,7 +100,7 @@ struct ArgumentTests {
 
 @Suite("The version of virtbench")
 struct VersionTests {
-  @Test("--version names the program, the project's version and GnuTLS's")
+  @Test("--version prints the versions of the program, the project and GnuTLS")
   func version() throws {
     let program = URL(fileURLWithPath: "/proc/self/exe").resolvingSymlinksInPath()
       .deletingLastPathComponent().appendingPathComponent("virtbench").path

@@ -1,4 +1,4 @@
-// The built program, from its command line to its report.
+// The built program, from the command line to the report.
 import Ends
 import Foundation
 import Testing
@@ -7,7 +7,7 @@ import Testing
 
 @Suite("Compare")
 struct CompareTests {
-  /// A directory that goes away with it.
+  /// A temporary directory. It is removed with its owner.
   private final class Scratch {
     let url = FileManager.default.temporaryDirectory
       .appendingPathComponent("virtbench-test.\(UUID().uuidString.prefix(8))")
@@ -28,10 +28,10 @@ struct CompareTests {
     "download,streams,calls",
   ]
 
-  @Test("it measures what runs, skips what does not, and reports both")
+  @Test("it measures peers that run, skips others, and reports both")
   func report() throws {
     let scratch = try Scratch()
-    // An endpoint of our own beside those that are started.
+    // The test's own endpoint, in addition to those that the program starts.
     let endpoint = try Endpoint(path: scratch.path("sock"))
     try detach { endpoint.run() }
     defer { endpoint.stop() }
@@ -66,7 +66,7 @@ struct CompareTests {
     }
   }
 
-  @Test("interrupted, it takes its programs and files with it")
+  @Test("when interrupted, it ends its programs and removes its files")
   func interrupted() throws {
     let scratch = try Scratch()
     let child = try Child(
@@ -93,7 +93,7 @@ struct CompareTests {
     getuid() == 0 && Program.find("libvirtd") != nil && Program.find("virsh") != nil
 
   @Test(
-    "virsh moves volumes of a real libvirtd through each peer",
+    "virsh transfers volumes of a real libvirtd through each peer",
     .enabled(if: isLabPossible, "needs root and libvirt"))
   func real() throws {
     let scratch = try Scratch()
@@ -122,15 +122,15 @@ struct CompareTests {
   }
 
   @Test(
-    "virtproxyd is started where it finds the daemon by the paths it knows",
+    "virtproxyd is started so that it finds the daemon by its fixed paths",
     .enabled(if: getuid() == 0 && Program.find("socat") != nil, "needs root and socat"))
   func virtproxyd() throws {
     let scratch = try Scratch()
     let endpoint = try Endpoint(path: scratch.path("sock"))
     try detach { endpoint.run() }
     defer { endpoint.stop() }
-    // In its place a relay that is told the same and looks in the same places. It has virtproxyd's options and no
-    // others: virtproxyd(8) has no --listen, because listen_tcp alone opens the port.
+    // In place of virtproxyd a relay with the same configuration and paths. It accepts only virtproxyd's options:
+    // virtproxyd(8) has no --listen, because listen_tcp alone opens the port.
     let stand = scratch.path("stand-in")
     try """
     #!/bin/sh
@@ -173,7 +173,7 @@ struct CompareTests {
     }
   }
 
-  @Test("a volume that an upload did not make whole is found out")
+  @Test("an incomplete upload is detected")
   func volumes() throws {
     let scratch = try Scratch()
     let volumes = try LabVolumes(bytes: 3 << 20 | 5, otherwise: scratch.url)
@@ -183,10 +183,10 @@ struct CompareTests {
     #expect(throws: EndFailure.self) { try volumes.compareTarget() }
     try Data(contentsOf: volumes.source).write(to: volumes.target)
     try volumes.compareTarget()
-    // One byte too many is as wrong as one that differs.
+    // One byte too many is as wrong as a different byte.
     try (Data(contentsOf: volumes.source) + [0]).write(to: volumes.target)
     #expect(throws: EndFailure.self) { try volumes.compareTarget() }
-    // Nothing in the source is a hole.
+    // The source has no holes.
     let bytes = try Data(contentsOf: volumes.source)
     #expect(bytes.count == volumes.bytes)
     for start in stride(from: 0, to: bytes.count, by: 4096) {
@@ -194,7 +194,7 @@ struct CompareTests {
     }
   }
 
-  @Test("a command that fails or hangs says so")
+  @Test("a command that fails or hangs is reported")
   func commands() throws {
     #expect(try Program.run("/bin/sh", ["-c", "echo yes"]) == "yes\n")
     let failure = #expect(throws: EndFailure.self) {

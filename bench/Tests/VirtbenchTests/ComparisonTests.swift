@@ -1,11 +1,11 @@
-// The rotation goes on whatever fails, and within the time it is allowed.
+// The rotation continues after any failure and keeps its time limit.
 import Ends
 import Foundation
 import Testing
 
 @testable import virtbench
 
-/// A load that only notes who was asked, and fails as it is told.
+/// A load that only records its calls, and fails as configured.
 struct NotedLoad: Load {
   final class Notes: @unchecked Sendable {
     var asked: [String] = []
@@ -46,7 +46,7 @@ struct ComparisonTests {
     return (results, said)
   }
 
-  @Test("peers take turns, in an order that leaves none behind the same one always")
+  @Test("peers take turns in a shuffled order, so that no peer always follows the same other one")
   func turns() {
     let notes = NotedLoad.Notes()
     let (results, said) = compare(
@@ -71,7 +71,7 @@ struct ComparisonTests {
     }
   }
 
-  @Test("a peer that fails is skipped with the reason, and nobody else is")
+  @Test("a peer that fails is skipped with the reason, and no other peer is")
   func failing() {
     let notes = NotedLoad.Notes()
     let (results, said) = compare(
@@ -85,7 +85,7 @@ struct ComparisonTests {
     #expect(results.measured(in: results.kinds[1]) == ["a", "b", "c"])
   }
 
-  @Test("a peer that hangs costs its own figures and not the comparison")
+  @Test("a hanging peer loses its own figures and does not stop the comparison")
   func hanging() {
     let (results, _) = compare(
       [
@@ -96,7 +96,7 @@ struct ComparisonTests {
     #expect(results.runs.count == 6 && results.runs.allSatisfy { $0.measurement == "the load y" })
   }
 
-  @Test("no round begins that would end too late, and the results say so")
+  @Test("no round starts that would end too late, and the results say so")
   func budget() {
     let (results, _) = compare(
       [NotedLoad(name: "x", notes: .init(), seconds: 0.1)], rounds: 100, budget: 0.8)
@@ -105,7 +105,8 @@ struct ComparisonTests {
     #expect(results.shortened?.contains("of 100 rounds") == true)
   }
 
-  @Test("the first round is measured however little time there is, and a warning names the option")
+  @Test(
+    "the first round is measured in any case, and a warning names the option if time is too short")
   func noTime() {
     let (results, said) = compare([NotedLoad(name: "x", notes: .init())], rounds: 5, budget: 6e-9)
     #expect(results.rounds == 1)
@@ -114,7 +115,7 @@ struct ComparisonTests {
     #expect(results.shortened?.contains(warning) == true)
   }
 
-  @Test("two rounds in the time allowed, or one that was asked for, are no reason for a warning")
+  @Test("two rounds in the time limit, or a single requested one, give no warning")
   func enoughTime() {
     let load = NotedLoad(name: "x", notes: .init())
     let (two, said) = compare([load], rounds: 2, budget: 1000)
@@ -124,7 +125,7 @@ struct ComparisonTests {
     #expect(one.rounds == 1 && one.shortened == nil && !more.contains { $0.contains("WARNING") })
   }
 
-  @Test("what is left is told from what was: the same, else its like, else anything")
+  @Test("the estimate uses past runs: of the same step, else of the same measurement, else of all")
   func pace() throws {
     var pace = Pace()
     let known = Pace.Step(measurement: "x", peer: "a")

@@ -10,7 +10,7 @@ struct ManualTests {
   @Test("every command and every option of its --help is in the page")
   func complete() throws {
     let file = URL(fileURLWithPath: #filePath).appendingPathComponent("../../../../man/virtbench.1")
-    // In the page's source an option --json is written as Fl -json or follows a comma.
+    // In the page's source an option --json is Fl -json or follows a comma.
     let words = Set(
       try String(contentsOf: file.standardized, encoding: .utf8)
         .split { !($0.isLetter || $0.isNumber || $0 == "-") }.map(String.init))

@@ -1,4 +1,4 @@
-// The report says what was measured, what was not, and why.
+// The report has the measurements, the skipped measurements and the reasons.
 import Ends
 import Foundation
 import Testing
@@ -12,7 +12,7 @@ struct ReportTests {
     Kind(CallLoad(name: "call", depth: 1, seconds: 1)),
   ]
 
-  /// Three rounds of which each is twice as slow as the one before, for all peers alike.
+  /// Three rounds, each twice as slow as the one before for all peers.
   private func results(baseline: String = "limit") -> Results {
     var results = Results(
       peers: ["direct", "virtbrokerd", "limit", "virtproxyd"].map {
@@ -49,7 +49,7 @@ struct ReportTests {
       name: "trial", seconds: 61, date: Date(timeIntervalSince1970: 1_800_000_000))
   }
 
-  @Test("a table has medians, the reach, and ratios taken within rounds")
+  @Test("a table has medians, ranges, and ratios paired by rounds")
   func table() {
     let text = report(results()).markdown
     #expect(
@@ -65,7 +65,7 @@ struct ReportTests {
           + "Load average before it began: 0.25."))
   }
 
-  @Test("what was skipped is in the report with its reason")
+  @Test("a skipped measurement is in the report with its reason")
   func skipped() {
     let text = report(results()).markdown
     #expect(
@@ -76,7 +76,7 @@ struct ReportTests {
     #expect(text.contains("## calls, one at a time\n\nSKIPPED on every peer."))
   }
 
-  @Test("a reason that is the same before both backends is given once")
+  @Test("a reason that is the same for both backends is given once")
   func sameReason() {
     var results = results()
     results.skips.append(
@@ -88,7 +88,7 @@ struct ReportTests {
         "| SKIPPED before the synthetic and the libvirtd backend: virtproxyd is not installed |"))
   }
 
-  @Test("every row of a table has as many cells as its head")
+  @Test("every row of a table has as many cells as its header")
   func cells() {
     for baseline in ["limit", "virtproxyd"] {
       var columns: Int?
@@ -106,14 +106,14 @@ struct ReportTests {
     }
   }
 
-  @Test("without figures of the baseline there are figures and no ratios")
+  @Test("without figures of the baseline the report has figures and no ratios")
   func noBaseline() {
     let text = report(results(baseline: "virtproxyd")).markdown
     #expect(text.contains("| virtbrokerd | 1.80 (0.90–3.60) | 0.556 (0.556–0.556) |"))
     #expect(text.contains("No ratios: virtproxyd gave no figure here."))
   }
 
-  @Test("JSON holds every single run, the machine and the summary")
+  @Test("JSON has every run, the machine and the summary")
   func json() throws {
     struct Document: Decodable {
       struct Summary: Decodable {
@@ -139,7 +139,7 @@ struct ReportTests {
     #expect(abs(try #require(broker.ratioToBaseline).median - 0.9) < 1e-12)
   }
 
-  @Test("the files are where the text says they are")
+  @Test("the files are where the report says")
   func files() throws {
     let directory = FileManager.default.temporaryDirectory
       .appendingPathComponent("virtbench-test.\(UUID().uuidString)/results")
@@ -172,7 +172,7 @@ struct ReportTests {
     }
   }
 
-  @Test("a plot says in words what it shows, and which way is better")
+  @Test("a plot has text that says what it shows and which direction is better")
   func titles() throws {
     var results = results()
     let kind = Kind(ConsoleLoad(beside: .same, seconds: 1))
@@ -191,19 +191,19 @@ struct ReportTests {
     #expect(echo.title == "Time until a keystroke is echoed: half are faster, synthetic daemon")
     #expect(echo.svg.contains(">lower is better; ") && echo.svg.contains("logarithmic axis"))
     #expect(echo.svg.contains(">ms<") && echo.svg.contains(">1,000<"))
-    // Each metric that has a plot has a title for it.
+    // Every plotted metric has a title for its plots.
     for load in Loads.all(Amounts(streamBytes: 1, callSeconds: 1, clientBytes: 1)) {
       for metric in load.metrics where metric.isPlotted { #expect(!metric.plotTitle.isEmpty) }
     }
   }
 
-  @Test("units become part of file names without signs that trouble a shell")
+  @Test("a metric's name becomes a file name without special characters")
   func slugs() {
     #expect(Report.slug(.p50) == "p50-us")
     #expect(Report.slug(.relayCPU) == "relay-s-cpu-s-gib")
   }
 
-  @Test("measurements that differ in a size become a line chart, a point for each size")
+  @Test("measurements that differ in a size become a line chart with a point for each size")
   func lines() throws {
     var results = results()
     for size in [64.0, 1024, 65536] {
