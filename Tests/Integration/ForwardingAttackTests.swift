@@ -110,6 +110,7 @@ struct ForwardingAttackTests {
         Remote.connectOpen, ConnectOpenArguments(name: uri, flags: 0))
       #expect(reply.error?.message?.contains("upstream_allowed_hosts") == true, "\(reply)")
     }
+    #expect(near.logs(" VB-HOST-001: client "))
     #expect(far.backend.lines.isEmpty)
     try await near.stop()
     try await far.end()

@@ -34,8 +34,7 @@ struct AuthenticationServices {
     }
     switch sasl.offered(over: connection) {
     case .success(let mechanisms): log.write(.saslMechanisms, [listener.name, mechanisms])
-    case .failure(let trouble):
-      log.write(.saslUnusable, [listener.name, trouble.description])
+    case .failure(let error): log.write(.saslUnusable, [listener.name, error])
     }
   }
 }

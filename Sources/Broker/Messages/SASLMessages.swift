@@ -30,10 +30,8 @@ extension MessageDefinition {
     "VB-SASL-010", .warning,
     "user '…' has a security layer of strength …; at least … is required",
     "The mechanism does not encrypt well enough for plain TCP (`tcp_min_ssf`).")
-  static let saslNotBegun = MessageDefinition(
-    "VB-SASL-011", .warning, "the SASL exchange has not begun")
   static let saslMechanismsNotUsable = MessageDefinition(
-    "VB-SASL-012", .warning, "cannot use any of the mechanisms '…': …",
+    "VB-SASL-011", .warning, "cannot use any of the mechanisms '…': …",
     "The broker has none of the mechanisms that the other host offers: install their packages. Mechanisms with user and password need `authfile=` in `upstream_settings`; on plain TCP only mechanisms that encrypt are used."
   )
 }

@@ -18,7 +18,7 @@ extension MessageDefinition {
     "The authfile has neither a section `[auth-libvirt-HOST]` nor `[auth-libvirt-default]`, or not the credentials that "
       + "the section names.")
   static let upstreamCredentialsUnreadable = MessageDefinition(
-    "VB-UPS-023", .warning, "cannot use the credentials of …: …")
+    "VB-UPS-023", .warning, "no credentials for '…': …")
   static let upstreamLoginNotConfigured = MessageDefinition(
     "VB-UPS-024", .warning, "no credentials are configured",
     "Set `authfile=` for the host in `upstream_settings`.")

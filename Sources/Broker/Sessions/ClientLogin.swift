@@ -115,8 +115,7 @@ extension ClientSession {
         completion: { session, result in
           switch result {
           case .success(let mechanisms): session.post(.sasl(.offers(mechanisms)))
-          case .failure(let trouble):
-            session.post(.sasl(.failed(Message(unidentified: trouble.description, .warning))))
+          case .failure(let error): session.post(.sasl(.failed(error)))
           }
         })
     case .start(let mechanism, let data):
@@ -158,9 +157,8 @@ extension ClientSession {
   ) -> SASLAnswer {
     switch progress {
     case .continuesSoon(let words): return .proceeds(words)
-    case .failed(let trouble):
-      return .failed(
-        Message(.mechanismFailed, [exchange.mechanism.prefix(64), trouble.description]))
+    case .failed(let error):
+      return .failed(Message(.mechanismFailed, [exchange.mechanism.prefix(64), error]))
     case .done(let words, let user, let strength):
       guard service.admits(user) else {
         return .failed(Message(.userNotAllowed, [user]))
@@ -188,11 +186,11 @@ extension ClientSession {
     else { return post(.polkit(.refused(.unset, Message(.polkitNotConfigured)))) }
     login.check = polkit.check(
       PolkitSubject(pid: peer.pid, startTime: startTime, uid: peer.uid), action: action
-    ) { [weak self] verdict in
+    ) { [weak self] result in
       guard let self, !isOver else { return }
       login.check = nil
-      let reason = Message(unidentified: verdict.description, .warning)
-      post(.polkit(verdict == .granted ? .granted : .refused(verdict.error(action), reason)))
+      post(
+        .polkit(result == .granted ? .granted : .refused(result.error(action), result.reason)))
     }
   }
 }

@@ -50,7 +50,7 @@ final class UpstreamLogin {
       if found == nil { log.write(.upstreamCredentialsMissing, [authFile, host]) }
       return found
     } catch {
-      log.write(error.message, at: .warning)
+      log.write(.upstreamCredentialsUnreadable, [host, error.message])
       return nil
     }
   }
@@ -64,8 +64,7 @@ final class UpstreamLogin {
         guard let self, self.client != nil else { return }
         job = nil
         switch progress {
-        case .failed(let trouble):
-          upstream.saslAnswered(.failed(Message(unidentified: trouble.description, .warning)))
+        case .failed(let error): upstream.saslAnswered(.failed(error))
         case .says(let words, let mechanism) where !mechanism.isEmpty:
           upstream.saslAnswered(.starts(mechanism: mechanism, words, isDone: client.isDone))
         case .says(let words, _): upstream.saslAnswered(.says(words, isDone: client.isDone))

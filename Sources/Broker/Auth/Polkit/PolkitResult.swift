@@ -10,7 +10,7 @@ struct PolkitSubject: Sendable {
 }
 
 /// How a check ended.
-enum PolkitResult: Equatable, CustomStringConvertible {
+enum PolkitResult: Equatable {
   case granted
   case denied
   /// A user would have to be asked, and the client has no agent for that.
@@ -20,17 +20,15 @@ enum PolkitResult: Equatable, CustomStringConvertible {
   /// polkit was not reached, or its answer is an error.
   case failed(Message)
 
-  /// For the log.
-  var message: Message {
+  /// The reason of a refusal, for the log.
+  var reason: Message {
     switch self {
-    case .granted: Message(.polkitGranted)
-    case .denied: Message(.polkitDenied)
+    case .granted, .denied: Message(.polkitDenied)
     case .noAgent: Message(.polkitAgentMissing)
     case .dismissed: Message(.polkitDialogDismissed)
     case .failed(let error): Message(.polkitCheckFailed, [error])
     }
   }
-  var description: String { message.text }
 
   /// The client's error. virsh starts an agent of its own when there was none.
   func error(_ action: String) -> RemoteError {

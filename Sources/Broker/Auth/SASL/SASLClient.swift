@@ -133,7 +133,7 @@ final class SASLClient: SASLLayer, @unchecked Sendable {
 
   /// The server has said something.
   func step(_ data: [UInt8]?) -> Progress {
-    guard let connection else { return .failed(Message(.saslNotBegun)) }
+    guard let connection else { return .failed(Message(.exchangeNotBegun)) }
     stepCount += 1
     var words: UnsafePointer<CChar>?
     var count: UInt32 = 0

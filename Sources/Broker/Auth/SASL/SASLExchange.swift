@@ -129,7 +129,7 @@ final class SASLExchange: @unchecked Sendable {
       UnsafeMutablePointer<UInt32>
     ) -> Int32
   ) -> Progress {
-    guard let connection else { return .failed(Message(.saslNotBegun)) }
+    guard let connection else { return .failed(Message(.exchangeNotBegun)) }
     stepCount += 1
     var answer: UnsafePointer<CChar>?
     var answerCount: UInt32 = 0
