@@ -6,7 +6,7 @@ import Testing
 @Suite("A hanging backend")
 struct HangingBackendTests {
   /// The log lines about calls without a reply.
-  static func told(_ broker: BrokerProcess) -> [Substring] {
+  static func slowCallLines(_ broker: BrokerProcess) -> [Substring] {
     broker.log.split(separator: "\n").filter { $0.contains("VB-UPS-021") }
   }
 
