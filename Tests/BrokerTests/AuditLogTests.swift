@@ -1,4 +1,4 @@
-// The audit between the loop and the thread that writes.
+// The audit log between the loop and the thread that writes it.
 import Foundation
 import Streams
 import Testing
@@ -26,7 +26,7 @@ struct AuditLogTests {
         settings, on: reactor, pool, log: BrokerLog(threshold: .error) { _, _ in }, for: nil))
   }
 
-  /// Runs the loop until so many records are written.
+  /// Runs the loop until this many records are written.
   private func run(_ audit: AuditLog, until count: UInt64) {
     let end = reactor.now + 60
     var alarm: Alarm?
@@ -46,12 +46,12 @@ struct AuditLogTests {
     }
   }
 
-  @Test("records are written in order, those that are added while others are written too")
+  @Test("records are written in order, including those added during a write")
   func order() throws {
     let audit = try audit()
     for number in 0..<3 { audit.add("first") { $0.add("number", number) } }
     run(audit, until: 3)
-    // Enough to be written without waiting for more.
+    // So large that it is written without waiting for more.
     audit.add("large") { $0.add("text", String(repeating: "x", count: 300_000)) }
     audit.add("behind") { $0.add("number", 4) }
     run(audit, until: 5)
@@ -61,7 +61,7 @@ struct AuditLogTests {
     #expect(records.prefix(3).map { $0["number"] as? Int } == [0, 1, 2])
   }
 
-  @Test("a record that does not fit is dropped and counted, and a smaller one after it is written")
+  @Test("a record that does not fit is dropped and counted; a smaller one after it is written")
   func dropped() throws {
     let audit = try audit()
     for number in 0..<5 {
@@ -81,7 +81,7 @@ struct AuditLogTests {
     #expect(audit.dropped == 2)
   }
 
-  @Test("what is left at the end is written")
+  @Test("closing the log writes the remaining records")
   func closing() throws {
     let audit = try audit()
     audit.add("last") { _ in }

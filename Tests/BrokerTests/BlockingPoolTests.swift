@@ -131,7 +131,7 @@ struct BlockingPoolTests {
     #expect(done.withLock { $0 } == [1, 3])
   }
 
-  @Test("the release of a pool waits for a running job and drops the waiting ones")
+  @Test("finishing a pool waits for a running job and drops the waiting ones")
   func finishing() throws {
     let begun = Gate()
     let dropped = DispatchSemaphore(value: 0)

@@ -1,4 +1,4 @@
-// The broker's way from serving to its end.
+// The broker's states from serving to stopped.
 import Testing
 
 @testable import Broker
@@ -9,7 +9,7 @@ struct LifeCycleTests {
 
   init() throws { reactor = try Reactor() }
 
-  /// Runs the loop until every timer that is due now has fired.
+  /// Runs the loop until every timer that is due has fired.
   private func runDueTimers() {
     let alarm = Alarm(on: reactor) { [reactor] in reactor.stop() }
     alarm.start(seconds: 0.001)
@@ -35,7 +35,7 @@ struct LifeCycleTests {
     life = nil
   }
 
-  @Test("a client ends the time without clients")
+  @Test("a new client cancels the idle timeout")
   func occupied() {
     let life = LifeCycle(on: reactor) { Issue.record("the idle alarm fired") }
     life.setIdle(seconds: 0)
@@ -43,7 +43,7 @@ struct LifeCycleTests {
     runDueTimers()
   }
 
-  @Test("a broker that stops has no idle timeout")
+  @Test("a stopping broker has no idle timeout")
   func stopping() {
     let life = LifeCycle(on: reactor) { Issue.record("the idle alarm fired") }
     life.setIdle(seconds: 0)
@@ -52,7 +52,7 @@ struct LifeCycleTests {
     runDueTimers()
   }
 
-  @Test("a warning is due once in a minute")
+  @Test("a warning is due at most once a minute")
   func warnings() {
     var interval = WarningInterval()
     let isDue = [5, 5, 65, 65.5, 66].map { interval.takeDue(at: $0) }

@@ -1,4 +1,4 @@
-// Who is meant by a list of patterns.
+// Which names a list of patterns admits.
 import Streams
 import Testing
 

@@ -69,7 +69,7 @@ struct ReloadingTests {
     let first = try UnixSocket(connectedTo: "\(scratch.path)/libvirt-sock")
     let second = try UnixSocket(connectedTo: "\(scratch.path)/libvirt-sock")
     #expect(says(scratch, "VB-LIM-010 VB-LIM-004: "))
-    // A file that is gone, and one with an output that cannot be opened, change nothing either.
+    // A missing file, and one with an output that cannot be opened, change nothing either.
     try FileManager.default.removeItem(atPath: path)
     program.signal(SIGHUP)
     #expect(says(scratch, "cannot open the configuration file \(path)"))

@@ -5,8 +5,8 @@ import Testing
 
 @Suite("A hanging backend")
 struct HangingBackendTests {
-  /// Lines of the log that tell of a call without an answer.
-  static func told(_ broker: BrokerProcess) -> [Substring] {
+  /// The log lines about calls without a reply.
+  static func slowCallLines(_ broker: BrokerProcess) -> [Substring] {
     broker.log.split(separator: "\n").filter { $0.contains("VB-UPS-021") }
   }
 

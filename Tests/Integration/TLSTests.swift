@@ -42,7 +42,7 @@ struct TLSVirshTests {
 
 @Suite("TLS")
 struct TLSTests {
-  /// A client that is refused, and what the log has about it.
+  /// A client that is refused, and the reason in the log.
   struct Refusal: Sendable, CustomTestStringConvertible {
     let name: String
     let settings: [String]

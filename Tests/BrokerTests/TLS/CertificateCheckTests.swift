@@ -158,7 +158,7 @@ struct CertificateCheckTests {
       },
     ]
 
-  @Test("each error and warning is found, and nothing else", arguments: rows)
+  @Test("each error and warning is found, and no other is reported", arguments: rows)
   func checked(row: Row) {
     #expect(
       CertificateChecks.diagnostics(of: row.certificate, as: row.role, at: Self.now)

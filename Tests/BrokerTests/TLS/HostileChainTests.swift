@@ -181,7 +181,7 @@ struct HostileChainTests {
     #expect(left((0..<100).reduce([]) { bytes, _ in DER.element(4, bytes) }, of: 1000) != nil)
   }
 
-  /// Why the broker ends the handshake with a peer that shows such certificates.
+  /// The reason the broker gives when it ends the handshake with a peer that presents this chain.
   private func error(
     _ chain: [[UInt8]], ofServer isServer: Bool = false, signatureBytes: Int = 256,
     priority: String = "NORMAL"

@@ -34,7 +34,7 @@ struct InteroperationTests {
     #expect(meeting.session.parameters == protection.parameters)
     let reading = try #require(meeting.session.records.reading)
     let writing = try #require(meeting.session.records.writing)
-    // Each message is a record, and the number begins anew with each key.
+    // Each message is one record, and the sequence number restarts with each key.
     #expect(reading.sequence == UInt64(meeting.messagesSinceUpdate))
     #expect(writing.sequence < Meeting.records(of: peer.down) / 2)
   }

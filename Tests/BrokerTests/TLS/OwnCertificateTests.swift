@@ -9,8 +9,8 @@ import Testing
 
 @Suite("The broker's own certificates")
 struct OwnCertificateTests {
-  /// One set of files: what differs from a good one, and its diagnostics, by the beginning of their lines. DIR stands
-  /// for its directory.
+  /// One set of files: how it differs from a good set, and the beginnings of its diagnostics' lines. DIR stands for
+  /// its directory.
   struct Row: Sendable, CustomTestStringConvertible {
     let name: String
     let errors: [String]

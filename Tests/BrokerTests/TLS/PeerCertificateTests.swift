@@ -206,7 +206,7 @@ struct PeerCertificateTests {
     let refused = try check(ClientIdentity(bad), settings)
     #expect(refused.diagnostics.first == Message(.peerNotVerified, [Message(.chainRevoked)]))
     #expect(try check(ClientIdentity(good), settings).diagnostics == [])
-    // Without the list nobody knows.
+    // Without the list the certificate is not known to be revoked.
     settings.revocationFile = nil
     #expect(try check(ClientIdentity(bad), settings).diagnostics == [])
   }
@@ -240,7 +240,7 @@ struct PeerCertificateTests {
     #expect(
       try check(ClientIdentity(bad), tlsAcceptor.credentials).diagnostics(.error)?
         .has(.chainRevoked) == true)
-    // Another file's list is not kept in its place.
+    // A list of another file does not replace it.
     settings.revocationFile = path + ".other"
     #expect(try TLSCredentials(settings, at: TLSAcceptor.now, keeping: old).revocations == nil)
     // A list that reappears replaces the kept one.

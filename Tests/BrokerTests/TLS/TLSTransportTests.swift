@@ -144,7 +144,7 @@ struct TLSTransportTests {
     ends.server.records.mostWithKeys = 100
     try ends.send(down, over: transport)
     try client.join()
-    // Counted anew after each change; 3 MiB are far more records than that.
+    // The sequence number restarts after each key update; 3 MiB are far more than 100 records.
     let sequence = try #require(ends.server.records.writing).sequence
     #expect(sequence > 0 && sequence <= 100)
   }

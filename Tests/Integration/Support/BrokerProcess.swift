@@ -21,14 +21,14 @@ final class BrokerProcess: Sendable {
   /// Its log so far.
   var log: String { (try? String(contentsOfFile: directory + "/log", encoding: .utf8)) ?? "" }
 
-  /// Whether a line of the log has all of these: an identifier, and arguments of the message.
+  /// Whether one line of the log contains all of these: an identifier and arguments of the message.
   func logs(_ parts: String...) -> Bool {
     log.split(separator: "\n").contains { line in parts.allSatisfy { line.contains($0) } }
   }
 
-  /// Starts one and waits until its sockets are served. `settings` are further lines of its
-  /// configuration; one that names a key set here takes its place. `within` are words in front of its
-  /// command line that put it somewhere else.
+  /// Starts a broker and waits until it serves its sockets. `settings` are further lines of its configuration; a line
+  /// for a key that is set here replaces it. `within` is a command that runs the broker's command line elsewhere,
+  /// such as in another namespace.
   static func start(
     backends: String, settings: [String] = [], environment: [String: String] = [:],
     within words: [String] = []

@@ -22,8 +22,8 @@ struct AdmissionTests {
       last += 1
       return admission.request(last, from: origin, at: gate, mustLogIn: mustLogIn, now: now)
     }
-    mutating func leaves(_ id: UInt64) -> [Admission.Action] { admission.closed(id, now: now) }
-    mutating func logsIn(_ id: UInt64) -> [Admission.Action] {
+    mutating func disconnect(_ id: UInt64) -> [Admission.Action] { admission.closed(id, now: now) }
+    mutating func authenticate(_ id: UInt64) -> [Admission.Action] {
       admission.authenticated(id, now: now)
     }
     mutating func fill() -> [Admission.Action] { admission.fill(at: now) }
@@ -47,8 +47,8 @@ struct AdmissionTests {
     #expect(fixture.disconnect(1) == [.admit(5)])
     #expect(fixture.disconnect(99) == [])
     #expect(
-      tlsAcceptor.admission.unauthenticated(at: 0) == 3 && tlsAcceptor.admission.admittedCount == 6)
-    #expect(tlsAcceptor.admission.nextCheck == nil, "none of them is ever dropped")
+      fixture.admission.unauthenticated(at: 0) == 3 && fixture.admission.admittedCount == 6)
+    #expect(fixture.admission.nextCheck == nil, "none of them is ever dropped")
   }
 
   @Test("root takes the oldest place of the busiest origin at once, and its own is never taken")
@@ -76,14 +76,14 @@ struct AdmissionTests {
 
   @Test("an origin without a place takes another's after its grace period")
   func grace() {
-    var tlsAcceptor = Door()
-    for _ in 1...3 { _ = tlsAcceptor.comes(attacker) }
-    tlsAcceptor.now = 0.25
-    #expect(tlsAcceptor.comes(other) == [])
-    #expect(tlsAcceptor.admission.nextCheck == 1)
-    tlsAcceptor.now = 1
-    #expect(tlsAcceptor.fill() == [.drop(1), .admit(4)])
-    #expect(tlsAcceptor.admission.nextCheck == nil)
+    var fixture = Fixture()
+    for _ in 1...3 { _ = fixture.connect(attacker) }
+    fixture.now = 0.25
+    #expect(fixture.connect(other) == [])
+    #expect(fixture.admission.nextCheck == 1)
+    fixture.now = 1
+    #expect(fixture.fill() == [.drop(1), .admit(4)])
+    #expect(fixture.admission.nextCheck == nil)
   }
 
   @Test("an origin takes places until the shares are equal, and no more")

@@ -110,7 +110,7 @@ final class RelayHarness: RelayOwner {
     if relay.upstreamInterest(slot).contains(.read) { relay.upstreamReady(slot, .read) }
   }
 
-  /// The mistake that ended the client's connection, or that of the first upstream that ended.
+  /// The violation that ended the client's connection.
   var violation: Violation? { RelayHarness.violation(relay.clientEnd) }
   var upstreamViolation: Violation? { RelayHarness.violation(ended.first?.reason) }
 

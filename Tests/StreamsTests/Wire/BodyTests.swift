@@ -1,4 +1,4 @@
-// The bodies: written and read back, cut anywhere, and beyond their limits.
+// Packet bodies: encoded and parsed again, cut at any byte, and beyond their limits.
 import Testing
 
 @testable import Streams

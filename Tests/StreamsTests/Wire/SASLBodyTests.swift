@@ -1,4 +1,4 @@
-// The SASL exchange on the wire, compared with one that virsh and virtproxyd had.
+// SASL packet bodies, compared with a recorded exchange of virsh and virtproxyd.
 import Testing
 
 @testable import Streams

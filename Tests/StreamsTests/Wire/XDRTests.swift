@@ -1,4 +1,4 @@
-// The XDR cursor: what every value looks like on the wire, and what is refused.
+// XDR: the encoding of every type, and what the reader refuses.
 import Testing
 
 @testable import Streams
