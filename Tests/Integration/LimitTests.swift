@@ -97,7 +97,7 @@ struct LimitTests {
     #expect(
       eventually {
         scene.broker.log.contains(
-          "an administrator sets the upload rate of each 'ann' to 1000")
+          "VB-ADMIN-015: an administrator sets the upload rate of each 'ann' to 1000")
       })
 
     let table = try await tool.table("limit")
@@ -117,9 +117,9 @@ struct LimitTests {
       (["uploads", "10M"], Int32(1), "'uploads' has no rate: expected console, upload, download"),
       (["uploads"], 1, "VB-TOOL-024: there is no rate for streams of the kind 'uploads'"),
       (["upload", "10m"], 1, "'10m' is no rate: expected bytes a second like 500K"),
-      (["upload", "default"], 1, "'default' is for one identity"),
+      (["upload", "default"], 1, "'default' requires an identity"),
       (["upload", "default", "--identity", "joe"], 1, "there is no upload rate for 'joe'"),
-      (["upload", "1M", "--identity", ""], 1, "an identity without a name fits nobody"),
+      (["upload", "1M", "--identity", ""], 1, "an empty identity matches no client"),
       (["upload", "--identity", "joe"], 64, "VB-TOOL-021: --identity requires a kind and a rate"),
       (["upload", String(repeating: "9", count: 40)], 64, "VB-TOOL-022: "),
     ])

@@ -244,7 +244,11 @@ struct ToolTests {
     let nonsense = try await tool.run("kill-stream", "abc")
     #expect(nonsense.status == 64 && nonsense.errors.contains("CLIENT/SERIAL"))
     #expect(
-      eventually { scene.broker.log.contains("was ended by an administrator: the disk is needed") })
+      eventually {
+        scene.broker.log.contains(
+          /VB-ADMIN-016 VB-ADMIN-018: client .*: the stream was ended by an administrator: the disk is needed/
+        )
+      })
     try await scene.end()
   }
 
