@@ -12,13 +12,13 @@ extension MessageDefinition {
   static let socketNameInUse = MessageDefinition(
     "VB-START-003", .warning,
     "… is in use by another process; the broker's own sockets are …, … and …",
-    "libvirt's socket names belong to another daemon on this host, so clients must name the broker's socket in "
-      + "their URI. See moving.md.")
+    "libvirt's socket names belong to another daemon on this host, so local clients must name the broker's "
+      + "socket in their URI. See moving.md.")
   static let socketNamesOfLibvirtd = MessageDefinition(
     "VB-START-004", .warning,
     "libvirtd is installed without modular daemons and can claim the socket names in …; the broker's own sockets "
       + "are …, … and …",
-    "libvirtd can start at any time, so clients must name the broker's socket in their URI. See moving.md."
+    "libvirtd can start at any time, so local clients must name the broker's socket in their URI. See moving.md."
   )
 
   // MARK: The pid file
