@@ -62,9 +62,8 @@ public final class LogSink {
   /// Says how many lines were left out: those of windows that are over, or all.
   public func reportLeftOut(all: Bool) {
     for (entry, count) in limit.takeReports(at: all ? .infinity : LogSink.now) {
-      let lines = count == 1 ? "line like this was" : "lines like this were"
       let message = Message(
-        unidentified: "\(count) more log \(lines) left out: \(entry.message.text.prefix(200))")
+        .logLinesLeftOut, [counted(count, "log line"), entry.message.shortened(to: 200)])
       write(
         LogEntry(
           level: entry.level, source: entry.source, message: message, file: entry.file,
@@ -169,12 +168,13 @@ public struct BrokerLog {
     if takes(level) { write(level, message, file, line, function) }
   }
 
-  /// A line of a report that an administrator requested: it is exempt from the limit on repeats.
+  /// Writes a line of a report that an administrator requested. It is exempt from the limit on repeats.
   public func answer(
-    _ level: Level, _ message: @autoclosure () -> String, file: StaticString = #fileID,
-    line: UInt = #line, function: StaticString = #function
+    _ message: Message, file: StaticString = #fileID, line: UInt = #line,
+    function: StaticString = #function
   ) {
-    if takes(level) { write(level, message, file, line, function, isLimited: false) }
+    guard takes(message.severity) else { return }
+    write(message.severity, { message }, file, line, function, isLimited: false)
   }
 
   /// Writes a message with its definition's severity, or at `level`. The arguments are evaluated only where a line of
@@ -201,11 +201,10 @@ public struct BrokerLog {
 
   private func write(
     _ level: Level, _ message: () -> String, _ file: StaticString, _ line: UInt,
-    _ function: StaticString, isLimited: Bool = true
+    _ function: StaticString
   ) {
     write(
-      level, { Message(unidentified: message(), level) }, file, line, function,
-      isLimited: isLimited)
+      level, { Message(unidentified: message(), level) }, file, line, function, isLimited: true)
   }
 
   private func write(

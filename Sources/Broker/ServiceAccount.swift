@@ -1,6 +1,7 @@
 // The user that root's process is about to become, and whose rights are used for files until then.
 import CLinux
 import Glibc
+import Streams
 
 /// The user of `user` in the configuration, while the process is still root's.
 ///
@@ -42,14 +43,17 @@ public struct ServiceAccount: Sendable, Equatable {
     _ path: String, _ body: () -> Result
   ) throws(BrokerFailure) -> Result {
     guard isUsed(at: path) else { return body() }
-    func failure(_ what: String) -> BrokerFailure {
-      BrokerFailure("\(path): cannot use the rights of user \(name): \(what): \(errorText(errno))")
+    func failure(
+      _ cause: MessageDefinition, _ arguments: [any CustomStringConvertible] = []
+    ) -> BrokerFailure {
+      let cause = Message(cause, arguments + [errorText(errno)])
+      return BrokerFailure(.cannotUseRightsOfUser, [path, name, cause])
     }
     var before = [gid_t](repeating: 0, count: max(1, Int(getgroups(0, nil))))
     let count = getgroups(Int32(before.count), &before)
     let group = getegid()
-    guard count >= 0 else { throw failure("groups") }
-    guard setgroups(groups.count, groups) == 0 else { throw failure("groups") }
+    guard count >= 0 else { throw failure(.cannotChangeGroups) }
+    guard setgroups(groups.count, groups) == 0 else { throw failure(.cannotChangeGroups) }
     var result: Result?
     var number: Int32 = 0
     if setegid(gid) == 0 {
@@ -57,20 +61,19 @@ public struct ServiceAccount: Sendable, Equatable {
         result = body()
         number = errno
         // Its real user is root, so the kernel has no reason to refuse.
-        guard seteuid(0) == 0 else { throw failure("to be root again") }
+        guard seteuid(0) == 0 else { throw failure(.cannotReturnToRoot) }
       }
-      guard setegid(group) == 0 else { throw failure("to be root again") }
+      guard setegid(group) == 0 else { throw failure(.cannotReturnToRoot) }
     }
-    guard setgroups(Int(count), before) == 0 else { throw failure("to be root again") }
-    guard let result else { throw failure("number \(uid)") }
+    guard setgroups(Int(count), before) == 0 else { throw failure(.cannotReturnToRoot) }
+    guard let result else { throw failure(.cannotChangeUserID, [uid]) }
     errno = number
     return result
   }
 
-  /// What an error says of whose rights were used; nothing where they were the process's own.
-  public func note(at path: String) -> String {
-    isUsed(at: path)
-      ? " (with the rights of user \(name), which can change what this path leads to)" : ""
+  /// The cause of an error at `path`: `text`, and whose rights were used where they were not the process's own.
+  public func cause(_ text: String, at path: String) -> any CustomStringConvertible {
+    isUsed(at: path) ? Message(.withRightsOfUser, [text, name]) : text
   }
 
   // MARK: Who can change what

@@ -47,20 +47,19 @@ struct Activation: Equatable, Sendable {
   ) -> [(descriptor: CInt, name: String)]? {
     guard let text = environment["LISTEN_FDS"] else { return nil }
     guard environment["LISTEN_PID"] == "\(process)" else {
-      log.info("LISTEN_FDS: not for this process, ignored")
+      log.write(.listenFDsOfAnotherProcess)
       return nil
     }
     guard let count = CInt(text), count >= 0, count <= 1024 else {
-      log.error("LISTEN_FDS: expected a number of descriptors, found '\(text)'; ignored")
+      log.write(.invalidListenFDs, [text])
       return nil
     }
     let names = (environment["LISTEN_FDNAMES"] ?? "").split(
       separator: ":", omittingEmptySubsequences: false)
     guard count > 0 else { return nil }
     guard environment["LISTEN_FDNAMES"] != nil, names.count == count else {
-      log.error(
-        "LISTEN_FDNAMES: expected \(counted(count, "name")), found "
-          + "'\(environment["LISTEN_FDNAMES"] ?? "nothing")'; the sockets are ignored")
+      log.write(
+        .invalidListenFDNames, [counted(count, "name"), environment["LISTEN_FDNAMES"] ?? "nothing"])
       return nil
     }
     return names.enumerated().map { (firstDescriptor + CInt($0.offset), String($0.element)) }
@@ -70,23 +69,19 @@ struct Activation: Equatable, Sendable {
   init(_ named: [(descriptor: CInt, name: String)]) throws(StartFailure) {
     var sockets: [Socket] = []
     for (descriptor, name) in named {
-      func failure(_ why: String) -> StartFailure {
-        StartFailure(.network, "the activated socket \(name) (descriptor \(descriptor)) \(why)")
+      func failure(_ definition: MessageDefinition, _ more: String...) -> StartFailure {
+        StartFailure(.network, definition, [name, descriptor] + more)
       }
-      guard let service = Service(socketName: name) else {
-        throw failure(
-          "is of no use here: expected virtbrokerd.socket or virtproxyd.socket, or the same with -ro, "
-            + "-admin, -tcp or -tls before the dot")
-      }
+      guard let service = Service(socketName: name) else { throw failure(.unknownActivatedSocket) }
       guard let family = Activation.option(descriptor, SO_DOMAIN) else {
-        throw failure("is no socket: \(reason())")
+        throw failure(.activatedFileNotSocket, reason())
       }
       guard Activation.option(descriptor, SO_TYPE) == Int32(SOCK_STREAM.rawValue),
         Activation.option(descriptor, SO_ACCEPTCONN) == 1
-      else { throw failure("does not take connections: it has to be ListenStream= with Accept=no") }
+      else { throw failure(.activatedSocketNotListening) }
       let isUNIX = family == AF_UNIX
       guard isUNIX || service == .tcp || service == .tls else {
-        throw failure("is no UNIX socket, and has to be one")
+        throw failure(.activatedSocketNotUNIX)
       }
       sockets.append(
         Socket(

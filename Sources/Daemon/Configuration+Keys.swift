@@ -12,8 +12,9 @@ struct ConfigurationKey: Sendable {
   let store: Store
   /// The stage at which virtproxyd would trip over a wrong value.
   var stage = Stage.configuration
-  /// Said when the key is set, because its effect is not what its author may think.
-  var remark: Finding?
+  /// Reported when the key is set, because its effect is not what an administrator would expect. Its argument is the
+  /// place.
+  var remark: MessageDefinition?
   /// Whether the remark is worth making about this configuration.
   var isRemarkable: @Sendable (Configuration) -> Bool = { _ in true }
   /// Its value, as it would stand in a file; nil: it has none, or no meaning.
@@ -128,19 +129,16 @@ struct ConfigurationKey: Sendable {
 
   /// Checked all the same, so that a typing mistake is found here and not after the next update.
   private static let unused: [ConfigurationKey] = [
+    noEffect("admin_max_client_requests", .adminRequestsWithoutEffect, count),
+    noEffect("audit_logging", .kernelAuditWithoutEffect, isFlag),
+    noEffect("host_uuid", .hostUUIDWithoutEffect, insteadOfHostUUID),
     noEffect(
-      "admin_max_client_requests",
-      "each call of an administrator is answered before the next is read",
-      count),
-    noEffect("audit_logging", "this build has no auditing", isFlag),
-    noEffect("host_uuid", noUUID, insteadOfHostUUID),
-    noEffect(
-      "host_uuid_source", noUUID,
+      "host_uuid_source", .hostUUIDWithoutEffect,
       { ["smbios", "machine-id"].contains($0.text) ? nil : "\"smbios\" or \"machine-id\"" }),
-    noEffect("ovs_timeout", "the backends have a setting of their own", count),
-    // libvirt takes these whatever they are, and does nothing with them either.
-    noEffect("keepalive_required", "libvirt has no use for it either", { _ in nil }),
-    noEffect("admin_keepalive_required", "libvirt has no use for it either", { _ in nil }),
+    noEffect("ovs_timeout", .backendKeyWithoutEffect, count),
+    // libvirt accepts any value of these and ignores it.
+    noEffect("keepalive_required", .unusedKeyWithoutEffect, { _ in nil }),
+    noEffect("admin_keepalive_required", .unusedKeyWithoutEffect, { _ in nil }),
   ]
 }
 
@@ -236,13 +234,13 @@ extension ConfigurationKey {
   }
 
   private static func noEffect(
-    _ name: String, _ why: String,
+    _ name: String, _ remark: MessageDefinition,
     _ mismatch: @escaping @Sendable (ConfigurationValue) -> String?,
     _ stage: Stage = .configuration
   ) -> ConfigurationKey {
     var key = ConfigurationKey(name: name, store: { value, _ in mismatch(value) })
     key.stage = stage
-    key.remark = Finding(weight: .warning, text: "has no effect: \(why)")
+    key.remark = remark
     return key
   }
 
@@ -251,9 +249,7 @@ extension ConfigurationKey {
     _ name: String, _ path: Path<Int>, _ bounds: ClosedRange<Int>
   ) -> ConfigurationKey {
     var key = number(name, path, bounds)
-    key.remark = Finding(
-      weight: .info,
-      text: "has no effect beyond the numbers virt-admin reports: one thread serves every client")
+    key.remark = .workersWithoutEffect
     key.isRemarkable = { $0[keyPath: path] != Configuration()[keyPath: path] }
     return key
   }
@@ -270,7 +266,6 @@ private let permissions = "permission bits in octal from 0 to 0777, as a string"
 private let authenticationMethod = "\"none\", \"sasl\" or \"polkit\""
 private let listOfTexts = "a list of strings"
 private let zeroOrOne = "0 or 1"
-private let noUUID = "no part of the broker needs the host's UUID"
 
 private func range(_ bounds: ClosedRange<Int>) -> String {
   "a number from \(bounds.lowerBound) to \(bounds.upperBound)"

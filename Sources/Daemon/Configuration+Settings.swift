@@ -7,14 +7,15 @@ extension Configuration {
   /// The file at `path`. A default file may be missing, one that was asked for must be there.
   static func load(
     _ path: String, mayBeMissing: Bool
-  ) throws(StartFailure) -> (Configuration, [Finding]) {
+  ) throws(StartFailure) -> (Configuration, [Diagnostic]) {
     guard let bytes = try contents(of: path, mayBeMissing: mayBeMissing) else {
       return (Configuration(), [])
     }
     do {
       return read(try ConfigurationFile(name: path, bytes: bytes))
     } catch {
-      throw StartFailure(.configuration, error.description)
+      throw StartFailure(
+        .configuration, .invalidSyntax, [error.place, error.expected, error.found])
     }
   }
 
@@ -41,14 +42,7 @@ extension Configuration {
     settings.upstreams = try upstreamSettings(places: places)
     if !places.isRoot { settings.backends.programs = .ofThisProcess() }
     if settings.listeners.contains(where: \.isTLS) {
-      let wrong = tlsContradictions
-      guard wrong.isEmpty else {
-        throw StartFailure(
-          .configuration,
-          wrong.map {
-            Message(unidentified: "\(self.places[$0.key] ?? $0.key): \($0.text)", .error)
-          })
-      }
+      if let failure = tlsContradictions({ self.places[$0] ?? $0 }).failure { throw failure }
       settings.tls = tlsSettings(places: places)
     }
     settings.limits.maxClients = maxClients
@@ -144,9 +138,7 @@ extension Configuration {
     }
     if let number = UInt32(socketGroup) { return number }
     throw StartFailure(
-      .network,
-      "\(places["unix_sock_group"] ?? "unix_sock_group"): expected the name or number of a group, "
-        + "found the string \"\(socketGroup)\"")
+      .network, .unknownGroup, [places["unix_sock_group"] ?? "unix_sock_group", socketGroup])
   }
 }
 
@@ -156,7 +148,7 @@ private func contents(of path: String, mayBeMissing: Bool) throws(StartFailure) 
   let descriptor = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY)
   guard descriptor >= 0 else {
     if errno == ENOENT && mayBeMissing { return nil }
-    throw StartFailure(.configuration, "cannot open the configuration file \(path): \(reason())")
+    throw StartFailure(.configuration, .cannotOpenConfiguration, [path, reason()])
   }
   defer { close(descriptor) }
   var bytes: [UInt8] = []
@@ -166,9 +158,9 @@ private func contents(of path: String, mayBeMissing: Bool) throws(StartFailure) 
     if count == 0 { return bytes }
     if count < 0 {
       if errno == EINTR { continue }
-      throw StartFailure(.configuration, "cannot read the configuration file \(path): \(reason())")
+      throw StartFailure(.configuration, .cannotReadConfiguration, [path, reason()])
     }
     bytes += room[..<count]
   }
-  throw StartFailure(.configuration, "the configuration file \(path) is larger than 10 MiB")
+  throw StartFailure(.configuration, .configurationTooLarge, [path])
 }

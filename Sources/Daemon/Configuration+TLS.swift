@@ -73,9 +73,10 @@ extension Configuration {
     return settings
   }
 
-  /// What the TLS keys say together, as key and sentence.
-  var tlsContradictions: [(key: String, text: String)] {
-    var found: [(key: String, text: String)] = []
+  /// Errors in the combination of the TLS keys.
+  /// - Parameter place: how messages name a key.
+  func tlsContradictions(_ place: (String) -> String) -> [Diagnostic] {
+    var found: [Diagnostic] = []
     let given = [
       ("cert_file", tls.certificateFiles != nil), ("key_file", tls.keyFiles != nil),
       ("ca_file", tls.authorityFile != nil),
@@ -83,20 +84,18 @@ extension Configuration {
     let missing = given.filter { !$0.1 }.map(\.0)
     if !missing.isEmpty, let set = given.first(where: \.1) {
       found.append(
-        (
-          set.0,
-          "\(missing.joined(separator: " and ")) must be set as well: key_file, cert_file and ca_file "
-            + "go together"
-        ))
+        Diagnostic(.tlsFilesIncomplete, [place(set.0), missing.joined(separator: " and ")]))
     }
     if let certificates = tls.certificateFiles, let keys = tls.keyFiles,
       certificates.count != keys.count
     {
       found.append(
-        (
-          "cert_file",
-          "\(counted(certificates.count, "certificate")) and \(counted(keys.count, "key")): each certificate needs its own key"
-        ))
+        Diagnostic(
+          .unpairedCertificates,
+          [
+            place("cert_file"), counted(certificates.count, "certificate"),
+            counted(keys.count, "key"),
+          ]))
     }
     return found
   }

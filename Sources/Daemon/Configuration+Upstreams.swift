@@ -1,20 +1,25 @@
 // The configuration's part about other hosts: where clients may go, and what leads there.
 import Broker
 @preconcurrency import Glibc
+import Streams
 
 extension Configuration {
-  /// What is wrong with the keys about other hosts, as key and sentence.
-  var upstreamMistakes: [(key: String, text: String)] {
-    var found: [(key: String, text: String)] = []
+  /// Errors in the keys about other hosts.
+  /// - Parameter place: how messages name a key.
+  func upstreamMistakes(_ place: (String) -> String) -> [Diagnostic] {
+    var found: [Diagnostic] = []
+    func check(_ key: String, _ text: String, _ read: () throws(BrokerFailure) -> Void) {
+      do throws(BrokerFailure) { try read() } catch {
+        found.append(Diagnostic(.invalidUpstreamEntry, [place(key), text, error.message]))
+      }
+    }
     for text in upstreamHosts {
-      do { _ = try UpstreamPattern(text) } catch {
-        found.append(("upstream_allowed_hosts", "'\(text)': \(error)"))
+      check("upstream_allowed_hosts", text) { () throws(BrokerFailure) in
+        _ = try UpstreamPattern(text)
       }
     }
     for text in upstreamRules {
-      do { _ = try UpstreamRule(text) } catch {
-        found.append(("upstream_settings", "'\(text)': \(error)"))
-      }
+      check("upstream_settings", text) { () throws(BrokerFailure) in _ = try UpstreamRule(text) }
     }
     return found
   }
@@ -26,15 +31,17 @@ extension Configuration {
       for text in upstreamHosts { settings.allowed.append(try UpstreamPattern(text)) }
       for text in upstreamRules { settings.rules.append(try UpstreamRule(text)) }
     } catch {
-      throw StartFailure(.configuration, error.description)
+      throw StartFailure(.configuration, [error.message])
     }
     for rule in settings.rules {
       for (parameter, path) in rule.files
       where access(path, parameter == "command" ? X_OK : R_OK) != 0 {
         throw StartFailure(
-          .configuration,
-          "\(self.places["upstream_settings"] ?? "upstream_settings"): \(parameter)=\(path): "
-            + reason())
+          .configuration, .inaccessibleUpstreamFile,
+          [
+            self.places["upstream_settings"] ?? "upstream_settings", "\(parameter)=\(path)",
+            reason(),
+          ])
       }
     }
     if !places.isRoot { settings.certificates = Self.certificates(of: places.home) }

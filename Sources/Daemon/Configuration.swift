@@ -83,47 +83,52 @@ struct Configuration: Equatable, Sendable {
   var places: [String: String] = [:]
 }
 
-/// One thing to tell about a configuration, in libvirt's levels.
-struct Finding: Equatable, Sendable {
-  enum Weight: Equatable, Sendable {
-    case info
-    case warning
-    /// The daemon does not start, and leaves with that stage's status.
-    case error(Stage)
+/// One finding of a check of the configuration.
+struct Diagnostic: Equatable, Sendable {
+  let message: Message
+  /// Of an error: the daemon does not start, and its exit status is that of this stage.
+  var stage = Stage.configuration
+
+  var severity: Severity { message.severity }
+
+  init(
+    _ definition: MessageDefinition, _ arguments: [any CustomStringConvertible],
+    at stage: Stage = .configuration
+  ) {
+    message = Message(definition, arguments)
+    self.stage = stage
   }
-  let weight: Weight
-  let text: String
 }
 
 extension Configuration {
-  /// Reads every entry of `file`. What is wrong with one does not hide what is wrong with the next:
-  /// everything there is to say comes back in the file's order, and behind it what is accepted without effect.
-  static func read(_ file: ConfigurationFile) -> (Configuration, [Finding]) {
+  /// Reads every entry of `file`. An error in one does not hide an error in the next: all diagnostics are returned, in
+  /// the file's order, and behind them the keys that are accepted without effect.
+  static func read(_ file: ConfigurationFile) -> (Configuration, [Diagnostic]) {
     var configuration = Configuration()
-    var findings: [Finding] = []
+    var diagnostics: [Diagnostic] = []
     var firstLines: [String: Int] = [:]
-    var remarks: [(remark: Finding, places: [String])] = []
+    var remarks: [(remark: MessageDefinition, places: [String])] = []
     for entry in file.entries {
       let place = "\(file.name):\(entry.line): \(entry.key)"
       guard let key = ConfigurationKey.all[entry.key] else {
-        let nearest = nearest(to: entry.key, among: ConfigurationKey.all.keys)
-        let hint = nearest.map { "; did you mean \($0)?" } ?? ""
-        findings.append(Finding(weight: .warning, text: "\(place): unknown key, ignored\(hint)"))
+        diagnostics.append(
+          nearest(to: entry.key, among: ConfigurationKey.all.keys).map {
+            Diagnostic(.misspeltKey, [place, $0])
+          } ?? Diagnostic(.unknownKey, [place]))
         continue
       }
       // The first one counts, as in libvirt.
       if let first = firstLines[entry.key] {
-        findings.append(
-          Finding(weight: .warning, text: "\(place): ignored, it was already set on line \(first)"))
+        diagnostics.append(Diagnostic(.repeatedKey, [place, first]))
         continue
       }
       firstLines[entry.key] = entry.line
       configuration.places[entry.key] = place
       if let expected = key.store(entry.value, &configuration) {
-        let text = "\(place): expected \(expected), found \(entry.value.told)"
-        findings.append(Finding(weight: .error(key.stage), text: text))
+        diagnostics.append(
+          Diagnostic(.invalidValue, [place, expected, entry.value.told], at: key.stage))
       } else if let remark = key.remark, key.isRemarkable(configuration) {
-        // The same is said once of all of which it is true.
+        // One message for all keys with the same remark.
         if let known = remarks.firstIndex(where: { $0.remark == remark }) {
           remarks[known].places.append(place)
         } else {
@@ -131,58 +136,46 @@ extension Configuration {
         }
       }
     }
-    findings += remarks.map { remark, places in
-      let isOne = places.count == 1 || !remark.text.hasPrefix("has ")
-      let text = isOne ? remark.text : "have \(remark.text.dropFirst(4))"
-      return Finding(weight: remark.weight, text: "\(places.joined(separator: ", ")): \(text)")
-    }
-    return (configuration, findings + configuration.contradictions(in: file.name))
+    diagnostics += remarks.map { Diagnostic($0.remark, [$0.places.joined(separator: ", ")]) }
+    return (configuration, diagnostics + configuration.contradictions(in: file.name))
   }
 
-  /// What keys that are each right by themselves say together.
-  private func contradictions(in file: String) -> [Finding] {
-    var findings: [Finding] = []
-    func error(_ key: String, at stage: Stage = .configuration, _ text: String) {
-      findings.append(
-        Finding(weight: .error(stage), text: "\(places[key] ?? "\(file): \(key)"): \(text)"))
-    }
-    if listenTLS { for (key, text) in tlsContradictions { error(key, text) } }
-    for (key, text) in upstreamMistakes { error(key, text) }
+  /// Errors in the combination of keys that are each valid.
+  private func contradictions(in file: String) -> [Diagnostic] {
+    func place(_ key: String) -> String { places[key] ?? "\(file): \(key)" }
+    var diagnostics = listenTLS ? tlsContradictions(place) : []
+    diagnostics += upstreamMistakes(place)
     for (key, method) in [("auth_tcp", authTCP), ("auth_tls", authTLS)] where method == .polkit {
-      error(key, "polkit decides on processes of this machine, and so on UNIX sockets alone")
+      diagnostics.append(Diagnostic(.polkitNeedsUNIXSocket, [place(key)]))
     }
     if let driver = accessDrivers.first(where: { $0 != "none" }) {
-      error("access_drivers", "this build has no access driver \"\(driver)\"; only \"none\"")
+      diagnostics.append(Diagnostic(.noAccessDriver, [place("access_drivers"), driver]))
     }
     if auditLevel > 1 {
-      error(
-        "audit_level", at: .audit, "auditing is required, and this build has none; set it to 0 or 1"
-      )
+      diagnostics.append(Diagnostic(.auditingRequired, [place("audit_level")], at: .audit))
     }
     if maxAnonymousClients > maxClients {
       let key = places["max_anonymous_clients"] == nil ? "max_clients" : "max_anonymous_clients"
-      error(
-        key, at: .initialisation,
-        "max_anonymous_clients (\(maxAnonymousClients)) must not be more than "
-          + "max_clients (\(maxClients))")
+      diagnostics.append(
+        Diagnostic(
+          .tooManyAnonymousClients, [place(key), maxAnonymousClients, maxClients],
+          at: .initialisation))
     }
-    return findings
+    return diagnostics
   }
 }
 
-extension [Finding] {
-  /// The errors among these, if any, and the first stage one of them belongs to.
+extension [Diagnostic] {
+  /// The errors, if there are any, and the first stage that one of them belongs to.
   var failure: StartFailure? {
-    let errors = compactMap { finding -> (stage: Stage, text: String)? in
-      if case .error(let stage) = finding.weight { (stage, finding.text) } else { nil }
-    }
+    let errors = filter { $0.severity == .error }
     guard let stage = errors.map(\.stage).min() else { return nil }
-    return StartFailure(stage, errors.map { Message(unidentified: $0.text, .error) })
+    return StartFailure(stage, errors.map(\.message))
   }
 }
 
 extension ConfigurationValue {
-  /// The value as one would read it out to whoever wrote it.
+  /// The value as an error message names it.
   var told: String {
     switch self {
     case .number(let number): "the number \(number)"

@@ -26,9 +26,9 @@ struct ConfigurationSyntaxError: Error, Equatable, CustomStringConvertible {
   let expected: String
   let found: String
 
-  var description: String {
-    "\(file):\(line): \(key.map { "\($0): " } ?? "")expected \(expected), found \(found)"
-  }
+  /// Where it is: `file:line: key`, or `file:line`.
+  var place: String { "\(file):\(line)\(key.map { ": \($0)" } ?? "")" }
+  var description: String { "\(place): expected \(expected), found \(found)" }
 }
 
 /// The entries of one file, in its order. A repeated key is kept twice; who reads decides.

@@ -8,16 +8,16 @@ extension Daemon {
   /// it. The exit status: 0, or that of the stage at which a start would fail. Binds and opens nothing.
   func checkConfiguration() -> Int32 {
     do throws(StartFailure) {
-      let (configuration, findings) = try loadConfiguration()
+      let (configuration, diagnostics) = try loadConfiguration()
       let plan = try logPlan(configuration, usual: usualLogDestination())
-      for finding in plan.findings + findings {
-        switch finding.weight {
-        case .info: say("note: \(finding.text)")
-        case .warning: say("warning: \(finding.text)")
+      for diagnostic in plan.diagnostics + diagnostics {
+        switch diagnostic.severity {
+        case .debug, .info: say("note: \(diagnostic.message.line)")
+        case .warning: say("warning: \(diagnostic.message.line)")
         case .error: break
         }
       }
-      if let failure = findings.failure { throw failure }
+      if let failure = diagnostics.failure { throw failure }
       _ = try configuration.settings(places: places, idleSeconds: options.timeoutSeconds)
       if let user = configuration.user {
         _ = try ServiceUser(user, place: configuration.places["user"] ?? "user")
@@ -25,7 +25,7 @@ extension Daemon {
       print(configuration.inEffect(places, log: plan), terminator: "")
       return EXIT_SUCCESS
     } catch {
-      for sentence in error.sentences { say("error: \(sentence)") }
+      for message in error.messages { say("error: \(message.line)") }
       return error.stage.rawValue
     }
   }

@@ -1,6 +1,7 @@
 // virtbrokerd: the program, and how it starts.
 import Broker
 @preconcurrency import Glibc
+import Streams
 
 @main
 struct Daemon {
@@ -27,8 +28,8 @@ struct Daemon {
     case .usage:
       say(Options.usage(program: program, places: places), to: STDERR_FILENO)
       exit(EXIT_FAILURE)
-    case .refused(let why):
-      say("\(why)\n", to: STDERR_FILENO)
+    case .refused(let message):
+      say("\(program): \(message.line)\n", to: STDERR_FILENO)
       exit(EXIT_FAILURE)
     }
   }
@@ -43,15 +44,15 @@ struct Daemon {
     // Until the configuration has been read, what there is to say goes to standard error.
     let log = LogBook()
     do throws(StartFailure) {
-      let (configuration, findings) = try loadConfiguration()
+      let (configuration, diagnostics) = try loadConfiguration()
       let usual = usualLogDestination()
       let plan = try logPlan(configuration, usual: usual)
       let wanted = try serviceUser(configuration)
       try log.follow(plan, usual: usual, for: wanted?.account)
       // A thread that writes the log must not keep rights that the process gives up.
       if wanted == nil { log.begin() }
-      for finding in plan.findings + findings { log[.configuration].tell(finding) }
-      if let failure = findings.failure { throw failure }
+      for diagnostic in plan.diagnostics + diagnostics { log[.configuration].report(diagnostic) }
+      if let failure = diagnostics.failure { throw failure }
 
       let activation = try activation(environment, log[.systemd])
       let names =
@@ -59,7 +60,7 @@ struct Daemon {
         ? SocketNames.choose(
           in: configuration.socketDirectory ?? places.runtimeDirectory,
           isUsual: configuration.socketDirectory == nil, programs: .ofThisProcess()) : .usual
-      if let reason = names.reason { log[.daemon].warning(reason) }
+      if let reason = names.reason { log[.daemon].write(reason) }
       var settings = try configuration.settings(
         places: places, names: names, idleSeconds: options.timeoutSeconds, activation: activation)
       let user = possible(wanted, log: log[.daemon])
@@ -77,11 +78,11 @@ struct Daemon {
       let manager = ServiceManager(
         environment: environment, process: getpid(), log: log[.systemd])
       broker.obeySignals(reloading, manager, log: log[.daemon])
-      log[.daemon].info("virtbrokerd \(Options.version) is ready")
+      log[.daemon].write(.ready, [Options.version])
       background.take()?.reportReady()
       manager?.watch(broker)
       broker.run()
-      log[.daemon].info("stopped")
+      log[.daemon].write(.stopped)
       pidFile.remove()
       // The loop calls them as long as it runs.
       withExtendedLifetime((reloading, manager)) {}
@@ -99,7 +100,7 @@ struct Daemon {
     }
   }
 
-  func loadConfiguration() throws(StartFailure) -> (Configuration, [Finding]) {
+  func loadConfiguration() throws(StartFailure) -> (Configuration, [Diagnostic]) {
     try Configuration.load(
       options.configurationFile ?? places.configurationFile,
       mayBeMissing: options.configurationFile == nil)
@@ -129,7 +130,7 @@ struct Daemon {
     guard let named = Activation.named(environment, process: getpid(), log: log) else { return nil }
     let activation = try Activation(named)
     for socket in activation.sockets {
-      log.info("socket \(socket.name) was handed over as descriptor \(socket.descriptor)")
+      log.write(.activatedSocketReceived, [socket.name, socket.descriptor])
     }
     return activation
   }
@@ -161,7 +162,7 @@ struct Daemon {
     guard configuration.socketDirectory == nil else { return }
     guard makeDirectories(places.runtimeDirectory, mode: places.isRoot ? 0o755 : 0o700) else {
       throw StartFailure(
-        .runtimeDirectory, "cannot make the directory \(places.runtimeDirectory): \(reason())")
+        .runtimeDirectory, .cannotCreateDirectory, [places.runtimeDirectory, reason()])
     }
   }
 
@@ -176,11 +177,11 @@ struct Daemon {
   }
 
   private static func startAgainInBackground(_ program: String) -> Never {
-    do {
+    do throws(StartFailure) {
       try Background.launch(CommandLine.arguments)
       exit(EXIT_SUCCESS)
     } catch {
-      say("\(program): \(error)\n", to: STDERR_FILENO)
+      for message in error.messages { say("\(program): \(message.line)\n", to: STDERR_FILENO) }
       exit(EXIT_FAILURE)
     }
   }

@@ -1,5 +1,6 @@
 // `-d`: the program starts itself again in the background and reports how that went.
 @preconcurrency import Glibc
+import Streams
 
 /// The background process's line to who started it: one status byte, then the reason in words.
 ///
@@ -37,8 +38,8 @@ struct Background: ~Copyable {
   }
 
   consuming func report(_ failure: StartFailure) {
-    Background.send(
-      [UInt8(truncatingIfNeeded: failure.stage.rawValue)] + failure.description.utf8, to: pipe)
+    let text = failure.messages.map(\.line).joined(separator: "; ")
+    Background.send([UInt8(truncatingIfNeeded: failure.stage.rawValue)] + text.utf8, to: pipe)
     close(pipe)
   }
 
@@ -53,7 +54,7 @@ struct Background: ~Copyable {
   /// Starts the program again with the same arguments and waits for its status byte.
   static func launch(_ arguments: [String]) throws(StartFailure) {
     var ends: [CInt] = [-1, -1]
-    guard Glibc.pipe(&ends) == 0 else { throw failure("a pipe: \(reason())") }
+    guard Glibc.pipe(&ends) == 0 else { throw failure(Message(.cannotCreatePipe, [reason()])) }
     let (reader, writer) = (ends[0], ends[1])
     _ = fcntl(reader, F_SETFD, FD_CLOEXEC)
     setenv(variable, String(writer), 1)
@@ -65,8 +66,9 @@ struct Background: ~Copyable {
     guard let status = answer.first else { throw failure(howItEnded(process)) }
     guard status != 0 else { return }
     let stage = Stage(rawValue: Int32(status)) ?? .configuration
-    let words = String(decoding: answer.dropFirst(), as: UTF8.self)
-    throw StartFailure(stage, "the daemon failed to start (\(stage.name)): \(words)")
+    // Its identifiers stand in the text.
+    let cause = String(decoding: answer.dropFirst(), as: UTF8.self)
+    throw StartFailure(stage, .backgroundStartFailed, [stage.name, cause])
   }
 
   private static func spawn(_ arguments: [String]) -> Result<pid_t, StartFailure> {
@@ -83,7 +85,8 @@ struct Background: ~Copyable {
       posix_spawn(&process, program, &actions, nil, vector.pointers, environ)
     }
     return number == 0
-      ? .success(process) : .failure(failure("starting it again: \(reason(number))"))
+      ? .success(process)
+      : .failure(failure(Message(.cannotExecuteAgain, [program, reason(number)])))
   }
 
   /// The program's own path, so that the daemon has its name in process lists; should the file have
@@ -106,16 +109,16 @@ struct Background: ~Copyable {
     }
   }
 
-  private static func howItEnded(_ process: pid_t) -> String {
+  private static func howItEnded(_ process: pid_t) -> Message {
     var status: CInt = 0
     while waitpid(process, &status, 0) < 0 && errno == EINTR {}
     let signal = status & 0x7f
     return signal != 0
-      ? "signal \(signal) ended it before it was ready"
-      : "it left with status \((status >> 8) & 0xff) before it was ready"
+      ? Message(.killedBeforeReady, [signal])
+      : Message(.exitedBeforeReady, [(status >> 8) & 0xff])
   }
 
-  private static func failure(_ text: String) -> StartFailure {
-    StartFailure(.configuration, "the daemon failed to start: \(text)")
+  private static func failure(_ cause: Message) -> StartFailure {
+    StartFailure(.configuration, .backgroundProcessFailed, [cause])
   }
 }

@@ -14,7 +14,7 @@ final class JournalSocket {
   init(at path: String = usualPath, name: String) throws(StartFailure) {
     self.name = name
     func failure(_ why: String) -> StartFailure {
-      StartFailure(.configuration, "cannot log to the journal at \(path): \(why)")
+      StartFailure(.configuration, .cannotLogToJournal, [path, why])
     }
     guard let address = UnixAddress(path) else { throw failure(reason(ENAMETOOLONG)) }
     let descriptor = socket(AF_UNIX, Int32(SOCK_DGRAM.rawValue | SOCK_CLOEXEC.rawValue), 0)

@@ -9,7 +9,7 @@ struct LogPlan: Equatable, Sendable {
   var level = BrokerLog.Level.warning
   var filters: [LogFilter] = []
   var outputs: [LogOutput] = []
-  var findings: [Finding] = []
+  var diagnostics: [Diagnostic] = []
 
   /// The environment's part in it.
   static let variables = ["LIBVIRT_DEBUG", "LIBVIRT_LOG_OUTPUTS", "LIBVIRT_LOG_FILTERS"]
@@ -23,11 +23,7 @@ struct LogPlan: Equatable, Sendable {
       if let level = LogPlan.level(wanted) {
         self.level = level
       } else {
-        findings.append(
-          Finding(
-            weight: .warning,
-            text: "LIBVIRT_DEBUG: ignored, expected debug, info, warning, error or 1 to 4, "
-              + "found '\(wanted)'"))
+        diagnostics.append(Diagnostic(.invalidDebugLevel, [wanted]))
       }
     }
     if isVerbose { level = min(level, .info) }
@@ -47,7 +43,7 @@ struct LogPlan: Equatable, Sendable {
     do {
       return try read(text)
     } catch {
-      throw StartFailure(error.stage, "\(variable): \(error)")
+      throw StartFailure(error.stage, error.messages.map { $0.prefixed("\(variable): ") })
     }
   }
 
@@ -150,7 +146,7 @@ final class LogBook {
     do throws(StartFailure) {
       filters = try LogFilter.read(text ?? "")
     } catch {
-      return BrokerFailure(error.description)
+      return BrokerFailure(Message(joining: error.messages))
     }
     listen()
     return nil
@@ -164,19 +160,15 @@ final class LogBook {
       if wanted.isEmpty { wanted = [usualOutput] }
       outputs = try OpenLogOutputs(wanted, after: outputs)
     } catch {
-      return BrokerFailure(error.description)
+      return BrokerFailure(Message(joining: error.messages))
     }
     return nil
   }
 }
 
 extension BrokerLog {
-  /// Errors are left out: they end the start, and are told there.
-  func tell(_ finding: Finding) {
-    switch finding.weight {
-    case .info: info(finding.text)
-    case .warning: warning(finding.text)
-    case .error: break
-    }
+  /// Errors are left out: they end the start, which writes them.
+  func report(_ diagnostic: Diagnostic) {
+    if diagnostic.severity < .error { write(diagnostic.message) }
   }
 }

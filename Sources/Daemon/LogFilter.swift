@@ -15,9 +15,7 @@ struct LogFilter: Equatable, Sendable {
     var filters: [LogFilter] = []
     for word in text.split(whereSeparator: \.isWhitespace) {
       guard let filter = LogFilter(word) else {
-        throw StartFailure(
-          .configuration,
-          "expected a log filter as N:match with N from 1 to 4, found '\(word)'")
+        throw StartFailure(.configuration, .invalidLogFilter, [word])
       }
       filters.append(filter)
     }

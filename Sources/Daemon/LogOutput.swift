@@ -19,10 +19,7 @@ struct LogOutput: Equatable, Sendable {
     var outputs: [LogOutput] = []
     for word in text.split(whereSeparator: \.isWhitespace) {
       guard let output = LogOutput(word) else {
-        throw StartFailure(
-          .configuration,
-          "expected a log output as N:stderr, N:file:/path, N:syslog:name or N:journald with N "
-            + "from 1 to 4, found '\(word)'")
+        throw StartFailure(.configuration, .invalidLogOutput, [word])
       }
       outputs.append(output)
     }
@@ -132,27 +129,24 @@ final class OpenLogOutputs {
   private static func openFile(
     _ path: String, _ account: ServiceAccount?
   ) throws(StartFailure) -> CInt {
-    let opened: Result<CInt, BrokerFailure>
+    let cause: any CustomStringConvertible
     do throws(BrokerFailure) {
       // A pipe that has no reader is refused instead of waited for.
       let flags = O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOCTTY
       let descriptor = try access(path, for: account) {
         Glibc.open(path, flags | O_NONBLOCK, 0o600)
       }
-      opened =
-        descriptor >= 0
-        ? .success(descriptor) : .failure(BrokerFailure(reason() + (account?.note(at: path) ?? "")))
+      guard descriptor < 0 else {
+        // This open file is the process's own: what is waited for here is waited for by the writer's thread.
+        _ = fcntl(descriptor, F_SETFL, O_APPEND)
+        return descriptor
+      }
+      let text = reason()
+      cause = account?.cause(text, at: path) ?? text
     } catch {
-      opened = .failure(error)
+      cause = error.message
     }
-    switch opened {
-    case .success(let descriptor):
-      // This open file is the process's own: what is waited for here is waited for by the writer's thread.
-      _ = fcntl(descriptor, F_SETFL, O_APPEND)
-      return descriptor
-    case .failure(let why):
-      throw StartFailure(.configuration, "log_outputs: cannot open the log file \(path): \(why)")
-    }
+    throw StartFailure(.configuration, .cannotOpenLogFile, [path, cause])
   }
 
   /// Lets the files that were opened belong to the user that the process is about to become.

@@ -130,7 +130,8 @@ final class LogWriter: @unchecked Sendable {
   private func serve() {
     while let (batch, lost) = next() {
       if lost > 0 {
-        write(Line(text: line(.warning, LogWriter.words(lost)), level: .warning))
+        let message = Message(.logLinesLost, [counted(lost, "log line")])
+        write(Line(text: line(message.severity, message.line), level: message.severity))
       }
       for line in batch { write(line) }
       locked {
@@ -138,10 +139,6 @@ final class LogWriter: @unchecked Sendable {
         pthread_cond_broadcast(change)
       }
     }
-  }
-
-  private static func words(_ lost: UInt64) -> String {
-    "\(lost) log \(lost == 1 ? "line was" : "lines were") lost: this output did not accept them in time"
   }
 
   /// What is to be written next, waited for; nil at the end.

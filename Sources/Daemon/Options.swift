@@ -2,6 +2,7 @@
 import Broker
 @preconcurrency import CGetopt
 @preconcurrency import Glibc
+import Streams
 
 /// What the command line asks for. Paths are absolute.
 struct Options: Equatable, Sendable {
@@ -28,8 +29,8 @@ struct Options: Equatable, Sendable {
     case version
     /// `getopt_long` has already said why on standard error.
     case usage
-    /// What to say on standard error before leaving.
-    case refused(String)
+    /// An error to report on standard error.
+    case refused(Message)
   }
 
   /// Reads `arguments`, program name first. Help and version end the reading where they stand, as
@@ -43,7 +44,6 @@ struct Options: Equatable, Sendable {
     }
     // Not as an array literal of this alone: the address sanitizer sees the one Swift 6.3.1 makes read beyond its end.
     long.append(option(name: nil, has_arg: 0, flag: nil, val: 0))
-    let program = arguments.first ?? "virtbrokerd"
     var options = Options()
     optind = 0  // Makes glibc forget an earlier reading.
     while true {
@@ -57,9 +57,7 @@ struct Options: Equatable, Sendable {
       case "v": options.isVerbose = true
       case "t":
         guard let seconds = Int32(argument), seconds >= 0 else {
-          return .refused(
-            "\(program): --timeout: expected a number of seconds from 0 to \(Int32.max), "
-              + "found '\(argument)'")
+          return .refused(Message(.invalidTimeout, [Int32.max, argument]))
         }
         options.timeoutSeconds = Int(seconds)
       case checkConfiguration: options.checksConfiguration = true
@@ -73,10 +71,10 @@ struct Options: Equatable, Sendable {
     if optind < vector.count {
       // getopt_long has moved what it did not understand to the end.
       let stray = vector.string(Int(optind))
-      return .refused("\(program): unexpected argument '\(stray)'; this program takes options only")
+      return .refused(Message(.unexpectedArgument, [stray]))
     }
     if options.connect != nil, !options.checksTLS {
-      return .refused("\(program): --connect goes with --check-tls only")
+      return .refused(Message(.connectWithoutCheckTLS))
     }
     return .run(options)
   }

@@ -1,6 +1,7 @@
 // The pid file: who runs, and that nobody else does.
 import Broker
 @preconcurrency import Glibc
+import Streams
 
 /// A file with this process's number, decimal and without a newline, write-locked for as long as
 /// the process lives. The lock, not the file, says that a daemon runs: a dead one's file is reused.
@@ -16,8 +17,8 @@ final class PidFile {
   init(_ path: String, for account: ServiceAccount? = nil) throws(StartFailure) {
     self.path = path
     self.account = account
-    func failure(_ text: String) -> StartFailure {
-      StartFailure(.configuration, "cannot take the pid file \(path): \(text)")
+    func failure(_ cause: any CustomStringConvertible) -> StartFailure {
+      StartFailure(.configuration, .cannotTakePidFile, [path, cause])
     }
     // Not the property yet: a deinit must not remove what somebody else holds.
     var descriptor: CInt
@@ -33,7 +34,7 @@ final class PidFile {
     } while true
     guard PidFile.isRegular(descriptor) else {
       close(descriptor)
-      throw failure("it is not a regular file with one name")
+      throw failure(Message(.pidFileNotRegular))
     }
     let digits = Array(String(getpid()).utf8)
     guard ftruncate(descriptor, 0) == 0, write(descriptor, digits, digits.count) == digits.count
@@ -77,13 +78,13 @@ final class PidFile {
         Glibc.open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOCTTY | O_NONBLOCK, 0o644)
       }
       guard descriptor < 0 else { return descriptor }
-      let why = reason()
+      let text = reason()
       opened = .failure(
         StartFailure(
-          .configuration,
-          "cannot take the pid file \(path): \(why)\(account?.note(at: absolute(path)) ?? "")"))
+          .configuration, .cannotTakePidFile,
+          [path, account?.cause(text, at: absolute(path)) ?? text]))
     } catch {
-      opened = .failure(StartFailure(.privileges, error.description))
+      opened = .failure(StartFailure(.privileges, [error.message]))
     }
     return try opened.get()
   }
@@ -101,7 +102,7 @@ final class PidFile {
   }
 
   /// Locks the whole file. Returns nil, or why it could not.
-  private static func lock(_ descriptor: CInt) -> String? {
+  private static func lock(_ descriptor: CInt) -> (any CustomStringConvertible)? {
     var lock = flock()
     lock.l_type = Int16(F_WRLCK)
     lock.l_whence = Int16(SEEK_SET)
@@ -111,7 +112,7 @@ final class PidFile {
     guard number == EACCES || number == EAGAIN, fcntl(descriptor, F_GETLK, &holder) == 0 else {
       return reason(number)
     }
-    return holder.l_pid > 0 ? "process \(holder.l_pid) holds it" : "another process held it"
+    return holder.l_pid > 0 ? Message(.pidFileLocked, [holder.l_pid]) : Message(.pidFileWasLocked)
   }
 
   private static func isSame(_ descriptor: CInt, _ path: String) -> Bool {

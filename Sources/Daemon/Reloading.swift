@@ -1,6 +1,7 @@
 // The configuration, read again while clients are connected.
 import Broker
 @preconcurrency import Glibc
+import Streams
 
 /// What the running daemon goes by, and how it changes.
 final class Reloading {
@@ -27,9 +28,11 @@ final class Reloading {
   func reload(because reason: String) {
     let told = log[.configuration]
     do throws(StartFailure) {
-      let (read, findings) = try daemon.loadConfiguration()
-      if let failure = findings.failure { throw failure }
-      for finding in findings where finding.weight == .warning { told.tell(finding) }
+      let (read, diagnostics) = try daemon.loadConfiguration()
+      if let failure = diagnostics.failure { throw failure }
+      for diagnostic in diagnostics where diagnostic.severity == .warning {
+        told.report(diagnostic)
+      }
       var next = read
       let changed = ConfigurationKey.changed(from: running, to: read)
       let fixed = changed.filter { !$0.isLive }
@@ -41,20 +44,17 @@ final class Reloading {
       running = next
       let isWhole = broker.adopt(settings, because: reason)
       let live = changed.filter(\.isLive).map(\.name)
-      told.info(
-        "the configuration was read again because \(reason); "
-          + (live.isEmpty ? "nothing has changed" : "changed: \(live.joined(separator: ", "))"))
-      if !fixed.isEmpty {
-        told.warning(
-          "these take effect when virtbrokerd is started again: "
-            + fixed.map(\.name).joined(separator: ", "))
+      if live.isEmpty {
+        told.write(.configurationUnchanged)
+      } else {
+        told.write(.configurationReloaded, [live.joined(separator: ", ")])
       }
-      if !isWhole { told.warning("the TLS settings stay as they were") }
+      if !fixed.isEmpty {
+        told.write(.restartNeeded, [fixed.map(\.name).joined(separator: ", ")])
+      }
+      if !isWhole { told.write(.tlsSettingsKept) }
     } catch {
-      for message in error.messages { told.write(message) }
-      told.error(
-        "the configuration was to be read again because \(reason), but it is refused: "
-          + "everything stays as it was")
+      told.write(.reloadFailed, [Message(joining: error.messages)])
       // Who has moved files away expects new ones all the same.
       reopenFiles()
     }
@@ -64,7 +64,7 @@ final class Reloading {
     do throws(StartFailure) {
       try log.reopen()
     } catch {
-      log[.configuration].warning("\(error): the log goes on where it was")
+      log[.configuration].write(.logFileKept, [Message(joining: error.messages)])
     }
     broker.reopenFiles()
   }
@@ -79,7 +79,7 @@ final class Reloading {
       if hasChanged { try log.follow(plan, usual: usual) } else { try log.reopen() }
     } catch {
       guard !hasChanged else { throw error }
-      log[.configuration].warning("\(error): the log goes on where it was")
+      log[.configuration].write(.logFileKept, [Message(joining: error.messages)])
     }
   }
 }

@@ -21,12 +21,12 @@ final class ServiceManager {
   init?(environment: [String: String], process: pid_t, log: BrokerLog) {
     guard let path = environment["NOTIFY_SOCKET"] else { return nil }
     guard path.hasPrefix("/") || path.hasPrefix("@"), let address = UnixAddress(path) else {
-      log.warning("NOTIFY_SOCKET: expected an absolute path or an abstract name, found '\(path)'")
+      log.write(.invalidNotifySocket, [path])
       return nil
     }
     let descriptor = socket(AF_UNIX, Int32(SOCK_DGRAM.rawValue | SOCK_CLOEXEC.rawValue), 0)
     guard descriptor >= 0 else {
-      log.warning("NOTIFY_SOCKET: cannot make a socket: \(reason())")
+      log.write(.cannotCreateNotifySocket, [reason()])
       return nil
     }
     self.address = address
@@ -43,7 +43,7 @@ final class ServiceManager {
     guard let text = environment["WATCHDOG_USEC"] else { return nil }
     if let other = environment["WATCHDOG_PID"], other != "\(process)" { return nil }
     guard let microseconds = UInt64(text), microseconds > 0 else {
-      log.warning("WATCHDOG_USEC: expected a number of microseconds, found '\(text)'")
+      log.write(.invalidWatchdogTime, [text])
       return nil
     }
     return Double(microseconds) / 1e6

@@ -16,9 +16,7 @@ struct ServiceUser: Equatable, Sendable {
   init(_ text: String, place: String) throws(StartFailure) {
     let entry = getpwnam(text) ?? uid_t(text).flatMap { getpwuid($0) }
     guard let entry else {
-      throw StartFailure(
-        .privileges, "\(place): expected the name or number of a user, found the string \"\(text)\""
-      )
+      throw StartFailure(.privileges, .unknownUser, [place, text])
     }
     name = String(cString: entry.pointee.pw_name)
     uid = entry.pointee.pw_uid
@@ -27,31 +25,35 @@ struct ServiceUser: Equatable, Sendable {
 
   /// Gives up root, with every group and capability of it. There is no way back, which is looked at.
   func become() throws(StartFailure) {
-    func failure(_ what: String) -> StartFailure {
-      StartFailure(.privileges, "cannot become user \(name): \(what)")
+    func failure(
+      _ cause: MessageDefinition, _ arguments: [any CustomStringConvertible]
+    ) -> StartFailure {
+      StartFailure(.privileges, .cannotBecomeUser, [name, Message(cause, arguments)])
     }
-    guard initgroups(name, gid) == 0 else { throw failure("its groups: \(reason())") }
-    guard setgid(gid) == 0 else { throw failure("group \(gid): \(reason())") }
+    guard initgroups(name, gid) == 0 else { throw failure(.cannotSetGroups, [reason()]) }
+    guard setgid(gid) == 0 else { throw failure(.cannotSetGroupID, [gid, reason()]) }
     if uid != 0 { try ServiceUser.closeWaysBack(failure) }
-    guard setuid(uid) == 0 else { throw failure("number \(uid): \(reason())") }
+    guard setuid(uid) == 0 else { throw failure(.cannotSetUserID, [uid, reason()]) }
     guard uid == 0 || (setuid(0) != 0 && seteuid(0) != 0) else {
-      throw failure("it could become root again")
+      throw failure(.canBecomeRootAgain, [])
     }
     for field in ["CapEff", "CapPrm", "CapAmb"] where uid != 0 && !ServiceUser.isZero(field) {
-      throw failure("capabilities are left (\(field))")
+      throw failure(.capabilitiesRemain, [field])
     }
   }
 
   /// No program that is started from here on can have more rights than the user: neither the bit for another user or
   /// group nor the capabilities of a program's file add any. What a sandbox forbids to do here is of no use then.
   private static func closeWaysBack(
-    _ failure: (String) -> StartFailure
+    _ failure: (MessageDefinition, [any CustomStringConvertible]) -> StartFailure
   ) throws(StartFailure) {
-    guard linux_no_new_privileges() == 0 else { throw failure("no new privileges: \(reason())") }
+    guard linux_no_new_privileges() == 0 else {
+      throw failure(.cannotSetNoNewPrivileges, [reason()])
+    }
     var number: CInt = 0
     while linux_drop_bounding_capability(number) == 0 { number += 1 }
     guard errno == EINVAL || errno == EPERM else {
-      throw failure("capability \(number): \(reason())")
+      throw failure(.cannotDropCapability, [number, reason()])
     }
   }
 
@@ -80,8 +82,7 @@ extension Daemon {
   /// The same, if this process can become it. Otherwise the log says so.
   func possible(_ user: ServiceUser?, log: BrokerLog) -> ServiceUser? {
     guard let user, geteuid() != 0 else { return user }
-    log.warning(
-      "user: only root can become \(user.name), and this process is user \(geteuid()): ignored")
+    log.write(.userIgnored, [user.name, geteuid()])
     return nil
   }
 
@@ -93,27 +94,19 @@ extension Daemon {
     pidFile.give(to: user.account)
     try user.become()
     let told = log[.daemon]
-    told.info("running as user \(user.name)")
+    told.write(.runningAsUser, [user.name])
     if user.uid != 0, settings.listeners.contains(where: { $0.authentication == .polkit }) {
-      told.warning(
-        "polkit answers nobody but root about other users: where it is to decide (auth_unix_rw, "
-          + "auth_unix_ro), only root and \(user.name) will come in; use \"none\" or \"sasl\" there"
-      )
+      told.write(.polkitNeedsRoot, [user.name])
     }
     for path in settings.tls?.necessaryFiles ?? [] where access(path, R_OK) != 0 {
-      told.warning(
-        "\(path): user \(user.name) cannot read it (\(reason())): a renewed certificate will be refused until "
-          + "it can; the one that was read as root is in use")
+      told.write(.cannotReadCertificateAgain, [path, user.name, reason()])
     }
     let file = options.configurationFile ?? places.configurationFile
     if access(file, R_OK) != 0, errno != ENOENT {
-      told.warning(
-        "\(file): user \(user.name) cannot read it (\(reason())): signal HUP will not be able to read it again"
-      )
+      told.write(.cannotReadConfigurationAgain, [file, user.name, reason()])
     }
     if !pidFile.canBeRemoved {
-      told.info(
-        "\(pidFile.path): user \(user.name) cannot remove it: it will be left empty at the end")
+      told.write(.cannotRemovePidFile, [pidFile.path, user.name])
     }
   }
 }

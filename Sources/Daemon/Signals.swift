@@ -21,23 +21,23 @@ extension Broker {
       // The broker keeps the closure, so the closure must not keep the broker.
       onSignal(number) { [unowned self] in
         if isStopping {
-          log.warning("signal \(name) again: ending at once")
+          log.write(.stopSignalAgain, [name])
         } else {
-          log.info("signal \(name): stopping")
+          log.write(.stopSignal, [name])
         }
         isStopping = true
         stop()
       }
     }
     onSignal(SIGHUP) { [unowned self, unowned reloading] in
-      guard !isStopping else { return log.info("signal HUP: stopping already, nothing is read") }
+      guard !isStopping else { return log.write(.reloadWhileStopping) }
       manager?.reloading()
       reloading.reload(because: "of signal HUP")
       manager?.reloaded(self)
     }
     onSignal(SIGUSR1) { [unowned self] in
-      // Whoever sends it wants to see the answer, and the usual level shows nothing below a warning.
-      for line in stateReport { log.answer(.warning, line) }
+      // Its severity is warning: the usual level shows nothing below.
+      for message in stateReport { log.answer(message) }
     }
   }
 }

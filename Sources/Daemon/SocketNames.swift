@@ -1,6 +1,7 @@
 // What the broker's UNIX sockets are called: libvirt's own names, unless these are somebody else's.
 import Broker
 @preconcurrency import Glibc
+import Streams
 
 /// The names of the sockets in their directory. Decided once, at the start.
 struct SocketNames: Equatable, Sendable {
@@ -8,7 +9,7 @@ struct SocketNames: Equatable, Sendable {
   let readOnly: String
   let admin: String
   /// Why they are not libvirt's.
-  var reason: String?
+  var reason: Message?
 
   private init(_ stem: String) {
     readWrite = "\(stem)-sock"
@@ -25,14 +26,11 @@ struct SocketNames: Equatable, Sendable {
   /// well, and would clear of whatever is there.
   static func choose(in directory: String, isUsual: Bool, programs: DaemonPrograms) -> SocketNames {
     for name in [usual.readWrite, usual.readOnly, usual.admin] {
-      if let owner = owner(of: "\(directory)/\(name)") {
-        return because("\(directory)/\(name) is served by \(owner)")
-      }
+      let path = "\(directory)/\(name)"
+      if isServed(path) { return own(because: .socketNameInUse, path) }
     }
     if isUsual, programs.isMonolithic, !hasModularSockets(directory) {
-      return because(
-        "libvirtd is installed and no modular daemon is, so that the names in \(directory) are libvirtd's"
-      )
+      return own(because: .socketNamesOfLibvirtd, directory)
     }
     return usual
   }
@@ -44,25 +42,24 @@ struct SocketNames: Equatable, Sendable {
     }
   }
 
-  private static func because(_ reason: String) -> SocketNames {
+  private static func own(because reason: MessageDefinition, _ path: String) -> SocketNames {
     var names = own
-    names.reason =
-      "\(reason): the broker's own sockets are \(own.readWrite), \(own.readOnly) and \(own.admin)"
+    names.reason = Message(reason, [path, own.readWrite, own.readOnly, own.admin])
     return names
   }
 
-  /// Who serves a socket: nil for one that is not there, or left over.
-  private static func owner(of path: String) -> String? {
+  /// Whether a process serves the socket, which can also be missing or left over.
+  private static func isServed(_ path: String) -> Bool {
     var status = stat()
-    guard lstat(path, &status) == 0, isSocket(path) else { return nil }
+    guard lstat(path, &status) == 0, isSocket(path) else { return false }
     // A connection could have the service manager start what is to serve it: the kernel's list comes first.
-    if listening(at: path) { return "another process" }
+    if listening(at: path) { return true }
     let probe = socket(AF_UNIX, Int32(SOCK_STREAM.rawValue | SOCK_NONBLOCK.rawValue) | O_CLOEXEC, 0)
-    guard probe >= 0 else { return nil }
+    guard probe >= 0 else { return false }
     defer { close(probe) }
-    guard let address = UnixAddress(path) else { return nil }
+    guard let address = UnixAddress(path) else { return false }
     let reached = address.withPointer { connect(probe, $0, $1) == 0 }
-    return reached || errno == EAGAIN ? "another process" : nil
+    return reached || errno == EAGAIN
   }
 
   /// Also behind a link.

@@ -26,7 +26,7 @@ enum Stage: Int32, Sendable, Comparable {
   static func < (a: Stage, b: Stage) -> Bool { a.rawValue < b.rawValue }
 }
 
-/// Trouble at start: clear sentences, mostly one, and the stage whose number is the exit status.
+/// Why the daemon does not start: mostly one message, and the stage whose number is the exit status.
 struct StartFailure: Error, Equatable, CustomStringConvertible {
   let stage: Stage
   /// A configuration file can be wrong in several places at once.
@@ -44,10 +44,6 @@ struct StartFailure: Error, Equatable, CustomStringConvertible {
     _ stage: Stage, _ definition: MessageDefinition,
     _ arguments: [any CustomStringConvertible] = []
   ) { self.init(stage, [Message(definition, arguments)]) }
-
-  init(_ stage: Stage, _ sentence: String) {
-    self.init(stage, [Message(unidentified: sentence, .error)])
-  }
 }
 
 extension StartFailure {

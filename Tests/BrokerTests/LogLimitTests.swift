@@ -32,12 +32,12 @@ struct LogLimitTests {
     sink.reportLeftOut(all: false)
     #expect(heard.lines.count == 21)
     sink.reportLeftOut(all: true)
-    #expect(heard.lines.last == "980 more log lines like this were left out: client 1 fails")
+    #expect(heard.lines.last == "980 log lines left out, similar to: client 1 fails")
     say(1)
     #expect(heard.lines.last == "client 1 fails")
     heard.lines = []
     for _ in 0..<1000 { log.debug("detail") }
-    for _ in 0..<1000 { log.answer(.warning, "asked for") }
+    for _ in 0..<1000 { log.answer(Message(unidentified: "asked for", .warning)) }
     #expect(heard.lines.count == 2000)
   }
 

@@ -22,7 +22,7 @@ struct CheckConfigurationTests {
       """)
     let result = try check(path)
     #expect(result.status == 0)
-    #expect(result.err.contains("warning: \(path):8: admin_max_client_requests: has no effect"))
+    #expect(result.err.contains("warning: VB-CONF-018: \(path):8: admin_max_client_requests: "))
     let lines = result.out.split(separator: "\n").map(String.init)
     #expect(lines.count == ConfigurationKey.all.count)
     #expect(lines.contains("max_clients = 77  # \(path):5"))
@@ -34,9 +34,9 @@ struct CheckConfigurationTests {
     #expect(lines.contains("log_outputs = \"1:file:\(scratch.path)/log\"  # \(path):3"))
 
     var (first, _) = try Configuration.load(path, mayBeMissing: false)
-    var (second, findings) = try Configuration.load(
+    var (second, diagnostics) = try Configuration.load(
       try scratch.write("again.conf", result.out), mayBeMissing: false)
-    #expect(findings.isEmpty)
+    #expect(diagnostics.isEmpty)
     (first.places, second.places) = ([:], [:])
     #expect(first == second)
     // The check opens and creates nothing.
@@ -64,20 +64,21 @@ struct CheckConfigurationTests {
   @Test(
     "an error that would end the start is printed on standard error, with the same exit status",
     arguments: [
-      ("listen_tcp = 2", 1, "listen_tcp: expected 0 or 1"),
-      ("max_clients =", 1, "expected a number"),
-      ("max_clients = 1", 3, "max_anonymous_clients (20) must not be more"),
-      ("user = \"no such user\"", 5, "user: expected the name or number of a user"),
-      ("unix_sock_group = \"no such group\"", 6, "unix_sock_group: expected the name"),
-      ("audit_level = 2", 10, "audit_level: auditing is required"),
-      ("log_filters = \"rpc\"", 1, "log_filters: expected filters"),
+      ("listen_tcp = 2", 1, "VB-CONF-005", "listen_tcp: expected 0 or 1"),
+      ("max_clients =", 1, "VB-CONF-004", "expected a number"),
+      ("max_clients = 1", 3, "VB-CONF-010", "max_anonymous_clients (20)"),
+      ("user = \"no such user\"", 5, "VB-USER-002", "user: user 'no such user'"),
+      ("unix_sock_group = \"no such group\"", 6, "VB-CONF-009", "'no such group'"),
+      ("audit_level = 2", 10, "VB-CONF-013", "audit_level: "),
+      ("log_filters = \"rpc\"", 1, "VB-CONF-005", "log_filters: expected filters"),
     ])
-  func faults(text: String, status: Int32, sentence: String) throws {
+  func faults(text: String, status: Int32, identifier: String, words: String) throws {
     let scratch = try Scratch()
     let result = try check(try scratch.write("x.conf", text))
     #expect(result.status == status && result.out == "")
-    #expect(result.err.hasPrefix("error: \(scratch.path)/x.conf:1"), "\(result.err)")
-    #expect(result.err.contains(sentence))
+    #expect(
+      result.err.hasPrefix("error: \(identifier): \(scratch.path)/x.conf:1"), "\(result.err)")
+    #expect(result.err.contains(words))
   }
 
   @Test("an error in the environment's log settings fails the check, a warning does not")
@@ -87,10 +88,10 @@ struct CheckConfigurationTests {
     let result = try Program.run(
       ["--check-config", "-f", path], environment: ["LIBVIRT_LOG_OUTPUTS": "1:fax"])
     #expect(result.status == 1)
-    #expect(result.err.hasPrefix("error: LIBVIRT_LOG_OUTPUTS: expected a log output"))
+    #expect(result.err.hasPrefix("error: VB-LOG-001: LIBVIRT_LOG_OUTPUTS: "))
     let fine = try check(path)
     #expect(fine.status == 0)
-    #expect(fine.err.hasPrefix("warning: \(path):1: max_client: unknown key, ignored"))
+    #expect(fine.err.hasPrefix("warning: VB-CONF-007: \(path):1: max_client: "))
   }
 
   /// virtproxyd's keys with their defaults, or an example for a key without a default.

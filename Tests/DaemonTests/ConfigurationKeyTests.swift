@@ -1,4 +1,5 @@
 // Every key: the values it accepts and the values it refuses.
+import Streams
 import Testing
 
 @testable import virtbrokerd
@@ -158,17 +159,17 @@ struct ConfigurationKeyTests {
   @Test("a key accepts its values", arguments: rows)
   func right(row: Row) throws {
     for value in row.right {
-      let (_, findings) = try Configuration.reading("\(row.key) = \(value)")
+      let (_, diagnostics) = try Configuration.reading("\(row.key) = \(value)")
       // Checks across keys are not part of this test.
       #expect(
-        !findings.contains { $0.text.contains("expected") }, "\(value) gives \(findings)")
+        !diagnostics.contains { $0.message.has(.invalidValue) }, "\(value) gives \(diagnostics)")
     }
   }
 
   @Test("a key refuses other values and says what it expected and what it found", arguments: rows)
   func wrong(row: Row) throws {
     for value in row.wrong {
-      let (_, findings) = try Configuration.reading("# first line\n\(row.key) = \(value)")
+      let (_, diagnostics) = try Configuration.reading("# first line\n\(row.key) = \(value)")
       let found =
         switch value.first {
         case "\"": "the string \(value)"
@@ -177,10 +178,8 @@ struct ConfigurationKeyTests {
         }
       let stage: Stage = row.key.hasSuffix("_perms") ? .network : .configuration
       #expect(
-        findings.first
-          == Finding(
-            weight: .error(stage),
-            text: "conf:2: \(row.key): expected \(row.expected), found \(found)"))
+        diagnostics.first
+          == Diagnostic(.invalidValue, ["conf:2: \(row.key)", row.expected, found], at: stage))
     }
   }
 
@@ -197,8 +196,8 @@ struct ConfigurationKeyTests {
     let settings = lines.compactMap { $0.wholeMatch(of: /#([a-z_]+) = .*/) }
     #expect(Set(settings.map { String($0.1) }) == Set(ConfigurationKey.all.keys))
     for setting in settings {
-      let (_, findings) = try Configuration.reading(String(setting.0.dropFirst()))
-      #expect(findings.failure == nil, "\(setting.0)")
+      let (_, diagnostics) = try Configuration.reading(String(setting.0.dropFirst()))
+      #expect(diagnostics.failure == nil, "\(setting.0)")
     }
 
     let (untouched, silence) = try Configuration.reading(lines.joined(separator: "\n"))

@@ -15,27 +15,26 @@ struct ConfigurationTests {
   private func settings(
     _ text: String, places: Places = root
   ) throws -> BrokerSettings {
-    let (configuration, findings) = try Configuration.reading(text)
-    #expect(findings.failure == nil)
+    let (configuration, diagnostics) = try Configuration.reading(text)
+    #expect(diagnostics.failure == nil)
     return try configuration.settings(places: places, idleSeconds: 0)
   }
 
   @Test(
     "an unknown key is a warning that names the nearest known one",
     arguments: [
-      ("max_client = 1", "conf:1: max_client: unknown key, ignored; did you mean max_clients?"),
-      ("listen_tpc = 1", "conf:1: listen_tpc: unknown key, ignored; did you mean listen_tcp?"),
-      ("\nloglevel = 1", "conf:2: loglevel: unknown key, ignored; did you mean log_level?"),
-      (
-        "unix_socket_dir = 1",
-        "conf:1: unix_socket_dir: unknown key, ignored; did you mean unix_sock_dir?"
-      ),
-      ("LISTEN_TCP = 1", "conf:1: LISTEN_TCP: unknown key, ignored"),
-      ("migration_address = \"x\"", "conf:1: migration_address: unknown key, ignored"),
-    ])
-  func unknown(text: String, warning: String) throws {
-    let (configuration, findings) = try Configuration.reading(text)
-    #expect(findings == [Finding(weight: .warning, text: warning)])
+      ("max_client = 1", "conf:1: max_client", "max_clients"),
+      ("listen_tpc = 1", "conf:1: listen_tpc", "listen_tcp"),
+      ("\nloglevel = 1", "conf:2: loglevel", "log_level"),
+      ("unix_socket_dir = 1", "conf:1: unix_socket_dir", "unix_sock_dir"),
+      ("LISTEN_TCP = 1", "conf:1: LISTEN_TCP", nil),
+      ("migration_address = \"x\"", "conf:1: migration_address", nil),
+    ] as [(String, String, String?)])
+  func unknown(text: String, place: String, meant: String?) throws {
+    let (configuration, diagnostics) = try Configuration.reading(text)
+    let expected =
+      meant.map { Diagnostic(.misspeltKey, [place, $0]) } ?? Diagnostic(.unknownKey, [place])
+    #expect(diagnostics == [expected])
     #expect(configuration == Configuration())
   }
 
@@ -51,14 +50,10 @@ struct ConfigurationTests {
 
   @Test("a repeated key is ignored with a warning; the first value counts, as in libvirt")
   func repeated() throws {
-    let (configuration, findings) = try Configuration.reading(
+    let (configuration, diagnostics) = try Configuration.reading(
       "max_clients = 50\nmax_clients = \"x\"")
     #expect(configuration.maxClients == 50)
-    #expect(
-      findings == [
-        Finding(
-          weight: .warning, text: "conf:2: max_clients: ignored, it was already set on line 1")
-      ])
+    #expect(diagnostics == [Diagnostic(.repeatedKey, ["conf:2: max_clients", 1])])
   }
 
   @Test(
@@ -68,24 +63,17 @@ struct ConfigurationTests {
       "admin_max_workers = 5",
     ])
   func withoutEffect(text: String) throws {
-    let (_, findings) = try Configuration.reading(text)
+    let (_, diagnostics) = try Configuration.reading(text)
     let key = text.prefix { $0 != " " }
-    #expect(
-      findings == [
-        Finding(
-          weight: .info,
-          text:
-            "conf:1: \(key): has no effect beyond the numbers virt-admin reports: one thread serves "
-            + "every client")
-      ])
+    #expect(diagnostics == [Diagnostic(.workersWithoutEffect, ["conf:1: \(key)"])])
   }
 
   @Test("libvirt's numbers of workers give no warning, and the admin server reports all numbers")
   func workers() throws {
-    let (_, findings) = try Configuration.reading(
+    let (_, diagnostics) = try Configuration.reading(
       "min_workers = 5\nmax_workers = 20\nprio_workers = 5\nadmin_min_workers = 5\nadmin_max_workers = 20"
     )
-    #expect(findings.isEmpty)
+    #expect(diagnostics.isEmpty)
     let admin = try settings(
       "min_workers = 1\nmax_workers = 2\nprio_workers = 3\nadmin_min_workers = 4\nadmin_max_workers = 6"
     ).admin
@@ -97,69 +85,62 @@ struct ConfigurationTests {
     "settings that contradict each other, or that this build lacks, end the start",
     arguments: [
       (
-        "cert_file = \"/x\"\nlisten_tls = 1", Stage.configuration,
-        "conf:1: cert_file: key_file and ca_file must be set as well: key_file, cert_file and ca_file go "
-          + "together"
+        "cert_file = \"/x\"\nlisten_tls = 1",
+        Diagnostic(.tlsFilesIncomplete, ["conf:1: cert_file", "key_file and ca_file"])
       ),
       (
-        "listen_tls = 1\nca_file = \"/x\"\nkey_file = \"/k\"", .configuration,
-        "conf:3: key_file: cert_file must be set as well: key_file, cert_file and ca_file go together"
+        "listen_tls = 1\nca_file = \"/x\"\nkey_file = \"/k\"",
+        Diagnostic(.tlsFilesIncomplete, ["conf:3: key_file", "cert_file"])
       ),
       (
         "listen_tls = 1\nca_file = \"/x\"\nkey_file = \"/k\"\ncert_file = [ \"/a\", \"/b\" ]",
-        .configuration,
-        "conf:4: cert_file: 2 certificates and 1 key: each certificate needs its own key"
+        Diagnostic(.unpairedCertificates, ["conf:4: cert_file", "2 certificates", "1 key"])
+      ),
+      ("auth_tcp = \"polkit\"", Diagnostic(.polkitNeedsUNIXSocket, ["conf:1: auth_tcp"])),
+      ("auth_tls = \"polkit\"", Diagnostic(.polkitNeedsUNIXSocket, ["conf:1: auth_tls"])),
+      (
+        "access_drivers = [ \"none\", \"polkit\" ]",
+        Diagnostic(.noAccessDriver, ["conf:1: access_drivers", "polkit"])
+      ),
+      ("audit_level = 2", Diagnostic(.auditingRequired, ["conf:1: audit_level"], at: .audit)),
+      (
+        "max_anonymous_clients = 9\nmax_clients = 8",
+        Diagnostic(
+          .tooManyAnonymousClients, ["conf:1: max_anonymous_clients", 9, 8], at: .initialisation)
       ),
       (
-        "auth_tcp = \"polkit\"", .configuration,
-        "conf:1: auth_tcp: polkit decides on processes of this machine, and so on UNIX sockets alone"
-      ),
-      (
-        "auth_tls = \"polkit\"", .configuration,
-        "conf:1: auth_tls: polkit decides on processes of this machine, and so on UNIX sockets alone"
-      ),
-      (
-        "access_drivers = [ \"none\", \"polkit\" ]", .configuration,
-        "conf:1: access_drivers: this build has no access driver \"polkit\"; only \"none\""
-      ),
-      (
-        "audit_level = 2", .audit,
-        "conf:1: audit_level: auditing is required, and this build has none; set it to 0 or 1"
-      ),
-      (
-        "max_anonymous_clients = 9\nmax_clients = 8", .initialisation,
-        "conf:1: max_anonymous_clients: max_anonymous_clients (9) must not be more than max_clients (8)"
-      ),
-      (
-        "max_clients = 19", .initialisation,
-        "conf:1: max_clients: max_anonymous_clients (20) must not be more than max_clients (19)"
+        "max_clients = 19",
+        Diagnostic(.tooManyAnonymousClients, ["conf:1: max_clients", 20, 19], at: .initialisation)
       ),
     ])
-  func refused(text: String, stage: Stage, sentence: String) throws {
-    let (_, findings) = try Configuration.reading(text)
-    #expect(findings.failure == StartFailure(stage, sentence))
+  func refused(text: String, expected: Diagnostic) throws {
+    let (_, diagnostics) = try Configuration.reading(text)
+    #expect(diagnostics.failure == StartFailure(expected.stage, [expected.message]))
   }
 
   @Test("keys without effect for the same reason share one warning, after all others")
   func remarksTogether() throws {
-    let (_, findings) = try Configuration.reading(
+    let (_, diagnostics) = try Configuration.reading(
       "min_workers = 1\nnonsense = 1\nmax_workers = 2\nprio_workers = 3")
     #expect(
-      findings.map(\.text) == [
-        "conf:2: nonsense: unknown key, ignored",
-        "conf:1: min_workers, conf:3: max_workers, conf:4: prio_workers: have no effect beyond the numbers "
-          + "virt-admin reports: one thread serves every client",
+      diagnostics == [
+        Diagnostic(.unknownKey, ["conf:2: nonsense"]),
+        Diagnostic(
+          .workersWithoutEffect,
+          ["conf:1: min_workers, conf:3: max_workers, conf:4: prio_workers"]),
       ])
   }
 
   @Test("all errors are reported, and the exit status is that of the earliest stage")
   func several() throws {
-    let (_, findings) = try Configuration.reading(
+    let (_, diagnostics) = try Configuration.reading(
       "unix_sock_rw_perms = \"9\"\nmax_clients = 1\nlisten_tcp = 3")
-    let failure = try #require(findings.failure)
+    let failure = try #require(diagnostics.failure)
     #expect(failure.stage == .configuration)
     #expect(
-      failure.sentences.map { $0.prefix(7) } == ["conf:1:", "conf:3:", "conf:2:"].map { $0[...] })
+      failure.messages.map { $0.text.prefix(7) }
+        == ["conf:1:", "conf:3:", "conf:2:"].map { $0[...] }
+    )
   }
 
   @Test("root's broker listens on both sockets of /run/libvirt, as libvirt does by default")
@@ -285,9 +266,7 @@ struct ConfigurationTests {
     let (configuration, _) = try Configuration.reading("\n\nunix_sock_group = \"no such group\"")
     #expect(
       throws: StartFailure(
-        .network,
-        "conf:3: unix_sock_group: expected the name or number of a group, found the string "
-          + "\"no such group\"")
+        .network, .unknownGroup, ["conf:3: unix_sock_group", "no such group"])
     ) {
       try configuration.settings(places: Self.root, idleSeconds: 0)
     }
@@ -297,15 +276,15 @@ struct ConfigurationTests {
   func missing() throws {
     let scratch = try Scratch()
     let path = "\(scratch.path)/none.conf"
-    let (configuration, findings) = try Configuration.load(path, mayBeMissing: true)
-    #expect(configuration == Configuration() && findings.isEmpty)
+    let (configuration, diagnostics) = try Configuration.load(path, mayBeMissing: true)
+    #expect(configuration == Configuration() && diagnostics.isEmpty)
     #expect(
       throws: StartFailure(
-        .configuration, "cannot open the configuration file \(path): No such file or directory")
+        .configuration, .cannotOpenConfiguration, [path, "No such file or directory"])
     ) { try Configuration.load(path, mayBeMissing: false) }
     #expect(
       throws: StartFailure(
-        .configuration, "cannot read the configuration file \(scratch.path): Is a directory")
+        .configuration, .cannotReadConfiguration, [scratch.path, "Is a directory"])
     ) { try Configuration.load(scratch.path, mayBeMissing: true) }
   }
 
@@ -342,7 +321,7 @@ struct ConfigurationTests {
     #expect(
       settings.listeners.last == ListenerSettings(.tcp(host: nil, port: "16514"), isTLS: true))
 
-    let (named, findings) = try Configuration.reading(
+    let (named, diagnostics) = try Configuration.reading(
       """
       listen_tls = 1
       tls_port = "1234"
@@ -357,7 +336,7 @@ struct ConfigurationTests {
       tls_handshake_timeout = 3
       tls_max_handshakes = 7
       """)
-    #expect(findings == [])
+    #expect(diagnostics == [])
     let own = try named.settings(places: Self.root, idleSeconds: 0)
     var all = TLSSettings(
       pairs: [
@@ -405,18 +384,26 @@ struct ConfigurationTests {
       ("upstream_settings = [ \"hostb kefile=/x\" ]", "unknown parameter 'kefile'"),
     ])
   func upstreams(line: String, words: String) throws {
-    let (_, findings) = try Configuration.reading(line)
-    #expect(findings.failure?.description.contains(words) == true, "\(findings)")
-    #expect(findings.first?.text.hasPrefix("conf:1: upstream_") == true)
+    let (_, diagnostics) = try Configuration.reading(line)
+    let message = try #require(diagnostics.failure?.messages.first)
+    #expect(message.has(.invalidUpstreamEntry) && message.text.contains(words), "\(message)")
+    #expect(message.text.hasPrefix("conf:1: upstream_"))
   }
 
   @Test("the files that a rule for other hosts names must exist")
   func upstreamFiles() throws {
-    let (configuration, findings) = try Configuration.reading(
+    let (configuration, diagnostics) = try Configuration.reading(
       "upstream_settings = [ \"hostb keyfile=/nowhere/at/all\" ]")
-    #expect(findings.isEmpty)
+    #expect(diagnostics.isEmpty)
     #expect {
       try configuration.settings(places: Self.root, idleSeconds: 0)
-    } throws: { "\($0)".contains("upstream_settings: keyfile=/nowhere/at/all: No such file") }
+    } throws: { error in
+      error as? StartFailure
+        == StartFailure(
+          .configuration, .inaccessibleUpstreamFile,
+          [
+            "conf:1: upstream_settings", "keyfile=/nowhere/at/all", "No such file or directory",
+          ])
+    }
   }
 }

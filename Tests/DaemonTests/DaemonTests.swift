@@ -31,7 +31,7 @@ struct DaemonTests {
     #expect(result.status == 0)
     #expect(result.out == "" && result.err == "")
     #expect(!scratch.exists("pid"))
-    #expect(scratch.read("log").hasSuffix(": info : stopped\n"))
+    #expect(scratch.read("log").hasSuffix(": info : VB-RUN-003: stopped\n"))
   }
 
   @Test("HUP reloads the configuration, PIPE has no effect")
@@ -43,8 +43,7 @@ struct DaemonTests {
     program.signal(SIGHUP)
     #expect(
       eventually {
-        scratch.read("log").contains(
-          "the configuration was read again because of signal HUP; nothing has changed")
+        scratch.read("log").contains("VB-RUN-006")
       })
     #expect(program.isRunning)
     program.signal(SIGTERM)
@@ -62,12 +61,12 @@ struct DaemonTests {
     client.send(UnixSocket.connectOpen)
     let upstream = try #require(backend.accepted())
     program.signal(SIGTERM)
-    #expect(eventually { scratch.read("log").contains("signal TERM: stopping") })
+    #expect(eventually { scratch.read("log").contains("VB-RUN-001: signal TERM: ") })
     #expect(program.isRunning && scratch.exists("pid"))
     program.signal(SIGTERM)
     #expect(program.result().status == 0)
     let log = scratch.read("log")
-    #expect(log.contains(": warning : signal TERM again: ending at once\n"))
+    #expect(log.contains(": warning : VB-RUN-002: signal TERM again: "))
     #expect(!log.contains("VB-RUN-033"))
     #expect(!scratch.exists("pid") && !scratch.exists("libvirt-sock"))
     withExtendedLifetime((client, upstream)) {}
@@ -117,7 +116,7 @@ struct DaemonTests {
     }
     kill(daemon, SIGTERM)
     #expect(eventually { !scratch.exists("pid") && kill(daemon, 0) != 0 })
-    #expect(scratch.read("log").hasSuffix(": info : stopped\n"))
+    #expect(scratch.read("log").hasSuffix(": info : VB-RUN-003: stopped\n"))
   }
 
   @Test("-d returns 1 with the stage and the reason when the daemon does not start")
@@ -125,13 +124,14 @@ struct DaemonTests {
     let scratch = try Scratch()
     let configuration = try scratch.configuration("unix_sock_rw_perms = \"rwx\"")
     let result = try Program.run(["-d", "-f", configuration, "-p", "\(scratch.path)/pid"])
-    let sentence =
-      "\(configuration):5: unix_sock_rw_perms: expected permission bits in octal from 0 to 0777, "
+    let line =
+      "VB-CONF-005: \(configuration):5: unix_sock_rw_perms: expected permission bits in octal from 0 to 0777, "
       + "as a string, found the string \"rwx\""
     #expect(result.status == 1 && result.out == "")
     #expect(
-      result.err == "\(Program.path): the daemon failed to start (network): \(sentence)\n")
-    #expect(scratch.read("log").hasSuffix(": error : \(sentence)\n"))
+      result.err
+        == "\(Program.path): VB-START-009: the daemon failed to start (network): \(line)\n")
+    #expect(scratch.read("log").hasSuffix(": error : \(line)\n"))
     #expect(!scratch.exists("pid"))
 
     let missing = try Program.run(["-d", "-f", "/no/such/file"])
@@ -155,7 +155,8 @@ struct DaemonTests {
     #expect(result.status == status)
     let lines = result.err.split(separator: "\n")
     #expect(lines.count == text.split(separator: "\n").count)
-    #expect(lines.allSatisfy { $0.contains(": error : \(configuration):") })
+    #expect(lines.allSatisfy { $0.contains(#/: error : VB-[A-Z]+-\d{3}: /#) })
+    #expect(lines.allSatisfy { $0.contains("\(configuration):") })
     #expect(!scratch.exists("pid"))
   }
 
@@ -175,7 +176,8 @@ struct DaemonTests {
     let background = try Program.run(["-d"] + arguments)
     #expect(background.status == 1)
     #expect(
-      background.err.hasPrefix("\(Program.path): the daemon failed to start (network): "))
+      background.err.hasPrefix(
+        "\(Program.path): VB-START-009: the daemon failed to start (network): "))
     #expect(!scratch.exists("pid") && !scratch.exists("libvirt-sock"))
   }
 
@@ -184,7 +186,7 @@ struct DaemonTests {
     let scratch = try Scratch()
     let program = try started(scratch, ["-t", "1"])
     #expect(program.result().status == 0)
-    #expect(scratch.read("log").hasSuffix(": info : stopped\n"))
+    #expect(scratch.read("log").hasSuffix(": info : VB-RUN-003: stopped\n"))
     #expect(!scratch.exists("pid"))
   }
 
@@ -197,6 +199,7 @@ struct DaemonTests {
     #expect(
       scratch.read("log").contains(
         ":5: max_client: unknown key, ignored; did you mean max_clients?\n"))
+    #expect(scratch.read("log").contains("VB-CONF-007"))
     program.signal(SIGTERM)
     #expect(program.result().status == 0)
   }

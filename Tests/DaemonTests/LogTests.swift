@@ -37,9 +37,7 @@ struct LogTests {
       ])
     #expect(
       throws: StartFailure(
-        .configuration,
-        "expected a log output as N:stderr, N:file:/path, N:syslog:name or N:journald with N "
-          + "from 1 to 4, found '7:stderr'")
+        .configuration, .invalidLogOutput, ["7:stderr"])
     ) { try LogOutput.read("1:stderr 7:stderr") }
   }
 
@@ -63,7 +61,7 @@ struct LogTests {
     let plan = try plan(text, environment: environment, isVerbose: isVerbose)
     #expect(plan.level == expected)
     #expect(plan.outputs == [LogOutput(expected, .stderr)])
-    #expect(plan.findings.isEmpty)
+    #expect(plan.diagnostics.isEmpty)
   }
 
   @Test("outputs come from the environment, else from the file")
@@ -79,22 +77,18 @@ struct LogTests {
   func wrongEnvironment() throws {
     let plan = try plan(environment: ["LIBVIRT_DEBUG": "loud"])
     #expect(plan.level == .warning)
-    #expect(
-      plan.findings.map(\.text) == [
-        "LIBVIRT_DEBUG: ignored, expected debug, info, warning, error or 1 to 4, found 'loud'"
-      ])
+    #expect(plan.diagnostics == [Diagnostic(.invalidDebugLevel, ["loud"])])
     #expect(
       throws: StartFailure(
         .configuration,
-        "LIBVIRT_LOG_FILTERS: expected a log filter as N:match with N from 1 to 4, found 'rpc'")
+        [Message(.invalidLogFilter, ["rpc"]).prefixed("LIBVIRT_LOG_FILTERS: ")])
     ) { try self.plan(environment: ["LIBVIRT_LOG_FILTERS": "rpc"]) }
     let failure = #expect(throws: StartFailure.self) {
       try self.plan(environment: ["LIBVIRT_LOG_OUTPUTS": "1:fax"])
     }
     #expect(
-      failure?.description
-        == "LIBVIRT_LOG_OUTPUTS: expected a log output as N:stderr, N:file:/path, N:syslog:name or "
-        + "N:journald with N from 1 to 4, found '1:fax'")
+      failure?.messages
+        == [Message(.invalidLogOutput, ["1:fax"]).prefixed("LIBVIRT_LOG_OUTPUTS: ")])
   }
 
   @Test("the first filter that matches a name decides")
@@ -141,10 +135,10 @@ struct LogTests {
     #expect(book.filtersText == "1:*rpc.n*" && book.outputsText == "1:file:\(a)")
 
     // Invalid values change nothing.
-    #expect(book.setFilters("x")?.description.hasPrefix("expected a log filter") == true)
+    #expect(book.setFilters("x")?.message.has(.invalidLogFilter) == true)
     #expect(
-      book.setOutputs("1:file:/no/such/place")?.description
-        == "log_outputs: cannot open the log file /no/such/place: No such file or directory")
+      book.setOutputs("1:file:/no/such/place")?.message
+        == Message(.cannotOpenLogFile, ["/no/such/place", "No such file or directory"]))
     #expect(book.filtersText == "1:*rpc.n*" && book.outputsText == "1:file:\(a)")
 
     #expect(book.setOutputs("3:file:\(b)") == nil)
@@ -190,19 +184,18 @@ struct LogTests {
     #expect(
       fields == ["VIRTBROKER_CLIENT=7", "VIRTBROKER_IDENTITY=SASL user 'fr\\u{202e}ed'"])
     // No process reads the socket: the log does not wait, and reports the number of lost lines later.
-    for number in 0..<5000 { log.answer(.info, "\(number)") }
+    for number in 0..<5000 { log.answer(Message(unidentified: "\(number)")) }
     let taken = journal.received().count
     #expect(taken > 0 && taken < 5000)
     log.error("after")
     #expect(
       journal.received().first?.hasSuffix("VIRTBROKER_LOST_LINES=\(5000 - taken)\n") == true)
 
-    let failure = #expect(throws: StartFailure.self) {
-      try OpenLogOutputs([LogOutput(.info, .journald)], journal: "\(scratch.path)/none")
-    }
     #expect(
-      failure?.description
-        == "cannot log to the journal at \(scratch.path)/none: No such file or directory")
+      throws: StartFailure(
+        .configuration, .cannotLogToJournal,
+        ["\(scratch.path)/none", "No such file or directory"])
+    ) { try OpenLogOutputs([LogOutput(.info, .journald)], journal: "\(scratch.path)/none") }
   }
 
   @Test("a full pipe delays nothing, and later gets the number of lines it lost")
@@ -238,8 +231,7 @@ struct LogTests {
         return heard.contains(": debug : after\n")
       })
     let note = try #require(
-      heard.firstMatch(
-        of: #/: warning : (\d+) log lines were lost: this output did not accept them in time\n/#))
+      heard.firstMatch(of: #/: warning : VB-LOG-007: (\d+) log lines lost: .*\n/#))
     let lost = try #require(Int(note.1))
     let whole = heard.split(separator: "\n").filter { $0.hasSuffix(" : \(text)") }.count
     #expect(lost > 100 && whole + lost == 1000)
@@ -286,8 +278,8 @@ struct LogTests {
     let scratch = try Scratch()
     #expect(
       throws: StartFailure(
-        .configuration,
-        "log_outputs: cannot open the log file \(scratch.path)/no/log: No such file or directory")
+        .configuration, .cannotOpenLogFile,
+        ["\(scratch.path)/no/log", "No such file or directory"])
     ) { _ = try OpenLogOutputs([LogOutput(.debug, .file(path: "\(scratch.path)/no/log"))]) }
   }
 
@@ -318,11 +310,13 @@ struct LogTests {
     #expect(result.out == "status 1\n")
     // Standard error has the message too, because the user who starts the program may not know where the log is.
     #expect(
-      result.err.hasPrefix("\(Program.path): \(configuration):5: listen_tls: expected 0 or 1"))
+      result.err.hasPrefix(
+        "\(Program.path): VB-CONF-005: \(configuration):5: listen_tls: expected 0 or 1"))
     // <27> is the facility daemon, 3, with the priority error, 3.
     let received = scratch.read("syslog")
     #expect(received.hasPrefix("<27>"))
     #expect(
-      received.contains(" broker-test: \(configuration):5: listen_tls: expected 0 or 1"))
+      received.contains(
+        " broker-test: VB-CONF-005: \(configuration):5: listen_tls: expected 0 or 1"))
   }
 }

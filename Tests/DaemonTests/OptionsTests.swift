@@ -1,5 +1,6 @@
 // The command line.
 import Foundation
+import Streams
 import Testing
 
 @testable import virtbrokerd
@@ -40,7 +41,7 @@ struct OptionsTests {
         ["--check-tls", "--connect", "host:1"],
         options { ($0.checksTLS, $0.connect) = (true, "host:1") }
       ),
-      (["--connect=h"], .refused("virtbrokerd: --connect goes with --check-tls only")),
+      (["--connect=h"], .refused(Message(.connectWithoutCheckTLS))),
       (["-v", "--"], options { $0.isVerbose = true }),
       (["-h"], .help),
       (["--help"], .help),
@@ -56,15 +57,13 @@ struct OptionsTests {
     "a timeout must be a number of seconds",
     arguments: ["", "x", "5x", "-1", "1.5", " 5", "2147483648", "99999999999999999999"])
   func timeout(text: String) {
-    let message =
-      "virtbrokerd: --timeout: expected a number of seconds from 0 to 2147483647, found '\(text)'"
+    let message = Message(.invalidTimeout, [2_147_483_647, text])
     #expect(Options.read(["virtbrokerd", "--timeout=\(text)"]) == .refused(message))
   }
 
   @Test("an argument that is not an option is refused, at any position")
   func stray() {
-    let refused = Options.Request.refused(
-      "virtbrokerd: unexpected argument 'stray'; this program takes options only")
+    let refused = Options.Request.refused(Message(.unexpectedArgument, ["stray"]))
     #expect(Options.read(["virtbrokerd", "stray"]) == refused)
     #expect(Options.read(["virtbrokerd", "stray", "-v"]) == refused)
     #expect(Options.read(["virtbrokerd", "-v", "--", "stray", "more"]) == refused)
@@ -94,10 +93,10 @@ struct OptionsTests {
     let stray = try Program.run(["stray"])
     #expect(stray.status == 1 && stray.out == "")
     #expect(
-      stray.err
-        == "\(Program.path): unexpected argument 'stray'; this program takes options only\n")
+      stray.err == "\(Program.path): \(Message(.unexpectedArgument, ["stray"]).line)\n")
     let timeout = try Program.run(["-t", "soon"])
     #expect(timeout.status == 1 && timeout.out == "")
+    #expect(timeout.err.hasPrefix("\(Program.path): VB-OPT-002: "))
     #expect(timeout.err.hasSuffix("found 'soon'\n"))
   }
 

@@ -1,5 +1,6 @@
 // The pid file: written, locked, removed.
 import Foundation
+import Streams
 import Testing
 
 @testable import virtbrokerd
@@ -35,7 +36,7 @@ struct PidFileTests {
     let path = "\(scratch.path)/no/pid"
     #expect(
       throws: StartFailure(
-        .configuration, "cannot take the pid file \(path): No such file or directory")
+        .configuration, .cannotTakePidFile, [path, "No such file or directory"])
     ) { _ = try PidFile(path) }
   }
 
@@ -50,18 +51,19 @@ struct PidFileTests {
     func contents() throws -> String {
       try Program([pidFile.path], program: "/bin/cat").result().out
     }
-    let sentence = "cannot take the pid file \(pidFile.path): process \(getpid()) holds it"
+    let line = Message(.cannotTakePidFile, [pidFile.path, Message(.pidFileLocked, [getpid()])]).line
+    #expect(line.hasPrefix("VB-START-005 VB-START-006: "))
 
     let result = try Program.run(["-f", configuration, "-p", pidFile.path])
     #expect(result.status == 1)
-    #expect(scratch.read("log").hasSuffix(": error : \(sentence)\n"))
+    #expect(scratch.read("log").hasSuffix(": error : \(line)\n"))
     #expect(try contents() == "\(getpid())")
 
     let background = try Program.run(["-d", "-f", configuration, "-p", pidFile.path])
     #expect(background.status == 1)
     #expect(
       background.err
-        == "\(Program.path): the daemon failed to start (configuration): \(sentence)\n")
+        == "\(Program.path): \(Message(.backgroundStartFailed, ["configuration", line]).line)\n")
     #expect(try contents() == "\(getpid())")
     pidFile.remove()
   }

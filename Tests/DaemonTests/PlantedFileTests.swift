@@ -87,9 +87,9 @@ struct PlantedFileTests {
     #expect(result.status > 0, "\(result.status)")
     let what =
       switch place {
-      case .pidFile: "cannot take the pid file \(path): "
-      case .log: "log_outputs: cannot open the log file \(path): "
-      case .audit: "audit_log: cannot open the audit file \(path): "
+      case .pidFile: "VB-START-005 VB-USER-024: cannot take the pid file \(path): "
+      case .log: "VB-LOG-004 VB-USER-024: log_outputs: cannot open the log file \(path): "
+      case .audit: "VB-AUDIT-001 VB-USER-024: audit_log: cannot open the audit file \(path): "
       }
     #expect(result.err.contains(what), "\(result.err)")
     #expect(result.err.contains("with the rights of user daemon"), "\(result.err)")

@@ -181,7 +181,7 @@ func projectPath(_ path: String) -> String {
 
 extension Configuration {
   /// Parses `text` as the file `conf`.
-  static func reading(_ text: String) throws -> (Configuration, [Finding]) {
+  static func reading(_ text: String) throws -> (Configuration, [Diagnostic]) {
     read(try ConfigurationFile(name: "conf", bytes: Array(text.utf8)))
   }
 }

@@ -43,7 +43,7 @@ struct LimitTests {
     let result = try await tool.run("limit", "upload", "5M", "--identity", "no\u{1b}such")
     #expect(result.status == 0)
     #expect(
-      result.errors.contains("warning: 'no\\u{1b}such' matches no connected client"), "\(result)")
+      result.errors.hasPrefix("virtbroker: warning: VB-TOOL-025: 'no\\u{1b}such' "), "\(result)")
     #expect(result.output.contains("5.0 MiB/s"))
     // Removing a rule, and the total rate, do not concern a single client.
     for arguments in [
@@ -96,7 +96,8 @@ struct LimitTests {
         == [["upload", "-", "0"], ann])
     #expect(
       eventually {
-        scene.broker.log.contains("an administrator sets the upload rate of each 'ann' to 1000")
+        scene.broker.log.contains(
+          "VB-ADMIN-015: an administrator sets the upload rate of each 'ann' to 1000")
       })
 
     let table = try await tool.table("limit")
@@ -114,13 +115,13 @@ struct LimitTests {
     "invalid arguments are refused with the reason and change nothing",
     arguments: [
       (["uploads", "10M"], Int32(1), "'uploads' has no rate: expected console, upload, download"),
-      (["uploads"], 1, "no streams of the kind 'uploads'"),
+      (["uploads"], 1, "VB-TOOL-024: there is no rate for streams of the kind 'uploads'"),
       (["upload", "10m"], 1, "'10m' is no rate: expected bytes a second like 500K"),
-      (["upload", "default"], 1, "'default' is for one identity"),
+      (["upload", "default"], 1, "'default' requires an identity"),
       (["upload", "default", "--identity", "joe"], 1, "there is no upload rate for 'joe'"),
-      (["upload", "1M", "--identity", ""], 1, "an identity without a name fits nobody"),
-      (["upload", "--identity", "joe"], 64, "--identity needs a kind and a rate"),
-      (["upload", String(repeating: "9", count: 40)], 64, "is too long for a kind or a rate"),
+      (["upload", "1M", "--identity", ""], 1, "an empty identity matches no client"),
+      (["upload", "--identity", "joe"], 64, "VB-TOOL-021: --identity requires a kind and a rate"),
+      (["upload", String(repeating: "9", count: 40)], 64, "VB-TOOL-022: "),
     ])
   func nonsense(arguments: [String], status: Int32, reason: String) async throws {
     let scene = try await Scene { _, _ in false }

@@ -320,7 +320,10 @@ struct MetricsTests {
       try client.open()
       for _ in 0..<10 { #expect(try client.call(9).header.status == .ok) }
       #expect(
-        eventually { broker.log.contains("audit records are lost: cannot write to /dev/full") })
+        eventually {
+          broker.log.contains(
+            "VB-AUDIT-004 VB-AUDIT-005: audit records are lost: cannot write to /dev/full")
+        })
     }
     try await scene.end()
   }

@@ -17,8 +17,8 @@ struct SocketNameTests {
     #expect(
       eventually {
         broker.log.contains(
-          "\(directory)/libvirt-sock is served by another process: the broker's own sockets are "
-            + "virtbroker-sock, virtbroker-sock-ro and virtbroker-admin-sock")
+          "VB-START-003: \(directory)/libvirt-sock is in use by another process; the broker's own "
+            + "sockets are virtbroker-sock, virtbroker-sock-ro and virtbroker-admin-sock")
       })
     // To libvirtd through the broker, on both sockets, and directly.
     for name in ["virtbroker-sock", "virtbroker-sock-ro", "libvirt-sock"] {

@@ -238,12 +238,17 @@ struct ToolTests {
 
     let again = try await tool.run("kill-stream", id)
     #expect(again.status == 1 && again.errors.contains("has no stream \(id)"))
+    #expect(again.errors.hasPrefix("virtbroker: VB-TOOL-014: "))
     let unknown = try await tool.run("kill-stream", "999/1")
     #expect(unknown.status == 1 && unknown.errors.contains("No client with matching ID '999'"))
     let nonsense = try await tool.run("kill-stream", "abc")
     #expect(nonsense.status == 64 && nonsense.errors.contains("CLIENT/SERIAL"))
     #expect(
-      eventually { scene.broker.log.contains("was ended by an administrator: the disk is needed") })
+      eventually {
+        scene.broker.log.contains(
+          /VB-ADMIN-016 VB-ADMIN-018: client .*: the stream was ended by an administrator: the disk is needed/
+        )
+      })
     try await scene.end()
   }
 
@@ -291,8 +296,8 @@ struct ToolTests {
     #expect(result.status == 1)
     #expect(
       result.errors.contains(
-        "cannot connect to '/run/libvirt/libvirt-admin-sock': No such file or directory; if the "
-          + "broker's sockets are elsewhere (unix_sock_dir), name its admin socket with --socket"),
+        "virtbroker: VB-TOOL-003 VB-TOOL-004: cannot connect to '/run/libvirt/libvirt-admin-sock': "
+          + "No such file or directory; "),
       "\(result.errors)")
     let user = "\(run)/user/1000/libvirt"
     try FileManager.default.createDirectory(atPath: user, withIntermediateDirectories: true)
@@ -301,7 +306,8 @@ struct ToolTests {
     result = try await status()
     #expect(result.status == 1)
     #expect(
-      result.errors.contains("try --socket '/run/user/1000/libvirt/virtbroker-admin-sock'"),
+      result.errors.hasPrefix("virtbroker: VB-TOOL-003 VB-TOOL-005: ")
+        && result.errors.contains("--socket '/run/user/1000/libvirt/virtbroker-admin-sock'"),
       "\(result.errors)")
     try await scene.end()
   }
@@ -310,13 +316,13 @@ struct ToolTests {
   func wrongSocket() async throws {
     let none = try await Command(Tool.executable, "status", "--socket", "/nonexistent/sock").run()
     #expect(none.status == 1)
-    #expect(none.errors.contains("cannot connect to '/nonexistent/sock'"))
+    #expect(none.errors.hasPrefix("virtbroker: VB-TOOL-003: cannot connect to '/nonexistent/sock'"))
     let scene = try await scene()
     let wrong = try await Command(
       Tool.executable, "status", "--socket", scene.broker.directory + "/libvirt-sock"
     ).run()
     #expect(wrong.status == 1)
-    #expect(wrong.errors.contains("is no virtbrokerd, or an older one"))
+    #expect(wrong.errors.hasPrefix("virtbroker: VB-TOOL-009: "))
     try await scene.end()
   }
 

@@ -3,10 +3,6 @@ import Streams
 
 extension MessageDefinition {
   static let listening = MessageDefinition("VB-NET-001", .info, "listening on …")
-  static let servingMetrics = MessageDefinition("VB-NET-002", .info, "serving metrics on …")
-  static let metricsListenFailed = MessageDefinition(
-    "VB-NET-003", .error, "metrics_listen: …",
-    "The metrics cannot be served at the address or path of `metrics_listen`; the cause follows.")
 
   // MARK: UNIX sockets
 

@@ -118,7 +118,8 @@ final class Listener: Handler {
     }
     guard trouble == 0 else {
       throw BrokerFailure(
-        .socketNotBound, [path, errorText(trouble) + (account?.note(at: path) ?? "")])
+        .socketNotBound,
+        [path, account?.cause(errorText(trouble), at: path) ?? errorText(trouble)])
     }
     if let group, let trouble = give(path, to: group, for: account) {
       defer { remove(path, for: account) }

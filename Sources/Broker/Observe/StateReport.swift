@@ -1,27 +1,27 @@
-// What a running broker is doing, in words: for the log, when an administrator looks for what is stuck.
-import Streams
+// What a running broker is doing, for the log: signal USR1 requests it.
+public import Streams
 
 extension Broker {
-  /// One line for the whole, one for each listener, client, daemon and call.
-  public var stateReport: [String] {
-    var lines = [
-      "state: \(sessions.count) of \(settings.limits.maxClients) clients"
-        + (life.isStopping ? ", stopping" : "")
-        + (acceptor.tls.map { ", \(counted($0.status.handshakes, "TLS handshake"))" } ?? "")
-    ]
+  /// One message for the broker, then one for each listener, client, backend and call.
+  public var stateReport: [Message] {
+    let state =
+      "\(sessions.count) of \(settings.limits.maxClients) clients"
+      + (life.isStopping ? ", stopping" : "")
+      + (acceptor.tls.map { ", \(counted($0.status.handshakes, "TLS handshake"))" } ?? "")
+    var messages = [Message(.brokerState, [state])]
     for listener in acceptor.listeners {
-      lines.append(
-        "state: \(listener.name): \(listener.isAccepting ? "accepting" : "not accepting"), "
-          + "\(listener.unauthenticatedCount) not authenticated (\(listener.settings.authentication.rawValue))"
-      )
+      let state =
+        "\(listener.isAccepting ? "accepting" : "not accepting"), "
+        + "\(listener.unauthenticatedCount) not authenticated (\(listener.settings.authentication.rawValue))"
+      messages.append(Message(.listenerState, [listener.name, state]))
     }
-    for session in sessions.all.sorted(by: { $0.id < $1.id }) { lines += session.stateReport }
-    return lines
+    for session in sessions.all.sorted(by: { $0.id < $1.id }) { messages += session.stateReport }
+    return messages
   }
 }
 
 extension ClientSession {
-  fileprivate var stateReport: [String] {
+  fileprivate var stateReport: [Message] {
     var words = [session.stateText]
     if isReadOnly { words.append("read-only") }
     if !session.isLoggedIn { words.append("not authenticated") }
@@ -30,36 +30,41 @@ extension ClientSession {
       words.append("\(counted(session.keepAlive.unanswered, "PING")) unanswered")
     }
     words.append("\(counted(relay.waitingForClient, "byte")) queued for it")
-    words.append("\(counted(relay.unroutedFromClient, "byte")) from it not passed on yet")
+    words.append("\(counted(relay.unroutedFromClient, "byte")) received from it and not relayed")
+    var messages = [Message(.clientState, [name, words.joined(separator: ", ")])]
     let who = identity.parameters.map { "\($0.field)=\($0.value.text)" }.joined(separator: " ")
-    var lines = ["state: \(name): " + words.joined(separator: ", ")]
-    if !who.isEmpty { lines.append("state: \(name): is \(who)") }
+    if !who.isEmpty { messages.append(Message(.clientIdentity, [name, who])) }
     for upstream in upstreams {
-      lines.append(
-        "state: \(name): \(upstream.backend.daemon) at \(upstream.backend.path), "
-          + "'\(upstream.backend.uri)': \(stateText(of: upstream)), "
-          + "\(counted(relay.waitingForUpstream(upstream.slot), "byte")) queued for it"
-          + (relay.isUpstreamPaused(upstream.slot) ? ", not read" : ""))
+      let queued = counted(relay.waitingForUpstream(upstream.slot), "byte")
+      let state =
+        "\(stateText(of: upstream)), \(queued) queued for it"
+        + (relay.isUpstreamPaused(upstream.slot) ? ", not read" : "")
+      let backend = upstream.backend
+      messages.append(
+        Message(.upstreamState, [name, backend.daemon, backend.path, backend.uri, state]))
     }
     for call in relay.callsUnderWay.sorted(by: { $0.serial < $1.serial }) {
-      lines.append("state: \(name): \(describe(call))")
+      messages.append(message(about: call))
     }
-    return lines
+    return messages
   }
 
-  private func describe(_ call: Call) -> String {
+  private func message(about call: Call) -> Message {
     let known = ProcedureTable.find(program: call.program, procedure: call.procedure)
     let procedure =
       known.map { "\($0.name)" } ?? "procedure \(call.procedure) of program \(call.program)"
     let daemon = upstreams.first { $0.slot == call.upstream }?.backend.daemon ?? "no daemon"
-    var text = "call \(call.serial) \(procedure) at \(daemon): "
-    text += call.isAnswered ? "answered" : "its reply is awaited"
-    text += ", begun \(Int(max(0, broker.reactor.now - call.startedAt))) s ago"
-    if let stream = call.stream {
-      text +=
-        ", stream \(stream.phase), \(counted(call.bytesUp, "byte")) up, \(counted(call.bytesDown, "byte")) down"
-    }
-    return text
+    let stream =
+      call.stream.map { stream in
+        ", stream \(stream.phase), \(counted(call.bytesUp, "byte")) up, "
+          + "\(counted(call.bytesDown, "byte")) down"
+      } ?? ""
+    return Message(
+      .callState,
+      [
+        name, call.serial, procedure, daemon, call.isAnswered ? "answered" : "not answered yet",
+        Int(max(0, broker.reactor.now - call.startedAt)), stream,
+      ])
   }
 
   private func stateText(of upstream: UpstreamConnection) -> String {

@@ -122,8 +122,6 @@ final class ClientSession: Handler {
   /// Ends the connection at once, with everything that belongs to it. The reason's severity is that of the log line.
   func finish(because reason: Message) { post(.end(reason)) }
 
-  func finish(because reason: String) { finish(because: Message(unidentified: reason)) }
-
   /// Writes a message behind the client's name.
   func write(
     _ message: Message, to source: BrokerLog.Source, at level: Severity? = nil,

@@ -32,20 +32,17 @@ struct AdminSockets {
     return AdminSockets.exists(own) ? own : "\(directory)/\(AdminSockets.names[1])"
   }
 
-  /// What to do where the usual socket is of no use.
-  var hint: String {
+  /// What to do where the usual socket cannot be used.
+  var hint: Message {
     let others = directories.flatMap { directory in
       AdminSockets.names.map { "\(directory)/\($0)" }
     }.filter { $0 != usual && AdminSockets.exists($0) }
-    guard !others.isEmpty else {
-      return
-        "; if the broker's sockets are elsewhere (unix_sock_dir), name its admin socket with --socket"
-    }
+    guard !others.isEmpty else { return Message(.trySocketOption) }
     let list = others.map { path in
       let isRoots = geteuid() != 0 && path.hasPrefix(AdminSockets.system)
       return "--socket '\(printable(path))'\(isRoots ? " as root" : "")"
     }.joined(separator: " or ")
-    return "; there is another admin socket: try \(list)"
+    return Message(.tryOtherSocket, [list])
   }
 
   private static func exists(_ path: String) -> Bool {

@@ -11,7 +11,7 @@ struct StatusCommand: ParsableCommand {
 
   func run() throws {
     guard let row = try socket.connect().rows({ _ in .status }).first else {
-      throw Trouble("the broker says nothing of itself")
+      throw ToolFailure(.noStatusRow)
     }
     if output.json { return print(JSON.object(row)) }
     let lines = [
@@ -100,10 +100,10 @@ struct KillStreamCommand: ParsableCommand {
 
   func validate() throws {
     guard place != nil else {
-      throw ValidationError("expected a stream as CLIENT/SERIAL, found '\(printable(stream))'")
+      throw ToolFailure.usage(.invalidStreamName, [printable(stream)])
     }
     guard reason.utf8.count <= BrokerCall.reasonLimit else {
-      throw ValidationError("the reason is longer than \(BrokerCall.reasonLimit) bytes")
+      throw ToolFailure.usage(.reasonTooLong, [BrokerCall.reasonLimit])
     }
   }
 
@@ -119,7 +119,7 @@ struct KillStreamCommand: ParsableCommand {
 /// Longer ones would only be mistyped, and what is no number is none.
 func checkInterval(_ seconds: Double, from least: Double) throws {
   guard seconds >= least, seconds <= 3600 else {
-    throw ValidationError("expected an interval from \(least) to 3600 seconds, found \(seconds)")
+    throw ToolFailure.usage(.invalidInterval, [least, seconds])
   }
 }
 

@@ -9,17 +9,17 @@ final class Connection {
   private let path: String
   private var serial: UInt32 = 0
   /// What to do where another program answers.
-  var hint = ""
+  var hint: Message?
 
   init(_ path: String) throws {
     self.path = path
     descriptor = socket(AF_UNIX, Int32(SOCK_STREAM.rawValue | SOCK_CLOEXEC.rawValue), 0)
-    guard descriptor >= 0 else { throw Trouble("cannot make a socket: \(Connection.reason)") }
+    guard descriptor >= 0 else { throw ToolFailure(.toolSocketFailed, [Connection.reason]) }
     var address = sockaddr_un()
     address.sun_family = sa_family_t(AF_UNIX)
     let bytes = Array(path.utf8)
     guard bytes.count < MemoryLayout.size(ofValue: address.sun_path) else {
-      throw Trouble("the path '\(printable(path))' is longer than a UNIX socket allows")
+      throw ToolFailure(.toolPathTooLong, [printable(path)])
     }
     withUnsafeMutableBytes(of: &address.sun_path) { $0.copyBytes(from: bytes) }
     let connected = withUnsafePointer(to: &address) {
@@ -28,7 +28,7 @@ final class Connection {
       }
     }
     guard connected == 0 else {
-      throw Trouble("cannot connect to '\(printable(path))': \(Connection.reason)")
+      throw ToolFailure(.cannotConnectToBroker, [printable(path), Connection.reason])
     }
     _ = fcntl(descriptor, F_SETFL, O_NONBLOCK)
   }
@@ -46,11 +46,11 @@ final class Connection {
     repeat {
       let reply = try call(ask(next))
       guard let page = try? reply.withUnsafeBytes({ try BrokerPage(payload: $0) }) else {
-        throw Trouble("the answer from '\(printable(path))' cannot be understood")
+        throw ToolFailure(.undecodableAnswer, [printable(path)])
       }
       // A page that does not lead on would be asked for again and again.
       guard page.next == 0 || page.next > next else {
-        throw Trouble("the answer from '\(printable(path))' does not lead on")
+        throw ToolFailure(.repeatedPage, [printable(path)])
       }
       rows += page.rows.map { Row($0) }
       next = page.next
@@ -74,15 +74,15 @@ final class Connection {
     }
   }
 
-  private func refusal(_ body: [UInt8]) -> Trouble {
+  private func refusal(_ body: [UInt8]) -> ToolFailure {
     guard let error = try? body.withUnsafeBytes({ try RemoteError(payload: $0) }) else {
-      return Trouble("'\(printable(path))' refused the call without a reason")
+      return ToolFailure(.callRefusedWithoutReason, [printable(path)])
     }
     let message = printable(error.message ?? "no reason given")
     guard error.code == .rpc, message.hasPrefix("Cannot find program") else {
-      return Trouble(message)
+      return ToolFailure(.callRefused, [message])
     }
-    return Trouble("what answers at '\(printable(path))' is no virtbrokerd, or an older one\(hint)")
+    return ToolFailure(.notVirtbrokerd, [printable(path)]).adding(hint)
   }
 
   // MARK: Bytes
@@ -104,7 +104,7 @@ final class Connection {
     }
     guard let header, header.length >= UInt32(Limits.header),
       header.length <= UInt32(Limits.packet)
-    else { throw Trouble("what answers at '\(printable(path))' does not speak libvirt's protocol") }
+    else { throw ToolFailure(.notLibvirtProtocol, [printable(path)]) }
     return (header, try receive(Int(header.length) - Limits.header, before: deadline))
   }
 
@@ -118,7 +118,7 @@ final class Connection {
       if some > 0 {
         filled += some
       } else if some == 0 {
-        throw Trouble("'\(printable(path))' closed the connection")
+        throw ToolFailure(.brokerClosedConnection, [printable(path)])
       } else {
         try wait(POLLIN, before: deadline)
       }
@@ -129,10 +129,12 @@ final class Connection {
   /// Waits after a call that could not go on.
   private func wait(_ events: Int32, before deadline: Double) throws {
     guard errno == EAGAIN || errno == EINTR else {
-      throw Trouble("the connection to '\(printable(path))' failed: \(Connection.reason)")
+      throw ToolFailure(.brokerConnectionFailed, [printable(path), Connection.reason])
     }
     let left = deadline - Connection.now
-    guard left > 0 else { throw Trouble("'\(printable(path))' does not answer") }
+    guard left > 0 else {
+      throw ToolFailure(.brokerDoesNotAnswer, [printable(path), Int(Connection.patienceSeconds)])
+    }
     var item = pollfd(fd: descriptor, events: Int16(truncatingIfNeeded: events), revents: 0)
     _ = poll(&item, 1, Int32(left * 1000) + 1)
   }

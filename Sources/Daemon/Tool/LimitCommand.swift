@@ -32,13 +32,13 @@ struct LimitCommand: ParsableCommand {
 
   func validate() throws {
     guard identity == nil || rate != nil else {
-      throw ValidationError("--identity needs a kind and a rate to set for it")
+      throw ToolFailure.usage(.identityWithoutRate)
     }
     for word in [kind, rate] where (word ?? "").utf8.count > BrokerCall.wordLimit {
-      throw ValidationError("'\(printable(word ?? ""))' is too long for a kind or a rate")
+      throw ToolFailure.usage(.wordTooLong, [printable(word ?? "")])
     }
     guard (identity ?? "").utf8.count <= BrokerCall.identityLimit else {
-      throw ValidationError("the identity is longer than \(BrokerCall.identityLimit) bytes")
+      throw ToolFailure.usage(.identityTooLong, [BrokerCall.identityLimit])
     }
   }
 
@@ -52,7 +52,7 @@ struct LimitCommand: ParsableCommand {
     let shown = kind.map { kind in rows.filter { $0.text("kind") == kind } } ?? rows
     // Each kind has a row, whatever its rate.
     guard !shown.isEmpty else {
-      throw Trouble("there are no streams of the kind '\(printable(kind ?? ""))' to limit")
+      throw ToolFailure(.unknownKind, [printable(kind ?? "")])
     }
     output.show(shown, as: .rates)
   }
@@ -63,8 +63,6 @@ struct LimitCommand: ParsableCommand {
       let page = try? reply.withUnsafeBytes({ try BrokerPage(payload: $0) }),
       let matched = page.rows.first.flatMap({ Row($0).number("matched_clients") }), matched == 0
     else { return }
-    Standard.error(
-      "warning: '\(printable(identity))' matches no connected client; the rate holds for clients that "
-        + "connect later; 'virtbroker clients' shows the identities there are")
+    Standard.report(Message(.identityMatchesNoClient, [printable(identity)]))
   }
 }

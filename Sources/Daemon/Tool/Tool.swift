@@ -19,6 +19,22 @@ struct Tool: ParsableCommand {
     ])
   /// Accepted before the subcommand as well as behind it: what is read here is what subcommands see.
   @OptionGroup var socket: SocketOptions
+
+  static func main() {
+    do {
+      var command = try parseAsRoot()
+      try command.run()
+    } catch let failure as ToolFailure {
+      Standard.report(failure.message)
+      exit(withError: ExitCode.failure)
+    } catch {
+      // ArgumentParser writes help to standard output, and puts "Error: " before a mistake in the arguments.
+      let text = fullMessage(for: error)
+      guard text.hasPrefix(Standard.parserPrefix) else { exit(withError: error) }
+      Standard.error("virtbroker: \(text.dropFirst(Standard.parserPrefix.count))")
+      exit(withError: exitCode(for: error))
+    }
+  }
 }
 
 /// What every command takes.
@@ -33,8 +49,8 @@ struct SocketOptions: ParsableArguments {
       let connection = try Connection(places.usual)
       connection.hint = places.hint
       return connection
-    } catch let trouble as Trouble {
-      throw Trouble("\(trouble)\(places.hint)")
+    } catch let failure as ToolFailure {
+      throw failure.adding(places.hint)
     }
   }
 }
@@ -49,13 +65,35 @@ struct OutputOptions: ParsableArguments {
   }
 }
 
-/// What went wrong, in one sentence.
-struct Trouble: Error, CustomStringConvertible {
-  let description: String
-  init(_ description: String) { self.description = description }
+/// Why a command failed.
+struct ToolFailure: Error {
+  private(set) var message: Message
+
+  init(_ definition: MessageDefinition, _ arguments: [any CustomStringConvertible] = []) {
+    message = Message(definition, arguments)
+  }
+
+  /// The same with advice behind it.
+  func adding(_ hint: Message?) -> ToolFailure {
+    var failure = self
+    if let hint { failure.message = Message(joining: [message, hint]) }
+    return failure
+  }
+
+  /// A mistake in the arguments. ArgumentParser adds the usage and sets the exit status.
+  static func usage(
+    _ definition: MessageDefinition, _ arguments: [any CustomStringConvertible] = []
+  ) -> ValidationError { ValidationError(Message(definition, arguments).line) }
 }
 
 enum Standard {
+  fileprivate static let parserPrefix = "Error: "
+
   /// A line on standard error, which is no part of the output.
   static func error(_ line: String) { fputs("\(line)\n", stderr) }
+
+  /// A message with its identifiers.
+  static func report(_ message: Message) {
+    error("virtbroker: \(message.severity == .warning ? "warning: " : "")\(message.line)")
+  }
 }

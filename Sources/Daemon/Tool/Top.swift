@@ -20,11 +20,10 @@ struct TopCommand: ParsableCommand {
 
   func validate() throws {
     try checkInterval(interval, from: 0.1)
-    guard count >= 0 else { throw ValidationError("expected a count from 0 on, found \(count)") }
+    guard count >= 0 else { throw ToolFailure.usage(.invalidCount, [count]) }
     guard sort == nil || sortColumn != nil else {
       let titles = view.table.columns.map { $0.title.lowercased() }.joined(separator: ", ")
-      throw ValidationError(
-        "\(view.rawValue) have no column '\(printable(sort ?? ""))'; expected one of \(titles)")
+      throw ToolFailure.usage(.unknownColumn, [view.rawValue, printable(sort ?? ""), titles])
     }
   }
 

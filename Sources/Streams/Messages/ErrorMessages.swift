@@ -4,16 +4,16 @@
 extension MessageDefinition {
   // MARK: Calls
 
-  static let unexpectedStatus = MessageDefinition(
+  public static let unexpectedStatus = MessageDefinition(
     "VB-ERR-001", .error, "Unexpected message status …",
     "The client sent a broken call: a defect in its program.")
-  static let unknownProgram = MessageDefinition(
+  public static let unknownProgram = MessageDefinition(
     "VB-ERR-002", .error, "Cannot find program … version …",
     "The client uses a part of the protocol that the backend does not have, such as LXC's calls to a QEMU daemon. "
       + "Connect to the right daemon.")
-  static let unknownProcedure = MessageDefinition(
+  public static let unknownProcedure = MessageDefinition(
     "VB-ERR-003", .error, "unknown procedure: …")
-  static let undecodableCall = MessageDefinition(
+  public static let undecodableCall = MessageDefinition(
     "VB-ERR-004", .error, "Unable to decode message payload",
     "The client sent a broken call: its version and the broker's are not compatible, or its program has a defect."
   )
@@ -31,10 +31,10 @@ extension MessageDefinition {
   static let connectionAlreadyOpen = MessageDefinition(
     "VB-ERR-008", .error, "connection already open",
     "The client opened a URI twice on one connection: a defect in its program.")
-  static let parameterNotSupported = MessageDefinition(
+  public static let parameterNotSupported = MessageDefinition(
     "VB-ERR-009", .error, "parameter '…' not supported",
     "The client sent an identity field that is not known.")
-  static let parameterTypeInvalid = MessageDefinition(
+  public static let parameterTypeInvalid = MessageDefinition(
     "VB-ERR-010", .error, "invalid type '…' for parameter '…', expected '…'")
   static let tooManyStreams = MessageDefinition(
     "VB-ERR-011", .error, "… streams are open on this connection",

@@ -88,7 +88,7 @@ extension AdminService {
     case .setTimeout(let seconds, let flags):
       try refuse(flags, "adminConnectSetDaemonTimeout")
       broker.setIdleSeconds(Int(seconds))
-      broker.log[.admin].info("\(session.name) sets the timeout to \(seconds) s")
+      broker.log[.admin].write(.timeoutChanged, [session.name, seconds])
       return nil
     case .shutDown(let flags):
       // Bit 0 asks for the state of what runs to be kept. A broker has none.
@@ -102,7 +102,7 @@ extension AdminService {
   private func refuse(_ flags: UInt32, _ function: String) throws(RemoteError) {
     guard flags != 0 else { return }
     var error = RemoteError(.invalidArgument, domain: .admin, "", int1: 0, int2: 0)
-    error.message = "unsupported flags (0x\(String(flags, radix: 16))) in function \(function)"
+    error.message = Message(.unsupportedAdminFlags, [String(flags, radix: 16), function]).text
     error.str1 = function
     error.str2 = "flags"
     throw error
@@ -110,7 +110,7 @@ extension AdminService {
 
   private func server(_ name: String) throws(RemoteError) -> Server {
     guard let server = Server(rawValue: name) else {
-      throw RemoteError(.noServer, "No server named '\(name)'")
+      throw RemoteError(.noServer, .noSuchServer, [name])
     }
     return server
   }
@@ -144,16 +144,16 @@ extension AdminService {
       let field = parameter.field
       guard names.contains(field) else {
         throw RemoteError(
-          .argumentUnsupported, domain: .none, "parameter '\(field)' not supported")
+          .argumentUnsupported, domain: .none, .parameterNotSupported, [field])
       }
       guard case .uint(let value) = parameter.value else {
         throw RemoteError(
-          .invalidArgument, domain: .none,
-          "invalid type '\(parameter.value.typeName)' for parameter '\(field)', expected 'uint'")
+          .invalidArgument, domain: .none, .parameterTypeInvalid,
+          [parameter.value.typeName, field, "uint"])
       }
       guard values.updateValue(value, forKey: field) == nil else {
         throw RemoteError(
-          .invalidArgument, domain: .none, "parameter '\(field)' occurs multiple times")
+          .invalidArgument, domain: .none, .adminParameterRepeated, [field])
       }
     }
     return values
@@ -191,15 +191,14 @@ extension AdminService {
       wanted[names.unauthenticatedCount].map { Int($0) } ?? there.unauthenticatedCount
     guard unauthenticatedCount <= most else {
       throw RemoteError(
-        .invalidArgument,
-        "\(names.unauthenticatedCount) (\(unauthenticatedCount)) must not be more than \(names.most) (\(most))"
-      )
+        .invalidArgument, .limitAboveLimit,
+        [names.unauthenticatedCount, unauthenticatedCount, names.most, most])
     }
     switch server {
     case .main: broker.setLimits(maxClients: most, maxAnonymousClients: unauthenticatedCount)
     case .admin:
       guard most > 0 else {
-        throw RemoteError(.invalidArgument, "\(names.most) of 0 would lock every administrator out")
+        throw RemoteError(.invalidArgument, .adminLimitOfZero)
       }
       settings.maxClients = most
       maxAnonymousClients = unauthenticatedCount
@@ -211,7 +210,7 @@ extension AdminService {
 
   private func steering() throws(RemoteError) -> LogSteering {
     guard let steering = broker.logSteering else {
-      throw RemoteError(.operationUnsupported, domain: .admin, "the log cannot be changed here")
+      throw RemoteError(.operationUnsupported, domain: .admin, .logNotChangeable)
     }
     return steering
   }
@@ -220,17 +219,17 @@ extension AdminService {
     _ what: String, to text: String?, by set: (String?) -> BrokerFailure?
   ) throws(RemoteError) {
     if let failure = set(text) {
-      throw RemoteError(.invalidArgument, domain: .none, failure.description)
+      throw RemoteError(.invalidArgument, domain: .none, failure.message)
     }
-    broker.log[.admin].info("an administrator sets \(what) to '\((text ?? "").prefix(1000))'")
+    broker.log[.admin].write(.logSettingChanged, [what, String((text ?? "").prefix(1000))])
   }
 
   private func updateTLS(of server: Server) throws(RemoteError) {
     guard server == .main, broker.tlsStatus != nil else {
-      throw RemoteError(.internalError, "no tls service found, unable to update tls files")
+      throw RemoteError(.internalError, .noTLSService)
     }
     if let reason = broker.renewCertificates(because: "an administrator wants it") {
-      throw RemoteError(.systemError, "the new certificates are refused: \(reason)")
+      throw RemoteError(.systemError, .newCertificatesRefused, [reason])
     }
   }
 }

@@ -11,7 +11,7 @@ extension AdminService {
 
   func client(_ id: UInt64, of server: Server) throws(RemoteError) -> Client {
     guard let found = find(id, of: server) else {
-      throw RemoteError(.noClient, "No client with matching ID '\(id)'")
+      throw RemoteError(.noClient, .noSuchClient, [id])
     }
     return found
   }
@@ -20,11 +20,11 @@ extension AdminService {
   func clientToInspect(_ client: AdminClient) throws(RemoteError) -> Client {
     guard let server = Server(rawValue: client.server) else {
       throw RemoteError(
-        .noServer, domain: .admin, "no server with matching name '\(client.server)' found")
+        .noServer, domain: .admin, .noMatchingServer, [client.server])
     }
     guard let found = find(client.id, of: server) else {
       throw RemoteError(
-        .noClient, domain: .admin, "no client with matching id '\(client.id)' found")
+        .noClient, domain: .admin, .noMatchingClient, [client.id])
     }
     return found
   }
@@ -34,7 +34,7 @@ extension AdminService {
     case .main:
       broker.sessions[id].map { session in
         Client(entry: entry(session), info: info(session)) {
-          session.finish(because: "an administrator wants it")
+          session.finish(because: Message(.closedByAdministrator))
         }
       }
     case .admin:
@@ -42,7 +42,7 @@ extension AdminService {
         Client(
           entry: entry(session),
           info: [TypedParameter("readonly", .boolean(false))] + info(of: session.identity)
-        ) { session.finish(because: "an administrator wants it") }
+        ) { session.finish(because: Message(.closedByAdministrator)) }
       }
     }
   }
@@ -57,7 +57,7 @@ extension AdminService {
       }
     guard entries.count <= Limits.adminList else {
       throw RemoteError(
-        .rpc, "there are \(entries.count) clients, and a list has at most \(Limits.adminList)")
+        .rpc, .tooManyClientsForList, [entries.count, Limits.adminList])
     }
     return AdminList(entries.sorted { $0.id < $1.id }, wantsElements: wantsList)
   }

@@ -29,15 +29,14 @@ extension AdminService {
     of name: String, for pattern: String?, to text: String
   ) throws(RemoteError) -> BrokerPage {
     guard let kind = RateKind(rawValue: name) else {
-      throw refusal("'\(name)' has no rate: expected console, upload, download or migration")
+      throw refusal(.kindWithoutRate, [name])
     }
     var rates = broker.sessions.rates
     if text == "default" {
       try forget(kind, pattern, in: &rates)
     } else {
       guard let rate = text == "off" ? 0 : RateText.read(text) else {
-        throw refusal(
-          "'\(text)' is no rate: expected bytes a second like 500K, 10M or 1.5G, or 'off'")
+        throw refusal(.invalidRate, [text])
       }
       if let pattern {
         try set(RateRule(kind, pattern, rate: rate), in: &rates)
@@ -46,9 +45,11 @@ extension AdminService {
       }
     }
     broker.sessions.change(rates: rates)
-    let whose = pattern.map { "each '\($0)'" } ?? "all"
-    broker.log[.admin].info("an administrator sets the \(name) rate of \(whose) to \(text)")
-    guard let pattern else { return BrokerPage(rows: [], next: 0) }
+    guard let pattern else {
+      broker.log[.admin].write(.totalRateChanged, [name, text])
+      return BrokerPage(rows: [], next: 0)
+    }
+    broker.log[.admin].write(.identityRateChanged, [name, pattern, text])
     let rule = RateRule(kind, pattern, rate: 0)
     let matched = broker.sessions.all.count { rule.fits($0.identity.ruleNames) }
     return BrokerPage(
@@ -59,18 +60,18 @@ extension AdminService {
     _ kind: RateKind, _ pattern: String?, in rates: inout RateSettings
   ) throws(RemoteError) {
     guard let pattern else {
-      throw refusal("'default' is for one identity: what all have is given as a rate, or as 'off'")
+      throw refusal(.defaultWithoutIdentity)
     }
     let count = rates.identities.count
     rates.identities.removeAll { $0.kind == kind && $0.pattern == pattern }
     guard rates.identities.count < count else {
-      throw refusal("there is no \(kind.rawValue) rate for '\(pattern)'")
+      throw refusal(.noRateOfIdentity, [kind.rawValue, pattern])
     }
   }
 
   /// A new rule comes before all others, or it might have no effect.
   private func set(_ rule: RateRule, in rates: inout RateSettings) throws(RemoteError) {
-    guard !rule.pattern.isEmpty else { throw refusal("an identity without a name fits nobody") }
+    guard !rule.pattern.isEmpty else { throw refusal(.emptyIdentity) }
     if let place = rates.identities.firstIndex(where: {
       $0.kind == rule.kind && $0.pattern == rule.pattern
     }) {
@@ -78,12 +79,14 @@ extension AdminService {
       return
     }
     guard rates.identities.count < AdminService.mostRules else {
-      throw refusal("there are \(rates.identities.count) rates for identities, which is enough")
+      throw refusal(.tooManyRates, [rates.identities.count])
     }
     rates.identities.insert(rule, at: 0)
   }
 
-  private func refusal(_ why: String) -> RemoteError {
-    RemoteError(.invalidArgument, domain: .admin, why)
+  private func refusal(
+    _ definition: MessageDefinition, _ arguments: [any CustomStringConvertible] = []
+  ) -> RemoteError {
+    RemoteError(.invalidArgument, domain: .admin, definition, arguments)
   }
 }

@@ -134,17 +134,17 @@ extension AdminService {
     client: UInt64, serial: UInt32, reason: String
   ) throws(RemoteError) {
     guard let session = broker.sessions[client] else {
-      throw RemoteError(.noClient, "No client with matching ID '\(client)'")
+      throw RemoteError(.noClient, .noSuchClient, [client])
     }
-    let why = reason.isEmpty ? "" : ": \(reason)"
-    let error = RemoteError(
-      .operationFailed, domain: .streams, "the stream was ended by an administrator\(why)")
+    let cause =
+      reason.isEmpty
+      ? Message(.streamEndedByAdministrator) : Message(.streamEndedWithReason, [reason])
+    let error = RemoteError(.operationFailed, domain: .streams, cause)
     guard session.relay.endStream(serial: serial, telling: error) else {
       throw RemoteError(
-        .operationInvalid, domain: .admin, "client \(client) has no stream \(client)/\(serial)")
+        .operationInvalid, domain: .admin, .noSuchStream, [client, client, serial])
     }
-    broker.log[.admin].warning(
-      "\(session.name): stream \(serial) was ended by an administrator\(why)")
+    broker.log[.admin].write(.streamEnded, [session.name, serial, cause])
     session.settle()
   }
 }

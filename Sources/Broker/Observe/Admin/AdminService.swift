@@ -35,7 +35,7 @@ final class AdminService {
 
   func start() {
     listener?.isAccepting = true
-    if let name { broker.log[.admin].info("listening on \(name) (administration)") }
+    if let name { broker.log[.admin].write(.adminListening, [name]) }
   }
 
   /// Stops listening.
@@ -44,18 +44,19 @@ final class AdminService {
   /// Ends everything.
   func end() {
     close()
-    for session in sessions.values { session.finish(because: "the broker stops") }
+    for session in sessions.values { session.finish(because: Message(.brokerStopping)) }
   }
 
   // MARK: Sessions
 
   func accepted(_ descriptor: consuming Descriptor) {
     guard let peer = UnixPeer(of: descriptor.number), peer.uid == owner else {
-      let who = UnixPeer(of: descriptor.number).map { "uid \($0.uid), pid \($0.pid)" }
+      let peer = UnixPeer(of: descriptor.number)
       let origin = Origin(ofUserAt: descriptor.number)
       broker.loop.closer.close(descriptor.release(), for: origin, isCounted: false)
-      return broker.log[.admin].warning(
-        "the admin socket is for uid \(owner) alone: refused \(who ?? "somebody unknown")")
+      return broker.log[.admin].write(
+        peer.map { Message(.administratorRefused, [owner, $0.uid, $0.pid]) }
+          ?? Message(.unknownAdministratorRefused, [owner]))
     }
     lastClient += 1
     let session = AdminSession(descriptor, peer: peer, id: lastClient, service: self)
@@ -63,13 +64,14 @@ final class AdminService {
     session.identity.names = broker.authentication.names.names(uid: peer.uid, gid: peer.gid) {
       [weak session] names in session?.identity.names = names
     }
-    broker.log[.admin].info("\(session.name) connected")
+    broker.log[.admin].write(.administratorConnected, [session.name])
     broker.occupancyChanged()
     limitChanged()
   }
 
-  func closed(_ session: AdminSession, because reason: String, _ level: BrokerLog.Level) {
-    broker.log[.admin].line(level, "\(session.name) disconnected: \(reason)")
+  func closed(_ session: AdminSession, because reason: Message) {
+    broker.log[.admin].write(
+      .administratorDisconnected, [session.name, reason], at: reason.severity)
     // In this order: the reference given up here may be the last but the reactor's.
     broker.reactor.releaseAfterTurn(session)
     sessions[session.id] = nil
@@ -97,8 +99,7 @@ final class AdminService {
     guard let listener else { return }
     let hasRoom = sessions.count < settings.maxClients
     if listener.isAccepting, !hasRoom {
-      broker.log[.admin].warning(
-        "admin_max_clients (\(settings.maxClients)) is reached: further administrators wait")
+      broker.log[.admin].write(.adminLimitReached, [settings.maxClients])
     }
     listener.isAccepting = hasRoom
   }
@@ -110,7 +111,7 @@ final class AdminService {
   func answered() {
     guard isStopWanted else { return }
     isStopWanted = false
-    broker.log[.admin].info("stopping: an administrator wants it")
+    broker.log[.admin].write(.stopRequested)
     broker.stop()
   }
 
@@ -124,12 +125,11 @@ final class AdminService {
       call.version == Program.version
     else {
       throw RemoteError(
-        .rpc,
-        "Cannot find program \(Int32(bitPattern: call.program)) version "
-          + "\(Int32(bitPattern: call.version))")
+        .rpc, .unknownProgram,
+        [Int32(bitPattern: call.program), Int32(bitPattern: call.version)])
     }
     guard call.status == .ok else {
-      throw RemoteError(.rpc, "Unexpected message status \(call.status.rawValue)")
+      throw RemoteError(.rpc, .unexpectedStatus, [call.status.rawValue])
     }
     if call.program == Program.broker {
       return try result(of: decoded(call, body, BrokerCall.init(procedure:body:)))
@@ -145,9 +145,9 @@ final class AdminService {
     do {
       found = try body.withUnsafeBytes { try read(call.procedure, $0) }
     } catch {
-      throw RemoteError(.rpc, "Unable to decode message payload")
+      throw RemoteError(.rpc, .undecodableCall)
     }
-    guard let found else { throw RemoteError(.rpc, "unknown procedure: \(call.procedure)") }
+    guard let found else { throw RemoteError(.rpc, .unknownProcedure, [call.procedure]) }
     return found
   }
 }

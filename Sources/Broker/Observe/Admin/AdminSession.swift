@@ -57,14 +57,15 @@ final class AdminSession: Handler {
     guard !isOver else { return }
     if let end = connection.end {
       switch end {
-      case .closed, .brokenOff: return finish(because: "closed by the administrator")
-      case .failed(let number): return finish(because: errorText(number))
+      case .closed, .brokenOff: return finish(because: Message(.closedByPeer))
+      case .failed(let number):
+        return finish(because: Message(.adminConnectionFailed, [errorText(number)]))
       case .violation(let violation):
-        return finish(because: "protocol violation: \(violation)", .warning)
+        return finish(because: Message(.protocolViolation, [violation.message]))
       }
     }
     if connection.isLeaving, connection.waiting == 0 {
-      return finish(because: "closed by the administrator")
+      return finish(because: Message(.closedByPeer))
     }
     watcher.watch(connection.interest)
     if connection.knowsKeepAlive, !keepAlive.isWanted { startKeepAlive() }
@@ -72,13 +73,13 @@ final class AdminSession: Handler {
   }
 
   /// Ends the connection at once.
-  func finish(because reason: String, _ level: BrokerLog.Level = .info) {
+  func finish(because reason: Message) {
     guard !isOver else { return }
     isOver = true
     timer.stop()
     watcher.watch([])
     connection.clear()
-    service.closed(self, because: reason, level)
+    service.closed(self, because: reason)
   }
 
   // MARK: Keepalive
@@ -113,9 +114,8 @@ final class AdminSession: Handler {
       if connection.waiting == 0 { connection.reply(Packets.keepAlive(KeepAliveProcedure.ping)) }
     case .dead(let unanswered):
       return finish(
-        because: "no answer to \(unanswered) keepalive PINGs "
-          + "(admin_keepalive_interval \(settings.intervalSeconds) s, "
-          + "admin_keepalive_count \(settings.count))", .warning)
+        because: Message(
+          .adminKeepAliveTimeout, [unanswered, settings.intervalSeconds, settings.count]))
     }
     awaitLook()
     connection.settle()

@@ -51,12 +51,11 @@ struct ThreadPoolReport {
     let least = wanted["minWorkers"] ?? minimum
     guard least <= most else {
       throw RemoteError(
-        .invalidArgument, domain: .none, "minWorkers cannot be larger than maxWorkers")
+        .invalidArgument, domain: .none, .minimumAboveMaximum)
     }
     guard (most == 0) == (maximum == 0) else {
       throw RemoteError(
-        .invalidArgument, domain: .none,
-        "maxWorkers must not be switched from zero to non-zero and vice versa")
+        .invalidArgument, domain: .none, .maximumSwitchedToZero)
     }
     (minimum, maximum) = (least, most)
     priority = wanted["prioWorkers"] ?? priority

@@ -172,15 +172,15 @@ final class AuditLog {
 
   private func note(_ records: UInt64, _ outcome: AuditSink.Outcome) {
     if let kept = outcome.kept {
-      log.line(.error, "\(kept): records are still written to the file that was open before")
+      log.write(.auditFileKept, [kept])
     }
-    guard let trouble = outcome.lost else {
+    guard let cause = outcome.lost else {
       counts.written &+= records
       return
     }
     counts.drop(records)
     guard lossWarning.takeDue(at: reactor.now) else { return }
-    log.line(.error, "audit records are lost: \(trouble)")
+    log.write(.auditRecordsLost, [cause])
   }
 
   private func recordDropped() {

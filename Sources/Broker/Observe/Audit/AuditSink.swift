@@ -1,5 +1,6 @@
 // What audit records are written to.
 import Glibc
+import Streams
 
 /// The file or the journal's socket, and what is to be written there. `lock` is held while a thread writes, which
 /// the loop does only for the last words of a broker; `shelf` never for long.
@@ -21,7 +22,7 @@ final class AuditSink: @unchecked Sendable {
     self.destination = destination
     pthread_mutex_init(lock, nil)
     pthread_mutex_init(shelf, nil)
-    if let trouble = open(for: account) { throw BrokerFailure(trouble) }
+    if let failure = open(for: account) { throw BrokerFailure(failure) }
     if case .file = destination, let account { giveFile(descriptor, to: account) }
   }
 
@@ -56,7 +57,7 @@ final class AuditSink: @unchecked Sendable {
   }
 
   /// Nil, or why not; what was open then stays open.
-  private func open(for account: ServiceAccount? = nil) -> String? {
+  private func open(for account: ServiceAccount? = nil) -> Message? {
     let opened: Result<Int32, BrokerFailure> =
       switch destination {
       case .file(let path): AuditSink.openFile(path, account)
@@ -67,7 +68,7 @@ final class AuditSink: @unchecked Sendable {
       if descriptor >= 0 { close(descriptor) }
       descriptor = number
       return nil
-    case .failure(let trouble): return trouble.description
+    case .failure(let failure): return failure.message
     }
   }
 
@@ -82,8 +83,9 @@ final class AuditSink: @unchecked Sendable {
         _ = fcntl(number, F_SETFL, O_APPEND)
         return .success(number)
       }
-      let why = errorText(errno) + (account?.note(at: path) ?? "")
-      return .failure(BrokerFailure("audit_log: cannot open the audit file \(path): \(why)"))
+      let text = errorText(errno)
+      return .failure(
+        BrokerFailure(.cannotOpenAuditFile, [path, account?.cause(text, at: path) ?? text]))
     } catch {
       return .failure(error)
     }
@@ -91,13 +93,14 @@ final class AuditSink: @unchecked Sendable {
 
   private static func connectJournal() -> Result<Int32, BrokerFailure> {
     guard let address = Address.unix(AuditSink.journal) else {
-      return .failure(BrokerFailure("no journal"))
+      return .failure(
+        BrokerFailure(.cannotConnectToAuditJournal, [AuditSink.journal, errorText(ENAMETOOLONG)]))
     }
     let number = socket(AF_UNIX, Int32(SOCK_DGRAM.rawValue | SOCK_CLOEXEC.rawValue), 0)
     guard number >= 0, address.withPointer({ connect(number, $0, $1) }) == 0 else {
       let why = errorText(errno)
       if number >= 0 { close(number) }
-      return .failure(BrokerFailure("cannot reach the journal at \(AuditSink.journal): \(why)"))
+      return .failure(BrokerFailure(.cannotConnectToAuditJournal, [AuditSink.journal, why]))
     }
     return .success(number)
   }
@@ -105,9 +108,9 @@ final class AuditSink: @unchecked Sendable {
   /// What came of writing.
   struct Outcome: Sendable {
     /// Why what was put there is lost.
-    var lost: String?
+    var lost: Message?
     /// Why the file could not be opened anew: what was open is written to as before.
-    var kept: String?
+    var kept: Message?
   }
 
   /// Writes what was put there.
@@ -122,7 +125,7 @@ final class AuditSink: @unchecked Sendable {
   func drain(within seconds: Int) -> Outcome {
     var end = Clock.wall.time(in: seconds)
     guard pthread_mutex_timedlock(lock, &end) == 0 else {
-      return Outcome(lost: "what was written before is not taken")
+      return Outcome(lost: Message(.auditOutputTooSlow, [seconds]))
     }
     defer { pthread_mutex_unlock(lock) }
     var outcome = Outcome()
@@ -130,11 +133,11 @@ final class AuditSink: @unchecked Sendable {
     return outcome
   }
 
-  private func drain(_ kept: inout String?) -> String? {
+  private func drain(_ kept: inout Message?) -> Message? {
     holding(lock) { drainHeld(&kept, waits: true) }
   }
 
-  private func drainHeld(_ kept: inout String?, waits: Bool) -> String? {
+  private func drainHeld(_ kept: inout Message?, waits: Bool) -> Message? {
     let isStale = holding(shelf) {
       swap(&shelved, &writing)
       defer { mustReopen = false }
@@ -142,22 +145,23 @@ final class AuditSink: @unchecked Sendable {
     }
     defer { writing.clear() }
     if writing.isEmpty, !isStale { return nil }
-    if isStale || descriptor < 0, let trouble = open() {
-      guard descriptor >= 0 else { return trouble }
-      kept = trouble
+    if isStale || descriptor < 0, let failure = open() {
+      guard descriptor >= 0 else { return failure }
+      kept = failure
     }
     // What is open here is this process's own, so that no other is surprised.
     if !waits { _ = fcntl(descriptor, F_SETFL, O_APPEND | O_NONBLOCK) }
     switch destination {
     case .file(let path):
-      return writeAll(writing.bytes) ? nil : "cannot write to \(path): \(errorText(errno))"
+      return writeAll(writing.bytes)
+        ? nil : Message(.cannotWriteAuditFile, [path, errorText(errno)])
     case .journald:
       for line in writing.bytes.split(separator: UInt8(ascii: "\n")) where !tellJournal(line) {
         let number = errno
         // It may have been started again.
         close(descriptor)
         descriptor = -1
-        return "the journal takes no records: \(errorText(number))"
+        return Message(.cannotSendToAuditJournal, [errorText(number)])
       }
       return nil
     }

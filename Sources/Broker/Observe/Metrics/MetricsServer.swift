@@ -34,7 +34,7 @@ final class MetricsServer: Handler {
         servers.append(try MetricsServer(socket, name: name, path: nil, broker: broker))
       }
       guard !servers.isEmpty else {
-        throw BrokerFailure("no address to serve metrics on for '\(host ?? "*")' port '\(port)'")
+        throw BrokerFailure(.noMetricsAddress, [host ?? "*", port])
       }
       return servers
     case .activated(let descriptor, let name, let path):
@@ -79,7 +79,7 @@ final class MetricsServer: Handler {
       }, Unmanaged.passUnretained(connections).toOpaque())
     guard let daemon else {
       close(listening)
-      throw BrokerFailure("metrics cannot be served on \(name)")
+      throw BrokerFailure(.cannotServeMetrics, [name])
     }
     watcher = DescriptorWatcher(http_descriptor(daemon), on: broker.reactor)
     timer = TimerWatcher(on: broker.reactor)
@@ -114,9 +114,12 @@ final class MetricsServer: Handler {
     _ connection: OpaquePointer, _ method: String, _ url: String, of broker: Broker
   ) -> MHD_Result {
     guard method == "GET" || method == "HEAD" else {
-      return send(connection, 405, "only GET is answered here\n", allow: true)
+      let text = Message(.metricsMethodNotAllowed).text
+      return send(connection, 405, "\(text)\n", allow: true)
     }
-    guard url == "/metrics" else { return send(connection, 404, "the metrics are at /metrics\n") }
+    guard url == "/metrics" else {
+      return send(connection, 404, "\(Message(.metricsPathNotFound).text)\n")
+    }
     return send(
       connection, 200, broker.metrics, type: "text/plain; version=0.0.4; charset=utf-8")
   }
