@@ -57,7 +57,7 @@ extension ClientSession {
     text += ", begun \(Int(max(0, broker.reactor.now - call.startedAt))) s ago"
     if let stream = call.stream {
       text +=
-        ", stream \(stream.phase), \(counted(call.bytesUp, "byte")) up, \(counted(call.bytesDown, "byte")) down"
+        ", stream \(stream.phase), \(counted(call.up.bytes, "byte")) up, \(counted(call.down.bytes, "byte")) down"
     }
     return text
   }

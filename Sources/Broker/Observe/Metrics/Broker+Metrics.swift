@@ -212,8 +212,8 @@ private struct Live {
         oldestCall = max(oldestCall, now - call.startedAt)
       }
       guard call.stream != nil else { continue }
-      bytesUp[Int(call.kind.rawValue)] &+= call.bytesUp
-      bytesDown[Int(call.kind.rawValue)] &+= call.bytesDown
+      bytesUp[Int(call.kind.rawValue)] &+= call.up.bytes
+      bytesDown[Int(call.kind.rawValue)] &+= call.down.bytes
       guard call.isAnswered else { continue }
       streams[call.kind, default: 0] += 1
       if let cause = relay.pause(of: call) {

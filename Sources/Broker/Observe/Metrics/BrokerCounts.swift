@@ -36,8 +36,8 @@ final class BrokerCounts {
   func ended(_ call: Call, _ result: StreamResult) {
     let kind = Int(call.kind.rawValue)
     streamsEnded[kind][Int(result.rawValue)] &+= 1
-    bytesUp[kind] &+= call.bytesUp
-    bytesDown[kind] &+= call.bytesDown
+    bytesUp[kind] &+= call.up.bytes
+    bytesDown[kind] &+= call.down.bytes
   }
 
   /// A client has left: what its relay has counted is kept here.
