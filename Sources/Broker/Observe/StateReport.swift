@@ -56,8 +56,8 @@ extension ClientSession {
     let daemon = upstreams.first { $0.slot == call.upstream }?.backend.daemon ?? "no daemon"
     let stream =
       call.stream.map { stream in
-        ", stream \(stream.phase), \(counted(call.bytesUp, "byte")) up, "
-          + "\(counted(call.bytesDown, "byte")) down"
+        ", stream \(stream.phase), \(counted(call.up.bytes, "byte")) up, "
+          + "\(counted(call.down.bytes, "byte")) down"
       } ?? ""
     return Message(
       .callState,

@@ -1,4 +1,4 @@
-// How calls were answered: counted for each of them, and asked for by whoever serves metrics.
+// How calls were answered: the relay counts, and the metrics read.
 
 /// Answers by program, procedure and result, and how long daemons took for them, by driver. All clients' relays count
 /// in the same one, each call with a few additions in flat memory.

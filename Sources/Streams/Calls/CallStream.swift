@@ -30,6 +30,8 @@ public struct CallStream: Equatable, Sendable {
   public private(set) var phase = StreamPhase.opening
   /// Holes are part of the stream: the opening call asked for it.
   public let isSparse: Bool
+  /// The broker has ended it.
+  private(set) var isCut = false
 
   public init(isSparse: Bool) { self.isSparse = isSparse }
 
@@ -44,8 +46,11 @@ public struct CallStream: Equatable, Sendable {
     }
   }
 
-  /// Nothing of it is passed on from now on, whatever its ends think.
-  mutating func cut() { phase = .closed }
+  /// The broker ends it: nothing of it is relayed any more, whatever its ends send.
+  mutating func cut() {
+    phase = .closed
+    isCut = true
+  }
 
   /// A packet from the client.
   public mutating func client(_ kind: PacketKind, _ status: PacketStatus) -> StreamVerdict {

@@ -1,71 +1,4 @@
-// (program, version, serial) → calls: what one client has under way.
-
-/// A call that was passed on and is not over: its reply is awaited, or its stream lives.
-public struct Call: Sendable {
-  public let program: UInt32
-  public let version: UInt32
-  public let serial: UInt32
-  public let procedure: Int32
-  /// Which upstream serves it.
-  public fileprivate(set) var upstream: Int
-  public internal(set) var isAnswered = false
-  /// The stream it opened, if its procedure opens one.
-  public internal(set) var stream: CallStream?
-  /// The number of its stream among those with a rate; -1: it has none.
-  var metered = -1
-  /// Whose it is and what it does, as far as its procedure is known: otherwise the most it can.
-  public let driver: Driver
-  public let access: Access
-  /// What its stream is for.
-  public let kind: StreamKind
-  /// When it was passed on, in seconds on the owner's clock.
-  public let startedAt: Double
-  /// Stream payload that has passed, in bytes, and in how many packets.
-  public internal(set) var bytesUp: UInt64 = 0
-  public internal(set) var bytesDown: UInt64 = 0
-  public internal(set) var packetsUp: UInt64 = 0
-  public internal(set) var packetsDown: UInt64 = 0
-  /// It was told of as overdue.
-  fileprivate var isToldOf = false
-
-  public init(
-    _ header: PacketHeader, upstream: Int, stream: CallStream? = nil, at now: Double = 0,
-    known: Procedure? = nil
-  ) {
-    program = header.program
-    version = header.version
-    serial = header.serial
-    procedure = header.procedure
-    self.upstream = upstream
-    self.stream = stream
-    kind = stream == nil ? .other : StreamKind(opening: header)
-    startedAt = now
-    driver = known?.driver ?? .hypervisor
-    access = known?.access ?? .change
-  }
-
-  func has(_ header: PacketHeader) -> Bool {
-    serial == header.serial && program == header.program && version == header.version
-  }
-
-  fileprivate func isLike(_ call: Call) -> Bool {
-    serial == call.serial && program == call.program && version == call.version
-      && procedure == call.procedure && upstream == call.upstream
-      && isAnswered == call.isAnswered && (stream == nil) == (call.stream == nil)
-  }
-
-  /// Its stream was ended here, before its reply came.
-  public internal(set) var isCut = false
-
-  /// It has a stream that is not over.
-  public var isStreamAlive: Bool { stream.map { $0.phase != .closed } ?? false }
-
-  /// Its header, as far as it was kept.
-  public var header: PacketHeader {
-    PacketHeader(
-      program: program, version: version, procedure: procedure, kind: .call, serial: serial)
-  }
-}
+// What one client has under way: calls by program, version and serial.
 
 /// An open-addressed table, because a stream is looked up for each of its packets. It owns memory only
 /// once a call was made, and as much as the most calls that were under way at a time.
@@ -75,7 +8,7 @@ struct CallTable {
   private(set) var count = 0
   /// Calls whose reply is awaited.
   private(set) var awaitedCount = 0
-  /// The call with a stream that was over last.
+  /// The call with a stream that ended last.
   private(set) var lastEnded = CallTable.vacant
 
   private static let vacant = Call(PacketHeader(procedure: 0, kind: .call, serial: 0), upstream: -1)
@@ -187,18 +120,15 @@ struct CallTable {
 
   /// More data passed from the client, or from the server, as the packet before it did.
   mutating func passedUp(at index: Int, payload: Int, packets: Int) {
-    slots[index].bytesUp &+= UInt64(payload)
-    slots[index].packetsUp &+= UInt64(packets)
+    slots[index].up.add(payload: payload, packets: packets)
   }
   mutating func passedDown(at index: Int, payload: Int, packets: Int) {
-    slots[index].bytesDown &+= UInt64(payload)
-    slots[index].packetsDown &+= UInt64(packets)
+    slots[index].down.add(payload: payload, packets: packets)
   }
 
-  /// Ends the stream of a call by our own decision. A call whose reply is awaited stays until that comes.
+  /// Ends the stream of a call on behalf of the broker. A call whose reply is awaited stays until that comes.
   mutating func cut(at index: Int) {
     slots[index].stream?.cut()
-    slots[index].isCut = true
     removeIfOver(at: index)
   }
 
@@ -213,20 +143,20 @@ struct CallTable {
     }
   }
 
-  /// Calls whose reply has been awaited for `patience` seconds, each told once in its life.
+  /// Calls whose reply has been awaited for `patience` seconds, each returned once in its life.
   mutating func overdue(at now: Double, patience: Double) -> [Call] {
     var found: [Call] = []
     for index in slots.indices
-    where !isVacant(index) && !slots[index].isAnswered && !slots[index].isToldOf
+    where !isVacant(index) && !slots[index].isAnswered && !slots[index].isOverdueReported
       && now - slots[index].startedAt >= patience
     {
-      slots[index].isToldOf = true
+      slots[index].isOverdueReported = true
       found.append(slots[index])
     }
     return found.sorted { $0.serial < $1.serial }
   }
 
-  /// Everything under way, for those who look.
+  /// Everything under way.
   var calls: [Call] { slots.filter { $0.upstream >= 0 } }
 
   private mutating func removeIfOver(at index: Int) {
@@ -236,7 +166,7 @@ struct CallTable {
   }
 
   private mutating func remove(at index: Int) {
-    // Calls without a stream are many, and nobody asks for them again.
+    // Calls without a stream are many, and their end is not reported.
     if slots[index].stream != nil { lastEnded = slots[index] }
     slots[index].upstream = -1
     count -= 1

@@ -1,4 +1,4 @@
-// What one socket gave and nobody has taken yet.
+// Bytes received from one socket and not routed yet.
 
 /// The receiving half of a link: segments as they were filled, a scanner over them, and descriptors that
 /// came along. Packets are taken from the front and handed on as slices of the segments they lie in.
@@ -53,7 +53,7 @@ struct ReceiveBuffer: ~Copyable {
   }
 
   deinit {
-    assert(front == nil && rest.isEmpty, "an inlet is emptied before it goes")
+    assert(front == nil && rest.isEmpty, "a receive buffer is cleared before it is released")
   }
 
   /// Bytes of a large packet whose beginning has gone on and whose rest has not arrived.
@@ -290,11 +290,11 @@ struct ReceiveBuffer: ~Copyable {
     }
   }
 
-  /// Lets go of what need not be owned until the next read. To be called when the callback is done.
+  /// Releases what it need not own until the next read. The caller calls it at the end of a turn.
   mutating func settle() {
     guard rest.isEmpty, let front else { return }
-    // While somebody still has to send from it, it is filled further: a fresh segment for each small read
-    // would make a few queued bytes hold any number of them.
+    // While a send queue still has slices of it, it is filled further: with a fresh segment for each small read a few
+    // queued bytes could hold any number of segments.
     guard front.isUnshared || front.room < ReceiveBuffer.comfortableRoom else { return }
     if waiting == 0 {
       advanceFront()

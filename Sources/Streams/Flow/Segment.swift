@@ -1,7 +1,7 @@
 // Bytes the kernel gave, on their way to one or more sockets; and the pool of spare segments.
 
-/// A piece of memory that one read filled. Packets are never moved out of it: whoever still has to send
-/// some of its bytes holds it, and the last to let go returns it to its pool.
+/// A piece of memory that one read filled. Packets are never moved out of it: each queue that
+/// has some of its bytes holds it, and the last one that releases it returns it to its pool.
 ///
 ///     0 ≤ start ≤ end ≤ capacity
 ///     |  headroom  |  start … end: received  |  room  |
@@ -58,7 +58,7 @@ public final class SegmentPool {
   private var spare: [Segment] = []
   /// Where this one has its segments from.
   private let parent: SegmentPool?
-  /// Segments that somebody holds now.
+  /// Segments that are held now.
   public private(set) var heldCount = 0
   /// Where runs are gathered for one send; one loop needs just one such place.
   let runs: UnsafeMutableBufferPointer<Run>

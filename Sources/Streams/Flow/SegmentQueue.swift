@@ -58,7 +58,7 @@ struct SegmentQueue: ~Copyable {
     while !rest.isEmpty {
       if count > 0 {
         let last = (first + count - 1) & (ring.count - 1)
-        // A segment whose received bytes end where our slice ends, and which nobody else fills.
+        // A segment whose received bytes end where the slice ends, and which no receive buffer fills.
         if let there = ring[last].segment, there.isUnshared, there.end == ring[last].end,
           there.room > 0
         {

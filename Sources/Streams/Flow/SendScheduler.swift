@@ -243,7 +243,7 @@ struct SendScheduler: ~Copyable {
     }
     guard several else {
       guard let only else { return nil }
-      // What it sends while nobody else wants to is not held against it.
+      // What it sends while no other queue has data is not counted against it.
       clock = max(clock, only.due)
       return (only, only.allowed)
     }

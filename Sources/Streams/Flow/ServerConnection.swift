@@ -130,7 +130,7 @@ public final class ServerConnection {
     }
   }
 
-  /// Ends everything and lets go of every segment.
+  /// Ends everything and releases every segment.
   public func clear() {
     link.clear()
   }

@@ -35,7 +35,7 @@ public protocol Transport: AnyObject {
   /// Whether descriptors can travel with the bytes: only on UNIX sockets.
   var carriesDescriptors: Bool { get }
 
-  /// `receive` would give something that the kernel does not announce any more: whoever wants it has to ask.
+  /// `receive` would give something that the kernel does not announce: the owner has to call it without an event.
   var holdsBytes: Bool { get }
 
   /// Why the connection failed, where that is more than the errno says.

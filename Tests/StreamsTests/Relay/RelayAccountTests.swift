@@ -35,8 +35,8 @@ struct RelayAccountTests {
     let found = try #require(harness.relay.callsUnderWay.first)
     #expect(found.kind == .console)
     #expect(found.startedAt == 10)
-    #expect((found.bytesUp, found.packetsUp) == (3, 2))
-    #expect((found.bytesDown, found.packetsDown) == (4, 1))
+    #expect((found.up.bytes, found.up.packets) == (3, 2))
+    #expect((found.down.bytes, found.down.packets) == (4, 1))
     #expect(harness.relay.object(of: found) == .domain("demo"))
     #expect(harness.replied.map(\.serial) == [1])
     #expect(harness.over.isEmpty)
@@ -206,7 +206,7 @@ struct RelayAccountTests {
       let over = try #require(harness.over.first, "\(result)")
       #expect(harness.over.count == 1)
       #expect(over.result == result)
-      #expect(over.call.bytesUp == 2, "\(result)")
+      #expect(over.call.up.bytes == 2, "\(result)")
       #expect(harness.relay.callsUnderWay.isEmpty)
     }
   }

@@ -66,7 +66,7 @@ struct RelayPacketTests {
     #expect(harness.backends[0].takeBytes() == row + stream(2, console, .continue, [7]))
     #expect(harness.relay.counters.packetsUp - before.packetsUp == 8)
     let call = harness.relay.callsUnderWay.first { $0.serial == 1 }
-    #expect(call?.bytesUp == 5, "the payload that was passed on")
+    #expect(call?.up.bytes == 5, "the payload that was passed on")
 
     let answer =
       stream(2, console, .continue, [1]) + stream(2, console, .continue, [2, 2])
@@ -74,7 +74,7 @@ struct RelayPacketTests {
     harness.fromBackend(0, answer)
     #expect(harness.client.takeBytes() == answer)
     #expect(harness.relay.counters.packetsDown - before.packetsDown == 3)
-    #expect(harness.relay.callsUnderWay.first { $0.serial == 2 }?.bytesDown == 3)
+    #expect(harness.relay.callsUnderWay.first { $0.serial == 2 }?.down.bytes == 3)
   }
 
   @Test("replies without a waiting call are dropped")

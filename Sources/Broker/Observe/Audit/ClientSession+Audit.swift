@@ -27,8 +27,8 @@ extension ClientSession {
     record("stream_ended") { record in
       describe(call, &record)
       describe(object, of: call, &record)
-      record.add("bytes_to_daemon", call.bytesUp)
-      record.add("bytes_to_client", call.bytesDown)
+      record.add("bytes_to_daemon", call.up.bytes)
+      record.add("bytes_to_client", call.down.bytes)
       record.add("duration", seconds: relay.now - call.startedAt)
       record.add("result", result.name)
     }

@@ -41,8 +41,8 @@ struct StreamCounts {
 
   /// Adds what a stream has moved.
   mutating func addBytes(of call: Call) {
-    bytesUp[Int(call.kind.rawValue)] &+= call.bytesUp
-    bytesDown[Int(call.kind.rawValue)] &+= call.bytesDown
+    bytesUp[Int(call.kind.rawValue)] &+= call.up.bytes
+    bytesDown[Int(call.kind.rawValue)] &+= call.down.bytes
   }
 }
 

@@ -1,0 +1,79 @@
+// A call of a client that is under way.
+
+/// A call that was forwarded and has not ended: its reply is awaited, or its stream is alive. A value of the call table.
+public struct Call: Sendable {
+  public let program: UInt32
+  public let version: UInt32
+  public let serial: UInt32
+  public let procedure: Int32
+  /// Which upstream serves it.
+  public internal(set) var upstream: Int
+  public internal(set) var isAnswered = false
+  /// The stream it opened, if its procedure opens one.
+  public internal(set) var stream: CallStream?
+  /// The number of its stream among those with a rate; -1: it has none.
+  var metered = -1
+  /// What its procedure belongs to and does. An unknown procedure counts as a change of the hypervisor.
+  public let driver: Driver
+  public let access: Access
+  /// The use of its stream.
+  public let kind: StreamKind
+  /// When it was forwarded, in seconds on the owner's clock.
+  public let startedAt: Double
+  /// Data of its stream from the client, and from the daemon.
+  public internal(set) var up = StreamTraffic()
+  public internal(set) var down = StreamTraffic()
+  /// `overdue` has returned it.
+  var isOverdueReported = false
+
+  public init(
+    _ header: PacketHeader, upstream: Int, stream: CallStream? = nil, at now: Double = 0,
+    known: Procedure? = nil
+  ) {
+    program = header.program
+    version = header.version
+    serial = header.serial
+    procedure = header.procedure
+    self.upstream = upstream
+    self.stream = stream
+    kind = stream == nil ? .other : StreamKind(opening: header)
+    startedAt = now
+    driver = known?.driver ?? .hypervisor
+    access = known?.access ?? .change
+  }
+
+  func has(_ header: PacketHeader) -> Bool {
+    serial == header.serial && program == header.program && version == header.version
+  }
+
+  func isLike(_ call: Call) -> Bool {
+    serial == call.serial && program == call.program && version == call.version
+      && procedure == call.procedure && upstream == call.upstream
+      && isAnswered == call.isAnswered && (stream == nil) == (call.stream == nil)
+  }
+
+  /// It has a stream that has not ended.
+  public var isStreamAlive: Bool { stream.map { $0.phase != .closed } ?? false }
+
+  /// The broker has ended its stream, whatever the reply to its opening is.
+  var isCut: Bool { stream?.isCut ?? false }
+
+  /// Its header, as far as it was kept.
+  public var header: PacketHeader {
+    PacketHeader(
+      program: program, version: version, procedure: procedure, kind: .call, serial: serial)
+  }
+}
+
+/// Payload that a stream has carried in one direction.
+public struct StreamTraffic: Equatable, Sendable {
+  public internal(set) var bytes: UInt64 = 0
+  public internal(set) var packets: UInt64 = 0
+
+  public init() {}
+
+  mutating func add(payload: Int, packets: Int) {
+    bytes &+= UInt64(payload)
+    self.packets &+= UInt64(packets)
+  }
+}
