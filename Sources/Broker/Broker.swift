@@ -10,7 +10,6 @@ public struct BrokerFailure: Error, Equatable, CustomStringConvertible {
     message = Message(definition, arguments)
   }
   public init(_ message: Message) { self.message = message }
-  public init(_ description: String) { message = Message(unidentified: description, .error) }
 }
 
 /// Everything that runs, on one thread. Made, run and released by the daemon's `main`.

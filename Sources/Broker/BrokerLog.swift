@@ -133,41 +133,6 @@ public struct BrokerLog {
   /// Whether lines of that level are wanted here.
   public func takes(_ level: Level) -> Bool { sink.thresholds[source.rawValue] <= level }
 
-  public func debug(
-    _ message: @autoclosure () -> String, file: StaticString = #fileID, line: UInt = #line,
-    function: StaticString = #function
-  ) {
-    if takes(.debug) { write(.debug, message, file, line, function) }
-  }
-
-  public func info(
-    _ message: @autoclosure () -> String, file: StaticString = #fileID, line: UInt = #line,
-    function: StaticString = #function
-  ) {
-    if takes(.info) { write(.info, message, file, line, function) }
-  }
-
-  public func warning(
-    _ message: @autoclosure () -> String, file: StaticString = #fileID, line: UInt = #line,
-    function: StaticString = #function
-  ) {
-    if takes(.warning) { write(.warning, message, file, line, function) }
-  }
-
-  public func error(
-    _ message: @autoclosure () -> String, file: StaticString = #fileID, line: UInt = #line,
-    function: StaticString = #function
-  ) {
-    if takes(.error) { write(.error, message, file, line, function) }
-  }
-
-  public func line(
-    _ level: Level, _ message: @autoclosure () -> String, file: StaticString = #fileID,
-    line: UInt = #line, function: StaticString = #function
-  ) {
-    if takes(level) { write(level, message, file, line, function) }
-  }
-
   /// Writes a line of a report that an administrator requested. It is exempt from the limit on repeats.
   public func answer(
     _ message: Message, file: StaticString = #fileID, line: UInt = #line,
@@ -197,14 +162,6 @@ public struct BrokerLog {
     let level = level ?? message.severity
     guard takes(level) else { return }
     write(level, { message }, file, line, function, isLimited: true)
-  }
-
-  private func write(
-    _ level: Level, _ message: () -> String, _ file: StaticString, _ line: UInt,
-    _ function: StaticString
-  ) {
-    write(
-      level, { Message(unidentified: message(), level) }, file, line, function, isLimited: true)
   }
 
   private func write(

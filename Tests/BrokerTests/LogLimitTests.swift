@@ -1,11 +1,14 @@
-import Streams
 // Log lines that repeat.
+import Streams
 import Testing
 
 @testable import Broker
 
 @Suite("Repeated log lines")
 struct LogLimitTests {
+  private static let failure = MessageDefinition("VB-TEST-001", .warning, "client … fails")
+  private static let detail = MessageDefinition("VB-TEST-002", .debug, "detail")
+
   private final class Heard {
     var lines: [String] = []
   }
@@ -19,10 +22,11 @@ struct LogLimitTests {
     let log = BrokerLog(sink)
     var built = 0
     func say(_ client: UInt64) {
-      log.about(LogClient(id: client)).warning(
+      log.about(LogClient(id: client)).write(
+        LogLimitTests.failure,
         {
           built += 1
-          return "client \(client) fails"
+          return [client]
         }())
     }
     for _ in 0..<1000 { say(1) }
@@ -36,8 +40,8 @@ struct LogLimitTests {
     say(1)
     #expect(heard.lines.last == "client 1 fails")
     heard.lines = []
-    for _ in 0..<1000 { log.debug("detail") }
-    for _ in 0..<1000 { log.answer(Message(unidentified: "asked for", .warning)) }
+    for _ in 0..<1000 { log.write(LogLimitTests.detail) }
+    for _ in 0..<1000 { log.answer(Message(LogLimitTests.failure, [3])) }
     #expect(heard.lines.count == 2000)
   }
 

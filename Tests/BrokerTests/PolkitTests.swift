@@ -90,7 +90,8 @@ struct PolkitTests {
     #expect(PolkitResult.noAgent.error("a").code == .authenticationUnavailable)
     #expect(PolkitResult.dismissed.error("a").code == .authenticationCancelled)
     #expect(
-      PolkitResult.failed(Message(unidentified: "secret")).error("a").message?.contains("secret")
+      PolkitResult.failed(Message(.systemBusLost, ["secret"])).error("a").message?.contains(
+        "secret")
         == false)
     for verdict in [
       PolkitResult.denied, .noAgent, .dismissed, .failed(Message(.polkitAnswerNotDecoded)),

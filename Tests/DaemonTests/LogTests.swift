@@ -120,8 +120,8 @@ struct LogTests {
       usual: .stderr)
     let (daemon, client, alive) = (book[.daemon], book[.client], book[.keepAlive])
     func sayAll() {
-      for log in [daemon, client, alive] { log.debug("d") }
-      for log in [daemon, client, alive] { log.warning("w") }
+      for log in [daemon, client, alive] { log.write(.testDetail, ["d"]) }
+      for log in [daemon, client, alive] { log.write(.testWarning, ["w"]) }
       book.flush()
     }
     func levels(_ file: String) -> [String] {
@@ -130,7 +130,9 @@ struct LogTests {
       }
     }
     sayAll()
-    #expect(levels("a") == ["debug : d", "warning : w", "warning : w", "warning : w"])
+    #expect(
+      levels("a") == ["debug : VB-TEST-001: d"]
+        + Array(repeating: "warning : VB-TEST-002: w", count: 3))
     #expect(!daemon.takes(.info) && client.takes(.debug) && !alive.takes(.info))
     #expect(book.filtersText == "1:*rpc.n*" && book.outputsText == "1:file:\(a)")
 
@@ -145,7 +147,7 @@ struct LogTests {
     #expect(book.setFilters("4:keepalive 1:daemon") == nil)
     sayAll()
     #expect(levels("a").count == 4)
-    #expect(levels("b") == ["warning : w", "warning : w"])
+    #expect(levels("b") == ["warning : VB-TEST-002: w", "warning : VB-TEST-002: w"])
     #expect(book.outputsText == "3:file:\(b)")
     #expect(book.filtersText == "4:*keepalive* 1:*daemon*")
 
@@ -162,12 +164,14 @@ struct LogTests {
     let outputs = try OpenLogOutputs(
       [LogOutput(.info, .journald)], journal: "\(scratch.path)/journal")
     let log = BrokerLog(LogSink(threshold: .debug) { outputs.write($0) }, .tls)
-    log.debug("below the output's level")
-    log.warning("two\nlines", file: "Broker/X.swift", line: 7, function: "f(_:)")
+    log.write(.testDetail, ["below the output's level"])
+    log.write(
+      .testWarning, [Message(.testError, ["two\nlines"])], file: "Broker/X.swift", line: 7,
+      function: "f(_:)")
     #expect(
       journal.received() == [
         """
-        MESSAGE=two\\u{a}lines
+        MESSAGE=VB-TEST-002 VB-TEST-003: two\\u{a}lines
         PRIORITY=4
         SYSLOG_FACILITY=3
         SYSLOG_IDENTIFIER=virtbrokerd
@@ -175,19 +179,22 @@ struct LogTests {
         CODE_FILE=Broker/X.swift
         CODE_LINE=7
         CODE_FUNC=f(_:)
+        VIRTBROKER_MESSAGE=VB-TEST-002
+        VIRTBROKER_MESSAGE=VB-TEST-003
 
         """
       ])
     // A line about a client has its number and identity.
-    log.about(LogClient(id: 7, identity: "SASL user 'fr\u{202e}ed'")).warning("of a client")
+    log.about(LogClient(id: 7, identity: "SASL user 'fr\u{202e}ed'"))
+      .write(.testWarning, ["of a client"])
     let fields = try #require(journal.received().first).split(separator: "\n").suffix(2)
     #expect(
       fields == ["VIRTBROKER_CLIENT=7", "VIRTBROKER_IDENTITY=SASL user 'fr\\u{202e}ed'"])
     // No process reads the socket: the log does not wait, and reports the number of lost lines later.
-    for number in 0..<5000 { log.answer(Message(unidentified: "\(number)")) }
+    for number in 0..<5000 { log.answer(Message(.testWarning, [number])) }
     let taken = journal.received().count
     #expect(taken > 0 && taken < 5000)
-    log.error("after")
+    log.write(.testError, ["after"])
     #expect(
       journal.received().first?.hasSuffix("VIRTBROKER_LOST_LINES=\(5000 - taken)\n") == true)
 
@@ -213,7 +220,7 @@ struct LogTests {
     let text = String(repeating: "x", count: 3000)
     let start = ContinuousClock.now
     for batch in 1...10 {
-      for _ in 0..<100 { log.debug(text) }
+      for _ in 0..<100 { log.write(.testDetail, [text]) }
       // The other output still gets every line.
       #expect(eventually { scratch.read("all").utf8.count > batch * 100 * 3000 })
     }
@@ -227,13 +234,14 @@ struct LogTests {
     #expect(
       eventually {
         hear()
-        log.debug("after")
-        return heard.contains(": debug : after\n")
+        log.write(.testDetail, ["after"])
+        return heard.contains(": debug : VB-TEST-001: after\n")
       })
     let note = try #require(
       heard.firstMatch(of: #/: warning : VB-LOG-007: (\d+) log lines lost: .*\n/#))
     let lost = try #require(Int(note.1))
-    let whole = heard.split(separator: "\n").filter { $0.hasSuffix(" : \(text)") }.count
+    let whole = heard.split(separator: "\n").filter { $0.hasSuffix(" : VB-TEST-001: \(text)") }
+      .count
     #expect(lost > 100 && whole + lost == 1000)
   }
 
@@ -242,10 +250,10 @@ struct LogTests {
     let scratch = try Scratch()
     let outputs = try OpenLogOutputs([LogOutput(.debug, .file(path: "\(scratch.path)/log"))])
     let log = BrokerLog(LogSink(threshold: .debug) { outputs.write($0) })
-    log.error(String(repeating: "é\u{1b}", count: 400_000))
+    log.write(.testError, [String(repeating: "é\u{1b}", count: 400_000)])
     outputs.flush()
     let line = scratch.read("log")
-    #expect(line.utf8.count < 4096 && line.hasSuffix("… (1200000 bytes in all)\n"))
+    #expect(line.utf8.count < 4096 && line.hasSuffix("… (1200013 bytes in all)\n"))
   }
 
   @Test("the broker's lines reach every output with a matching level, and no other")
@@ -257,18 +265,20 @@ struct LogTests {
       LogOutput(.error, .file(path: "\(scratch.path)/old")),
     ])
     let log = BrokerLog(LogSink(threshold: .info) { outputs.write($0) })
-    log.debug("not wanted")
-    log.info("one\ntwo")
-    log.error("four")
+    log.write(.testDetail, ["not wanted"])
+    log.write(.testWarning, ["one\ntwo"])
+    log.write(.testError, ["four"])
     outputs.flush()
 
     let lines = scratch.read("all").split(separator: "\n")
     let stamp = #/\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d{3}\+0000: (\d+): /#
     #expect(
-      lines.map { $0.trimmingPrefix(stamp) } == ["info : one\\u{a}two", "error : four"])
+      lines.map { $0.trimmingPrefix(stamp) } == [
+        "warning : VB-TEST-002: one\\u{a}two", "error : VB-TEST-003: four",
+      ])
     #expect(lines.allSatisfy { $0.prefixMatch(of: stamp)?.1 == "\(getpid())" })
     #expect(scratch.read("old").hasPrefix("kept\n"))
-    #expect(scratch.read("old").hasSuffix(": error : four\n"))
+    #expect(scratch.read("old").hasSuffix(": error : VB-TEST-003: four\n"))
     let mode = try FileManager.default.attributesOfItem(atPath: "\(scratch.path)/all")
     #expect(mode[.posixPermissions] as? Int == 0o600)
   }

@@ -59,12 +59,3 @@ public struct Message: Error, Sendable, Equatable, CustomStringConvertible {
     identifiers.contains(definition.identifier)
   }
 }
-
-extension Message {
-  /// A text that has no identifier yet.
-  public init(unidentified text: String, _ severity: Severity = .info) {
-    self.severity = severity
-    identifiers = []
-    self.text = text
-  }
-}

@@ -11,6 +11,4 @@ public struct Violation: Error, Equatable, Sendable, CustomStringConvertible {
   public init(_ definition: MessageDefinition, _ arguments: [any CustomStringConvertible] = []) {
     message = Message(definition, arguments)
   }
-
-  public init(_ description: String) { message = Message(unidentified: description, .warning) }
 }
