@@ -22,6 +22,10 @@ extension SessionWorld {
     var isLibraryDone = false
     /// The host has reported a failure.
     var hasFailed = false
+    /// What it uses of the broker's quota of helpers.
+    var helpers = 0
+    /// The next step of its daemon's streams is due.
+    var areStreamsFed = false
 
     init(
       id: Int, driver: Driver?, openSerial: UInt32?, since: Double, openSeconds: Double,
