@@ -1,5 +1,5 @@
 // New settings while clients are connected.
-import Streams
+public import Streams
 
 extension Broker {
   /// Applies what can change while clients stay connected: limits, rates, keepalive, times, which users may
@@ -7,7 +7,7 @@ extension Broker {
   /// daemons' sockets stay as they are.
   ///
   /// - Returns: false if the TLS settings are refused, as the log says. Those then stay; the others change all the same.
-  public func adopt(_ new: BrokerSettings, because reason: String) -> Bool {
+  public func adopt(_ new: BrokerSettings, because reason: Message) -> Bool {
     let backlog = settings.limits.maxQueuedClients
     settings.limits = new.limits
     settings.keepAlive = new.keepAlive
@@ -66,8 +66,8 @@ extension Broker {
 
   /// Loads the TLS files as they are now, at an administrator's request.
   /// - Returns: the reason, if the new ones are refused.
-  func renewCertificates(because reason: String) -> String? {
-    acceptor.tls?.reload(because: reason).map { "\($0)" }
+  func renewCertificates(because reason: Message) -> Message? {
+    acceptor.tls?.reload(because: reason)?.message
   }
 }
 

@@ -25,7 +25,7 @@ final class Reloading {
   }
 
   /// Reads the file and takes into use what can change. A file with an error in it changes nothing.
-  func reload(because reason: String) {
+  func reload(because reason: Message) {
     let told = log[.configuration]
     do throws(StartFailure) {
       let (read, diagnostics) = try daemon.loadConfiguration()

@@ -32,7 +32,7 @@ extension Broker {
     onSignal(SIGHUP) { [unowned self, unowned reloading] in
       guard !isStopping else { return log.write(.reloadWhileStopping) }
       manager?.reloading()
-      reloading.reload(because: "of signal HUP")
+      reloading.reload(because: Message(.reloadBySignal))
       manager?.reloaded(self)
     }
     onSignal(SIGUSR1) { [unowned self] in

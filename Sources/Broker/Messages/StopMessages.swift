@@ -1,5 +1,5 @@
 // VB-RUN: how the broker runs and stops. VB-RUN-030 and up; signals are the daemon's.
-import Streams
+public import Streams
 
 extension MessageDefinition {
   static let limitsChanged = MessageDefinition(
@@ -11,6 +11,9 @@ extension MessageDefinition {
     "VB-RUN-033", .warning,
     "… still had calls or streams under way after … s; closing their connections",
     "The time that clients have to finish when the broker stops is over.")
+  public static let reloadBySignal = MessageDefinition("VB-RUN-035", .info, "signal HUP")
+  static let reloadByAdministrator = MessageDefinition(
+    "VB-RUN-036", .info, "an administrator's request")
   static let directoryNotWatched = MessageDefinition(
     "VB-RUN-034", .debug, "cannot watch … for changes: …; its files are checked every minute",
     "The kernel cannot watch that directory. Send signal HUP after each change to use it at once.")

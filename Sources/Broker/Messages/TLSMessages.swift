@@ -9,12 +9,12 @@ extension MessageDefinition {
     "The broker does not start until the cause, which follows, is removed. `virtbrokerd --check-tls` checks all files and settings."
   )
   static let certificatesReloaded = MessageDefinition(
-    "VB-TLS-002", .info, "certificates reloaded because …")
+    "VB-TLS-002", .info, "certificates reloaded (…)")
   static let certificateFilesChanged = MessageDefinition(
     "VB-TLS-003", .info, "their files changed")
   static let certificateReloadFailed = MessageDefinition(
     "VB-TLS-004", .error,
-    "certificate reload (because …) failed: …; keeping the current certificates",
+    "certificate reload (…) failed: …; keeping the current certificates",
     "Clients are not affected. Correct the files; the broker tries again when one of them changes, or on `systemctl reload virtbrokerd`."
   )
 }

@@ -185,7 +185,7 @@ final class TLSAcceptor {
 
   /// Takes the files as they are now into use, or logs and returns why not and keeps the certificates in use.
   @discardableResult
-  func reload(because reason: any CustomStringConvertible) -> TLSCredentialsError? {
+  func reload(because reason: Message) -> TLSCredentialsError? {
     do throws(TLSCredentialsError) {
       credentials = try TLSCredentials(
         settings, at: TLSAcceptor.now, keeping: credentials.revocations)
@@ -204,7 +204,7 @@ final class TLSAcceptor {
   /// Handshakes are made by these settings from now on, with the files as they are now. Nil, or why not; then
   /// the old ones stay, files and all.
   func adopt(
-    _ settings: TLSSettings, because reason: any CustomStringConvertible
+    _ settings: TLSSettings, because reason: Message
   ) -> TLSCredentialsError? {
     let old = self.settings
     self.settings = settings

@@ -228,7 +228,7 @@ extension AdminService {
     guard server == .main, broker.tlsStatus != nil else {
       throw RemoteError(.internalError, .noTLSService)
     }
-    if let reason = broker.renewCertificates(because: "an administrator wants it") {
+    if let reason = broker.renewCertificates(because: Message(.reloadByAdministrator)) {
       throw RemoteError(.systemError, .newCertificatesRefused, [reason])
     }
   }
