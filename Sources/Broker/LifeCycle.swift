@@ -1,4 +1,4 @@
-// The broker from the moment it can serve until it ends.
+// The life of the broker, from when it can serve until it ends.
 
 /// Whether the broker serves or stops. Stopping cannot be undone.
 ///
@@ -7,7 +7,7 @@ final class LifeCycle {
   private enum State {
     /// Clients are accepted. The alarm runs while there is an idle timeout and no client.
     case serving(idle: Alarm)
-    /// No new clients and no new calls: what is under way may end until the alarm fires.
+    /// No new clients and no new calls. Calls under way may finish until the alarm fires.
     case stopping(limit: Alarm)
   }
 
@@ -33,15 +33,15 @@ final class LifeCycle {
   /// Seconds since the broker was made.
   var uptimeSeconds: Double { reactor.now - startedAt }
 
-  /// The time without clients begins, or ends.
+  /// Starts or stops the idle timeout.
   /// - Parameter seconds: after which the broker stops; nil: a client is connected, or there is no idle timeout.
   func setIdle(seconds: Int?) {
     guard case .serving(let alarm) = state else { return }
     if let seconds { alarm.start(seconds: Double(seconds)) } else { alarm.stop() }
   }
 
-  /// The broker begins to stop. To be called once.
-  /// - Parameter timeUp: called when what is under way has not ended within `seconds`.
+  /// Starts stopping. Call it once.
+  /// - Parameter timeUp: called if calls are still under way after `seconds`.
   func stop(within seconds: Double, timeUp: @escaping () -> Void) {
     guard case .serving(let idle) = state else { preconditionFailure("the broker stops once") }
     // This may be the idle alarm's own callback.

@@ -1,20 +1,20 @@
-// From a listening socket to the place of a client.
+// From a listening socket to a client's place.
 import Glibc
 import Streams
 
-/// Owns the listeners and every connection that is not a client yet, and does what `Admission` decides: a connection gets
-/// a place and becomes a session, waits, or ends. After `close` it owns neither.
+/// Owns the listeners and every connection that is not a client yet, and executes the decisions of `Admission`: a
+/// connection gets a place and becomes a session, waits, or ends. After `close` it owns neither.
 final class Acceptor {
-  /// Without descriptors accepting is tried again when a client leaves, or after this time.
+  /// Without descriptors the broker accepts again when a client leaves, or after this time.
   private static let pauseSeconds = 5.0
-  /// The same after a connection was dropped to free a descriptor: it is closed by then.
+  /// The same after a connection was dropped to free a descriptor, which is closed by then.
   private static let shedPauseSeconds = 0.1
 
   private unowned let broker: Broker
   private(set) var listeners: [Listener] = []
-  /// Nil: no listener is for TLS.
+  /// Nil: no listener uses TLS.
   private(set) var tls: TLSAcceptor?
-  /// Knows connections and sessions by their client's number.
+  /// Identifies connections and sessions by their client's number.
   private var admission: Admission
   /// Connections that wait for a place, and those over TLS whose confirmation is being sent.
   private var pending: [UInt64: any PendingConnection] = [:]
@@ -31,8 +31,8 @@ final class Acceptor {
   }
 
   /// Loads the certificates and binds every listener.
-  /// - Throws: `BrokerFailure` naming the address and the reason where one cannot be bound, or what is wrong with
-  ///   the certificates.
+  /// - Throws: `BrokerFailure` with the address that cannot be bound and the reason, or with the error in the
+  /// certificates.
   func open(_ settings: BrokerSettings) throws(BrokerFailure) {
     if settings.listeners.contains(where: \.isTLS) {
       guard let tls = settings.tls else {
@@ -53,13 +53,13 @@ final class Acceptor {
       mostWaiting: Acceptor.mostWaiting(settings.limits))
   }
 
-  /// Connections that may wait for a place: as many as would in the backlog of a listener, as far as there are
-  /// descriptors for them.
+  /// Limit of the connections that wait for a place: as many as a listener's backlog holds, within the limit of
+  /// descriptors.
   private static func mostWaiting(_ limits: LimitSettings) -> Int {
     min(max(30, limits.maxQueuedClients), descriptorLimit() / 8)
   }
 
-  /// Begins to accept. To be called once the log is written.
+  /// Starts accepting. Call it once the log is being written.
   func start() {
     for listener in listeners {
       listener.isAccepting = true
@@ -70,7 +70,7 @@ final class Acceptor {
     }
   }
 
-  /// Stops listening, and ends everything that is not a client yet.
+  /// Stops listening, and ends every connection that is not a client yet.
   func close() {
     tls?.close()
     pending = [:]
@@ -79,13 +79,13 @@ final class Acceptor {
 
   // MARK: Accepting
 
-  /// Clients of all listeners that have not authenticated and must.
+  /// Clients of all listeners that must authenticate and have not.
   var unauthenticatedCount: Int { listeners.reduce(0) { $0 + $1.unauthenticatedCount } }
-  /// Of one listener.
+  /// The same for one listener.
   func unauthenticated(at listener: Listener) -> Int {
     admission.unauthenticated(at: listener.gate)
   }
-  /// The network addresses that are listened on.
+  /// The network addresses of the listeners.
   var addresses: [Address] { listeners.compactMap(\.address) }
   /// Connections that wait for a place.
   var pendingConnections: [any PendingConnection] { Array(pending.values) }
@@ -109,13 +109,13 @@ final class Acceptor {
         transport, from: peer, origin, on: listener, acceptor: self, log: broker.log[.client]))
   }
 
-  /// The kernel has no descriptor or memory for another connection. Those that wait in the backlog stay there, since
-  /// trying again at once would only spin.
+  /// The kernel has no descriptor or memory for another connection. Connections stay in the backlog meanwhile, since an
+  /// immediate retry would only spin.
   func cannotAccept(on listener: Listener, _ number: Int32) {
     broker.log.write(.cannotAccept, [listener.name, errorText(number)])
     for listener in listeners { listener.isAccepting = false }
     broker.admin?.pauseAccepting()
-    // A connection that waits or has not authenticated makes room, so that these do not keep root out.
+    // The broker drops a connection that waits or has not authenticated, so that such connections do not keep root out.
     let shed = admission.shed()
     resumeAlarm.start(seconds: shed == nil ? Acceptor.pauseSeconds : Acceptor.shedPauseSeconds)
     if let shed { perform([shed]) }
@@ -177,7 +177,7 @@ final class Acceptor {
     }
   }
 
-  /// A client that had to has authenticated.
+  /// A client that must authenticate has done so.
   func authenticated(_ session: ClientSession) {
     perform(admission.authenticated(session.id, now: broker.reactor.now))
   }
@@ -188,7 +188,7 @@ final class Acceptor {
     resume()
   }
 
-  /// The limits have changed. Clients that are connected stay.
+  /// The limits have changed. Connected clients stay.
   func limitsChanged() {
     let limits = broker.settings.limits
     admission.mostClients = limits.maxClients
