@@ -2,9 +2,9 @@
 public import Streams
 
 extension Broker {
-  /// Applies what can change while clients stay connected: limits, rates, keepalive, times, which users may
-  /// authenticate, TLS, which other hosts may be opened. Listeners, their authentication, and the places of the
-  /// daemons' sockets stay as they are.
+  /// Applies what can change while clients stay connected: limits, rates, keepalive, times, the users that may
+  /// authenticate, TLS, and the other hosts that clients may open. Listeners, their authentication, and the places of
+  /// the daemons' sockets stay as they are.
   ///
   /// - Returns: false if the TLS settings are refused, as the log says. Those then stay; the others change all the same.
   public func adopt(_ new: BrokerSettings, because reason: Message) -> Bool {
@@ -13,7 +13,7 @@ extension Broker {
     settings.keepAlive = new.keepAlive
     let old = settings.timeouts
     settings.timeouts = new.timeouts
-    // The command line or an administrator has set this one.
+    // The command line or an administrator has set the idle timeout.
     settings.timeouts.idleSeconds = old.idleSeconds
     if new.timeouts.slowCallSeconds != old.slowCallSeconds { sessions.slowCalls.secondsChanged() }
     settings.sasl = new.sasl
@@ -42,10 +42,10 @@ extension Broker {
     return true
   }
 
-  /// Opens the files that records are written to again: they may have been moved away.
+  /// Reopens the files that records are written to: they may have been moved away.
   public func reopenFiles() { observation.audit?.reopen() }
 
-  /// Applies new limits. Clients that are connected stay.
+  /// Applies new limits. Connected clients stay.
   func setLimits(maxClients: Int, maxAnonymousClients: Int) {
     settings.limits.maxClients = maxClients
     settings.limits.maxAnonymousClients = maxAnonymousClients
@@ -58,13 +58,13 @@ extension Broker {
     acceptor.limitsChanged()
   }
 
-  /// Sets the time without clients after which the broker stops; 0: it does not.
+  /// Sets the idle timeout, after which the broker stops; 0: it does not.
   func setIdleSeconds(_ seconds: Int) {
     settings.timeouts.idleSeconds = seconds
     occupancyChanged()
   }
 
-  /// Loads the TLS files as they are now, at an administrator's request.
+  /// Loads the current TLS files at an administrator's request.
   /// - Returns: the reason, if the new ones are refused.
   func renewCertificates(because reason: Message) -> Message? {
     acceptor.tls?.reload(because: reason)?.message
@@ -77,7 +77,7 @@ public final class BrokerTimer {
 
   init(on reactor: Reactor, _ ring: @escaping () -> Void) { alarm = Alarm(on: reactor, ring) }
 
-  /// Runs out once, this many seconds from now.
+  /// Fires once, this many seconds from now.
   public func start(seconds: Double) { alarm.start(seconds: seconds) }
   public func stop() { alarm.stop() }
 }

@@ -1,7 +1,7 @@
-// The broker: owns its parts, and leads what concerns several of them.
+// The broker: owns its parts, and coordinates what concerns several of them.
 public import Streams
 
-/// A failure at start: one clear sentence for the administrator.
+/// A failure at start, as one message for the administrator.
 public struct BrokerFailure: Error, Equatable, CustomStringConvertible {
   public let message: Message
   /// The message without its identifiers.
@@ -20,7 +20,8 @@ public struct BrokerFailure: Error, Equatable, CustomStringConvertible {
 ///
 /// Each part owns its state. What a client's arrival, its end, new settings or a stop change in several parts is here.
 public final class Broker {
-  /// As configured last, and changed by administrators since. What a part keeps of its own settings is in force there.
+  /// The configured settings, with the changes that administrators have made. A part that keeps a copy of its settings
+  /// applies its copy.
   var settings: BrokerSettings
   let log: BrokerLog
   let loop: LoopServices
@@ -45,8 +46,8 @@ public final class Broker {
   var reactor: Reactor { loop.reactor }
 
   /// Binds every listener.
-  /// - Throws: `BrokerFailure` naming the address and the reason where one cannot be bound, or what is wrong
-  ///   with the TLS certificates.
+  /// - Throws: `BrokerFailure` with the address that cannot be bound and the reason, or with the error in the TLS
+  /// certificates.
   public init(settings: BrokerSettings, log: BrokerLog) throws(BrokerFailure) {
     self.settings = settings
     self.log = log
@@ -63,7 +64,7 @@ public final class Broker {
 
   // MARK: Running
 
-  /// Serves clients until stopped. Returns when the last of them has left.
+  /// Serves clients until stopped. Returns when the last client has left.
   public func run() {
     acceptor.start()
     admin?.start()
@@ -82,8 +83,8 @@ public final class Broker {
     loop.end()
   }
 
-  /// Stops accepting, lets calls under way end for `stopSeconds`, then makes `run` return. At once if the broker is
-  /// stopping already.
+  /// Stops accepting, lets calls under way finish for `stopSeconds`, then makes `run` return. If the broker is already
+  /// stopping, `run` returns at once.
   public func stop() {
     let isFirst = !life.isStopping
     life.stop(clients: sessions.count, within: settings.timeouts.stopSeconds) {
@@ -129,7 +130,7 @@ public final class Broker {
   func closed(_ session: ClientSession, because reason: Message) {
     session.log[.client].write(
       .clientDisconnected, [session.name, reason], at: reason.severity)
-    // In this order: the reference given up by the set may be the last but the reactor's.
+    // In this order: the set may release the last reference but the reactor's.
     reactor.releaseAfterTurn(session)
     sessions.remove(session)
     clientsChanged?()
@@ -142,7 +143,7 @@ public final class Broker {
     loop.spareMemory.clientLeft()
   }
 
-  /// The time without clients begins, or ends. Administrators count, as in libvirt.
+  /// Starts or stops the idle timeout. Administrators count as clients here, as in libvirt.
   func occupancyChanged() {
     life.occupancyChanged(isEmpty: isEmpty, idleSeconds: settings.timeouts.idleSeconds)
   }
@@ -154,15 +155,15 @@ public final class Broker {
     stop()
   }
 
-  /// Clients connected now.
+  /// Number of connected clients.
   public var clientCount: Int { sessions.count }
 
   // MARK: Listeners
 
   /// The names of the listeners, with the ports that the kernel chose.
   public var listenerNames: [String] { acceptor.listeners.map(\.name) }
-  /// Where metrics are served, with the ports that the kernel chose.
+  /// The addresses that serve metrics, with the ports that the kernel chose.
   public var metricsNames: [String] { observation.metricsNames }
-  /// The certificates in use, where TLS is served.
+  /// The certificates in use; nil: no listener uses TLS.
   public var tlsStatus: TLSStatus? { acceptor.tls?.status }
 }

@@ -1,8 +1,8 @@
-// Where the broker's log lines go. The daemon decides; the broker only knows which are wanted.
+// The broker's log. The daemon writes the lines; the broker only filters them by level.
 import Glibc
 public import Streams
 
-/// One line, and where in the program it was said.
+/// One line, and the place in the program that logs it.
 public struct LogEntry: Sendable {
   public let level: BrokerLog.Level
   public let source: BrokerLog.Source
@@ -10,7 +10,7 @@ public struct LogEntry: Sendable {
   public let file: StaticString
   public let line: UInt
   public let function: StaticString
-  /// The client it is about, where it is about one: its number, and whose it is as far as that is verified.
+  /// The number of the client that the line is about, if any, and its identity as far as it is verified.
   public let client: UInt64?
   public let identity: String?
 }
@@ -26,14 +26,14 @@ public final class LogClient {
   }
 }
 
-/// Takes the lines of every part of the program, each part from its own lowest level on. All on the
-/// loop's thread.
+/// Receives the lines of all parts of the program and filters each part by its own level. Used only on the loop's
+/// thread.
 public final class LogSink {
   /// By the number of the source.
   fileprivate var thresholds: [BrokerLog.Level]
   private let write: (LogEntry) -> Void
   private var limit = LogLimit()
-  /// Called when lines begin to be left out: `reportLeftOut` is due after the seconds of a window.
+  /// Called when lines begin to be suppressed: `reportLeftOut` is due after one window.
   var leftOut: (() -> Void)?
 
   public init(threshold: BrokerLog.Level, write: @escaping (LogEntry) -> Void) {
@@ -41,10 +41,10 @@ public final class LogSink {
     self.write = write
   }
 
-  /// Seconds on a clock that only moves forward.
+  /// Seconds on the monotonic clock.
   private static var now: Double { Clock.monotonic.seconds }
 
-  /// Writes a line unless there have been too many like it. Only one that is written is built.
+  /// Writes a line unless too many like it were written. Only a line that is written is built.
   fileprivate func write(_ spot: LogLimit.Spot, isLimited: Bool, _ entry: () -> LogEntry) {
     guard isLimited else { return write(entry()) }
     let now = LogSink.now
@@ -59,7 +59,7 @@ public final class LogSink {
     }
   }
 
-  /// Says how many lines were left out: those of windows that are over, or all.
+  /// Reports how many lines were suppressed: those of windows that are over, or all.
   public func reportLeftOut(all: Bool) {
     for (entry, count) in limit.takeReports(at: all ? .infinity : LogSink.now) {
       let message = Message(
@@ -73,18 +73,18 @@ public final class LogSink {
     if limit.hasReports { leftOut?() }
   }
 
-  /// From now on each source is heard from the level on that `level` says.
+  /// Sets the level of each source to the result of `level`.
   public func setThresholds(_ level: (BrokerLog.Source) -> BrokerLog.Level) {
     thresholds = BrokerLog.Source.allCases.map(level)
   }
 }
 
-/// What one part of the program says its lines to. Messages below its threshold are never built.
+/// The log of one part of the program. Messages below its level are never built.
 public struct BrokerLog {
   public typealias Level = Severity
 
-  /// The parts of the program, by the names that log filters are matched against. Where libvirt has such
-  /// a part its name is taken, so that filters written for virtproxyd find what they are meant for.
+  /// The parts of the program, by the names that log filters match. If libvirt has such a part, the broker uses its
+  /// name, so that filters written for virtproxyd still work.
   public enum Source: Int, Sendable, CaseIterable {
     case daemon, configuration, systemd, server, client, keepAlive, tls, sasl, polkit, names,
       upstream
@@ -119,7 +119,7 @@ public struct BrokerLog {
     self.client = client
   }
 
-  /// A log by itself, with one threshold for everything.
+  /// A log of its own, with one level for everything.
   public init(threshold: Level, write: @escaping (Level, String) -> Void) {
     self.init(LogSink(threshold: threshold) { write($0.level, $0.message.line) })
   }
@@ -130,10 +130,10 @@ public struct BrokerLog {
   /// The same log for lines about one client.
   public func about(_ client: LogClient) -> BrokerLog { BrokerLog(sink, source, client: client) }
 
-  /// Whether lines of that level are wanted here.
+  /// Whether lines of that level are written here.
   public func takes(_ level: Level) -> Bool { sink.thresholds[source.rawValue] <= level }
 
-  /// Writes a line of a report that an administrator requested. It is exempt from the limit on repeats.
+  /// Writes a line of a report that an administrator has requested. It is exempt from the limit on repeats.
   public func answer(
     _ message: Message, file: StaticString = #fileID, line: UInt = #line,
     function: StaticString = #function
@@ -142,8 +142,8 @@ public struct BrokerLog {
     write(message.severity, { message }, file, line, function, isLimited: false)
   }
 
-  /// Writes a message with its definition's severity, or at `level`. The arguments are evaluated only where a line of
-  /// that level is wanted.
+  /// Writes a message with its definition's severity, or at `level`. The arguments are evaluated only if lines of that
+  /// level are written.
   public func write(
     _ definition: MessageDefinition,
     _ arguments: @autoclosure () -> [any CustomStringConvertible] = [], at level: Level? = nil,
@@ -154,7 +154,7 @@ public struct BrokerLog {
     write(level, { Message(definition, arguments()) }, file, line, function, isLimited: true)
   }
 
-  /// Writes a message that was made before, with its severity or at `level`.
+  /// Writes a message that already exists, with its severity or at `level`.
   public func write(
     _ message: Message, at level: Level? = nil, file: StaticString = #fileID, line: UInt = #line,
     function: StaticString = #function
@@ -168,7 +168,7 @@ public struct BrokerLog {
     _ level: Level, _ message: () -> Message, _ file: StaticString, _ line: UInt,
     _ function: StaticString, isLimited: Bool
   ) {
-    // Who has set the level to debug wants everything.
+    // At level debug the administrator wants all lines.
     let isLimited = isLimited && level > .debug
     sink.write(LogLimit.Spot(file, line, client: client?.id), isLimited: isLimited) {
       LogEntry(

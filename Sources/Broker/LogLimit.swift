@@ -1,14 +1,14 @@
-// How many log lines of a kind are written: a client that repeats something must not fill the disk.
+// The limit on repeated log lines: a client that repeats something must not fill the disk.
 
-/// Counts lines by the place in the program that writes them, for each client and for all together, in windows of a
-/// few seconds. What goes beyond the limit of a window is counted and reported when the window is over.
+/// Counts lines by the place in the program that writes them, for each client and for all together, in windows of a few
+/// seconds. Lines beyond the limit of a window are counted, and the number is reported when the window is over.
 struct LogLimit {
   static let windowSeconds = 5.0
   /// Lines that one place writes about one client in a window.
   static let mostForClient: UInt64 = 20
   /// Lines that one place writes in a window.
   static let mostForPlace: UInt64 = 500
-  /// Clients that are counted by themselves at a time.
+  /// Clients that are counted separately at a time.
   static let mostCounted = 1024
 
   /// A place in the program, and the client it writes about.
@@ -30,10 +30,10 @@ struct LogLimit {
   }
 
   enum Answer: Equatable {
-    /// The line is written, and stands for those that may be left out.
+    /// The line is written, and represents those that may be suppressed.
     case first
     case further
-    /// `isNews`: it is the first of its window that is left out.
+    /// `isNews`: it is the first line of its window that is suppressed.
     case leftOut(isNews: Bool)
   }
 
@@ -77,7 +77,7 @@ struct LogLimit {
     return end
   }
 
-  /// Keeps what stands for the lines that are left out, of the spot and of its place.
+  /// Keeps the line that represents the suppressed ones, of the spot and of its place.
   mutating func keep(_ entry: LogEntry, as spot: Spot) {
     for counted in [spot, spot.place] where windows[counted]?.entry == nil {
       windows[counted]?.entry = entry
@@ -85,10 +85,10 @@ struct LogLimit {
   }
 
   func isReportDue(at now: Double) -> Bool { now >= nextEnd }
-  /// Lines have been left out and not reported.
+  /// Lines have been suppressed and not reported.
   var hasReports: Bool { windows.values.contains { $0.leftOut > 0 } }
 
-  /// What was left out in the windows that are over at that time, which end with this.
+  /// The number of lines suppressed in each window that is over at `now`. Removes these windows.
   mutating func takeReports(at now: Double) -> [(entry: LogEntry, count: UInt64)] {
     var reports: [(entry: LogEntry, count: UInt64)] = []
     var next = Double.infinity

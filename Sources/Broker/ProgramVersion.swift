@@ -1,11 +1,11 @@
-// What the program is, and which libraries it runs with: those that are there now, not those it was built with.
+// The program's version, and those of the libraries that are loaded now, not of those it was built with.
 import Streams
 
-/// Versions, as `--version` prints them.
+/// Versions in the form that `--version` prints.
 public enum ProgramVersion {
   public static let text = ProjectVersion.text
 
-  /// The libraries that what a client meets depends on.
+  /// The libraries that affect what a client observes.
   public static var libraries: String {
     [
       "GnuTLS \(TLSLibrary.version)", "libev \(Reactor.libraryVersion)",

@@ -1,15 +1,15 @@
-// The user that root's process is about to become, and whose rights are used for files until then.
+// The user that root's process is about to become, and whose rights apply to files until then.
 import CLinux
 import Glibc
 import Streams
 
-/// The user of `user` in the configuration, while the process is still root's.
+/// The user of the key `user` in the configuration, while the process still runs as root.
 ///
-/// A user who can change a directory can put a link to any file there, between two looks of root's as well. So what
-/// root opens, makes or removes in such a directory it opens, makes and removes with the rights of that user: a link
-/// then leads to nothing that the user could not reach without the broker. Elsewhere root uses its own rights.
+/// A user who can change a directory can put a link to any file there, also between two accesses by root. So whatever
+/// root opens, creates or removes in such a directory, it does with the rights of that user: a link then leads to
+/// nothing that the user could not reach without the broker. Elsewhere root uses its own rights.
 public struct ServiceAccount: Sendable, Equatable {
-  /// A path that leads through more links than this is taken to be the user's.
+  /// A path that leads through more links than this counts as under the user's control.
   private static let mostLinks = 40
 
   public let name: String
@@ -33,11 +33,11 @@ public struct ServiceAccount: Sendable, Equatable {
 
   // MARK: Rights
 
-  /// Whether root must use this user's rights for what is at `path`. Afterwards, as that user, it has no others.
+  /// Whether root must use this user's rights for `path`. Once the process runs as that user, it has no others.
   public func isUsed(at path: String) -> Bool { geteuid() == 0 && uid != 0 && canRedirect(path) }
 
-  /// Does `body`, which opens, makes or removes what is at `path`, with the rights to use there. Leaves `errno` as
-  /// `body` has left it. Only for the time before there are other threads: the rights are those of all of them.
+  /// Calls `body`, which opens, creates or removes the file at `path`, with the rights that apply there. Keeps the
+  /// `errno` of `body`. Call it only before there are other threads: the rights apply to all of them.
   /// - Throws: why the process cannot take the user's rights; `body` is not called then.
   public func access<Result>(
     _ path: String, _ body: () -> Result
@@ -60,7 +60,7 @@ public struct ServiceAccount: Sendable, Equatable {
       if seteuid(uid) == 0 {
         result = body()
         number = errno
-        // Its real user is root, so the kernel has no reason to refuse.
+        // The real user is root, so the kernel has no reason to refuse.
         guard seteuid(0) == 0 else { throw failure(.cannotReturnToRoot) }
       }
       guard setegid(group) == 0 else { throw failure(.cannotReturnToRoot) }
@@ -71,16 +71,16 @@ public struct ServiceAccount: Sendable, Equatable {
     return result
   }
 
-  /// The cause of an error at `path`: `text`, and whose rights were used where they were not the process's own.
+  /// The cause of an error at `path`: `text`, and the user whose rights were used if they were not the process's own.
   public func cause(_ text: String, at path: String) -> any CustomStringConvertible {
     isUsed(at: path) ? Message(.withRightsOfUser, [text, name]) : text
   }
 
-  // MARK: Who can change what
+  // MARK: Control over paths
 
   /// Whether the user can change what `path` leads to: a directory on the way or an entry in it.
   ///
-  /// Every directory that has been passed cannot be changed by the user, so that what was found there stays true.
+  /// The user cannot change any directory that has been passed, so what was found there stays true.
   func canRedirect(_ path: String) -> Bool {
     guard path.hasPrefix("/") else { return true }
     var rest = Array(path.split(separator: "/").map(String.init).reversed())
@@ -104,7 +104,7 @@ public struct ServiceAccount: Sendable, Equatable {
           place.st_mode & S_ISVTX != 0 && place.st_uid != uid && isThere && found.st_uid != uid
         if !isKept { return true }
       }
-      // What is missing can be made by root alone.
+      // Only root can create what is missing here.
       guard isThere else { return false }
       guard found.st_mode & S_IFMT == S_IFLNK else {
         way.append(name)
@@ -120,8 +120,8 @@ public struct ServiceAccount: Sendable, Equatable {
     return false
   }
 
-  /// Whether the user can add and remove entries. Of a list of access rights that goes beyond the permission bits it
-  /// is enough that there is one.
+  /// Whether the user can add and remove entries. An access control list beyond the permission bits counts as
+  /// permission, whatever it contains.
   private func canChange(_ directory: String, _ status: stat) -> Bool {
     if status.st_uid == uid || status.st_mode & 0o002 != 0 { return true }
     guard status.st_mode & 0o020 != 0 else { return false }
@@ -140,7 +140,7 @@ public struct ServiceAccount: Sendable, Equatable {
   }
 }
 
-/// Runs `body` with the rights that apply at `path`: those of `account` where there is one.
+/// Calls `body` with the rights that apply at `path`: those of `account` if there is one.
 public func access<Result>(
   _ path: String, for account: ServiceAccount?, _ body: () -> Result
 ) throws(BrokerFailure) -> Result {
@@ -148,8 +148,8 @@ public func access<Result>(
   return try account.access(path, body)
 }
 
-/// Gives a regular file that root has opened to the user that the process is about to become. One with a second
-/// name stays root's: the other name may be elsewhere.
+/// Gives a regular file that root has opened to the user that the process is about to become. A file with a second name
+/// stays root's: the other name may be elsewhere.
 public func giveFile(_ descriptor: Int32, to account: ServiceAccount) {
   var status = stat()
   guard fstat(descriptor, &status) == 0, status.st_mode & S_IFMT == S_IFREG, status.st_nlink == 1,

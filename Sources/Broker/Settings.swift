@@ -1,7 +1,7 @@
-// The settings of a broker: plain values, already checked by their reader.
+// The settings of a broker: plain values that their reader has already checked.
 public import Streams
 
-/// Everything a `Broker` needs to know. Built from the configuration file by the daemon.
+/// All settings of a `Broker`. The daemon builds them from the configuration file.
 public struct BrokerSettings: Sendable {
   public var listeners: [ListenerSettings] = []
   public var backends = BackendSettings()
@@ -9,9 +9,9 @@ public struct BrokerSettings: Sendable {
   public var keepAlive = KeepAliveSettings()
   /// Other hosts that clients may open.
   public var upstreams = UpstreamSettings()
-  /// What the program calls itself, for administrators.
+  /// The program's version, as administrators see it.
   public var version = ""
-  /// Needed where a listener is for TLS.
+  /// Required if a listener uses TLS.
   public var tls: TLSSettings?
   /// The admin socket; nil: none.
   public var adminListener: ListenerSettings?
@@ -19,27 +19,27 @@ public struct BrokerSettings: Sendable {
   public var timeouts = TimeoutSettings()
   public var sasl = SASLSettings()
   public var rates = RateSettings()
-  /// Where the metrics are served over HTTP; nil: nowhere.
+  /// The address that serves metrics over HTTP; nil: none.
   public var metrics: ListenerSettings.Address?
   public var audit = AuditSettings()
-  /// The user that the process becomes once the broker is made; nil: it stays who it is.
+  /// The user that the process becomes once the broker exists; nil: it keeps its user.
   public var account: ServiceAccount?
 
   public init() {}
 }
 
-/// How long the broker waits, in seconds.
+/// Time limits of the broker, in seconds.
 public struct TimeoutSettings: Sendable, Equatable {
-  /// For a client to authenticate; 0: no limit. People type passwords.
+  /// For a client to authenticate; 0: no limit. Users type passwords.
   public var loginSeconds: Double = 120
   /// For a backend daemon to be opened. libvirt's client waits forever.
   public var openSeconds: Double = 30
   /// A call that a backend has not answered for this long is logged; 0: none is.
   public var slowCallSeconds: Double = 60
-  /// For calls under way to end after a request to stop. Together with what the end itself takes, less than the 5 s in
-  /// which an administrator expects a daemon to be gone.
+  /// For calls under way to finish after a request to stop. Together with the end itself this stays below the 5 s
+  /// within which an administrator expects a daemon to stop.
   public var stopSeconds: Double = 4
-  /// Without any client, after which the broker stops; 0: it does not.
+  /// Time without any client, after which the broker stops; 0: it does not.
   public var idleSeconds: Int = 0
   public init() {}
 }
@@ -47,21 +47,21 @@ public struct TimeoutSettings: Sendable, Equatable {
 /// One address to listen on.
 public struct ListenerSettings: Sendable, Equatable {
   public enum Address: Sendable, Equatable {
-    /// A UNIX socket. `mode` are its permission bits, `group` its owning group if not the process's.
+    /// A UNIX socket. `mode` has its permission bits, `group` its owning group if that is not the process's.
     case unix(path: String, mode: UInt32, group: UInt32?)
-    /// Every address `host` resolves to (nil: all of the machine), at a port number or service name.
+    /// Every address `host` resolves to (nil: all addresses of the machine), at a port number or service name.
     case tcp(host: String?, port: String)
-    /// A socket that a service manager has bound and keeps: its number, what it is called there, and the
-    /// path it is bound to if it is a UNIX socket.
+    /// A socket that the service manager has bound and keeps: its descriptor, its name there, and the path it is bound
+    /// to if it is a UNIX socket.
     case activated(descriptor: Int32, name: String, unixPath: String?)
   }
   public var address: Address
   /// Clients are read-only, whatever they request.
   public var isReadOnly: Bool
   public var authentication: Authentication
-  /// Clients speak TLS and are verified by their certificates.
+  /// Clients use TLS, and their certificates are verified.
   public var isTLS: Bool
-  /// Not for clients but for administrators: for the user alone whose process this is.
+  /// For administrators and not for clients: only the user that runs this process may connect.
   public var isAdmin = false
 
   public init(
@@ -79,13 +79,13 @@ public struct ListenerSettings: Sendable, Equatable {
 public struct SASLSettings: Sendable, Equatable {
   /// Allowed names of users, with `*` and `?`. Nil: all; empty: none.
   public var allowedUsers: [String]?
-  /// The protection a mechanism must bring to a connection that has none, in bits.
+  /// The minimum strength of a mechanism on a connection without other protection, in bits.
   public var leastTCPStrength = 56
   public init() {}
 }
 
 extension ListenerSettings {
-  /// The path of a UNIX socket; nil: it is none.
+  /// The path of a UNIX socket; nil: it is another kind of socket.
   var unixPath: String? {
     switch address {
     case .unix(let path, _, _): path
@@ -94,17 +94,17 @@ extension ListenerSettings {
     }
   }
 
-  /// Descriptors and the kernel's word on who is there come with these only.
+  /// Only UNIX sockets carry descriptors and the kernel's credentials of the peer.
   var isUNIX: Bool { unixPath != nil }
 }
 
-/// Where the backend daemons' sockets are.
+/// The places of the backend daemons' sockets.
 public struct BackendSettings: Sendable, Equatable {
   /// Directory of the system daemons' sockets (`libvirt-sock`, `virtqemud-sock`, ...).
   public var systemDirectory = "/run/libvirt"
   /// Directory of the per-user daemons' sockets; nil: the system's.
   public var sessionDirectory: String?
-  /// For session URIs: the users' daemons, to be started where they are not running. Nil: they never are.
+  /// For session URIs: the users' daemons, which the broker starts if they do not run. Nil: it never does.
   public var programs: DaemonPrograms?
   public init() {}
 }
@@ -116,19 +116,19 @@ public struct LimitSettings: Sendable, Equatable {
   public var maxQueuedClients = 1000
   /// Connections that have not authenticated yet, of each listener; 0 means no limit.
   public var maxAnonymousClients = 20
-  /// Connections of one user, certificate or local user number; 0 means no limit.
+  /// Connections of one user, certificate or local user ID; 0 means no limit.
   public var maxClientsPerIdentity = 0
   /// Connections from one network address; 0 means no limit.
   public var maxClientsPerAddress = 0
   /// Calls of one client that may be under way at a time.
   public var maxClientRequests = 5
-  /// Bytes that may wait for a client, or for one of its upstreams, before their source is paused.
-  /// What one read adds, and the rest of the packet it ends in, can come on top.
+  /// Bytes queued for a client, or for one of its upstreams, at which their source is paused. What one read adds, and
+  /// the rest of the packet that it ends in, can exceed this.
   public var bufferBytes = 512 * 1024
-  /// Bytes that all clients together may make the broker hold, in the whole segments that they occupy; 0: an
-  /// eighth of the machine's memory.
+  /// Bytes that all clients together may make the broker hold, counted in whole segments; 0: an eighth of the machine's
+  /// memory.
   public var totalBufferBytes = 0
-  /// With less than this, each turn would move too little to be worth its system calls.
+  /// With less, each turn would move too little to be worth its system calls.
   public static let leastBufferBytes = 64 * 1024
   public init() {}
 }

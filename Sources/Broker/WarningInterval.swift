@@ -1,6 +1,6 @@
-// Warnings about a state that lasts.
+// Limits warnings about a lasting state.
 
-/// Limits a warning to one in a minute: at a limit each client that leaves makes room for the next, which reaches the
+/// Limits a warning to one per minute: at a limit each client that leaves makes room for the next, which reaches the
 /// limit again.
 struct WarningInterval {
   private static let seconds = 60.0

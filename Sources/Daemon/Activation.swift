@@ -1,12 +1,12 @@
-// Sockets that a service manager has bound and handed over, and what each of them is for.
+// The sockets that the service manager has bound and passed, and the service of each.
 import Broker
 @preconcurrency import Glibc
 import Streams
 
-/// What the daemon was started with. There where sockets are handed over at all, the daemon makes none itself:
-/// a service without a socket is not offered.
+/// The sockets the daemon was started with. If the service manager passes any, the daemon binds none itself: a service
+/// without a socket is not offered.
 struct Activation: Equatable, Sendable {
-  /// What a socket is for, by its name: that of its unit, virtproxyd's or ours.
+  /// The service of a socket, from the name of its unit: virtproxyd's or ours.
   enum Service: String, CaseIterable, Sendable {
     case readWrite = ""
     case readOnly = "-ro"
@@ -35,13 +35,13 @@ struct Activation: Equatable, Sendable {
   }
 
   static let variables = ["LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"]
-  /// The first descriptor that is handed over.
+  /// The first descriptor that the service manager passes.
   static let firstDescriptor: CInt = 3
 
   let sockets: [Socket]
 
-  /// The numbers and names the environment has for this process; nil: none were handed over, or none that
-  /// can be told from each other, which the log then says.
+  /// The descriptors and names that the environment has for this process. Nil: no sockets were passed to this process,
+  /// or the environment does not identify them; in the latter case the log has the reason.
   static func named(
     _ environment: [String: String], process: pid_t, log: BrokerLog
   ) -> [(descriptor: CInt, name: String)]? {
@@ -65,7 +65,7 @@ struct Activation: Equatable, Sendable {
     return names.enumerated().map { (firstDescriptor + CInt($0.offset), String($0.element)) }
   }
 
-  /// Looks at what was handed over.
+  /// Checks the sockets that were passed.
   init(_ named: [(descriptor: CInt, name: String)]) throws(StartFailure) {
     var sockets: [Socket] = []
     for (descriptor, name) in named {
@@ -91,7 +91,7 @@ struct Activation: Equatable, Sendable {
     self.sockets = sockets
   }
 
-  /// The listeners of the services that clients come to.
+  /// The listeners of all services but admin.
   func listeners(_ configuration: Configuration, places: Places) -> [ListenerSettings] {
     sockets.compactMap { socket in
       let address = ListenerSettings.Address.activated(
@@ -111,7 +111,7 @@ struct Activation: Equatable, Sendable {
     }
   }
 
-  /// Where administrators come in, if anywhere.
+  /// The listener for administrators, if its socket was passed.
   var adminListener: ListenerSettings? {
     guard let socket = sockets.first(where: { $0.service == .admin }) else { return nil }
     var listener = ListenerSettings(
@@ -127,7 +127,7 @@ struct Activation: Equatable, Sendable {
     return getsockopt(descriptor, SOL_SOCKET, name, &value, &length) == 0 ? value : nil
   }
 
-  /// The path a UNIX socket is bound to, nothing where it has none.
+  /// The path a UNIX socket is bound to; empty: it has none.
   private static func path(of descriptor: CInt) -> String {
     var address = sockaddr_un()
     var length = socklen_t(MemoryLayout<sockaddr_un>.size)

@@ -1,7 +1,7 @@
-// Strings as C takes them, for the command line and for starting a program.
+// Strings in C's form, for the command line and for starting a program.
 @preconcurrency import Glibc
 
-/// Strings in C's form, an `argv` of them among these, alive as long as this is.
+/// Strings in C's form, for example an `argv`. They are valid as long as this object lives.
 final class CStrings {
   /// Ends with a null pointer, as `argv` and `environ` do.
   let pointers: UnsafeMutablePointer<UnsafeMutablePointer<CChar>?>
@@ -20,7 +20,7 @@ final class CStrings {
     pointers.deallocate()
   }
 
-  /// A copy of `string` that lives as long as this.
+  /// A copy of `string` that is valid as long as this object lives.
   func keep(_ string: String) -> UnsafeMutablePointer<CChar>? {
     kept.append(strdup(string))
     return kept[kept.count - 1]

@@ -1,7 +1,7 @@
-// What differs between two configurations, and what of it a running daemon can take up.
+// The differences between two configurations, and which of them a running daemon can adopt.
 
 extension ConfigurationKey {
-  /// A running daemon goes by a new value of it; of any other only when it is started again.
+  /// A running daemon adopts a new value of this key. Every other key needs a restart.
   var isLive: Bool { ConfigurationKey.live.contains(name) }
 
   private static let live: Set<String> = [

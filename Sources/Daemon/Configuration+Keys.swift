@@ -1,25 +1,25 @@
 import Broker
-// Every key of virtproxyd.conf and our own: its type, its bounds, and where its value goes.
+// Every key of virtproxyd.conf and our own: its type, its bounds, and the field that takes its value.
 import Streams
 
-/// One key the file may have.
+/// One key of the configuration file.
 struct ConfigurationKey: Sendable {
-  /// Puts a value where it belongs. Returns nil, or what was expected instead of that value.
+  /// Stores a value in the configuration. Returns nil, or what was expected instead of that value.
   typealias Store = @Sendable (ConfigurationValue, inout Configuration) -> String?
   typealias Path<Value> = any WritableKeyPath<Configuration, Value> & Sendable
 
   let name: String
   let store: Store
-  /// The stage at which virtproxyd would trip over a wrong value.
+  /// The stage at which virtproxyd would fail on a wrong value.
   var stage = Stage.configuration
   /// Reported when the key is set, because its effect is not what an administrator would expect. Its argument is the
   /// place.
   var remark: MessageDefinition?
-  /// Whether the remark is worth making about this configuration.
+  /// Whether the remark applies to this configuration.
   var isRemarkable: @Sendable (Configuration) -> Bool = { _ in true }
-  /// Its value, as it would stand in a file; nil: it has none, or no meaning.
+  /// The key's value in the form of a file; nil: it has none, or no meaning.
   var value: @Sendable (Configuration) -> ConfigurationValue? = { _ in nil }
-  /// Gives the second configuration the value of the first.
+  /// Copies the key's value from the first configuration to the second.
   var keep: @Sendable (Configuration, inout Configuration) -> Void = { _, _ in }
 
   static let all: [String: ConfigurationKey] = Dictionary(
@@ -51,7 +51,7 @@ struct ConfigurationKey: Sendable {
     authentication("auth_tls", \.authTLS),
     authentication("auth_tcp", \.authTCP),
     texts("sasl_allowed_username_list", \.saslUsers),
-    // The default is less than the file may say.
+    // The default is below the range that the file accepts.
     kept(
       "tcp_min_ssf", \.tcpMinSSF, range(leastSSF...Int(Int32.max)),
       { $0 < leastSSF ? nil : .number($0) },
@@ -67,7 +67,7 @@ struct ConfigurationKey: Sendable {
     text("ca_file", \.tls.authorityFile, file, isFile),
     text("crl_file", \.tls.revocationFile, file, isFile),
     flag("tls_no_sanity_certificate", \.tls.checksNoSanity),
-    flag("tls_no_verify_certificate", \.tls.verifiesNobody),
+    flag("tls_no_verify_certificate", \.tls.acceptsUnverified),
     texts("tls_allowed_dn_list", \.tls.allowedNames),
     text("tls_priority", \.tls.priority, "a GnuTLS priority string", isFilled),
     number("tls_handshake_timeout", \.tls.handshakeSeconds, 1...3600),
@@ -78,7 +78,7 @@ struct ConfigurationKey: Sendable {
     number("max_clients", \.maxClients, 0...maximum),
     number("max_queued_clients", \.maxQueuedClients, 0...maximum),
     number("max_anonymous_clients", \.maxAnonymousClients, 0...maximum),
-    // With none allowed no client would ever be read; virtproxyd starts and then hangs them all.
+    // With 0 no client would ever be read. virtproxyd starts with it, and then every client hangs.
     number("max_client_requests", \.maxClientRequests, 1...maximum),
     number("max_clients_per_identity", \.maxClientsPerIdentity, 0...maximum),
     number("max_clients_per_address", \.maxClientsPerAddress, 0...maximum),
@@ -127,7 +127,7 @@ struct ConfigurationKey: Sendable {
     texts("upstream_settings", \.upstreamRules),
   ]
 
-  /// Checked all the same, so that a typing mistake is found here and not after the next update.
+  /// Checked although unused, so that the check finds a typing mistake here and not after the next update.
   private static let unused: [ConfigurationKey] = [
     noEffect("admin_max_client_requests", .adminRequestsWithoutEffect, count),
     noEffect("audit_logging", .kernelAuditWithoutEffect, isFlag),
@@ -145,7 +145,7 @@ struct ConfigurationKey: Sendable {
 // MARK: Kinds of keys
 
 extension ConfigurationKey {
-  /// A key whose value goes to `path` as `read` has it; where that is nil, `expected` was expected.
+  /// A key that stores the result of `read` at `path`. If `read` returns nil, the error says `expected`.
   static func kept<Value>(
     _ name: String, _ path: Path<Value>, _ expected: String, at stage: Stage = .configuration,
     _ show: @escaping @Sendable (Value) -> ConfigurationValue?,
@@ -244,7 +244,8 @@ extension ConfigurationKey {
     return key
   }
 
-  /// A number that `virt-admin` reports. Another one than libvirt's default is meant to have an effect.
+  /// A number that `virt-admin` reports. An administrator who sets another value than libvirt's default expects an
+  /// effect.
   private static func workerCount(
     _ name: String, _ path: Path<Int>, _ bounds: ClosedRange<Int>
   ) -> ConfigurationKey {
@@ -255,7 +256,7 @@ extension ConfigurationKey {
   }
 }
 
-// MARK: What is expected
+// MARK: Checks of values
 
 private let maximum = Int(UInt32.max)
 private let leastSSF = 112
@@ -279,7 +280,7 @@ private func range(_ bounds: ClosedRange<Int>) -> String {
   value.number(in: 0...1) == nil ? zeroOrOne : nil
 }
 
-/// Permissions as they are usually written: `0700`.
+/// Permissions in the usual form: `0700`.
 func octal(_ mode: UInt32) -> String {
   let digits = String(mode, radix: 8)
   return String(repeating: "0", count: max(0, 4 - digits.utf8.count)) + digits
@@ -287,7 +288,7 @@ func octal(_ mode: UInt32) -> String {
 
 @Sendable private func isFilled(_ text: String) -> Bool { !text.isEmpty }
 
-/// A socket's address holds 108 bytes with the ending zero, and its name needs some of them.
+/// A socket's address holds 108 bytes including the final zero, and the socket's name needs some of them.
 @Sendable private func isDirectory(_ text: String) -> Bool {
   text.hasPrefix("/") && text.utf8.count + "/libvirt-admin-sock".utf8.count < 108
 }
@@ -306,7 +307,8 @@ func octal(_ mode: UInt32) -> String {
   return digits.count == 32 && digits.allSatisfy { $0.isASCII && $0.isHexDigit }
 }
 
-/// What is expected instead. libvirt's daemons take a UUID of equal bytes for one that a vendor has forgotten to set.
+/// What is expected instead of the value. libvirt's daemons treat a UUID of equal bytes as one that the vendor has
+/// forgotten to set.
 @Sendable private func insteadOfHostUUID(_ value: ConfigurationValue) -> String? {
   guard let text = value.text, isUUID(text) else { return "a UUID in hexadecimal" }
   let digits = Array(text.lowercased().filter { $0 != "-" && $0 != " " })
@@ -332,7 +334,7 @@ extension ConfigurationValue {
     return UInt32(text, radix: 8).flatMap { $0 <= 0o777 ? $0 : nil }
   }
 
-  /// The strings of a list of nothing but strings.
+  /// The strings of the list; nil: the value is not a list, or has an element that is not a string.
   var texts: [String]? {
     guard case .list(let elements) = self else { return nil }
     let texts = elements.compactMap(\.text)

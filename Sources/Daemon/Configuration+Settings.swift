@@ -1,10 +1,10 @@
 import Broker
 @preconcurrency import Glibc
-// From what the file says to what the broker is told.
+// Conversion of the configuration to the broker's settings.
 import Streams
 
 extension Configuration {
-  /// The file at `path`. A default file may be missing, one that was asked for must be there.
+  /// Loads the file at `path`. The default file may be missing; a file named on the command line must exist.
   static func load(
     _ path: String, mayBeMissing: Bool
   ) throws(StartFailure) -> (Configuration, [Diagnostic]) {
@@ -19,8 +19,8 @@ extension Configuration {
     }
   }
 
-  /// What the broker needs, on the paths of `places`, or on the sockets that were handed over. Only the group is
-  /// still to be looked up.
+  /// The broker's settings, with the paths of `places` or with the sockets that the service manager passed. The only
+  /// lookup here is that of the sockets' group.
   func settings(
     places: Places, names: SocketNames = .usual, idleSeconds: Int, activation: Activation? = nil
   ) throws(StartFailure) -> BrokerSettings {
@@ -36,7 +36,7 @@ extension Configuration {
       settings.adminListener = adminListener(places: places, names: names, group: group)
     }
     settings.backends.systemDirectory = backendDirectory ?? "/run/libvirt"
-    // Root's session URIs are served by the system's sockets, as libvirt's clients have it.
+    // The system's sockets serve root's session URIs, as in libvirt's clients.
     settings.backends.sessionDirectory =
       backendSessionDirectory ?? (places.isRoot ? nil : places.runtimeDirectory)
     settings.upstreams = try upstreamSettings(places: places)
@@ -46,7 +46,7 @@ extension Configuration {
       settings.tls = tlsSettings(places: places)
     }
     settings.limits.maxClients = maxClients
-    // A backlog of none is what libvirt turns into 30.
+    // libvirt turns a backlog of 0 into 30.
     settings.limits.maxQueuedClients = maxQueuedClients == 0 ? 30 : maxQueuedClients
     settings.limits.maxAnonymousClients = maxAnonymousClients
     settings.limits.maxClientRequests = maxClientRequests
@@ -88,7 +88,7 @@ extension Configuration {
         unix(names.readWrite, readWriteMode(places)),
         authentication: unixAuthentication(readOnly: false, places))
     ]
-    // A user's daemon has no read-only socket: nobody else could reach it.
+    // A user's daemon has no read-only socket: no other user could reach it.
     if places.isRoot {
       listeners.append(
         ListenerSettings(
@@ -107,19 +107,20 @@ extension Configuration {
     return listeners
   }
 
-  /// How clients of a UNIX socket log in. libvirt's daemons are built with polkit, and root's ask it unless told
-  /// otherwise; nobody but a user comes to the user's own.
+  /// How clients of a UNIX socket authenticate. libvirt's daemons are built with polkit, and root's use it by default.
+  /// Only the user itself reaches a user's own daemon.
   func unixAuthentication(readOnly: Bool, _ places: Places) -> Authentication {
     (readOnly ? authUnixReadOnly : authUnixReadWrite) ?? (places.isRoot ? .polkit : .none)
   }
 
-  /// Where polkit decides who may come in, the socket lets everybody ask.
+  /// If polkit decides about clients, every user may connect to the socket.
   func readWriteMode(_ places: Places) -> UInt32 {
     readWriteMode
       ?? (unixAuthentication(readOnly: false, places) == .polkit ? 0o777 : 0o700)
   }
 
-  /// Beside the others. Whatever its group and permissions are, only the user that runs the broker is served there.
+  /// In the directory of the other sockets. Whatever the socket's group and permissions are, it serves only the user
+  /// that runs the broker.
   private func adminListener(
     places: Places, names: SocketNames, group: UInt32?
   ) -> ListenerSettings {
@@ -130,7 +131,7 @@ extension Configuration {
     return listener
   }
 
-  /// The number of the sockets' group: by name first, then as a number; `+5` is a number for sure.
+  /// The number of the sockets' group. The text is first a name, then a number; `+5` is always a number.
   private func group() throws(StartFailure) -> UInt32? {
     guard let socketGroup else { return nil }
     if !socketGroup.hasPrefix("+"), let entry = getgrnam(socketGroup) {
@@ -142,7 +143,7 @@ extension Configuration {
   }
 }
 
-/// The bytes of a file, nil if it is missing and may be. More than 10 MiB is no configuration.
+/// The bytes of a file; nil: it is missing and may be. A file of more than 10 MiB is refused.
 private func contents(of path: String, mayBeMissing: Bool) throws(StartFailure) -> [UInt8]? {
   let limit = 10 << 20
   let descriptor = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY)

@@ -1,9 +1,9 @@
-// The configuration's TLS part: which files, libvirt's places for them, and what contradicts itself.
+// The TLS part of the configuration: the files, libvirt's places for them, and contradictions between keys.
 import Broker
 @preconcurrency import Glibc
 import Streams
 
-/// The TLS keys, as the file has them.
+/// The TLS keys as the file has them.
 struct TLSConfiguration: Equatable, Sendable {
   var port = "16514"
   /// nil: not set, libvirt's usual places.
@@ -12,7 +12,7 @@ struct TLSConfiguration: Equatable, Sendable {
   var authorityFile: String?
   var revocationFile: String?
   var checksNoSanity = false
-  var verifiesNobody = false
+  var acceptsUnverified = false
   var allowedNames: [String]?
   var priority: String?
   var handshakeSeconds = 10
@@ -31,7 +31,7 @@ struct TLSPlaces: Equatable, Sendable {
     key: "/etc/pki/libvirt/private/serverkey.pem",
     authority: "/etc/pki/CA/cacert.pem", revocation: "/etc/pki/CA/cacrl.pem")
 
-  /// A user's own files stand in for the system's where they exist; certificate and key only together.
+  /// A user's own files replace the system's where they exist; certificate and key only together.
   static func of(user home: String, exists: (String) -> Bool) -> TLSPlaces {
     var places = TLSPlaces.system
     let own = "\(home)/.pki/libvirt"
@@ -46,7 +46,7 @@ struct TLSPlaces: Equatable, Sendable {
 }
 
 extension Configuration {
-  /// What the broker is told about TLS.
+  /// The broker's settings for TLS.
   func tlsSettings(places: Places) -> TLSSettings {
     let usual =
       places.isRoot
@@ -60,12 +60,12 @@ extension Configuration {
     if let file = tls.revocationFile {
       settings.revocationFile = file
     } else if tls.certificateFiles == nil {
-      // With files of one's own there is no usual list.
+      // If the keys name the files, there is no default revocation list.
       settings.revocationFile = usual.revocation
       settings.mayLackRevocationFile = true
     }
     settings.checksOwnCertificates = !tls.checksNoSanity
-    settings.refusesClients = !tls.verifiesNobody
+    settings.refusesClients = !tls.acceptsUnverified
     settings.allowedNames = tls.allowedNames
     settings.priority = tls.priority
     settings.handshakeSeconds = Double(tls.handshakeSeconds)

@@ -1,4 +1,4 @@
-// The configuration's part about other hosts: where clients may go, and what leads there.
+// The configuration's part about other hosts: which hosts clients may open, and how the broker connects to them.
 import Broker
 @preconcurrency import Glibc
 import Streams
@@ -24,7 +24,7 @@ extension Configuration {
     return found
   }
 
-  /// What the broker is told about other hosts. The files that are named have to be there.
+  /// The broker's settings for other hosts. The files that the keys name must exist.
   func upstreamSettings(places: Places) throws(StartFailure) -> UpstreamSettings {
     var settings = UpstreamSettings()
     do throws(BrokerFailure) {

@@ -1,4 +1,4 @@
-// The keys of rates, metrics and the audit, which libvirt has no like of.
+// The keys of rates, metrics and the audit, which libvirt does not have.
 import Broker
 
 extension ConfigurationKey {
@@ -64,13 +64,13 @@ extension ConfigurationKey {
     }
   }
 
-  /// A number alone need not be a string.
+  /// A plain number is accepted without quotes.
   private static func rate(_ value: ConfigurationValue) -> Int? {
     if case .number(let number) = value { return RateText.read("\(number)") }
     return value.text.flatMap(RateText.read)
   }
 
-  /// `upload 10M joe@EXAMPLE.COM`: the name is the rest, blanks and all.
+  /// `upload 10M joe@EXAMPLE.COM`: the name is the rest of the text, including its blanks.
   private static func identityRate(_ text: String) -> RateRule? {
     let words = text.split(separator: " ", maxSplits: 2)
     guard words.count == 3, let rate = RateText.read(String(words[1])),

@@ -1,31 +1,31 @@
 import Broker
-// The configuration's meaning: libvirt's keys with their types and defaults, and our own few.
+// The meaning of the configuration: libvirt's keys with their types and defaults, and our own.
 import Streams
 
-/// What the file says, or the default where it says nothing.
+/// The values of the file, and the default of each key that the file does not set.
 struct Configuration: Equatable, Sendable {
   var listenTCP = false
   var listenTLS = false
   var tcpPort = "16509"
   var tls = TLSConfiguration()
-  /// One host or address; nil: all of the machine's.
+  /// One host or address; nil: all addresses of the machine.
   var listenAddress: String?
 
   /// Directory of the sockets; nil: the user's runtime directory.
   var socketDirectory: String?
-  /// Owning group of the sockets; nil: the process's.
+  /// Owning group of the sockets; nil: the process's group.
   var socketGroup: String?
   /// nil: 0700, or 0777 where polkit decides.
   var readWriteMode: UInt32?
   var readOnlyMode: UInt32 = 0o777
   var adminMode: UInt32 = 0o700
 
-  /// nil: polkit decides where root listens, for both.
+  /// nil: on root's daemon polkit decides, for both sockets.
   var authUnixReadWrite: Authentication?
   var authUnixReadOnly: Authentication?
   var authTLS = Authentication.none
   var authTCP = Authentication.sasl
-  /// Users that may come in by SASL; nil: all.
+  /// Users that may log in by SASL; nil: all.
   var saslUsers: [String]?
   var tcpMinSSF = SASLSettings().leastTCPStrength
   var accessDrivers: [String] = []
@@ -45,7 +45,7 @@ struct Configuration: Equatable, Sendable {
   var keepAliveInterval = 5
   var keepAliveCount = 5
 
-  /// Thread pools, which `virt-admin` reports and the broker does not have.
+  /// Sizes of thread pools. `virt-admin` reports them; the broker has no such pools.
   var minWorkers = 5
   var maxWorkers = 20
   var prioWorkers = 5
@@ -57,13 +57,13 @@ struct Configuration: Equatable, Sendable {
   var adminKeepAliveInterval = 5
   var adminKeepAliveCount = 5
 
-  /// libvirt's number of a level; 0: the built-in one.
+  /// libvirt's number of a level; 0: the default level.
   var logLevel = 0
   var logFilters: String?
   var logOutputs: String?
   var auditLevel = 1
 
-  /// Who the daemon is once it listens; nil: who started it.
+  /// The user the daemon becomes once it listens; nil: it keeps the user that started it.
   var user: String?
 
   var rates = RateSettings()
@@ -75,18 +75,18 @@ struct Configuration: Equatable, Sendable {
   /// Directory of the per-user daemons' sockets; nil: the user's own, for root the system's.
   var backendSessionDirectory: String?
 
-  /// Other hosts clients may open, and with what, as the file has them.
+  /// Other hosts that clients may open, and the rules and programs for them, as the file has them.
   var upstreamHosts: [String] = []
   var upstreamRules: [String] = []
 
-  /// Where each key that was given stands: `file:line: key`.
+  /// The place of each key in the file: `file:line: key`.
   var places: [String: String] = [:]
 }
 
-/// One finding of a check of the configuration.
+/// One diagnostic of a check of the configuration.
 struct Diagnostic: Equatable, Sendable {
   let message: Message
-  /// Of an error: the daemon does not start, and its exit status is that of this stage.
+  /// Of an error: the stage whose number is the exit status; the daemon does not start.
   var stage = Stage.configuration
 
   var severity: Severity { message.severity }
@@ -101,8 +101,8 @@ struct Diagnostic: Equatable, Sendable {
 }
 
 extension Configuration {
-  /// Reads every entry of `file`. An error in one does not hide an error in the next: all diagnostics are returned, in
-  /// the file's order, and behind them the keys that are accepted without effect.
+  /// Reads every entry of `file`. An error in one entry does not hide an error in the next. Returns all diagnostics in
+  /// the file's order, and after them the keys that are accepted without effect.
   static func read(_ file: ConfigurationFile) -> (Configuration, [Diagnostic]) {
     var configuration = Configuration()
     var diagnostics: [Diagnostic] = []
@@ -117,7 +117,7 @@ extension Configuration {
           } ?? Diagnostic(.unknownKey, [place]))
         continue
       }
-      // The first one counts, as in libvirt.
+      // The first entry of a key counts, as in libvirt.
       if let first = firstLines[entry.key] {
         diagnostics.append(Diagnostic(.repeatedKey, [place, first]))
         continue

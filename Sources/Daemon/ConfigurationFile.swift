@@ -2,11 +2,11 @@
 //
 // This file imports nothing, so that a fuzzer can be built from it alone.
 
-/// What a key was given.
+/// The value of a key.
 enum ConfigurationValue: Equatable, Sendable {
   case number(Int)
   case text(String)
-  /// Numbers and texts; libvirt's grammar would also let lists nest, but no key takes that.
+  /// Numbers and strings. libvirt's grammar also allows nested lists, but no key takes one.
   case list([ConfigurationValue])
 }
 
@@ -21,21 +21,21 @@ struct ConfigurationEntry: Equatable, Sendable {
 struct ConfigurationSyntaxError: Error, Equatable, CustomStringConvertible {
   let file: String
   let line: Int
-  /// The key whose value was being read, once there is one.
+  /// The key whose value was being read; nil: the error is before any key.
   let key: String?
   let expected: String
   let found: String
 
-  /// Where it is: `file:line: key`, or `file:line`.
+  /// The place of the error: `file:line: key`, or `file:line`.
   var place: String { "\(file):\(line)\(key.map { ": \($0)" } ?? "")" }
   var description: String { "\(place): expected \(expected), found \(found)" }
 }
 
-/// The entries of one file, in its order. A repeated key is kept twice; who reads decides.
+/// The entries of one file, in its order. A repeated key is kept twice; the reader of the entries decides.
 ///
-/// The grammar is libvirt's: statements end with a line or `;`, numbers are decimal, strings stand
-/// in '…', "…" or, over several lines, """…""" and know no escapes, a list may span lines and end
-/// with a comma, and a comment goes from `#` to the end of its line, but not inside a list.
+/// The grammar is libvirt's: statements end with a line or `;`, numbers are decimal, strings stand in '…', "…" or, over
+/// several lines, """…""" and know no escapes, a list may span lines and end with a comma, and a comment extends from
+/// `#` to the end of its line, but not inside a list.
 struct ConfigurationFile: Equatable, Sendable {
   let name: String
   let entries: [ConfigurationEntry]
@@ -47,8 +47,8 @@ struct ConfigurationFile: Equatable, Sendable {
   }
 }
 
-/// Reads statement after statement. `position` never passes the end, and `line` is that of
-/// `position`; nothing recurses, so depth of input costs no stack.
+/// Reads statement after statement. `position` never passes the end, and `line` is that of `position`. Nothing
+/// recurses, so nested input uses no stack.
 private struct ConfigurationParser {
   let file: String
   let bytes: [UInt8]
@@ -89,7 +89,7 @@ private struct ConfigurationParser {
     return ConfigurationEntry(key: name, value: value, line: line)
   }
 
-  /// A comment may follow a value, another statement only after a line's end or a semicolon.
+  /// A comment may follow a value; another statement may follow only after the end of the line or a semicolon.
   private mutating func endOfStatement() throws(ConfigurationSyntaxError) {
     skipBlanks()
     switch current {

@@ -1,11 +1,11 @@
-// `virtbrokerd --check-config`: whether it would start like this, and by which settings it would go.
+// `virtbrokerd --check-config`: whether the daemon would start, and with which settings.
 import Broker
 @preconcurrency import Glibc
 import Streams
 
 extension Daemon {
-  /// Prints the settings in effect as a configuration file, and on standard error what there is to say about
-  /// it. The exit status: 0, or that of the stage at which a start would fail. Binds and opens nothing.
+  /// Prints the settings in effect as a configuration file, and the diagnostics on standard error. The exit status: 0,
+  /// or that of the stage at which a start would fail. Binds and opens nothing.
   func checkConfiguration() -> Int32 {
     do throws(StartFailure) {
       let (configuration, diagnostics) = try loadConfiguration()
@@ -34,7 +34,7 @@ extension Daemon {
 }
 
 extension Configuration {
-  /// Every key with its value, where it comes from, and of those that are not set what that means.
+  /// Every key with its value and where the value comes from. A key that is not set has a note on what that means.
   func inEffect(_ places: Places, log: LogPlan) -> String {
     let meanings = meaningsOfUnset(places, log)
     var text = ""
@@ -84,7 +84,7 @@ extension Configuration {
 }
 
 extension ConfigurationValue {
-  /// As it stands in a file. There are no escapes, so a text is put between marks it does not hold itself.
+  /// The value in the file's syntax, which has no escapes: a text is quoted with a mark that it does not contain.
   var written: String {
     switch self {
     case .number(let number): "\(number)"

@@ -1,11 +1,11 @@
-// `virtbrokerd --check-tls`: diagnostics of the certificates and the settings of TLS.
+// `virtbrokerd --check-tls`: diagnostics of the certificates and the TLS settings.
 import Broker
 @preconcurrency import Glibc
 import Streams
 
 extension Daemon {
-  /// Prints the diagnostics on standard output. The exit status: 0 no fault, perhaps warnings; 1 a fault keeps TLS from
-  /// working; 2 it could not be checked.
+  /// Prints the diagnostics on standard output. The exit status: 0: no error, perhaps warnings; 1: an error keeps TLS
+  /// from working; 2: the check could not be made.
   func checkTLS() -> Int32 {
     let configuration: Configuration
     do throws(StartFailure) {
@@ -47,7 +47,7 @@ extension Daemon {
       return (host, rest.hasPrefix(":") && rest.count > 1 ? String(rest.dropFirst()) : port)
     }
     let parts = text.split(separator: ":", omittingEmptySubsequences: false)
-    // More than one colon is an address of IPv6.
+    // More than one colon means an IPv6 address.
     guard parts.count == 2, !parts[1].isEmpty else { return (text, port) }
     return (String(parts[0]), String(parts[1]))
   }

@@ -1,4 +1,4 @@
-// virtbrokerd: the program, and how it starts.
+// virtbrokerd: the program and its start.
 import Broker
 @preconcurrency import Glibc
 import Streams
@@ -37,11 +37,11 @@ struct Daemon {
   let options: Options
   let places: Places
 
-  /// Serves until told to stop. Returns the exit status.
+  /// Serves until a signal or the idle timeout stops the daemon. Returns the exit status.
   private func run(_ background: consuming Background?) -> Int32 {
     var background = background
     let environment = Daemon.takeEnvironment()
-    // Until the configuration has been read, what there is to say goes to standard error.
+    // Until the configuration has been read, log lines go to standard error.
     let log = LogBook()
     do throws(StartFailure) {
       let (configuration, diagnostics) = try loadConfiguration()
@@ -84,7 +84,7 @@ struct Daemon {
       broker.run()
       log[.daemon].write(.stopped)
       pidFile.remove()
-      // The loop calls them as long as it runs.
+      // The loop calls both as long as it runs.
       withExtendedLifetime((reloading, manager)) {}
       log.flush()
       return EXIT_SUCCESS
@@ -114,11 +114,11 @@ struct Daemon {
       isVerbose: options.isVerbose, otherwise: usual)
   }
 
-  /// What the service manager says to this process. No program that is started from here is to take it for
-  /// itself.
+  /// The service manager's variables for this process. They leave the environment, so that no program the daemon starts
+  /// uses them.
   private static func takeEnvironment() -> [String: String] {
     let names = Activation.variables + ServiceManager.variables
-    // An empty variable is one that is there.
+    // An empty variable counts as set.
     let values = names.compactMap { name in getenv(name).map { (name, String(cString: $0)) } }
     for name in names { unsetenv(name) }
     return Dictionary(uniqueKeysWithValues: values)
@@ -135,8 +135,8 @@ struct Daemon {
     return activation
   }
 
-  /// Where nobody watches, the journal if there is one; in the foreground standard error, which a service manager
-  /// reads as well; in the background a file whose directory is ours to make.
+  /// In the background or without a terminal, the journal if there is one. Otherwise, in the foreground standard error,
+  /// which a service manager reads as well, and in the background a file whose directory the daemon creates.
   func usualLogDestination() -> LogOutput.Destination {
     let isWatched = !options.isDaemon && isatty(STDIN_FILENO) == 1
     if !isWatched, access(JournalSocket.usualPath, W_OK) == 0 { return .journald }
@@ -146,7 +146,7 @@ struct Daemon {
     return .file(path: places.logFile)
   }
 
-  /// A user who is not root can remove the file only from a directory of its own, which root makes for it.
+  /// A user other than root can remove the file only from a directory of its own, which root creates for it.
   private func usualPidFile(for user: ServiceUser?) -> String {
     guard let user else { return places.pidFile }
     let directory = Places.userRuntimeDirectory
@@ -157,7 +157,7 @@ struct Daemon {
     return "\(directory)/virtbrokerd.pid"
   }
 
-  /// A configured directory is the administrator's; the default one is ours to make.
+  /// The administrator creates a configured directory; the daemon creates the default one.
   private func makeRuntimeDirectory(_ configuration: Configuration) throws(StartFailure) {
     guard configuration.socketDirectory == nil else { return }
     guard makeDirectories(places.runtimeDirectory, mode: places.isRoot ? 0o755 : 0o700) else {

@@ -1,18 +1,18 @@
-// `-d`: the program starts itself again in the background and reports how that went.
+// `-d`: the program starts itself again in the background and reports the result.
 @preconcurrency import Glibc
 import Streams
 
-/// The background process's line to who started it: one status byte, then the reason in words.
+/// The background process's pipe to the process that started it: one status byte, then the reason as text.
 ///
-/// Not a fork: the program starts anew from its own file, so that nothing half made is inherited.
-/// The pipe's number travels in an environment variable.
+/// The background process is not a fork. The program starts again from its own file, so that it inherits no
+/// half-initialised state. An environment variable holds the pipe's number.
 struct Background: ~Copyable {
   private static let variable = "VIRTBROKERD_STATUS_FD"
   private let pipe: CInt
 
   // MARK: In the background
 
-  /// Takes over the pipe if this process was started by `launch`, and leaves the terminal.
+  /// Takes over the pipe if `launch` started this process, and leaves the terminal.
   init?() {
     guard let text = getenv(Background.variable), let pipe = CInt(String(cString: text)) else {
       return nil
@@ -20,8 +20,8 @@ struct Background: ~Copyable {
     unsetenv(Background.variable)
     var status = stat()
     guard fstat(pipe, &status) == 0, status.st_mode & S_IFMT == S_IFIFO else { return nil }
-    // Nothing else of the starter's is kept open: who waits for the end of a pipe of theirs would
-    // wait for the daemon's.
+    // No other descriptor of the starter stays open: a process that waits for the end of one of the starter's pipes
+    // would wait for the end of the daemon.
     self.pipe = STDERR_FILENO + 1
     dup2(pipe, self.pipe)
     closefrom(self.pipe + 1)
@@ -29,8 +29,8 @@ struct Background: ~Copyable {
     setsid()
   }
 
-  /// Lets the starter go: the daemon serves. Leaves the working directory too, so that it can be
-  /// unmounted.
+  /// Reports to the starter that the daemon serves, so that the starter exits. Also leaves the working directory, so
+  /// that its file system can be unmounted.
   consuming func reportReady() {
     _ = chdir("/")
     Background.send([0], to: pipe)
@@ -44,7 +44,7 @@ struct Background: ~Copyable {
   }
 
   private static func send(_ bytes: [UInt8], to pipe: CInt) {
-    // One write of less than a pipe's 4096 bytes is whole; a reader that is gone does not matter.
+    // One write of at most a pipe's 4096 bytes is atomic. An error because the reader has exited does not matter.
     let bytes = bytes.prefix(4096)
     _ = bytes.withUnsafeBytes { write(pipe, $0.baseAddress, $0.count) }
   }
@@ -66,7 +66,7 @@ struct Background: ~Copyable {
     guard let status = answer.first else { throw failure(howItEnded(process)) }
     guard status != 0 else { return }
     let stage = Stage(rawValue: Int32(status)) ?? .configuration
-    // Its identifiers stand in the text.
+    // The text contains its identifiers.
     let cause = String(decoding: answer.dropFirst(), as: UTF8.self)
     throw StartFailure(stage, .backgroundStartFailed, [stage.name, cause])
   }
@@ -89,8 +89,8 @@ struct Background: ~Copyable {
       : .failure(failure(Message(.cannotExecuteAgain, [program, reason(number)])))
   }
 
-  /// The program's own path, so that the daemon has its name in process lists; should the file have
-  /// been replaced since, the kernel's link still leads to it.
+  /// The program's own path, so that process lists show the daemon under its name. If the file has been replaced since
+  /// the start, the kernel's link, which still leads to it.
   private static func thisProgram() -> String {
     let link = "/proc/self/exe"
     guard let path = realpath(link, nil) else { return link }

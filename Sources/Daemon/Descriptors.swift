@@ -1,8 +1,8 @@
-// The process's descriptors: three that must be there, and as many more as are allowed.
+// The process's descriptors: the three standard ones must be open, and the limit is as high as allowed.
 @preconcurrency import Glibc
 
-/// Puts /dev/null where a standard descriptor was closed. A socket would get its number otherwise,
-/// and a line meant for standard error would go to a client.
+/// Opens /dev/null in place of each closed standard descriptor. Otherwise a socket would get its number, and a line
+/// meant for standard error would go to a client.
 func holdStandardDescriptors() {
   while true {
     let descriptor = open("/dev/null", O_RDWR)
@@ -11,7 +11,7 @@ func holdStandardDescriptors() {
   }
 }
 
-/// Lets the process have as many descriptors as it is allowed to: each client takes two or more.
+/// Raises the soft limit of descriptors to the hard limit: each client takes two or more.
 func raiseDescriptorLimit() {
   var limit = rlimit()
   guard getrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit) == 0 else { return }

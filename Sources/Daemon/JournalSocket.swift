@@ -1,10 +1,10 @@
-// systemd's journal in its own language: one datagram for each line, with fields one can search by.
+// The native protocol of systemd's journal: one datagram for each line, with fields to search by.
 import Broker
 @preconcurrency import Glibc
 import Streams
 
-/// A socket for the journal's daemon. It is never waited for: what it does not take at once is lost, and
-/// how much was lost is said with the next line.
+/// A socket to the journal's daemon. Sending never blocks: a line that the journal does not accept at once is lost, and
+/// the next line carries the number of lost lines.
 final class JournalSocket {
   static let usualPath = "/run/systemd/journal/socket"
   private let descriptor: CInt
@@ -48,7 +48,7 @@ final class JournalSocket {
     lost = sent < 0 ? lost + 1 : 0
   }
 
-  /// The fields libvirt sends, with its names, and the client where it is about one.
+  /// The fields that libvirt sends, under its names, and the client if the line is about one.
   static func datagram(_ entry: LogEntry, _ message: String, name: String) -> [UInt8] {
     var bytes: [UInt8] = []
     add("MESSAGE", message, to: &bytes)
@@ -69,7 +69,7 @@ final class JournalSocket {
     return bytes
   }
 
-  /// A value of one line is written as such; any other has its length in front, in 8 bytes, the lowest first.
+  /// A value of one line stands after its name and `=`. Any other has its length in front, in 8 bytes, little-endian.
   private static func add(_ field: String, _ value: String, to bytes: inout [UInt8]) {
     bytes += field.utf8
     if value.utf8.contains(UInt8(ascii: "\n")) {

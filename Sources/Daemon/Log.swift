@@ -1,17 +1,17 @@
-// Logging: which lines are wanted and where they go, from configuration, environment and `-v`.
+// Logging: which lines are written and where, from the configuration, the environment and `-v`.
 import Broker
 @preconcurrency import Glibc
 import Streams
 
-/// What is logged, and where to. libvirt's order of precedence: the environment over the file, and
-/// `-v` on top, which raises the level to info but lowers nothing.
+/// What is logged, and where. libvirt's order of precedence: the environment over the file, and `-v` on top, which
+/// makes the log at least as detailed as info.
 struct LogPlan: Equatable, Sendable {
   var level = BrokerLog.Level.warning
   var filters: [LogFilter] = []
   var outputs: [LogOutput] = []
   var diagnostics: [Diagnostic] = []
 
-  /// The environment's part in it.
+  /// The environment variables that contribute to it.
   static let variables = ["LIBVIRT_DEBUG", "LIBVIRT_LOG_OUTPUTS", "LIBVIRT_LOG_FILTERS"]
 
   init(
@@ -34,7 +34,7 @@ struct LogPlan: Equatable, Sendable {
     if outputs.isEmpty { outputs = [LogOutput(level, otherwise())] }
   }
 
-  /// What the environment's variable says, else the file's key, else nothing.
+  /// The value of the environment variable, else that of the file's key, else empty.
   private static func chosen<Part>(
     _ environment: [String: String], _ variable: String, _ key: String?,
     _ read: (String) throws(StartFailure) -> [Part]
@@ -58,24 +58,24 @@ struct LogPlan: Equatable, Sendable {
   }
 }
 
-/// The daemon's log: level, filters and outputs, which can all change while it is written.
+/// The daemon's log: level, filters and outputs, all of which can change at run time.
 ///
-/// There is one, and every part of the program writes to it by a `BrokerLog` of its own.
+/// There is one, and every part of the program writes to it through a `BrokerLog` of its own.
 final class LogBook {
   private(set) var level = BrokerLog.Level.debug
   private(set) var filters: [LogFilter] = []
-  /// What the outputs are when nobody says what they should be.
+  /// The output when no setting names one.
   private var usualOutput = LogOutput(.debug, .stderr)
   private let place: Place
   private let sink: LogSink
   private var hasBegun = false
 
-  /// Where the lines go: what the sink holds, so that it holds nothing else.
+  /// The outputs, in an object of their own so that the sink refers to nothing else.
   private final class Place {
     var outputs = OpenLogOutputs.stderr
   }
 
-  /// To standard error, everything: where lines go before the configuration is known.
+  /// Writes everything to standard error, until the configuration is known.
   init() {
     let place = Place()
     self.place = place
@@ -90,13 +90,13 @@ final class LogBook {
     }
   }
 
-  /// Lines are written as they come from now on; until then they wait. Not before the process has its final rights.
+  /// Starts writing; until then lines are queued. Call it only once the process has its final rights.
   func begin() {
     hasBegun = true
     outputs.begin()
   }
 
-  /// Waits until everything that was said is written, for a limited time. For the end of the process.
+  /// Waits for a limited time until all lines are written. For the end of the process.
   func flush() {
     sink.reportLeftOut(all: true)
     outputs.flush()
@@ -105,8 +105,8 @@ final class LogBook {
   /// The log of one part of the program.
   subscript(source: BrokerLog.Source) -> BrokerLog { BrokerLog(sink, source) }
 
-  /// Does as `plan` says from now on. Where an output cannot be opened all stays as it was. `account`: whom the
-  /// process is about to become.
+  /// Adopts `plan`. If an output cannot be opened, everything stays as it was. `account`: the user that the process is
+  /// about to become.
   func follow(
     _ plan: LogPlan, usual: LogOutput.Destination, for account: ServiceAccount? = nil
   ) throws(StartFailure) {
@@ -117,19 +117,19 @@ final class LogBook {
     listen()
   }
 
-  /// Opens the outputs there are once more: their files may have been moved away.
+  /// Opens the current outputs again: their files may have been moved away.
   func reopen() throws(StartFailure) { outputs = try OpenLogOutputs(outputs.plan, after: outputs) }
 
   private func listen() {
     sink.setThresholds { [level, filters] source in
-      // The first filter that fits decides, as in libvirt.
+      // The first filter that matches decides, as in libvirt.
       filters.first { $0.fits(source.name) }?.level ?? level
     }
   }
 
-  // MARK: Changed while it is written
+  // MARK: Changes at run time
 
-  /// The same for administrators.
+  /// The control of the log for administrators.
   var steering: LogSteering {
     LogSteering(
       outputs: { [self] in (outputsText, outputs.plan.count) },
@@ -137,11 +137,11 @@ final class LogBook {
       setOutputs: { [self] in setOutputs($0) }, setFilters: { [self] in setFilters($0) })
   }
 
-  /// The filters in libvirt's form, separated by blanks; nothing if there are none.
+  /// The filters in libvirt's form, separated by blanks; empty: there are none.
   var filtersText: String { filters.map(\.text).joined(separator: " ") }
   var outputsText: String { outputs.plan.map(\.text).joined(separator: " ") }
 
-  /// New filters; nil or nothing means none. Nil, or what was wrong with them; then the old ones stay.
+  /// Sets new filters; nil or empty: none. Returns nil, or what was wrong with them; the old ones then stay.
   func setFilters(_ text: String?) -> BrokerFailure? {
     do throws(StartFailure) {
       filters = try LogFilter.read(text ?? "")
@@ -152,8 +152,8 @@ final class LogBook {
     return nil
   }
 
-  /// New outputs; nil or nothing means the usual one. Nil, or what was wrong with them; then the old
-  /// ones stay.
+  /// Sets new outputs; nil or empty: the default output. Returns nil, or what was wrong with them; the old ones then
+  /// stay.
   func setOutputs(_ text: String?) -> BrokerFailure? {
     do throws(StartFailure) {
       var wanted = try LogOutput.read(text ?? "")
@@ -167,7 +167,7 @@ final class LogBook {
 }
 
 extension BrokerLog {
-  /// Errors are left out: they end the start, which writes them.
+  /// Does not write errors: they end the start, which reports them.
   func report(_ diagnostic: Diagnostic) {
     if diagnostic.severity < .error { write(diagnostic.message) }
   }

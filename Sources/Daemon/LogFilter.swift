@@ -1,16 +1,15 @@
-// libvirt's log_filters: which parts of the program are heard from which level on.
+// libvirt's log_filters: the level at which each part of the program logs.
 import Broker
 import Streams
 
-/// One filter as it is written in the configuration: `N:match`. A part of the program whose name contains
-/// `match`, in which `*` and `?` stand for what they always do, is heard from level N on, whatever the
-/// level is otherwise.
+/// One filter in the form of the configuration: `N:match`. A part of the program whose name contains `match` logs from
+/// level N on, whatever the general level is. `*` and `?` in `match` are wildcards.
 struct LogFilter: Equatable, Sendable {
   let level: BrokerLog.Level
-  /// With the wildcards around it that make it fit any part of a name.
+  /// The match between two wildcards, so that it matches any part of a name.
   let pattern: String
 
-  /// Reads filters separated by blanks; none at all means that the level holds everywhere.
+  /// Reads filters separated by blanks; empty: the general level applies everywhere.
   static func read(_ text: String) throws(StartFailure) -> [LogFilter] {
     var filters: [LogFilter] = []
     for word in text.split(whereSeparator: \.isWhitespace) {
@@ -32,15 +31,15 @@ struct LogFilter: Equatable, Sendable {
     guard parts.count == 2, let number = Int(parts[0]),
       let level = BrokerLog.Level(rawValue: number)
     else { return nil }
-    // A plus once asked libvirt for the calls that led to a line.
+    // In libvirt, `+` once asked for the stack trace of a line.
     let match = parts[1].hasPrefix("+") ? parts[1].dropFirst() : parts[1]
     guard !match.isEmpty else { return nil }
-    // What libvirt gives back has wildcards around it, and may be given to it again.
+    // What libvirt reports has wildcards at both ends, and an administrator may set that text again.
     let bare = match.count > 2 && match.hasPrefix("*") && match.hasSuffix("*")
     self.init(level, bare ? match.dropFirst().dropLast() : match)
   }
 
-  /// As libvirt gives it back.
+  /// The filter as libvirt reports it.
   var text: String { "\(level.rawValue):\(pattern)" }
 
   func fits(_ source: String) -> Bool { NameList([pattern]).admits(source) }

@@ -3,10 +3,10 @@ import Broker
 @preconcurrency import Glibc
 
 enum LogLine {
-  /// Bytes of a message. With what stands before it a line then fits into the 4096 bytes that a pipe takes as a whole.
+  /// Limit of a message in bytes. With its prefix a line then fits into the 4096 bytes that a pipe accepts atomically.
   static let mostMessageBytes = 3900
 
-  /// The line for `message`, with this moment and this process.
+  /// The line for `message`, with the current time and this process's ID.
   static func text(_ level: BrokerLog.Level, _ message: String) -> String {
     var now = timespec()
     clock_gettime(CLOCK_REALTIME, &now)
@@ -25,7 +25,7 @@ enum LogLine {
     return "\(date) \(time).\(milliseconds)+0000: \(process): \(level.name) : \(message)\n"
   }
 
-  /// Writes all of it, as slowly as the descriptor takes it. False where that fails.
+  /// Writes the whole text and waits for the descriptor as long as necessary. Returns false on an error.
   @discardableResult
   static func write(_ text: String, to descriptor: CInt) -> Bool {
     var text = text

@@ -3,7 +3,7 @@ import Broker
 @preconcurrency import Glibc
 import Streams
 
-/// One output as it is written in the configuration: `N:destination`, N the lowest level it takes.
+/// One output in the form of the configuration: `N:destination`; N is the lowest level it takes.
 struct LogOutput: Equatable, Sendable {
   enum Destination: Equatable, Sendable {
     case stderr
@@ -14,7 +14,7 @@ struct LogOutput: Equatable, Sendable {
   let level: BrokerLog.Level
   let destination: Destination
 
-  /// Reads outputs separated by blanks; none at all means the default one.
+  /// Reads outputs separated by blanks; empty: the default output.
   static func read(_ text: String) throws(StartFailure) -> [LogOutput] {
     var outputs: [LogOutput] = []
     for word in text.split(whereSeparator: \.isWhitespace) {
@@ -47,7 +47,7 @@ struct LogOutput: Equatable, Sendable {
 }
 
 extension LogOutput {
-  /// As it is written in the configuration.
+  /// The output in the form of the configuration.
   var text: String {
     let place =
       switch destination {
@@ -60,17 +60,17 @@ extension LogOutput {
   }
 }
 
-/// The outputs, open. Each takes the lines of its level and above; one that fails is passed over,
-/// since there is nowhere left to complain to.
+/// The open outputs. Each takes the lines of its level and above. An output that fails is skipped, since there is no
+/// other place to report it.
 final class OpenLogOutputs {
-  /// How long the last lines are waited for.
+  /// How long `flush` waits for the last lines.
   private static let flushSeconds = 2
 
   private enum Place {
     case writer(SharedLogWriter)
     case journal(JournalSocket)
   }
-  /// What was opened.
+  /// The outputs that were opened.
   let plan: [LogOutput]
   private let places: [Place]
 
@@ -86,9 +86,9 @@ final class OpenLogOutputs {
     self.places = places
   }
 
-  /// Opens all of `outputs`, or closes again what was opened. The C library knows one syslog name
-  /// per process: of several the last one counts. `account`: whom the process is about to become. What cannot be
-  /// moved away, as a file can, is taken over from `previous`, with the lines that wait for it.
+  /// Opens all of `outputs`, or none of them. The C library has one syslog name per process: of several the last one
+  /// counts. An output that cannot be moved away, unlike a regular file, is taken over from `previous` with its queued
+  /// lines. `account`: the user that the process is about to become.
   convenience init(
     _ outputs: [LogOutput], journal: String = JournalSocket.usualPath,
     for account: ServiceAccount? = nil, after previous: OpenLogOutputs? = nil
@@ -119,7 +119,7 @@ final class OpenLogOutputs {
     case .file(let path):
       return .writer(SharedLogWriter(.descriptor(try openFile(path, account), isOwned: true)))
     case .syslog(let name):
-      // syslog keeps the pointer, so the name is never freed; there are as many as were ever set.
+      // syslog keeps the pointer, so the name is never freed. Each name that is set adds one.
       openlog(strdup(name), 0, LOG_DAEMON)
       return .writer(SharedLogWriter(.syslog))
     case .journald: return .journal(try JournalSocket(at: journal, name: "virtbrokerd"))
@@ -131,13 +131,13 @@ final class OpenLogOutputs {
   ) throws(StartFailure) -> CInt {
     let cause: any CustomStringConvertible
     do throws(BrokerFailure) {
-      // A pipe that has no reader is refused instead of waited for.
+      // With O_NONBLOCK, opening a pipe without a reader fails instead of blocking.
       let flags = O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOCTTY
       let descriptor = try access(path, for: account) {
         Glibc.open(path, flags | O_NONBLOCK, 0o600)
       }
       guard descriptor < 0 else {
-        // This open file is the process's own: what is waited for here is waited for by the writer's thread.
+        // No other process shares this open file. From here on writes to it may block, in the writer's thread.
         _ = fcntl(descriptor, F_SETFL, O_APPEND)
         return descriptor
       }
@@ -149,13 +149,13 @@ final class OpenLogOutputs {
     throw StartFailure(.configuration, .cannotOpenLogFile, [path, cause])
   }
 
-  /// Lets the files that were opened belong to the user that the process is about to become.
+  /// Gives the opened files to the user that the process is about to become.
   func give(to account: ServiceAccount) { for writer in writers { writer.give(to: account) } }
 
-  /// Lines are written from now on. Until then they are kept.
+  /// Starts writing. Until then lines are queued.
   func begin() { for writer in writers { writer.begin() } }
 
-  /// Waits until what has been said is written, for a limited time.
+  /// Waits for a limited time until the queued lines are written.
   func flush() {
     var end = timespec()
     clock_gettime(CLOCK_MONOTONIC, &end)
@@ -167,7 +167,7 @@ final class OpenLogOutputs {
     places.compactMap { if case .writer(let shared) = $0 { shared.writer } else { nil } }
   }
 
-  /// Whether standard error, or the journal that it leads to, gets the lines.
+  /// Whether the lines reach standard error, or the journal that standard error leads to.
   var reachStandardError: Bool {
     plan.contains {
       switch $0.destination {
@@ -178,8 +178,8 @@ final class OpenLogOutputs {
     }
   }
 
-  /// Takes a line to everywhere it is wanted. Descriptors get a whole line in one call, so that
-  /// lines of several processes in one file stay whole. Never waits.
+  /// Passes a line to every output whose level it reaches. A descriptor gets a whole line in one call, so that lines of
+  /// several processes in one file stay whole. Never blocks.
   func write(_ entry: LogEntry) {
     let message = printable(entry.message.line, mostBytes: LogLine.mostMessageBytes)
     for (output, place) in zip(plan, places) where entry.level >= output.level {
@@ -193,7 +193,7 @@ final class OpenLogOutputs {
 }
 
 extension BrokerLog.Level {
-  /// The word libvirt's lines have.
+  /// The word in libvirt's lines.
   var name: String {
     switch self {
     case .debug: "debug"

@@ -1,17 +1,17 @@
-// Writing log lines without waiting for what takes them: a pipe that is not read, a slow disk, syslog.
+// Writing log lines to targets that may block, without waiting for them: a pipe that is not read, a slow disk, syslog.
 import Broker
 @preconcurrency import Glibc
 import Streams
 
-/// Lines on their way to one descriptor or to syslog. They wait here, up to a limit, and a thread writes them: the
-/// descriptor may be one that other processes share, so it cannot be made non-blocking.
+/// A queue of lines for one descriptor or for syslog. The queue is bounded, and a thread writes its lines: other
+/// processes may share the descriptor, so it cannot be made non-blocking.
 final class LogWriter: @unchecked Sendable {
   enum Target {
     case descriptor(CInt, isOwned: Bool)
     case syslog
   }
 
-  /// Bytes of lines that wait for a target that does not take them, besides those that are being written.
+  /// Limit of the queued lines in bytes, without those that are being written.
   static let mostWaitingBytes = 1 << 20
 
   private struct Line {
@@ -27,7 +27,7 @@ final class LogWriter: @unchecked Sendable {
   private var lost: UInt64 = 0
   private var isWriting = false
   private var isClosed = false
-  /// Before the process has its final rights there are no threads, which would keep the old ones.
+  /// False until the process has its final rights: a thread would keep the old ones.
   private var mayHaveThread = false
   private var hasThread = false
 
@@ -55,9 +55,9 @@ final class LogWriter: @unchecked Sendable {
     return body()
   }
 
-  // MARK: What the loop calls
+  // MARK: Called on the loop's thread
 
-  /// Takes a line to be written. One that does not fit any more is counted instead.
+  /// Queues a line. A line that exceeds the limit is only counted.
   func add(_ text: String, _ level: BrokerLog.Level) {
     let needsThread = locked {
       guard bytes + text.utf8.count <= LogWriter.mostWaitingBytes else {
@@ -72,7 +72,7 @@ final class LogWriter: @unchecked Sendable {
     if needsThread { startThread() }
   }
 
-  /// Starts writing. Lines that arrived before are queued until then.
+  /// Starts writing. Lines that were added before are queued until then.
   func begin() {
     let needsThread = locked {
       mayHaveThread = true
@@ -81,7 +81,7 @@ final class LogWriter: @unchecked Sendable {
     if needsThread { startThread() }
   }
 
-  /// Waits until everything is written, or until then on the monotonic clock.
+  /// Waits until everything is written, or until `end` on the monotonic clock.
   func flush(until end: timespec) {
     begin()
     var end = end
@@ -92,7 +92,7 @@ final class LogWriter: @unchecked Sendable {
     }
   }
 
-  /// No more lines will come: those that wait are still written.
+  /// The caller adds no more lines. The thread writes the queued lines and ends.
   func close() {
     begin()
     locked {
@@ -104,7 +104,7 @@ final class LogWriter: @unchecked Sendable {
   // MARK: The thread
 
   private func startThread() {
-    // Signals are the loop's.
+    // The loop handles the signals.
     var all = sigset_t()
     var before = sigset_t()
     sigfillset(&all)
@@ -141,7 +141,7 @@ final class LogWriter: @unchecked Sendable {
     }
   }
 
-  /// What is to be written next, waited for; nil at the end.
+  /// Waits for the next lines to write; nil: the queue has ended.
   private func next() -> ([Line], UInt64)? {
     locked {
       while lines.isEmpty {
@@ -158,7 +158,7 @@ final class LogWriter: @unchecked Sendable {
     }
   }
 
-  /// A line in the target's form: syslog adds time and process by itself.
+  /// A line in the target's form: syslog adds time and process itself.
   func line(_ level: BrokerLog.Level, _ message: String) -> String {
     switch target {
     case .descriptor: LogLine.text(level, message)
@@ -178,7 +178,7 @@ final class LogWriter: @unchecked Sendable {
     }
   }
 
-  /// There is no other file to be opened under its name after it was moved away.
+  /// Whether the target cannot have been moved away: it is not a regular file that this process has opened.
   var isLasting: Bool {
     guard case .descriptor(let descriptor, isOwned: true) = target else { return true }
     var status = stat()
@@ -193,7 +193,7 @@ final class LogWriter: @unchecked Sendable {
   }
 }
 
-/// A writer for as long as some set of outputs has it: its thread then writes what is left, and ends.
+/// Owns a writer while a set of outputs uses it. Afterwards the writer's thread writes the remaining lines and ends.
 final class SharedLogWriter {
   let writer: LogWriter
 

@@ -1,15 +1,15 @@
-// Which known word somebody may have meant.
+// The known word that a mistyped word may stand for.
 
-/// The candidate nearest to `word`, if near enough to be a typing mistake: one edit in three letters.
-/// Of equally near ones the first in the alphabet, so that the answer does not change between runs.
+/// The candidate nearest to `word`, if it is near enough to be a typing mistake: one edit in three letters. Of equally
+/// near candidates the first in the alphabet, so that every run gives the same answer.
 func nearest(to word: String, among candidates: some Sequence<String>) -> String? {
-  // What has no business being a key is not worth a table of its length.
+  // A word this long is no mistyped key, and comparing it would need a large table.
   guard word.utf8.count <= 64 else { return nil }
   let found = candidates.map { (distance: edits(from: word, to: $0), $0) }.min { $0 < $1 }
   return found.flatMap { $0.distance * 3 <= word.utf8.count ? $0.1 : nil }
 }
 
-/// How many letters must be put in, left out or changed to make one word of the other.
+/// How many letters must be inserted, removed or changed to turn one word into the other.
 func edits(from first: String, to second: String) -> Int {
   let second = Array(second.utf8)
   var row = Array(0...second.count)

@@ -1,23 +1,23 @@
-// The command line, read by the C library so that it behaves as virtproxyd's does.
+// The command line. The C library reads it, so that it behaves like virtproxyd's.
 import Broker
 @preconcurrency import CGetopt
 @preconcurrency import Glibc
 import Streams
 
-/// What the command line asks for. Paths are absolute.
+/// The options of the command line. Paths are absolute.
 struct Options: Equatable, Sendable {
-  /// A file that must exist; nil: the default one, if it is there.
+  /// A file that must exist; nil: the default one, if it exists.
   var configurationFile: String?
   var isDaemon = false
   var pidFile: String?
   /// Stop after this many seconds without a client; 0: never.
   var timeoutSeconds = 0
   var isVerbose = false
-  /// Look at the configuration instead of serving.
+  /// Check the configuration instead of serving.
   var checksConfiguration = false
-  /// Look at the certificates instead of serving.
+  /// Check the certificates instead of serving.
   var checksTLS = false
-  /// A running broker to look at as well: host and port.
+  /// The host and port of a running broker to check as well.
   var connect: String?
 
   static let version = ProgramVersion.text
@@ -27,14 +27,14 @@ struct Options: Equatable, Sendable {
     case run(Options)
     case help
     case version
-    /// `getopt_long` has already said why on standard error.
+    /// `getopt_long` has already reported the error on standard error.
     case usage
     /// An error to report on standard error.
     case refused(Message)
   }
 
-  /// Reads `arguments`, program name first. Help and version end the reading where they stand, as
-  /// in virtproxyd, so they win over mistakes that follow.
+  /// Reads `arguments`, program name first. Reading ends at a help or version option, as in virtproxyd, so mistakes
+  /// after it do not matter.
   static func read(_ arguments: [String]) -> Request {
     let vector = CStrings(arguments)
     var long = longNames.map { name, argument, short in
@@ -42,7 +42,8 @@ struct Options: Equatable, Sendable {
         name: UnsafePointer(vector.keep(name)), has_arg: argument, flag: nil,
         val: Int32(short.value))
     }
-    // Not as an array literal of this alone: the address sanitizer sees the one Swift 6.3.1 makes read beyond its end.
+    // Not an array literal of this element alone: the address sanitizer reports that Swift 6.3.1 reads beyond the end
+    // of it.
     long.append(option(name: nil, has_arg: 0, flag: nil, val: 0))
     var options = Options()
     optind = 0  // Makes glibc forget an earlier reading.
@@ -69,7 +70,7 @@ struct Options: Equatable, Sendable {
       }
     }
     if optind < vector.count {
-      // getopt_long has moved what it did not understand to the end.
+      // getopt_long has moved the arguments that are not options to the end.
       let stray = vector.string(Int(optind))
       return .refused(Message(.unexpectedArgument, [stray]))
     }

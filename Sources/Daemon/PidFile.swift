@@ -1,26 +1,27 @@
-// The pid file: who runs, and that nobody else does.
+// The pid file: the process ID of the running daemon, and the lock that keeps a second one from starting.
 import Broker
 @preconcurrency import Glibc
 import Streams
 
-/// A file with this process's number, decimal and without a newline, write-locked for as long as
-/// the process lives. The lock, not the file, says that a daemon runs: a dead one's file is reused.
+/// A file with this process's ID, decimal and without a newline, write-locked for as long as the process lives. The
+/// lock, not the file, shows that a daemon runs: the file of an ended daemon is reused.
 ///
-/// The lock belongs to the process and goes with the first close of any descriptor of the file, so
-/// nothing else here may open it.
+/// The lock belongs to the process and ends when the process first closes any descriptor of the file, so nothing else
+/// in this process may open it.
 final class PidFile {
   let path: String
   private let account: ServiceAccount?
   private var descriptor: CInt
 
-  /// Takes the file at `path`, or says who holds it. `account`: whom the process is about to become.
+  /// Locks the file at `path` and writes to it, or throws an error that names the process that holds it. `account`: the
+  /// user that the process is about to become.
   init(_ path: String, for account: ServiceAccount? = nil) throws(StartFailure) {
     self.path = path
     self.account = account
     func failure(_ cause: any CustomStringConvertible) -> StartFailure {
       StartFailure(.configuration, .cannotTakePidFile, [path, cause])
     }
-    // Not the property yet: a deinit must not remove what somebody else holds.
+    // A local variable until the lock is held: the deinit must not remove a file that another process holds.
     var descriptor: CInt
     repeat {
       descriptor = try PidFile.open(path, for: account)
@@ -28,7 +29,7 @@ final class PidFile {
         close(descriptor)
         throw failure(refusal)
       }
-      // The one who held it may have removed it between our opening and our locking.
+      // The former holder may have removed the file between our opening and our locking it.
       if PidFile.isSame(descriptor, path) { break }
       close(descriptor)
     } while true
@@ -49,18 +50,18 @@ final class PidFile {
 
   deinit { remove() }
 
-  /// Lets the file belong to the user that the process is about to become.
+  /// Gives the file to the user that the process is about to become.
   func give(to account: ServiceAccount) { giveFile(descriptor, to: account) }
 
-  /// Its directory lets this process remove it.
+  /// Whether this process may remove the file from its directory.
   var canBeRemoved: Bool {
     let slash = path.lastIndex(of: "/") ?? path.startIndex
     let directory = slash > path.startIndex ? String(path[..<slash]) : "/"
     return access(directory, W_OK | X_OK) == 0
   }
 
-  /// Removes the file, then lets go of the lock. One that cannot be removed is left empty: it names nobody.
-  /// Doing it again does nothing.
+  /// Removes the file, then releases the lock. If the file cannot be removed, it is emptied and names no process. A
+  /// second call does nothing.
   func remove() {
     guard descriptor >= 0 else { return }
     if !PidFile.unlink(path, for: account) { ftruncate(descriptor, 0) }
@@ -74,7 +75,7 @@ final class PidFile {
     let opened: Result<CInt, StartFailure>
     do throws(BrokerFailure) {
       let descriptor = try access(absolute(path), for: account) {
-        // Not blocking: a pipe with that name is refused, not waited for.
+        // O_NONBLOCK: opening a pipe with that name does not block.
         Glibc.open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOCTTY | O_NONBLOCK, 0o644)
       }
       guard descriptor < 0 else { return descriptor }
@@ -101,7 +102,7 @@ final class PidFile {
     (try? access(absolute(path), for: account) { Glibc.unlink(path) == 0 }) ?? false
   }
 
-  /// Locks the whole file. Returns nil, or why it could not.
+  /// Locks the whole file. Returns nil, or the cause of the failure.
   private static func lock(_ descriptor: CInt) -> (any CustomStringConvertible)? {
     var lock = flock()
     lock.l_type = Int16(F_WRLCK)

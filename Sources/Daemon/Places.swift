@@ -1,4 +1,4 @@
-// Where the daemon's files are when nobody says otherwise: one answer for root, one for a user.
+// Default paths of the daemon's files, for root and for a user.
 @preconcurrency import Glibc
 
 /// The default paths of one user's daemon, as libvirt lays them out.
@@ -6,16 +6,16 @@ struct Places: Sendable, Equatable {
   let isRoot: Bool
   let home: String
   let configurationFile: String
-  /// The sockets' directory, made at start if it is missing.
+  /// The sockets' directory; created at start if it is missing.
   let runtimeDirectory: String
   let pidFile: String
-  /// Where log lines go when there is neither a terminal nor a journal.
+  /// The log file if there is neither a terminal nor a journal.
   let logFile: String
 
-  /// Where root's daemon may write once it is not root's any more.
+  /// A directory in which root's daemon may still write as another user.
   static let userRuntimeDirectory = "/run/virtbroker"
 
-  /// `home` is asked only where the environment has no better answer.
+  /// `home` is used only if the environment has no better answer.
   init(isRoot: Bool, environment: [String: String], home: String) {
     self.isRoot = isRoot
     self.home = home
@@ -36,7 +36,7 @@ struct Places: Sendable, Equatable {
     logFile = directory("XDG_CACHE_HOME", else: ".cache") + "/log/virtbrokerd.log"
   }
 
-  /// The places of whoever runs this process.
+  /// The places of the user that runs this process.
   static func ofThisProcess() -> Places {
     let environment = Places.environment([
       "HOME", "XDG_CONFIG_HOME", "XDG_RUNTIME_DIR", "XDG_CACHE_HOME",
@@ -45,7 +45,7 @@ struct Places: Sendable, Equatable {
     return Places(isRoot: geteuid() == 0, environment: environment, home: home ?? "/")
   }
 
-  /// Those of `names` that are set in this process's environment, and not to nothing.
+  /// Those of `names` that are set in this process's environment and not empty.
   static func environment(_ names: [String]) -> [String: String] {
     var values: [String: String] = [:]
     for name in names {
@@ -56,14 +56,14 @@ struct Places: Sendable, Equatable {
   }
 }
 
-/// `path` as it stays valid after the daemon has left its working directory.
+/// `path` in the form that stays valid after the daemon has left its working directory.
 func absolute(_ path: String) -> String {
   guard !path.hasPrefix("/"), let directory = getcwd(nil, 0) else { return path }
   defer { free(directory) }
   return "\(String(cString: directory))/\(path)"
 }
 
-/// Makes `path` and what is missing above it, each with `mode`. Existing directories stay as they are.
+/// Creates `path` and its missing parents, each with `mode`. Existing directories stay as they are.
 func makeDirectories(_ path: String, mode: mode_t) -> Bool {
   if mkdir(path, mode) == 0 || errno == EEXIST { return true }
   guard errno == ENOENT, let slash = path.lastIndex(of: "/"), slash > path.startIndex else {

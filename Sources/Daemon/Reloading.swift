@@ -1,16 +1,16 @@
-// The configuration, read again while clients are connected.
+// Reloading the configuration while clients are connected.
 import Broker
 @preconcurrency import Glibc
 import Streams
 
-/// What the running daemon goes by, and how it changes.
+/// The configuration of the running daemon, and its reload.
 final class Reloading {
   private let daemon: Daemon
   private let log: LogBook
   private unowned let broker: Broker
-  /// What the daemon listens on, which stays.
+  /// The sockets the daemon listens on; a reload does not change them.
   private let sockets: (names: SocketNames, activation: Activation?)
-  /// What is in force. Of keys that cannot change it keeps what the daemon was started with.
+  /// The configuration in effect. Keys that need a restart keep their value from the start.
   private(set) var running: Configuration
 
   init(
@@ -55,7 +55,7 @@ final class Reloading {
       if !isWhole { told.write(.tlsSettingsKept) }
     } catch {
       told.write(.reloadFailed, [Message(joining: error.messages)])
-      // Who has moved files away expects new ones all the same.
+      // An administrator who has moved the files away expects new ones even if the reload fails.
       reopenFiles()
     }
   }
@@ -69,13 +69,13 @@ final class Reloading {
     broker.reopenFiles()
   }
 
-  /// Files are opened anew even if nothing has changed, as whoever has moved them away expects. A file that could
-  /// be opened once and cannot now is then no reason to refuse the rest.
+  /// Opens the files anew even if nothing has changed: an administrator who has moved them away expects that. If no key
+  /// of the log has changed, a file that cannot be opened is no reason to refuse the other keys.
   private func reopenLog(_ next: Configuration, hasChanged: Bool) throws(StartFailure) {
     let usual = daemon.usualLogDestination()
     do throws(StartFailure) {
       let plan = try daemon.logPlan(next, usual: usual)
-      // What an administrator has set since by other means is theirs until the file says something new.
+      // An administrator may have changed the log at run time. That stays until the file has new values.
       if hasChanged { try log.follow(plan, usual: usual) } else { try log.reopen() }
     } catch {
       guard !hasChanged else { throw error }

@@ -1,23 +1,23 @@
-// What systemd is told while the daemon runs: datagrams to the socket it has named.
+// Notifications to systemd while the daemon runs: datagrams to the socket that systemd has named.
 import Broker
 @preconcurrency import Glibc
 import Streams
 
-/// The service manager that has started this process and wants to hear of it. Never waited for.
+/// The service manager that has started this process and expects notifications. Sending never blocks.
 final class ServiceManager {
   static let variables = ["NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"]
-  /// Clients that come and go are told of together, so that the manager is not kept busy.
+  /// Delay that combines several changes of the number of clients into one notification.
   private static let statusSeconds = 1.0
 
   private let descriptor: CInt
   private let address: UnixAddress
-  /// How often a sign of life is wanted, in seconds.
+  /// The time within which systemd expects a watchdog notification, in seconds.
   private let watchdogSeconds: Double?
   private var watchdog: BrokerTimer?
   private var status: BrokerTimer?
   private var statusIsDue = false
 
-  /// Nil where nobody wants to hear anything, or cannot be told.
+  /// Nil: no service manager expects notifications, or its socket cannot be used.
   init?(environment: [String: String], process: pid_t, log: BrokerLog) {
     guard let path = environment["NOTIFY_SOCKET"] else { return nil }
     guard path.hasPrefix("/") || path.hasPrefix("@"), let address = UnixAddress(path) else {
@@ -36,7 +36,7 @@ final class ServiceManager {
 
   deinit { close(descriptor) }
 
-  /// The watchdog's time, if it is for this process.
+  /// The watchdog's time in seconds, if it is for this process.
   static func watchdogSeconds(
     _ environment: [String: String], _ process: pid_t, _ log: BrokerLog
   ) -> Double? {
@@ -49,12 +49,12 @@ final class ServiceManager {
     return Double(microseconds) / 1e6
   }
 
-  // MARK: What there is to tell
+  // MARK: Notifications
 
-  /// The broker serves: says so, and from then on how many clients there are and that it lives.
+  /// Notifies systemd that the broker serves, and from then on of the number of clients and for the watchdog.
   func watch(_ broker: Broker) {
     watchdog = broker.timer { [unowned self] in showLife() }
-    // The timers are the broker's, and it the one they ask.
+    // The timers run only on the broker's loop, so the broker exists when they call.
     status = broker.timer { [unowned self, unowned broker] in tellStatus(broker) }
     broker.clientsChanged = { [unowned self] in clientsChanged() }
     broker.stopBegins = { [unowned self] in tell("STOPPING=1", "STATUS=stopping") }
@@ -65,7 +65,7 @@ final class ServiceManager {
   func reloading() { tell("RELOADING=1", "MONOTONIC_USEC=\(monotonicMicroseconds())") }
   func reloaded(_ broker: Broker) { tell("READY=1", ServiceManager.status(broker)) }
 
-  /// Twice within the time, so that one that comes late is no harm.
+  /// Twice within the watchdog's time, so that a late notification does no harm.
   private func showLife() {
     guard let watchdogSeconds else { return }
     tell("WATCHDOG=1")

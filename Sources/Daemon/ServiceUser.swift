@@ -1,10 +1,10 @@
 import Broker
 import CLinux
 @preconcurrency import Glibc
-// `user`: who the daemon is once root has bound its sockets and read its keys.
+// `user`: the user that the daemon becomes once root has bound its sockets and read its keys.
 import Streams
 
-/// A user whose process the daemon becomes for good.
+/// A user that the process becomes permanently.
 struct ServiceUser: Equatable, Sendable {
   let name: String
   let uid: uid_t
@@ -12,7 +12,7 @@ struct ServiceUser: Equatable, Sendable {
 
   var account: ServiceAccount { ServiceAccount(name: name, uid: uid, gid: gid) }
 
-  /// By name, or by number where there is a user with that number.
+  /// Finds the user by name, or by number if a user has that number.
   init(_ text: String, place: String) throws(StartFailure) {
     let entry = getpwnam(text) ?? uid_t(text).flatMap { getpwuid($0) }
     guard let entry else {
@@ -23,7 +23,7 @@ struct ServiceUser: Equatable, Sendable {
     gid = entry.pointee.pw_gid
   }
 
-  /// Gives up root, with every group and capability of it. There is no way back, which is looked at.
+  /// Gives up root with all its groups and capabilities, and verifies that the process cannot regain them.
   func become() throws(StartFailure) {
     func failure(
       _ cause: MessageDefinition, _ arguments: [any CustomStringConvertible]
@@ -42,8 +42,9 @@ struct ServiceUser: Equatable, Sendable {
     }
   }
 
-  /// No program that is started from here on can have more rights than the user: neither the bit for another user or
-  /// group nor the capabilities of a program's file add any. What a sandbox forbids to do here is of no use then.
+  /// After this no program that the process starts can have more rights than the user: neither set-user-ID and
+  /// set-group-ID bits nor file capabilities add any. A sandbox may forbid dropping a capability (EPERM); programs
+  /// cannot gain that capability either.
   private static func closeWaysBack(
     _ failure: (MessageDefinition, [any CustomStringConvertible]) -> StartFailure
   ) throws(StartFailure) {
@@ -57,7 +58,7 @@ struct ServiceUser: Equatable, Sendable {
     }
   }
 
-  /// A mask of capabilities in the kernel's account of this process. One that is not there is none.
+  /// Whether a mask of capabilities in /proc/self/status is zero. A missing mask counts as zero.
   private static func isZero(_ field: String) -> Bool {
     let file = open("/proc/self/status", O_RDONLY | O_CLOEXEC)
     guard file >= 0 else { return false }
@@ -79,14 +80,14 @@ extension Daemon {
     return user.uid == geteuid() ? nil : user
   }
 
-  /// The same, if this process can become it. Otherwise the log says so.
+  /// The same user, if this process can become it; otherwise nil, and the log has the reason.
   func possible(_ user: ServiceUser?, log: BrokerLog) -> ServiceUser? {
     guard let user, geteuid() != 0 else { return user }
     log.write(.userIgnored, [user.name, geteuid()])
     return nil
   }
 
-  /// Becomes `user`, and says what will then not work that would as root.
+  /// Becomes `user`, and logs what works as root but will not work as this user.
   func become(
     _ user: ServiceUser, pidFile: PidFile, settings: BrokerSettings, log: LogBook
   ) throws(StartFailure) {

@@ -1,10 +1,10 @@
-// What the signals mean: TERM, INT and QUIT end the daemon, HUP reads its configuration again, USR1 asks what it is
-// doing, PIPE is nothing.
+// The meaning of the signals: TERM, INT and QUIT stop the daemon, HUP reloads the configuration, USR1 logs what the
+// daemon is doing, PIPE is ignored.
 import Broker
 @preconcurrency import Glibc
 import Streams
 
-/// Undoes what the starter may have blocked: a TERM that never arrives is a daemon that never ends.
+/// Unblocks signals that the starter may have blocked: without TERM the daemon could not be stopped.
 func unblockSignals() {
   var none = sigset_t()
   sigemptyset(&none)
@@ -12,13 +12,13 @@ func unblockSignals() {
 }
 
 extension Broker {
-  /// Stops on the first TERM, INT or QUIT, in order. A second one ends what is still under way: who
-  /// asks twice does not want to wait for replies in flight.
+  /// The first TERM, INT or QUIT drains the broker. A second one stops it at once: the administrator does not want to
+  /// wait for outstanding replies.
   func obeySignals(_ reloading: Reloading, _ manager: ServiceManager?, log: BrokerLog) {
     signal(SIGPIPE, SIG_IGN)
     var isStopping = false
     for (number, name) in [(SIGTERM, "TERM"), (SIGINT, "INT"), (SIGQUIT, "QUIT")] {
-      // The broker keeps the closure, so the closure must not keep the broker.
+      // The broker keeps the closure, so the closure must not own the broker.
       onSignal(number) { [unowned self] in
         if isStopping {
           log.write(.stopSignalAgain, [name])
@@ -36,7 +36,7 @@ extension Broker {
       manager?.reloaded(self)
     }
     onSignal(SIGUSR1) { [unowned self] in
-      // Its severity is warning: the usual level shows nothing below.
+      // Severity warning: the default level shows nothing below it.
       for message in stateReport { log.answer(message) }
     }
   }

@@ -1,14 +1,14 @@
-// What the broker's UNIX sockets are called: libvirt's own names, unless these are somebody else's.
+// The names of the broker's UNIX sockets: libvirt's own names, unless another daemon uses them.
 import Broker
 @preconcurrency import Glibc
 import Streams
 
-/// The names of the sockets in their directory. Decided once, at the start.
+/// The names of the sockets in their directory. They are chosen once, at the start.
 struct SocketNames: Equatable, Sendable {
   let readWrite: String
   let readOnly: String
   let admin: String
-  /// Why they are not libvirt's.
+  /// Why the names are not libvirt's.
   var reason: Message?
 
   private init(_ stem: String) {
@@ -17,13 +17,13 @@ struct SocketNames: Equatable, Sendable {
     admin = "\(stem)-admin-sock"
   }
 
-  /// Those that clients look for, which are the broker's on a host with modular daemons.
+  /// The names that clients look for. On a host with modular daemons they are the broker's.
   static let usual = SocketNames("libvirt")
-  /// Those beside a libvirtd.
+  /// The names beside a libvirtd.
   static let own = SocketNames("virtbroker")
 
-  /// Looks who has libvirt's names in a directory. `isUsual`: it is the one a libvirtd of this user would take as
-  /// well, and would clear of whatever is there.
+  /// Chooses libvirt's names, unless another process serves one of these sockets or a libvirtd may. `isUsual`: a
+  /// libvirtd of this user would use `directory` as well, and would remove whatever sockets are there.
   static func choose(in directory: String, isUsual: Bool, programs: DaemonPrograms) -> SocketNames {
     for name in [usual.readWrite, usual.readOnly, usual.admin] {
       let path = "\(directory)/\(name)"
@@ -35,7 +35,7 @@ struct SocketNames: Equatable, Sendable {
     return usual
   }
 
-  /// A modular daemon has been here, whatever is installed.
+  /// Whether a modular daemon has run here, whatever is installed.
   private static func hasModularSockets(_ directory: String) -> Bool {
     ["qemu", "xen", "lxc", "vbox", "ch", "bhyve", "vz"].contains {
       isSocket("\(directory)/virt\($0)d-sock")
@@ -48,11 +48,11 @@ struct SocketNames: Equatable, Sendable {
     return names
   }
 
-  /// Whether a process serves the socket, which can also be missing or left over.
+  /// Whether a process serves the socket. The socket may also be missing or left over from an ended process.
   private static func isServed(_ path: String) -> Bool {
     var status = stat()
     guard lstat(path, &status) == 0, isSocket(path) else { return false }
-    // A connection could have the service manager start what is to serve it: the kernel's list comes first.
+    // A connection could make the service manager start the service, so the kernel's list comes first.
     if listening(at: path) { return true }
     let probe = socket(AF_UNIX, Int32(SOCK_STREAM.rawValue | SOCK_NONBLOCK.rawValue) | O_CLOEXEC, 0)
     guard probe >= 0 else { return false }
@@ -62,13 +62,13 @@ struct SocketNames: Equatable, Sendable {
     return reached || errno == EAGAIN
   }
 
-  /// Also behind a link.
+  /// Also true for a link to a socket.
   private static func isSocket(_ path: String) -> Bool {
     var status = stat()
     return stat(path, &status) == 0 && status.st_mode & S_IFMT == S_IFSOCK
   }
 
-  /// Whether the kernel knows of a listener with that name: the flags' bit says that connections are accepted.
+  /// Whether the kernel lists a listener with that name. The flag 0x10000 means that the socket accepts connections.
   private static func listening(at path: String) -> Bool {
     guard let file = fopen("/proc/net/unix", "re") else { return false }
     defer { fclose(file) }

@@ -2,7 +2,7 @@
 import Glibc
 import Streams
 
-/// The stage a start failed at. The numbers are virtproxyd's exit statuses, for who scripts on them.
+/// The stage at which a start failed. The numbers are virtproxyd's exit statuses, on which scripts rely.
 enum Stage: Int32, Sendable, Comparable {
   /// Command line, configuration and logging, and the pid file: they share a number in libvirt.
   case configuration = 1
@@ -47,8 +47,8 @@ struct StartFailure: Error, Equatable, CustomStringConvertible {
 }
 
 extension StartFailure {
-  /// Says it to the program's starter, who may not see the log. Not where standard error does not take it: a start
-  /// that has failed must end.
+  /// Writes the failure to standard error for the program's starter, who may not see the log. Gives up if standard
+  /// error does not accept a line within a second: a failed start must end.
   func tellAtStandardError() {
     let program = CommandLine.arguments.first ?? "virtbrokerd"
     for sentence in sentences {
@@ -61,5 +61,5 @@ extension StartFailure {
   }
 }
 
-/// The system's words for an error number, `errno` unless another is given.
+/// The system's text for an error number, `errno` by default.
 func reason(_ number: Int32 = errno) -> String { String(cString: strerror(number)) }

@@ -1,15 +1,15 @@
-// From a listening socket to the place of a client.
+// From a listening socket to a client's place.
 import Glibc
 import Streams
 
-/// Owns the listeners and every connection that is not a client yet, and does what `Admission` decides: a connection gets
-/// a place and becomes a session, waits, or ends. After `close` it owns neither.
+/// Owns the listeners and every connection that is not a client yet, and executes the decisions of `Admission`: a
+/// connection gets a place and becomes a session, waits, or ends. After `close` it owns neither.
 final class Acceptor {
   private unowned let broker: Broker
   private(set) var listeners: [Listener] = []
-  /// Nil: no listener is for TLS.
+  /// Nil: no listener uses TLS.
   private(set) var tls: TLSAcceptor?
-  /// Knows connections and sessions by their client's number.
+  /// Identifies connections and sessions by their client's number.
   private var admission: Admission
   private var pause = AcceptPause()
   /// Connections that wait for a place, and those over TLS whose confirmation is being sent.
@@ -27,8 +27,8 @@ final class Acceptor {
   }
 
   /// Loads the certificates and binds every listener.
-  /// - Throws: `BrokerFailure` naming the address and the reason where one cannot be bound, or what is wrong with
-  ///   the certificates.
+  /// - Throws: `BrokerFailure` with the address that cannot be bound and the reason, or with the error in the
+  /// certificates.
   func open(_ settings: BrokerSettings) throws(BrokerFailure) {
     if settings.listeners.contains(where: \.isTLS) {
       guard let tls = settings.tls else {
@@ -49,13 +49,13 @@ final class Acceptor {
       mostWaiting: Acceptor.mostWaiting(settings.limits))
   }
 
-  /// Connections that may wait for a place: as many as would in the backlog of a listener, as far as there are
-  /// descriptors for them.
+  /// Limit of the connections that wait for a place: as many as a listener's backlog holds, within the limit of
+  /// descriptors.
   private static func mostWaiting(_ limits: LimitSettings) -> Int {
     min(max(30, limits.maxQueuedClients), descriptorLimit() / 8)
   }
 
-  /// Begins to accept. To be called once the log is written.
+  /// Starts accepting. Call it once the log is being written.
   func start() {
     for listener in listeners {
       listener.isAccepting = true
@@ -66,7 +66,7 @@ final class Acceptor {
     }
   }
 
-  /// Stops listening, and ends everything that is not a client yet.
+  /// Stops listening, and ends every connection that is not a client yet.
   func close() {
     tls?.close()
     pending = [:]
@@ -75,13 +75,13 @@ final class Acceptor {
 
   // MARK: Accepting
 
-  /// Clients of all listeners that have not authenticated and must.
+  /// Clients of all listeners that must authenticate and have not.
   var unauthenticatedCount: Int { listeners.reduce(0) { $0 + $1.unauthenticatedCount } }
-  /// Of one listener.
+  /// The same for one listener.
   func unauthenticated(at listener: Listener) -> Int {
     admission.unauthenticated(at: listener.gate)
   }
-  /// The network addresses that are listened on.
+  /// The network addresses of the listeners.
   var addresses: [Address] { listeners.compactMap(\.address) }
   /// Connections that wait for a place.
   var pendingConnections: [any PendingConnection] { Array(pending.values) }
@@ -172,7 +172,7 @@ final class Acceptor {
     }
   }
 
-  /// A client that had to has authenticated.
+  /// A client that must authenticate has done so.
   func authenticated(_ session: ClientSession) {
     perform(admission.authenticated(session.id, now: broker.reactor.now))
   }
@@ -183,7 +183,7 @@ final class Acceptor {
     resume()
   }
 
-  /// The limits have changed. Clients that are connected stay.
+  /// The limits have changed. Connected clients stay.
   func limitsChanged() {
     let limits = broker.settings.limits
     admission.mostClients = limits.maxClients

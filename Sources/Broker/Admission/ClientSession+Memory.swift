@@ -1,9 +1,9 @@
-// What clients make the broker hold, counted by origin and kept within its budget.
+// The memory that clients make the broker hold, counted by origin and kept within its budget.
 import Glibc
 import Streams
 
 extension SessionSet {
-  /// What all clients may hold where nothing is configured: an eighth of the machine's memory.
+  /// The default limit for all clients together: an eighth of the machine's memory.
   static var usualTotalBuffer: Int {
     let bytes = sysconf(Int32(_SC_PHYS_PAGES)).multipliedReportingOverflow(
       by: sysconf(Int32(_SC_PAGESIZE)))
@@ -29,7 +29,7 @@ extension SessionSet {
 }
 
 extension ClientSession {
-  /// Counts what the client makes the broker hold by now. Costs a comparison where that is what it was.
+  /// Updates the count of the client's memory. Costs one comparison if it has not changed.
   func countMemory() {
     let held = pool.heldCount * pool.capacity
     guard held != heldBytes else { return }

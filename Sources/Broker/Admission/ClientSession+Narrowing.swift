@@ -1,22 +1,22 @@
-// What the kernel holds of a client's upload that has a rate: all that stands behind it waits for it.
+// Limits what the kernel receives of a rate-limited upload: everything behind it on the connection waits for it.
 import Glibc
 
 extension ClientSession {
-  /// In seconds of the rate, beside two round trips of it: no more than what is held is under way in one, so less would
-  /// keep a client from using its rate over a long way. The client's kernel takes several times as much from its
-  /// program in advance: a keystroke behind an upload of 10 MiB/s over virtual Ethernet waited 0.63 s with 50 ms of
-  /// the rate, and 0.30 s with this.
+  /// Size of the receive buffer, in seconds at the rate, in addition to two round trips. At most the buffer's size is
+  /// in flight in one round trip, so with less the client could not use its rate on a long path. The client's kernel
+  /// accepts several times as much from its program in advance: a keystroke behind an upload of 10 MiB/s over virtual
+  /// Ethernet waited 0.63 s with 50 ms of the rate, and 0.30 s with this.
   private static let heldSeconds = 0.01
-  /// Where the kernel does not tell the round trip.
+  /// Seconds, if the kernel does not report the round trip.
   private static let usualRoundTrip = 0.02
-  /// In bytes, at least.
+  /// Minimum in bytes.
   private static let leastHeld = 64.0 * 1024
-  /// Where more would be needed, the client's kernel takes as much as it may anyway.
+  /// Maximum in bytes. If the rate needs more, the buffer keeps the kernel's size.
   private static let mostHeld = 4.0 * 1024 * 1024
 
-  /// A stream to the daemon is kept to so many bytes a second. What the kernel has taken from the client by the time
-  /// a keystroke or a call follows on the same connection passes at that rate. Of several streams the fastest
-  /// counts. UNIX sockets hold little, and by the sender's choice.
+  /// Limits the receive buffer for a stream to the daemon with this rate, in bytes a second. A later keystroke or call
+  /// on the same connection waits at that rate for what the kernel has already received. With several streams the
+  /// highest rate counts. UNIX sockets hold little, and the sender chooses how much.
   func narrow(to rate: Double) {
     let seconds = ClientSession.heldSeconds + 2 * (roundTrip ?? ClientSession.usualRoundTrip)
     let held = max(ClientSession.leastHeld, rate * seconds)
@@ -24,7 +24,7 @@ extension ClientSession {
       source.transportName != "unix"
     else { return }
     mostHeldByKernel = Int32(held)
-    // Past net.core.rmem_max only with the right to.
+    // SO_RCVBUFFORCE may exceed net.core.rmem_max, but needs a privilege.
     if setOption(transport.number, SOL_SOCKET, SO_RCVBUFFORCE, mostHeldByKernel) { return }
     setOption(transport.number, SOL_SOCKET, SO_RCVBUF, mostHeldByKernel)
     var size: Int32 = 0
@@ -35,9 +35,9 @@ extension ClientSession {
     else { return widen() }
   }
 
-  /// The shortest there was on this connection, in seconds: what waits somewhere is not to be made room for.
+  /// The shortest round trip of this connection, in seconds: delays in queues must not enlarge the buffer.
   private var roundTrip: Double? {
-    // tcpi_min_rtt of the kernel's struct tcp_info, in microseconds; the C library's own ends before it.
+    // Offset of tcpi_min_rtt in the kernel's struct tcp_info, in microseconds. The C library's struct ends before it.
     let place = 148
     return withUnsafeTemporaryAllocation(byteCount: 256, alignment: 8) { info in
       var length = socklen_t(info.count)
@@ -50,7 +50,7 @@ extension ClientSession {
     }
   }
 
-  /// The kernel chooses the size of its buffer again. Kernels before 5.14 cannot.
+  /// Returns the size of the buffer to the kernel's choice. Kernels before 5.14 cannot do that.
   func widen() {
     guard mostHeldByKernel > 0 else { return }
     mostHeldByKernel = 0

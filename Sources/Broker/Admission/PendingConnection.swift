@@ -1,23 +1,23 @@
-// Connections that are accepted and do not have the place of a client yet.
+// Connections that the broker has accepted and that do not have a client's place yet.
 import Glibc
 import Streams
 
-/// A connection that is accepted and not a client yet.
+/// A connection that the broker has accepted and that is not a client yet.
 protocol PendingConnection: AnyObject {
   var listener: Listener { get }
   var origin: Origin { get }
   /// The number of the client it becomes; nil before it has requested a place.
   var clientID: UInt64? { get set }
   var number: Int32 { get }
-  /// It has a place.
+  /// The connection has a place.
   func admitted()
-  /// It has to end, for this reason.
+  /// The connection must end, for this reason.
   func dropped(_ why: Message)
   /// The peer has closed the connection.
   func hungUp()
 }
 
-/// A connection without TLS from when it is accepted until it has a place. Nothing is read from it.
+/// A connection without TLS, from accept until it has a place. The broker reads nothing from it.
 final class PlainPendingConnection: PendingConnection {
   private unowned let acceptor: Acceptor
   private let log: BrokerLog
@@ -56,7 +56,7 @@ extension Origin {
     self = UnixPeer.user(of: descriptor).map { .user($0) } ?? .unknown
   }
 
-  /// The host that a connection over a network comes from.
+  /// The host at the other end of a network connection.
   init(of address: Address?) {
     self = address?.host.map { Origin(host: $0) } ?? .unknown
   }

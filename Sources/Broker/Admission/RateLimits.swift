@@ -1,4 +1,4 @@
-// The rates that streams are kept to: who is subject to which, and changing them while streams run.
+// The rates of streams: which identity has which rates, and changing them while streams run.
 import Streams
 
 /// The kinds of streams that can be limited.
@@ -18,19 +18,19 @@ public enum RateKind: String, CaseIterable, Sendable {
 
 /// What the configuration says about rates.
 public struct RateSettings: Sendable, Equatable {
-  /// Bytes a second of all streams of a kind together; none where it is not there.
+  /// Bytes a second of all streams of a kind together; no entry: no limit.
   public var totals: [RateKind: Int] = [:]
-  /// Of each identity that fits, the first rule for a kind that fits it counts.
+  /// Rules for identities. Of the rules for a kind that match an identity the first counts.
   public var identities: [RateRule] = []
   public init() {}
 }
 
-/// A rate for the streams of one kind of each identity whose name fits.
+/// A rate for the streams of one kind of each identity whose name matches.
 public struct RateRule: Sendable, Equatable {
   public var kind: RateKind
   /// A SASL user's name, a certificate's, `uid N`, or a local user's name; `*` and `?` are wildcards.
   public var pattern: String
-  /// Bytes a second; 0: as many as they like, whatever rules come behind.
+  /// Bytes a second; 0: no limit, whatever rules follow.
   public var rate: Int
 
   public init(_ kind: RateKind, _ pattern: String, rate: Int) {
@@ -45,9 +45,9 @@ public struct RateRule: Sendable, Equatable {
   }
 }
 
-/// A rate as people write it: `500K`, `10M`, `1.5G` (of 1024, 1024² and 1024³ bytes) or plain bytes, a second.
+/// A rate as text: `500K`, `10M`, `1.5G` (of 1024, 1024² and 1024³ bytes) or plain bytes, a second.
 public enum RateText {
-  /// The most that can be said, so that nothing that is computed from it overflows.
+  /// The highest rate, so that no computation with it overflows.
   public static let most = 1 << 50
 
   public static func read(_ text: String) -> Int? {
@@ -79,7 +79,7 @@ final class RateLimits {
 
   private(set) var settings: RateSettings
   private var totals: [RateKind: Meter] = [:]
-  /// With the names that rules may call the identity by.
+  /// Each meter, with the names by which rules may match its identity.
   private var identities: [Key: (meter: Meter, names: [String])] = [:]
 
   init(_ settings: RateSettings) {
@@ -87,7 +87,7 @@ final class RateLimits {
     for (kind, rate) in settings.totals { totals[kind] = Meter(rate: rate) }
   }
 
-  /// The meters of a stream that such a client opens now; none: it has no rate.
+  /// The meters of a stream that a client with this identity opens now; empty: it has no rate.
   func meters(for stream: StreamKind, of identity: VerifiedIdentity) -> [Meter] {
     guard let kind = RateKind(stream) else { return [] }
     var meters: [Meter] = []
@@ -96,7 +96,7 @@ final class RateLimits {
     if let subject = identity.subject, let rate = rate(for: kind, of: names), rate > 0 {
       let key = Key(kind: kind, subject: subject)
       let meter = identities[key]?.meter ?? Meter(rate: rate)
-      // A rule may know the user by a name that the name service has given only now.
+      // A rule may match a name that the name service has returned only now.
       if meter.rate != Double(rate) { meter.change(rate: rate) }
       identities[key] = (meter, names)
       meters.append(meter)
@@ -108,7 +108,7 @@ final class RateLimits {
     settings.identities.first { $0.kind == kind && $0.fits(names) }?.rate
   }
 
-  /// Takes new rates into use, for those who wait as well.
+  /// Applies new rates, also to streams that are waiting.
   func change(_ settings: RateSettings) {
     self.settings = settings
     for kind in RateKind.allCases {
@@ -124,7 +124,7 @@ final class RateLimits {
     }
   }
 
-  /// Meters of identities without a client are forgotten.
+  /// Removes the meters of an identity that has no client left.
   func forget(_ subject: String) {
     for kind in RateKind.allCases { identities[Key(kind: kind, subject: subject)] = nil }
   }

@@ -1,4 +1,4 @@
-// What establishes who a client is.
+// The services that establish the identity of clients.
 import Streams
 
 /// The services that clients authenticate with. SASL and polkit exist where a listener requires them.

@@ -1,8 +1,8 @@
-// The names behind the numbers of users and groups. A name service may ask the network for them.
+// The names of user and group IDs. A name service may query the network for them.
 import Glibc
 import Streams
 
-/// Looks names up beside the loop, and remembers them for a while.
+/// Looks up names on the blocking pool, and caches them.
 final class NameDirectory {
   /// Long enough for a burst of connections, short enough for an administrator who renames a user.
   private static let freshSeconds = 60.0
@@ -17,7 +17,7 @@ final class NameDirectory {
     var alarm: Alarm?
   }
 
-  /// After this time the lookup is abandoned: a backend accepts the numbers as well.
+  /// After this time the lookup is abandoned. A backend accepts the IDs without names.
   private let waitSeconds: Double
   private let reactor: Reactor
   private let log: BrokerLog
@@ -37,12 +37,12 @@ final class NameDirectory {
     self.pool = pool
   }
 
-  /// The names at once if they are known, else later by `completion`, which is called once.
+  /// Returns the names at once if they are cached. Otherwise passes them to `completion` later, exactly once.
   func names(uid: uid_t, gid: gid_t, completion: @escaping (UnixNames) -> Void) -> UnixNames? {
     let key = Key(uid: uid, gid: gid)
     if let (names, at) = known[key], reactor.now - at < NameDirectory.freshSeconds { return names }
     if let question = asked[key] {
-      // One that has been given up is still under way, and so is the answer.
+      // An abandoned lookup still runs, and its result will be cached.
       guard question.alarm != nil else { return UnixNames() }
       question.askers.append(completion)
       return nil
@@ -78,7 +78,7 @@ final class NameDirectory {
 }
 
 extension UnixNames {
-  /// Asks the name service, which takes as long as it takes.
+  /// Queries the name service, which may block for any time.
   static func look(_ uid: uid_t, _ gid: gid_t) -> UnixNames {
     UnixNames(
       user: name(passwd(), { getpwuid_r(uid, $0, $1, $2, $3) }, { $0.pw_name }),
@@ -95,7 +95,7 @@ extension UnixNames {
     ) -> Int32,
     _ field: (Entry) -> UnsafeMutablePointer<CChar>?
   ) -> String? {
-    // A group's entry names its members, and there is no end to those.
+    // A group's entry names its members, whose number is not bounded.
     for size in [16 << 10, 256 << 10, 4 << 20] {
       var entry = empty
       var found: UnsafeMutablePointer<Entry>?

@@ -1,7 +1,7 @@
 // Lists of allowed names, with libvirt's wildcards.
 
-/// Patterns, of which one has to fit the whole of a name: `*` stands for any run of characters, `?` for
-/// exactly one, everything else for itself. Certificates' names and SASL users are listed like this.
+/// Patterns, of which one must match the whole name: `*` stands for any run of characters, `?` for exactly one, every
+/// other character for itself. Lists of certificates' names and of SASL users have this form.
 public struct NameList: Sendable, Equatable {
   private let patterns: [[UnicodeScalar]]
 
@@ -15,11 +15,11 @@ public struct NameList: Sendable, Equatable {
     return patterns.contains { NameList.fits($0, name) }
   }
 
-  /// Goes back only to the last `*`: takes time in proportion to the product of the lengths at worst.
+  /// Backtracks only to the last `*`: the time is at worst proportional to the product of the lengths.
   private static func fits(_ pattern: [UnicodeScalar], _ name: [UnicodeScalar]) -> Bool {
     var place = 0
     var next = 0
-    /// What comes behind the last star, and where what that stands for so far ends.
+    /// The position after the last star, and the end of the text that the star has matched so far.
     var star: (place: Int, next: Int)?
     while next < name.count {
       if place < pattern.count, pattern[place] == "*" {

@@ -1,4 +1,4 @@
-// Who is at the other end of a UNIX socket, as the kernel vouches for it.
+// The process at the other end of a UNIX socket, as the kernel reports it.
 import Glibc
 import Streams
 
@@ -10,11 +10,11 @@ extension UnixPeer {
       selinuxContext: UnixPeer.context(of: descriptor))
   }
 
-  /// Whose process it is, and no more.
+  /// The user that owns the process, and nothing else.
   static func user(of descriptor: Int32) -> uid_t? { credentials(of: descriptor)?.uid }
 
   private static func credentials(of descriptor: Int32) -> (pid: pid_t, uid: uid_t, gid: gid_t)? {
-    // The kernel's `struct ucred`, which the C library shows only to those who ask for its extensions.
+    // The kernel's `struct ucred`, which the C library declares only with its extensions.
     var credentials: (pid: pid_t, uid: uid_t, gid: gid_t) = (0, 0, 0)
     var length = socklen_t(MemoryLayout.size(ofValue: credentials))
     guard getsockopt(descriptor, SOL_SOCKET, SO_PEERCRED, &credentials, &length) == 0 else {
@@ -23,7 +23,7 @@ extension UnixPeer {
     return credentials
   }
 
-  /// Field 22 of /proc/PID/stat. The command in field 2 may hold anything, so count from its end.
+  /// Field 22 of /proc/PID/stat. The command in field 2 may contain any character, so count from its end.
   private static func startTime(of pid: pid_t) -> UInt64? {
     let file = Descriptor(open("/proc/\(pid)/stat", O_RDONLY | O_CLOEXEC))
     guard file.number >= 0 else { return nil }
@@ -40,7 +40,7 @@ extension UnixPeer {
     var length = socklen_t(bytes.count)
     guard getsockopt(descriptor, SOL_SOCKET, SO_PEERSEC, &bytes, &length) == 0 else { return nil }
     let context = bytes[..<min(Int(length), bytes.count)].prefix { $0 != 0 }
-    // AppArmor answers the same question, with its own labels, which are no SELinux context.
+    // AppArmor answers the same call with its own labels, which are no SELinux contexts.
     guard context.contains(UInt8(ascii: ":")) else { return nil }
     return String(decoding: context, as: UTF8.self)
   }

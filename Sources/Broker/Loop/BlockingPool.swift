@@ -4,13 +4,13 @@ import Streams
 
 /// Runs jobs on threads beside the loop and reports their results on the loop's thread.
 ///
-/// One queue serves all services. Each service has a limit on the jobs that it may have running, and the pool may have
-/// as many threads as all limits together allow: a service whose calls hang delays its own further jobs only, and
-/// these only once it has reached its limit. Within a service the same holds for origins, where jobs are done for one. Jobs
-/// of a service are begun in the order in which they were given, but for those of an origin that has reached its limit.
-/// Threads are started by jobs, so a broker without jobs has one thread, and end when they are idle.
+/// One queue serves all services. Each service has a limit on its running jobs, and the pool may have as many threads
+/// as all limits together allow: a service whose calls hang delays only its own further jobs, and only once it has
+/// reached its limit. Within a service the same holds for origins, if a job has one. Jobs of a service start in the
+/// order in which they were added, except those of an origin that has reached its limit. Jobs start the threads, so a
+/// broker without jobs has one thread, and idle threads end.
 final class BlockingPool {
-  /// Who may block, with the most jobs of it that run at a time.
+  /// The services whose calls may block, with the limit on their running jobs.
   enum Service: Int, CaseIterable, Sendable {
     /// Names of users and groups.
     case names
@@ -20,12 +20,12 @@ final class BlockingPool {
     case otherHosts
     /// Writing the audit.
     case audit
-    /// Steps of TLS handshakes, which do not block but compute for long.
+    /// Steps of TLS handshakes, which do not block but compute for a long time.
     case handshakes
     /// Closes of descriptors that clients have passed, and of their sockets.
     case closes
 
-    /// Jobs that run at a time.
+    /// Limit of running jobs.
     fileprivate var most: Int {
       switch self {
       case .names, .sasl, .otherHosts: 8
@@ -35,16 +35,16 @@ final class BlockingPool {
       }
     }
 
-    /// Jobs of one origin that run at a time, if its jobs have one.
+    /// Limit of running jobs of one origin, if its jobs have one.
     fileprivate var mostPerOrigin: Int { self == .closes ? 16 : most }
   }
 
-  /// A job under way, to cancel it by.
+  /// A job under way; its caller can cancel it with this.
   struct Job: Hashable, Sendable {
     fileprivate let number: UInt64
   }
 
-  /// How soon another thread is tried for after the kernel has refused the first one.
+  /// Delay before the next attempt to start a thread, after the kernel has refused the first one.
   private static let retrySeconds = 0.1
 
   private let queue: JobQueue
@@ -53,21 +53,21 @@ final class BlockingPool {
   private var lastJob: UInt64 = 0
   private let retry: Alarm
 
-  /// - Parameter niceness: by how much the threads yield to the loop's where all want the same processor.
+  /// - Parameter niceness: the nice value by which the threads yield to the loop if both need the same processor.
   init(on reactor: Reactor, niceness: Int32 = 0) {
     let queue = JobQueue(niceness: niceness)
     self.queue = queue
-    // A queue without any thread keeps its jobs: the loop never does them.
+    // A queue without any thread keeps its jobs: the loop never runs them.
     let retry = Alarm(on: reactor) { queue.startFirstThread() }
     self.retry = retry
     queue.wakeup = Wakeup(on: reactor) { [unowned self] in deliver() }
   }
 
-  /// A job that hangs is left to itself: nothing waits for its thread.
+  /// A job that hangs is abandoned: no code waits for its thread.
   deinit { queue.close() }
 
-  /// Does `work` on another thread, then `completion` on this one, never before this returns.
-  /// - Parameter origin: whose job it is, where an origin may not have all threads of the service.
+  /// Runs `work` on another thread, then `completion` on this one, never before this returns.
+  /// - Parameter origin: the origin of the job, for services that limit the threads of one origin.
   @discardableResult
   func run<Result: Sendable>(
     _ service: Service, for origin: Origin? = nil, _ work: @escaping @Sendable () -> Result,
@@ -80,17 +80,17 @@ final class BlockingPool {
     return job
   }
 
-  /// Jobs of a service that have not begun.
+  /// Number of a service's jobs that have not started.
   func waitingCount(of service: Service) -> Int { queue.waitingCount(of: service) }
 
-  /// Its result is not reported. A job that has not begun never does, so that clients that come and go leave no work
-  /// behind for those after them.
+  /// The job's result is not reported. A job that has not started is removed, so that clients that connect and leave at
+  /// once do not queue work before other clients.
   func cancel(_ job: Job) {
     receivers[job] = nil
     queue.remove(job)
   }
 
-  /// Waits for the running jobs and drops the others: for jobs that do not hang, before what they use is released.
+  /// Waits for the running jobs and drops the others. For jobs that do not hang, before what they use is released.
   func finish() {
     receivers = [:]
     queue.finish()
@@ -102,7 +102,7 @@ final class BlockingPool {
   }
 }
 
-/// What all threads share. Everything is touched only while the lock is held.
+/// The state that all threads share. Every member is accessed only while the lock is held.
 private final class JobQueue: @unchecked Sendable {
   typealias Work = @Sendable () -> any Sendable
 
@@ -115,13 +115,13 @@ private final class JobQueue: @unchecked Sendable {
     var share: Share? { origin.map { Share(service: service, origin: $0) } }
   }
 
-  /// What an origin has of a service.
+  /// An origin's share of a service.
   private struct Share: Hashable {
     let service: BlockingPool.Service
     let origin: Origin
   }
 
-  /// Threads that stay when they have nothing to do.
+  /// Limit of idle threads; others end.
   private static let mostIdle = 2
 
   private let lock: UnsafeMutablePointer<pthread_mutex_t> = .allocate(capacity: 1)
@@ -131,13 +131,13 @@ private final class JobQueue: @unchecked Sendable {
   private var results: [(BlockingPool.Job, any Sendable)] = []
   /// Running jobs of each service.
   private var running = [Int](repeating: 0, count: BlockingPool.Service.allCases.count)
-  /// Running jobs of each origin that has some.
+  /// Running jobs of each origin that has any.
   private var runningShares: [Share: Int] = [:]
   private var threads = 0
-  /// Threads without a job, those among them that have only been started.
+  /// Threads without a job, including those that have not begun to run.
   private var idle = 0
   private var isClosed = false
-  /// Rings on the loop. Set before there is a second thread.
+  /// Wakes the loop. Set before there is a second thread.
   var wakeup: Wakeup?
 
   init(niceness: Int32) {
@@ -161,7 +161,7 @@ private final class JobQueue: @unchecked Sendable {
 
   // MARK: From the loop's thread
 
-  /// False: no thread can be started, and there is none.
+  /// False: there is no thread, and none can be started.
   func add(
     _ job: BlockingPool.Job, _ service: BlockingPool.Service, _ origin: Origin?,
     _ work: @escaping Work
@@ -176,7 +176,7 @@ private final class JobQueue: @unchecked Sendable {
 
   func startFirstThread() { locked { startThreadIfNeeded() } }
 
-  /// Jobs wait and there is no thread for them.
+  /// Whether jobs are queued and there is no thread for them.
   var isStranded: Bool { locked { threads == 0 && !entries.isEmpty } }
 
   func waitingCount(of service: BlockingPool.Service) -> Int {
@@ -211,7 +211,7 @@ private final class JobQueue: @unchecked Sendable {
 
   // MARK: Threads
 
-  /// The first job whose service and origin may have one more running.
+  /// The first job whose service and origin have not reached their limits.
   private var nextIndex: Int? {
     entries.firstIndex { entry in
       guard running[entry.service.rawValue] < entry.service.most else { return false }
@@ -231,10 +231,10 @@ private final class JobQueue: @unchecked Sendable {
     runningShares[share] = count > 1 ? count - 1 : nil
   }
 
-  /// The lock is held. As every thread without a job is about to look for one, one more is needed where none is.
+  /// The lock is held. An idle thread is about to look for a job, so a new thread is needed only if there is none.
   private func startThreadIfNeeded() {
     guard idle == 0, nextIndex != nil, !isClosed else { return }
-    // Signals are the loop's: its thread is the one that expects to be interrupted.
+    // The loop handles the signals: only its thread expects to be interrupted.
     var all = sigset_t()
     var before = sigset_t()
     sigfillset(&all)
@@ -255,7 +255,7 @@ private final class JobQueue: @unchecked Sendable {
   }
 
   private func serve() {
-    // Of the calling thread alone, on Linux.
+    // On Linux this affects the calling thread only.
     if niceness > 0 { setpriority(__priority_which_t(PRIO_PROCESS.rawValue), 0, niceness) }
     pthread_mutex_lock(lock)
     while !isClosed {

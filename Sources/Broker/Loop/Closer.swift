@@ -1,25 +1,25 @@
-// Closing what may take its time to close, beside the loop.
+// Closing descriptors whose close may block, beside the loop.
 import Glibc
 import Streams
 
-/// Closes descriptors on the blocking pool. The close of a foreign descriptor takes as long as its owner likes: a file
-/// system in user space answers its flush when it wants to, a socket with SO_LINGER waits for its peer. The same holds
-/// for a UNIX socket, in whose queue such descriptors may be under way.
+/// Closes descriptors on the blocking pool. The owner of a foreign descriptor decides how long its close takes: a file
+/// system in user space answers the flush when it wants to, a socket with SO_LINGER waits for its peer. The same holds
+/// for a UNIX socket, whose queue may contain such descriptors.
 ///
-/// The pool bounds the closes of one origin that run at a time, so those that hang delay that origin alone. What waits
-/// for a thread is still open, and it stays counted in the quota of its origin: an origin over its quota can pass no
-/// more descriptors. Sockets are not held to the quota, since they have to be closed; with more than `mostWaiting`
-/// closes waiting the broker accepts no connections. All of it belongs to the loop's thread.
+/// The pool limits the running closes of one origin, so closes that hang delay that origin alone. A descriptor that
+/// waits for a thread is still open and stays counted in the quota of its origin: an origin over its quota can pass no
+/// more descriptors. The quota does not apply to sockets, since they must be closed. With more than `mostWaiting`
+/// closes queued the broker accepts no connections. Used only on the loop's thread.
 final class Closer {
   static let mostWaiting = 4096
 
   private let pool: BlockingPool
   private let closeDescriptor: @Sendable (Int32) -> Void
-  /// Of foreign descriptors that are open.
+  /// The quota of open foreign descriptors.
   private var quota: Quota
 
   /// - Parameters:
-  ///   - quota: of foreign descriptors that are open.
+  ///   - quota: limits the open foreign descriptors.
   ///   - closeDescriptor: closes a descriptor, on another thread.
   init(
     on pool: BlockingPool, quota: Quota,
@@ -30,14 +30,14 @@ final class Closer {
     self.closeDescriptor = closeDescriptor
   }
 
-  /// Counts a descriptor that `origin` has passed; false if it has too many open.
+  /// Counts a descriptor that `origin` has passed. False: too many of the origin's descriptors are open.
   func tryReserve(for origin: Origin) -> Bool { quota.tryReserve(for: origin) }
 
-  /// Descriptors whose close has not begun.
+  /// Number of descriptors whose close has not started.
   var waitingCount: Int { pool.waitingCount(of: .closes) }
 
   /// Closes a descriptor soon.
-  /// - Parameter isCounted: it was reserved, and is released when it is closed.
+  /// - Parameter isCounted: the descriptor was reserved, and is released when it is closed.
   func close(_ descriptor: Int32, for origin: Origin, isCounted: Bool) {
     let closeDescriptor = closeDescriptor
     pool.run(

@@ -1,8 +1,8 @@
-// Tells when files have changed, however they were replaced.
+// Detects changes of files, however they are replaced.
 import Glibc
 import Streams
 
-/// The system call, whose name the structure has as well.
+/// The system call `stat`; the structure has the same name.
 private func lookAt(_ path: String, _ status: inout stat) -> Int32 { stat(path, &status) }
 
 /// What identifies a file's content without reading it.
@@ -19,23 +19,24 @@ struct FileLook: Equatable {
     device = status.st_dev
     inode = status.st_ino
     size = status.st_size
-    // The time of the last change of any kind: no program sets it, as some do with that of the content.
+    // The time of the last change of any kind: programs cannot set it, as they can the time of the content's last
+    // change.
     seconds = status.st_ctim.tv_sec
     nanoseconds = status.st_ctim.tv_nsec
   }
 }
 
-/// Watches the directories that files are in, since files are mostly replaced and not rewritten. What has
-/// changed is said once it has been quiet for a moment.
+/// Watches the directories of the files, since files are mostly replaced and not rewritten. Reports a change after a
+/// quiet moment.
 final class FileWatch: Handler {
-  /// How often the files are looked at where nothing tells of a change: another machine's, or one far up
+  /// Interval of the checks for changes that inotify does not report: changes made by another machine, or further up
   /// the path.
   private static let lookSeconds = 60.0
   private static let events = UInt32(
     IN_CLOSE_WRITE | IN_MOVED_TO | IN_MOVED_FROM | IN_CREATE | IN_DELETE | IN_ATTRIB
       | IN_DELETE_SELF | IN_MOVE_SELF | IN_ONLYDIR)
 
-  /// Where something happens all the time, the files are looked at all the same.
+  /// Constant events delay the check by about this long at most.
   private static let mostSeconds = 5.0
 
   private let paths: [String]
@@ -45,7 +46,7 @@ final class FileWatch: Handler {
   private let descriptor: Descriptor
   private var watcher: DescriptorWatcher
   private var looks: [FileLook] = []
-  /// When the first of the things happened that have not been looked at.
+  /// The time of the first event since the last check.
   private var happenedAt: Double?
   private let reactor: Reactor
   private lazy var settleAlarm = Alarm(on: reactor) { [unowned self] in look() }
@@ -75,7 +76,7 @@ final class FileWatch: Handler {
     lookAlarm.start(seconds: FileWatch.lookSeconds)
   }
 
-  /// Of each path both its own directory and that of the file a link leads to. Doing so again is harmless.
+  /// Watches both the directory of each path and that of the file a link leads to. A repeated call is harmless.
   private func watchDirectories() {
     guard descriptor.number >= 0 else { return }
     var directories: Set<String> = []
@@ -96,7 +97,7 @@ final class FileWatch: Handler {
     return slash == path.startIndex ? "/" : String(path[..<slash])
   }
 
-  /// What happened is not of interest, only that something did.
+  /// Discards the events: it matters only that there were some.
   override func ready(_ ready: Interest) {
     withUnsafeTemporaryAllocation(byteCount: 16 << 10, alignment: 8) { room in
       while read(descriptor.number, room.baseAddress, room.count) > 0 {}

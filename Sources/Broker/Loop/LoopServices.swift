@@ -1,8 +1,8 @@
-// The event loop and the services that keep it from waiting.
+// The event loop and the services that keep it from blocking.
 import Streams
 
-/// The loop, the threads that work for it, and the memory that connections receive into. One per broker; it exists
-/// from the broker's first moment to its last, so every other part may hold it or what is in it.
+/// The loop, the threads that work for it, and the memory that connections receive into. One per broker. It exists as
+/// long as the broker, so every other part may hold it or its members.
 final class LoopServices {
   let reactor: Reactor
   /// Threads for calls that may block.
@@ -24,7 +24,7 @@ final class LoopServices {
       on: blocking, quota: Quota(total: max(512, limit / 8), share: max(512, limit / 32)))
   }
 
-  /// Releases what waits for a turn that will not come. To be called when the loop no longer runs.
+  /// Releases the handlers that wait for the end of a turn. Call it when the loop no longer runs.
   func end() {
     reactor.releaseEnded()
   }

@@ -1,16 +1,16 @@
-// The one file that knows libev: the loop, and what can be waited for on it.
+// The only file that uses libev: the loop and its watchers.
 import CLibev
 import Glibc
 import Streams
 
-/// The kernel's clocks. They are read here alone, because libev's header makes the C library's `timespec` its own.
+/// The kernel's clocks. They are read only here, because libev's header makes the C library's `timespec` its own.
 enum Clock {
   case monotonic
-  /// The same, but for the time since the last tick of the kernel, and cheaper to read.
+  /// The monotonic clock at the last tick of the kernel; cheaper to read.
   case coarse
   /// Since 1970. It can be set.
   case wall
-  /// Since the machine started, with the time that it slept.
+  /// Since the machine started, including the time that it slept.
   case sinceBoot
 
   var seconds: Double {
@@ -18,13 +18,13 @@ enum Clock {
     return Double(time.tv_sec) + Double(time.tv_nsec) / 1e9
   }
 
-  /// Whole seconds, and nanoseconds beyond.
+  /// Whole seconds, and the remaining nanoseconds.
   var parts: (seconds: Int, nanoseconds: Int) {
     let time = time
     return (time.tv_sec, time.tv_nsec)
   }
 
-  /// For calls that wait until then.
+  /// The time in `seconds` seconds, as a deadline for blocking calls.
   func time(in seconds: Int) -> timespec {
     var time = time
     time.tv_sec += seconds
@@ -45,29 +45,29 @@ enum Clock {
   }
 }
 
-/// What the loop calls. A class and not a protocol, so that a watcher can reach it from its raw
-/// pointer without counting references.
+/// The callbacks of the loop. A class and not a protocol, so that a watcher can reach it from its raw pointer without
+/// reference counting.
 class Handler {
   /// The watched descriptor is ready.
   func ready(_ ready: Interest) {}
-  /// The timer has run out.
+  /// The timer has fired.
   func timeUp() {}
   /// The turn that was requested with `continueSoon`.
   func again() {}
   fileprivate var continuesSoon = false
 }
 
-/// The event loop. Everything of the broker runs inside `run`, on the thread that called it.
+/// The event loop. The whole broker runs inside `run`, on the thread that called it.
 final class Reactor {
   fileprivate let loop: OpaquePointer
-  /// Handlers that have ended. Released only when the turn ends, so that none is released in its own callback.
+  /// Handlers that have ended. They are released only when the turn ends, so that none is released in its own callback.
   private var ended: [AnyObject] = []
   private let endOfTurn: UnsafeMutablePointer<ev_prepare>
-  /// Handlers that have work left which no descriptor announces.
+  /// Handlers with work left that no descriptor announces.
   private var unfinished: [Handler] = []
-  /// Counts the looks at the descriptors.
+  /// Counts the polls of the descriptors.
   private(set) var turn: UInt64 = 0
-  /// While it runs, the loop looks at the descriptors but does not wait for them.
+  /// While it is active, the loop polls the descriptors without blocking.
   private let haste: UnsafeMutablePointer<ev_idle>
 
   static var libraryVersion: String { "\(ev_version_major()).\(ev_version_minor())" }
@@ -108,25 +108,26 @@ final class Reactor {
     releaseEnded()
   }
 
-  /// Releases handlers that ended when no further turn follows: such a handler and the reactor hold each other.
+  /// Releases handlers that ended when no further turn follows. Otherwise such a handler and the reactor would hold
+  /// each other.
   func releaseEnded() { ended.removeAll() }
 
   func stop() { ev_break(loop, Int32(EVBREAK_ALL)) }
 
-  /// Seconds on the monotonic clock, which is libev's own for timers.
+  /// Seconds on the monotonic clock, which libev's timers use as well.
   var now: Double { Clock.monotonic.seconds }
 
   /// Keeps `handler` alive until this turn ends.
   func releaseAfterTurn(_ handler: AnyObject) { ended.append(handler) }
 
-  /// Gives `handler` another turn when all handlers that are ready have had one.
+  /// Gives `handler` another turn when all other ready handlers have had one.
   func continueSoon(_ handler: Handler) {
     guard !handler.continuesSoon else { return }
     handler.continuesSoon = true
     unfinished.append(handler)
   }
 
-  /// Between two looks at the descriptors.
+  /// Called between two polls of the descriptors.
   private func endTurn() {
     turn &+= 1
     let count = unfinished.count
@@ -166,14 +167,14 @@ extension UnsafeMutablePointer<ev_prepare>? {
   }
 }
 
-/// Watches one descriptor for its owner. Stops when it goes; a stopped watcher never calls back, not
-/// even for an event already pending. To be stopped before the descriptor is closed.
+/// Watches one descriptor for its owner, until the value is destroyed. A stopped watcher never calls back, not even for
+/// an event already pending. Stop it before the descriptor is closed.
 struct DescriptorWatcher: ~Copyable {
   private let reactor: Reactor
   private let io: UnsafeMutablePointer<ev_io>
   private(set) var interest: Interest = []
 
-  /// Calls no handler until it belongs to one.
+  /// Calls no handler until `belong` is called.
   init(_ descriptor: Int32, on reactor: Reactor) {
     self.reactor = reactor
     io = .allocate(capacity: 1)  // libev keeps the address, so the watcher owns its memory
@@ -195,12 +196,12 @@ struct DescriptorWatcher: ~Copyable {
     io.deallocate()
   }
 
-  /// Whom to call. The handler must own this watcher, so that it cannot be gone when it is called.
+  /// Sets the handler to call. The handler must own this watcher, so that the handler exists when it is called.
   func belong(to handler: Handler) {
     io.pointee.data = Unmanaged.passUnretained(handler).toOpaque()
   }
 
-  /// Watches for `wanted` from now on. Costs nothing when that is so already.
+  /// Watches for `wanted` from now on. Costs nothing if that is already so.
   mutating func watch(_ wanted: Interest) {
     guard wanted != interest else { return }
     ev_io_stop(reactor.loop, io)
@@ -232,17 +233,17 @@ struct TimerWatcher: ~Copyable {
     timer.deallocate()
   }
 
-  /// Whom to call. The handler must own this watcher.
+  /// Sets the handler to call. The handler must own this watcher.
   func belong(to handler: Handler) {
     timer.pointee.data = Unmanaged.passUnretained(handler).toOpaque()
   }
 
   var isRunning: Bool { timer.pointee.active != 0 }
 
-  /// Runs out once, this many seconds from now.
+  /// Fires once, this many seconds from now.
   func start(seconds: Double) {
     ev_timer_stop(reactor.loop, timer)
-    // libev counts from the time at which this turn began; from here on both clocks are the same.
+    // libev counts from the time at which this turn began. This call makes both clocks equal.
     ev_now_update(reactor.loop)
     timer.pointee.at = seconds
     timer.pointee.repeat = 0
@@ -299,8 +300,7 @@ final class SignalWatcher {
   }
 }
 
-/// Calls a closure on the loop's thread after another thread has asked for that, which is all that
-/// other threads may do with it.
+/// Calls a closure on the loop's thread after another thread has requested it. Other threads may call only `wake`.
 final class Wakeup: @unchecked Sendable {
   private let reactor: Reactor
   private let async: UnsafeMutablePointer<ev_async>
@@ -322,7 +322,7 @@ final class Wakeup: @unchecked Sendable {
     ev_unref(reactor.loop)
   }
 
-  /// May be called on any thread, as long as this exists. Several calls may ring once.
+  /// Any thread may call it as long as this object exists. Several calls may result in one callback.
   func wake() { ev_async_send(reactor.loop, async) }
 
   deinit {

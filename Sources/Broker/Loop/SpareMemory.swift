@@ -2,15 +2,15 @@
 import CMalloc
 import Streams
 
-/// Gives memory back to the system when it has been quiet for a while. The allocator keeps what is freed below
-/// something that is still in use, and the pool its spare segments: good while work continues, but an idle broker
-/// would stay as large as it ever was.
+/// Returns memory to the system after a quiet period. The allocator keeps freed memory below blocks that are still in
+/// use, and the pool keeps spare segments. Both help while work continues, but an idle broker would keep its maximum
+/// size.
 final class SpareMemory {
-  /// How long it has to be quiet.
+  /// Length of the quiet period.
   private static let quietSeconds = 5.0
-  /// At most so many turns of the loop in that time are quiet: a console's, but no transfer's.
+  /// Limit of the loop's turns in a quiet period: a console stays below it, a transfer does not.
   private static let quietTurns: UInt64 = 250
-  /// Clients that call now and then use so many segments again and again.
+  /// Spare segments that the pool keeps: clients that call now and then need this many again and again.
   private static let segments = 2
 
   private let reactor: Reactor
@@ -23,14 +23,14 @@ final class SpareMemory {
     self.reactor = reactor
   }
 
-  /// To be called before there is a second thread. Otherwise each thread beside the loop has an arena of its own,
-  /// which the allocator never gives back.
+  /// Call it before there is a second thread. Otherwise each further thread has its own arena, which the allocator
+  /// never returns.
   static func limitArenas() { mallopt(M_ARENA_MAX, 2) }
 
-  /// A client has left, and what it held is free.
+  /// A client has left, and its memory is free.
   func clientLeft() { startWaiting() }
 
-  /// No call awaits its reply: what the calls needed may be unused now.
+  /// No call awaits its reply: memory that the calls needed may be unused now.
   func callsEnded() {
     if pool.spareCount > SpareMemory.segments { startWaiting() }
   }

@@ -1,7 +1,7 @@
 // Socket addresses: making them from settings, reading them for the log.
 import Glibc
 
-/// One address a socket can be bound to or connected to, as the kernel wants it.
+/// One address that a socket can be bound or connected to, in the kernel's form.
 struct Address {
   private var storage: [UInt8]
 
@@ -57,7 +57,8 @@ struct Address {
   /// This end of a socket.
   static func local(of descriptor: Int32) -> Address? { named(descriptor, getsockname) }
 
-  /// The next connection of a listening socket, below zero as the kernel has it, and the address of its other end.
+  /// Accepts the next connection of a listening socket and returns its descriptor, or the kernel's negative result.
+  /// `peer` becomes the address of its other end.
   static func accept(_ listening: Int32, _ peer: inout Address?) -> Int32 {
     var number: Int32 = -1
     peer = named(listening) { listening, address, length in
@@ -81,7 +82,7 @@ struct Address {
     }
   }
 
-  /// The bytes of the host's address, those of IPv4 also where it comes in the form of IPv6.
+  /// The bytes of the host's address. An IPv4 address in IPv6 form has its four IPv4 bytes.
   var host: [UInt8]? {
     storage.withUnsafeBytes { bytes in
       switch family {
@@ -95,7 +96,7 @@ struct Address {
     }
   }
 
-  /// The port, where there is one.
+  /// The port; nil: the address has none.
   var port: UInt16? {
     storage.withUnsafeBytes { bytes in
       guard family == AF_INET || family == AF_INET6, bytes.count >= 4 else { return nil }
@@ -103,10 +104,10 @@ struct Address {
     }
   }
 
-  /// Every address of the machine is meant.
+  /// Whether it stands for every address of the machine.
   var isWildcard: Bool { host?.allSatisfy { $0 == 0 } ?? false }
 
-  /// Whether it is one of this machine's own: only these can be bound.
+  /// Whether it is one of this machine's addresses: only these can be bound.
   var isOfThisMachine: Bool {
     var own = self
     own.storage.withUnsafeMutableBytes { bytes in
@@ -116,7 +117,7 @@ struct Address {
     return probe.number >= 0 && own.withPointer { bind(probe.number, $0, $1) } == 0
   }
 
-  /// `127.0.0.1:16509`, `[::1]:16509`; for a UNIX socket nothing.
+  /// `127.0.0.1:16509`, `[::1]:16509`; empty for a UNIX socket.
   var text: String {
     guard family == AF_INET || family == AF_INET6 else { return "" }
     var host = [CChar](repeating: 0, count: Int(NI_MAXHOST))

@@ -2,7 +2,7 @@
 import Glibc
 import Streams
 
-/// An open descriptor. Closes when it goes.
+/// An open descriptor, closed when the value is destroyed.
 struct Descriptor: ~Copyable {
   let number: Int32
 
@@ -10,7 +10,7 @@ struct Descriptor: ~Copyable {
 
   deinit { if number >= 0 { close(number) } }
 
-  /// Gives it up without closing it.
+  /// Gives up the descriptor without closing it.
   consuming func release() -> Int32 {
     let number = number
     discard self
@@ -18,26 +18,26 @@ struct Descriptor: ~Copyable {
   }
 }
 
-/// Closes the socket of a UNIX connection, and the descriptors that come over it, beside the loop.
+/// Closes the socket of a UNIX connection, and the descriptors received over it, beside the loop.
 struct ForeignDescriptors {
   let closer: Closer
-  /// Whose they are.
+  /// The origin that the descriptors count for.
   let origin: Origin
 
-  /// One has come: false if there are too many open.
+  /// Counts a received descriptor. False: too many are open.
   func tryReserve() -> Bool { closer.tryReserve(for: origin) }
-  /// Closes one that was reserved, or none.
+  /// Closes a descriptor, whether it was reserved or not.
   func close(_ descriptor: Int32, isCounted: Bool = true) {
     closer.close(descriptor, for: origin, isCounted: isCounted)
   }
 }
 
-/// The most descriptors that this process may have open.
+/// The process's limit of open descriptors.
 func descriptorLimit() -> Int {
   var limit = rlimit()
   guard getrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit) == 0 else { return 1024 }
   return Int(clamping: limit.rlim_cur)
 }
 
-/// The kernel's words for an errno.
+/// The kernel's text for an errno.
 func errorText(_ number: Int32) -> String { String(cString: strerror(number)) }

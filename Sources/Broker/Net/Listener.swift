@@ -3,9 +3,9 @@ import CLinux
 import Glibc
 import Streams
 
-/// Accepts connections and passes them to the acceptor. Watched only while the broker accepts clients.
+/// Accepts connections and passes them to the acceptor. It is watched only while the broker accepts clients.
 final class Listener: Handler {
-  /// Connections accepted in one turn before others are looked at.
+  /// Connections accepted in one turn before other handlers run.
   private static let acceptsPerTurn = 64
 
   private unowned let acceptor: Acceptor
@@ -19,12 +19,12 @@ final class Listener: Handler {
   let name: String
   /// Its number in `Admission`. The admin socket has none.
   var gate = 0
-  /// Its unauthenticated clients.
+  /// Number of its unauthenticated clients.
   var unauthenticatedCount: Int { acceptor.unauthenticated(at: self) }
-  /// Limits the warning that there are too many of them.
+  /// Limits the warning about too many of them.
   var unauthenticatedWarning = WarningInterval()
 
-  /// Owns a bound, listening socket. `path` is removed when the listener is released.
+  /// Owns a bound, listening socket. The listener removes `path` when it is released.
   private init(
     _ descriptor: consuming Descriptor, _ settings: ListenerSettings, name: String, path: String?,
     account: ServiceAccount?, acceptor: Acceptor, loop: LoopServices
@@ -46,20 +46,20 @@ final class Listener: Handler {
     if let boundPath { Listener.remove(boundPath, for: account) }
   }
 
-  /// Removes a socket's file with the rights that apply in its directory.
+  /// Removes a socket's file with the rights that apply to its directory.
   static func remove(_ path: String, for account: ServiceAccount?) {
-    // Where the rights cannot be had it stays, and is found to be left over at the next start.
+    // If the process cannot take these rights, the file stays. The next start finds it stale.
     try? access(path, for: account) { _ = unlink(path) }
   }
 
-  /// Binds and listens as the settings say; a TCP setting can be several sockets.
+  /// Binds and listens according to the settings; a TCP setting can result in several sockets.
   static func open(
     _ settings: ListenerSettings, acceptor: Acceptor, loop: LoopServices,
     account: ServiceAccount?, backlog: Int
   ) throws(BrokerFailure) -> [Listener] {
     switch settings.address {
     case .activated(let number, let name, _):
-      // One the service manager made: it has its options and its backlog from there, and its file stays.
+      // The service manager made this socket, with its options and its backlog. Its file stays.
       let flags = fcntl(number, F_GETFL)
       guard flags >= 0, fcntl(number, F_SETFL, flags | O_NONBLOCK) >= 0,
         fcntl(number, F_SETFD, FD_CLOEXEC) >= 0
@@ -97,7 +97,7 @@ final class Listener: Handler {
     }
   }
 
-  /// `account`: whom the process is about to become.
+  /// `account`: the user that the process is about to become.
   static func bindUNIX(
     _ path: String, mode: UInt32, group: UInt32?, backlog: Int, for account: ServiceAccount?
   ) throws(BrokerFailure) -> Descriptor {
@@ -110,20 +110,20 @@ final class Listener: Handler {
     }
     try removeStaleSocket(path, address, for: account)
     let number = descriptor.number
-    let trouble: Int32 = try access(path, for: account) {
-      // The permissions hold from the first moment on: bind applies the umask.
+    let error: Int32 = try access(path, for: account) {
+      // bind applies the umask, so the permissions hold from the start.
       let old = umask(~mode & 0o777)
       defer { umask(old) }
       return address.withPointer { bind(number, $0, $1) } == 0 ? 0 : errno
     }
-    guard trouble == 0 else {
+    guard error == 0 else {
       throw BrokerFailure(
         .socketNotBound,
-        [path, account?.cause(errorText(trouble), at: path) ?? errorText(trouble)])
+        [path, account?.cause(errorText(error), at: path) ?? errorText(error)])
     }
-    if let group, let trouble = give(path, to: group, for: account) {
+    if let group, let cause = give(path, to: group, for: account) {
       defer { remove(path, for: account) }
-      throw BrokerFailure(.socketGroupNotSet, [path, group, trouble])
+      throw BrokerFailure(.socketGroupNotSet, [path, group, cause])
     }
     guard listen(descriptor.number, Int32(clamping: backlog)) == 0 else {
       defer { remove(path, for: account) }
@@ -132,13 +132,13 @@ final class Listener: Handler {
     return descriptor
   }
 
-  /// Sets the group of a socket that has just been bound; the user may not be in it, so this is for root to do, and
-  /// the file by now be another. Nil, or why not.
+  /// Sets the group of a socket that has just been bound. The user may not be a member, so root sets it; by then the
+  /// file may be another one. Returns nil, or the cause of the failure.
   private static func give(
     _ path: String, to group: gid_t, for account: ServiceAccount?
   ) -> (any CustomStringConvertible)? {
     let owner = account.flatMap { $0.isUsed(at: path) ? $0.uid : nil } ?? geteuid()
-    // Neither follows a link nor opens anything.
+    // O_PATH with O_NOFOLLOW neither follows a link nor opens the file.
     let file = Descriptor(Glibc.open(path, Int32(LINUX_O_PATH) | O_NOFOLLOW | O_CLOEXEC))
     var status = stat()
     guard file.number >= 0, fstat(file.number, &status) == 0 else { return errorText(errno) }
@@ -170,7 +170,7 @@ final class Listener: Handler {
     remove(path, for: account)
   }
 
-  /// Nil where the machine has no such address family.
+  /// Nil: the machine has no such address family.
   static func bindTCP(
     _ address: Address, backlog: Int
   ) throws(BrokerFailure) -> Descriptor? {
@@ -184,7 +184,7 @@ final class Listener: Handler {
       setOption(descriptor.number, Int32(IPPROTO_IPV6), IPV6_V6ONLY, 1)
     }
     guard address.withPointer({ bind(descriptor.number, $0, $1) }) == 0 else {
-      // With IPv6 switched off its wildcard address still resolves.
+      // With IPv6 disabled its wildcard address still resolves.
       if errno == EADDRNOTAVAIL, address.family == AF_INET6 { return nil }
       throw BrokerFailure(.addressNotBound, [address.text, errorText(errno)])
     }
@@ -194,7 +194,7 @@ final class Listener: Handler {
     return descriptor
   }
 
-  /// Where it listens, as the kernel has it.
+  /// The listening address, as the kernel reports it.
   var address: Address? { Address.local(of: descriptor.number) }
 
   /// Whether new connections are accepted here.
@@ -203,17 +203,17 @@ final class Listener: Handler {
     set { watcher.watch(newValue ? .read : []) }
   }
 
-  /// The kernel lets the backlog of a listening socket be set again.
+  /// The kernel allows setting the backlog of a listening socket again.
   func setBacklog(_ count: Int) { _ = listen(descriptor.number, Int32(clamping: count)) }
 
   override func ready(_ ready: Interest) {
     for _ in 0..<Listener.acceptsPerTurn where isAccepting {
-      // A client more is one more to close, sooner or later.
+      // Each new client adds a socket to close.
       guard closer.waitingCount < Closer.mostWaiting else {
         return acceptor.cannotAccept(on: self, EMFILE)
       }
-      // Every later call on it says itself that it must not wait. The peer's address is taken now: the kernel does
-      // not know it any more once the peer has reset the connection.
+      // Every later call on the socket has its own non-blocking flag. The peer's address is read now: the kernel no
+      // longer has it once the peer has reset the connection.
       var address: Address?
       let accepted = Descriptor(Address.accept(descriptor.number, &address))
       guard accepted.number >= 0 else {
@@ -223,7 +223,7 @@ final class Listener: Handler {
         }
         return
       }
-      // No program the broker ever starts is to inherit a client.
+      // Programs that the broker starts must not inherit a client's socket.
       _ = fcntl(accepted.number, F_SETFD, FD_CLOEXEC)
       let isLast = Listener.isReserved(accepted.number)
       acceptor.accepted(accepted, from: address, on: self)
@@ -231,12 +231,12 @@ final class Listener: Handler {
     }
   }
 
-  /// Numbers kept for what comes over connections that there are: one message can bring 253 descriptors, and
-  /// those that find no number are closed by the kernel on this thread, for as long as that takes.
+  /// Descriptors reserved for those received over existing connections. One message can carry 253 descriptors. The
+  /// kernel closes those for which the process has no number, on this thread, for as long as that takes.
   private static let reserve = 256
 
   private static func isReserved(_ number: Int32) -> Bool {
-    // With so few that there is nothing to spare, clients come first.
+    // With a limit too low for a reserve, clients come first.
     guard number >= reserve else { return false }
     return Int(number) >= descriptorLimit() - reserve && descriptorLimit() >= 4 * reserve
   }

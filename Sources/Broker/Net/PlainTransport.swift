@@ -2,18 +2,18 @@
 import Glibc
 import Streams
 
-/// Bytes straight from and to the kernel. Never blocks.
+/// Sends and receives bytes without a buffer of its own. Never blocks.
 final class PlainTransport: Transport {
   let number: Int32
   let carriesDescriptors: Bool
   private let foreign: ForeignDescriptors?
 
-  /// Room for the control message of as many descriptors as the kernel passes with one (SCM_MAX_FD): it closes
-  /// what it cuts off, and would do so on this thread.
+  /// Room for a control message with the kernel's maximum of descriptors (SCM_MAX_FD). The kernel closes descriptors
+  /// that do not fit, and would do so on this thread.
   private static let controlBytes = 16 + 4 * 253 + 4
 
-  /// - Parameter foreign: closes what came over the socket, and the socket itself, beside the loop; nil: they
-  ///   are closed on the spot.
+  /// - Parameter foreign: closes the descriptors received over the socket, and the socket itself, beside the loop; nil:
+  /// they are closed immediately.
   init(
     _ descriptor: consuming Descriptor, carriesDescriptors: Bool,
     foreign: ForeignDescriptors? = nil
@@ -34,7 +34,7 @@ final class PlainTransport: Transport {
     if carriesDescriptors { return receiveWithDescriptors(into: rooms, &received) }
     let flags = Int32(MSG_DONTWAIT)
     if rooms.count == 1 {
-      // One room is the usual case, and `recv` is cheaper than gathering.
+      // One room is the usual case, and `recv` is cheaper than a scattered read.
       return PlainTransport.outcome(
         recv(number, rooms[0].base, rooms[0].count, flags), .read)
     }
@@ -45,8 +45,8 @@ final class PlainTransport: Transport {
     return PlainTransport.outcome(recvmsg(number, &message, flags), .read)
   }
 
-  /// A plain read across a carrier byte would destroy its descriptor. The kernel ends a read behind such
-  /// a byte, so the descriptor always belongs to the last byte received.
+  /// A read without `recvmsg` across a carrier byte would destroy its descriptor. The kernel ends a read after such a
+  /// byte, so the descriptor always belongs to the last byte received.
   private func receiveWithDescriptors(
     into rooms: UnsafeBufferPointer<Run>, _ received: inout Int32
   ) -> Outcome {
@@ -68,8 +68,8 @@ final class PlainTransport: Transport {
       }
       let all = PlainTransport.descriptors(in: control, length: message.msg_controllen)
       guard all.count == 1, !isCut else {
-        // libvirt sends exactly one with a byte and refuses anything else. Where none is left of what
-        // was cut off, this process may not have any more.
+        // libvirt sends exactly one descriptor with a byte and refuses anything else. If the message was cut off and
+        // has no descriptor, this process has reached its limit.
         for descriptor in all { discard(descriptor, isCounted: false) }
         return .failed(all.isEmpty ? EMFILE : EPROTO)
       }

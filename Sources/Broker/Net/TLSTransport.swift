@@ -1,8 +1,8 @@
-// A socket with TLS on it, as the data flow sees it.
+// A socket with TLS, as the relay uses it.
 import Glibc
 import Streams
 
-/// Bytes through a TLS session whose client has been verified. Never blocks.
+/// Sends and receives through a TLS session whose client has been verified. Never blocks.
 final class TLSTransport: ClientTransport {
   let session: TLSSession
   let peer: TLSPeer
@@ -40,7 +40,7 @@ final class TLSTransport: ClientTransport {
 
   var unsent: Int { session.output.count }
 
-  /// Descriptors do not travel over networks; packets that announce some are refused before this.
+  /// A network carries no descriptors. The broker refuses packets that announce some before this.
   func send(descriptor: Int32) -> Outcome { .failed(EOPNOTSUPP) }
 
   func discard(descriptor: Int32) {}

@@ -1,12 +1,12 @@
 // The address of a UNIX socket.
 public import Glibc
 
-/// A UNIX socket's address as the kernel wants it; with `@` in front, one without a file.
+/// A UNIX socket's address in the kernel's form. `@` at the front means an abstract address, without a file.
 public struct UnixAddress {
   private var address = sockaddr_un()
   private var length = socklen_t(MemoryLayout<sa_family_t>.size)
 
-  /// Nil where it is empty, or longer than the kernel allows.
+  /// Nil: the path is empty, or longer than the kernel allows.
   public init?(_ path: String) {
     address.sun_family = sa_family_t(AF_UNIX)
     var bytes = Array(path.utf8)

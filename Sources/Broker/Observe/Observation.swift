@@ -1,11 +1,11 @@
 // What the broker records about itself and its clients.
 import Streams
 
-/// Counters, the audit, the metrics servers, and the report of suppressed log lines. Counting and the audit work
-/// from the start; the rest while the loop runs.
+/// Counters, the audit, the metrics servers, and the report of suppressed log lines. Counters and the audit work from
+/// the start, the rest while the loop runs.
 final class Observation {
   let counts = BrokerCounts()
-  /// Nil: none is configured.
+  /// Nil: no audit is configured.
   let audit: AuditLog?
   private var metricsServers: [MetricsServer] = []
   private let lagWatch: LagWatch
@@ -38,7 +38,7 @@ final class Observation {
   }
 
   var servesMetrics: Bool { !metricsServers.isEmpty }
-  /// Where metrics are served, with the ports that the kernel chose.
+  /// The addresses that serve metrics, with the ports that the kernel chose.
   var metricsNames: [String] { metricsServers.map(\.name) }
 
   /// The loop is about to run.

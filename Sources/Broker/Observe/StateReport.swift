@@ -1,4 +1,4 @@
-// What a running broker is doing, for the log: signal USR1 requests it.
+// The current state of a running broker, for the log: signal USR1 requests it.
 public import Streams
 
 extension Broker {

@@ -1,6 +1,6 @@
-// Another host as it is to be reached: everything decided, nothing done yet.
+// How to reach another host: everything is decided, no connection exists yet.
 
-/// How and where a client's URI leads, in the administrator's terms.
+/// The transport and the address that a client's URI leads to, in the administrator's terms.
 struct Destination: Equatable {
   enum Way: Equatable {
     indirect case network(TLSWish?)
@@ -9,26 +9,26 @@ struct Destination: Equatable {
     case command(arguments: [String])
   }
 
-  /// What a TLS connection is made with.
+  /// The parameters of a TLS connection.
   struct TLSWish: Equatable {
     var settings: TLSSettings
-    /// Whether the other host has to prove who it is.
+    /// Whether the other host must prove its identity.
     var verifies: Bool
   }
 
   var way: Way
   var host: String
   var port: UInt16
-  /// As people read it: `tls://hostb:16514`.
+  /// The text for messages: `tls://hostb:16514`.
   var place: String
-  /// What the other side is asked whether it is, by their marks: this broker, and those before it.
+  /// The marks of this broker and of those before it. The other side is asked whether it has one of them.
   var marks: [Int32] = []
-  /// Credentials for a host that asks for SASL.
+  /// Credentials for a host that requires SASL.
   var authFile: String?
 }
 
-/// The command lines that reach a daemon through ssh: libvirt's own, so that whatever admits these on the other host
-/// (a key with a forced command, a shell of its own) admits the broker as well.
+/// The command lines that reach a daemon through ssh. They are libvirt's own, so that another host's restrictions that
+/// accept them (a key with a forced command, a special shell) accept the broker as well.
 struct SSHCommand {
   enum Proxy: String {
     case auto, netcat, native
@@ -40,16 +40,16 @@ struct SSHCommand {
   var port: UInt16?
   var keyFile: String?
   var knownHosts: String?
-  /// What ssh's StrictHostKeyChecking is set to; nil: as ssh has it.
+  /// ssh's StrictHostKeyChecking; nil: ssh's default.
   var hostKeys: String?
   var proxy = Proxy.auto
   var netcat = "nc"
   var socket: String
-  /// What is opened, for virt-ssh-helper.
+  /// The URI for virt-ssh-helper.
   var uri: String
   var isReadOnly: Bool
 
-  /// There is no user who could type a password, so ssh must not ask for one.
+  /// No user could type a password, so ssh must not prompt for one.
   var arguments: [String] {
     var words = [program]
     if let port { words += ["-p", String(port)] }
@@ -61,7 +61,7 @@ struct SSHCommand {
     return words + ["--", host, remoteCommand]
   }
 
-  /// What the other host's shell is given.
+  /// The command for the other host's shell.
   private var remoteCommand: String {
     let netcat = SSHCommand.quotedTwice(netcat)
     let plain =
@@ -77,10 +77,10 @@ struct SSHCommand {
     }
   }
 
-  /// Two shells read it, one after the other.
+  /// Quotes a text that two shells parse, one after the other.
   static func quotedTwice(_ text: String) -> String { quoted(quoted(text)) }
 
-  /// One word for a shell, whatever is in it.
+  /// Quotes any text as one word for a shell.
   static func quoted(_ text: String) -> String {
     if RemoteURI.consists(text, of: "/._:+-=,@%") { return text }
     return "'"

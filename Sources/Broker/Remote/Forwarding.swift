@@ -2,20 +2,20 @@
 import Glibc
 import Streams
 
-/// The policy, and what every forwarded connection shares.
+/// The policy, and the state that all forwarded connections share.
 final class Forwarding {
   /// Applied when a connection is opened; those that are open or opening are not checked again.
   var settings: UpstreamSettings
-  /// By what this broker recognises itself at the far end of a connection.
+  /// The mark by which this broker recognises itself at the far end of a connection.
   let mark = Mark.random()
   private let directory: SocketDirectory
   let log: BrokerLog
   private let ownAddresses: () -> [Address]
-  /// Certificates in use, with the look their files had.
+  /// Credentials in use, with the state of their files when they were read.
   private var loaded: [(settings: TLSSettings, looks: [FileLook], credentials: TLSCredentials)] = []
   let buffers = TLSBuffers()
 
-  /// - Parameter ownAddresses: where this broker listens.
+  /// - Parameter ownAddresses: the addresses on which this broker listens.
   init(
     _ settings: UpstreamSettings, directory: SocketDirectory, log: BrokerLog,
     ownAddresses: @escaping () -> [Address]
@@ -28,7 +28,7 @@ final class Forwarding {
 
   // MARK: Policy
 
-  /// The way to the host a client's URI names. Nil: it names none.
+  /// The backend on the host that a client's URI names. Nil: the URI names no host.
   func backend(for name: String?, readOnly: Bool) -> Result<Backend?, RemoteError> {
     guard let name else { return .success(nil) }
     return RemoteURI.parse(name).flatMap { uri in
@@ -41,7 +41,7 @@ final class Forwarding {
     }
   }
 
-  /// Why a client may not go to a host: this one, or one that another host is to open for it.
+  /// Why a client may not open a host: this host, or one that another host would open for it.
   private func objection(to uri: RemoteURI) -> RemoteError? {
     guard settings.allowed.contains(where: { $0.allows(uri) }) else {
       return RemoteError(
@@ -92,7 +92,7 @@ final class Forwarding {
         marks: [mark] + uri.marks, authFile: values["authfile"]))
   }
 
-  /// Of each parameter the first rule's.
+  /// The values of parameters for a URI. For each parameter the first matching rule counts.
   private func values(for uri: RemoteURI) -> [String: String] {
     settings.rules.filter { $0.pattern.concerns(uri) }
       .reduce(into: [:]) { values, rule in values.merge(rule.values) { first, _ in first } }
@@ -101,7 +101,7 @@ final class Forwarding {
   private func tls(_ values: [String: String]) -> Destination.TLSWish {
     let files =
       values["pkipath"].map { UpstreamCertificates(directory: $0) } ?? settings.certificates
-    // libvirt's clients go without a certificate where there is none; the other side has to accept that.
+    // libvirt's clients do without a certificate if there is none; the other side has to accept that.
     let hasPair = access(files.certificateFile, F_OK) == 0 || access(files.keyFile, F_OK) == 0
     var tls = TLSSettings(
       pairs: hasPair
@@ -135,7 +135,7 @@ final class Forwarding {
     if proxy == .auto, values["socket"] != nil || values["netcat"] != nil {
       command.proxy = .netcat
     } else if proxy == .auto, uri.isSession {
-      // Where a user's own daemon has its socket only the other host knows.
+      // Only the other host knows the socket's place of a user's own daemon.
       command.proxy = .native
     } else {
       command.proxy = proxy
@@ -159,7 +159,7 @@ final class Forwarding {
     return "\(uri.transport.rawValue)://\(host)\(port)"
   }
 
-  // MARK: Circles
+  // MARK: Loops
 
   /// Whether connecting there would lead to a listener of this broker.
   func leadsHere(_ address: Address) -> Bool {
@@ -173,7 +173,7 @@ final class Forwarding {
 
   // MARK: Certificates
 
-  /// Read again only when a file has changed.
+  /// Reads the files again only when one has changed.
   func credentials(_ settings: TLSSettings) throws(TLSCredentialsError) -> TLSCredentials {
     let looks = settings.files.map { FileLook($0) }
     if let known = loaded.first(where: { $0.settings == settings && $0.looks == looks }) {

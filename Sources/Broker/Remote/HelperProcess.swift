@@ -1,13 +1,13 @@
-// Helper programs that connections go through: ssh, or the command of transport ext.
+// Helper programs that carry connections: ssh, or the command of transport ext.
 @preconcurrency import Glibc
 import Streams
 
-/// A program of the broker's whose standard input and output are a connection. Its standard error goes to the log, up
-/// to a limit.
+/// A program that the broker starts, whose standard input and output are a connection. Its standard error goes to the
+/// log, up to a limit.
 final class HelperProcess: Handler {
   /// Bytes of its standard error that are logged.
   private static let mostLogged = 8 << 10
-  /// Of one line.
+  /// Longest part of one line that is logged, in bytes.
   private static let longestLine = 512
 
   let name: String
@@ -36,7 +36,7 @@ final class HelperProcess: Handler {
 
   deinit { watcher.watch([]) }
 
-  /// Starts it, unless too many run for clients of that origin. `name` is used in log messages.
+  /// Starts the program, unless too many run for clients of that origin. `name` is used in log messages.
   static func start(
     _ arguments: [String], name: String, for origin: Origin, children: Children
   ) -> Result<HelperProcess, RemoteError> {
@@ -56,7 +56,7 @@ final class HelperProcess: Handler {
   ) -> Result<HelperProcess, RemoteError> {
     let program = arguments.first ?? ""
     func failure(_ number: Int32) -> Result<HelperProcess, RemoteError> {
-      // The name of the program is for the log alone.
+      // Only the log gets the name of the program.
       let text = errorText(number)
       children.log.write(.helperNotStarted, [name, program, text])
       return .failure(
@@ -86,7 +86,7 @@ final class HelperProcess: Handler {
     }
   }
 
-  /// The connection, once.
+  /// Returns the connection the first time it is called.
   func takeSocket() -> Descriptor { socket.take() ?? Descriptor(-1) }
 
   /// The connection is closed.
@@ -101,7 +101,7 @@ final class HelperProcess: Handler {
   private func drain() {
     guard watcher.interest.contains(.read) else { return }
     var room = [UInt8](repeating: 0, count: 4096)
-    // More than this at a time can wait for the next turn.
+    // The rest is read in the next turn.
     for _ in 0..<4 {
       let count = read(errors.number, &room, room.count)
       if count < 0 { return }
@@ -132,12 +132,12 @@ final class HelperProcess: Handler {
 
 /// The broker's child processes: reaped when they end, and killed if they do not end in time.
 final class Children {
-  /// How long a program may take to end by itself once its connection has, and then after SIGTERM.
+  /// How long a program may take to end by itself after its connection has ended, and then after SIGTERM.
   private static let graceSeconds = (byItself: 1.0, terminated: 5.0)
 
   private struct Child {
     let name: String
-    /// When something is done about it.
+    /// The time of the next action on the child.
     var dueAt = Double.infinity
     var isTerminated = false
     let ended: ((Int32) -> Void)?
@@ -145,7 +145,7 @@ final class Children {
 
   let reactor: Reactor
   let log: BrokerLog
-  /// Programs of clients' connections that run.
+  /// Quota of running programs that carry clients' connections.
   var helpers = Quota(total: 256, share: 64)
   private var children: [pid_t: Child] = [:]
   private var watcher: SignalWatcher?
@@ -156,7 +156,7 @@ final class Children {
     self.log = log
   }
 
-  /// To be called before the first process is started, so that no end of one goes unnoticed.
+  /// Call it before the first process is started, so that the end of every process is noticed.
   func begin() {
     guard watcher == nil else { return }
     watcher = SignalWatcher(SIGCHLD, on: reactor) { [unowned self] in reap() }
@@ -168,14 +168,14 @@ final class Children {
     children[pid] = Child(name: name, ended: ended)
   }
 
-  /// It is no longer needed: terminates it if it does not end by itself.
+  /// The child is no longer needed: it is terminated if it does not end by itself.
   func end(_ pid: pid_t) {
     guard children[pid] != nil else { return }
     children[pid]?.dueAt = reactor.now + Children.graceSeconds.byItself
     wait()
   }
 
-  /// The broker ends, and with it everything that is not needed any more.
+  /// The broker ends. Terminates every child that is no longer needed.
   func endAll() {
     for (pid, child) in children where child.dueAt.isFinite { kill(pid, SIGTERM) }
   }
@@ -220,20 +220,20 @@ enum Spawn {
   /// An errno.
   struct Failure: Error { let number: Int32 }
 
-  /// What is for the broker alone, or would make a program ask a user at a screen.
+  /// Environment variables that concern the broker alone, or that would make a program open a dialog on a display.
   private static let withheld = [
     "LISTEN_", "NOTIFY_SOCKET=", "WATCHDOG_", "LIBVIRT_", "DISPLAY=", "WAYLAND_DISPLAY=",
     "SSH_ASKPASS", "VIRTBROKER",
   ]
-  /// glibc's `POSIX_SPAWN_SETSID`, of which Swift sees nothing.
+  /// glibc's `POSIX_SPAWN_SETSID`, which Swift does not import.
   private static let newSession: Int16 = 0x80
-  /// The same holds for this function.
+  /// Swift does not import this function either.
   private static let closeFrom = dlsym(nil, "posix_spawn_file_actions_addclosefrom_np").map {
     unsafeBitCast($0, to: (@convention(c) (UnsafeMutableRawPointer, Int32) -> Int32).self)
   }
 
-  /// Starts `arguments[0]`, looked for in PATH, with those descriptors as its first three (nil: /dev/null) and no
-  /// others, in a session of its own so that no terminal is asked for anything.
+  /// Starts `arguments[0]`, found by PATH, with the given descriptors as its first three (nil: /dev/null) and no
+  /// others. It runs in a session of its own, so that it cannot prompt on a terminal.
   static func start(
     _ arguments: [String], input: Int32?, output: Int32?, errors: Int32?
   ) -> Result<pid_t, Failure> {

@@ -1,9 +1,9 @@
-// The way to another host over the network: its name, a connection, TLS.
+// Connecting to another host over the network: name resolution, connection, TLS.
 import Glibc
 import Streams
 
-/// Connects to a host, one address after the other, and if wanted makes a TLS session there and has it confirmed.
-/// Reports the result once, unless stopped before.
+/// Connects to a host, one address after the other. If TLS is wanted, makes a session there and waits for its
+/// confirmation. Reports the result once, unless stopped before.
 final class HostConnector: Handler {
   typealias Completion = (Result<any ClientTransport, RemoteError>) -> Void
 
@@ -11,7 +11,7 @@ final class HostConnector: Handler {
     case resolving
     case connecting
     case shaking
-    /// Each has accepted the other's certificate once the server says so, with one byte.
+    /// Waiting for the one byte by which the server confirms that each side has accepted the other's certificate.
     case confirming
     case over
   }
@@ -28,12 +28,12 @@ final class HostConnector: Handler {
   private var addresses: ArraySlice<Address> = []
   private var attempt: Attempt?
   private var session: TLSSession?
-  /// A step of the handshake under way: until it is done the session belongs to a thread of the pool.
+  /// The step of the handshake under way. Until it is done the session belongs to a thread of the pool.
   private var step: BlockingPool.Job?
   /// Why the last address failed.
   private var lastError: RemoteError
 
-  /// One socket, and what it waits for. The watcher goes before the socket does.
+  /// One socket and its watcher. The watcher is released before the socket.
   private final class Attempt {
     let number: Int32
     private var descriptor: Descriptor?
@@ -68,7 +68,7 @@ final class HostConnector: Handler {
     timer.belong(to: self)
   }
 
-  /// Begins. The completion is not called before this returns.
+  /// Starts connecting. The completion is never called before this returns.
   func begin() {
     let host = destination.host
     let port = String(destination.port)
@@ -102,7 +102,7 @@ final class HostConnector: Handler {
     completion(result)
   }
 
-  /// Every message but the last arguments of some has the destination as its first argument.
+  /// Every message has the destination as its first argument, followed by `arguments`.
   private func fail(
     _ definition: MessageDefinition, _ arguments: [any CustomStringConvertible] = []
   ) {
@@ -124,7 +124,7 @@ final class HostConnector: Handler {
     }
   }
 
-  /// The time that is left is shared by the addresses that are left.
+  /// The remaining addresses share the remaining time.
   private func connectNext() {
     attempt = nil
     while let address = addresses.popFirst() {
@@ -186,8 +186,8 @@ final class HostConnector: Handler {
       return connectNext()
     }
     timer.stop()
-    // That has the kernel notice a host that vanishes: the broker asks no daemon for life, whose answers a paused
-    // reader could not see.
+    // This makes the kernel detect a host that vanishes. The broker sends daemons no keepalive requests, because it
+    // could not see their answers while it does not read.
     ClientSession.tune(attempt.number)
     guard let tls else {
       let descriptor = attempt.take()
@@ -209,7 +209,7 @@ final class HostConnector: Handler {
         return fail(.hostTLSFailed, [error.message])
       }
     } catch {
-      // Names of the broker's files are for the log alone.
+      // Only the log gets the names of the broker's files.
       forwarding.log.write(.hostCredentialsUnusable, [destination.place, error.message])
       return fail(.hostTLSNotConfigured)
     }

@@ -1,8 +1,7 @@
-// The URI of a daemon on another host, as a client asks for it: taken apart, and checked for what a client must
-// not decide.
+// The URI of a daemon on another host, as a client requests it: parsed, and checked for what a client must not decide.
 import Streams
 
-/// How another host is reached. libssh and libssh2 are done by the ssh program, too.
+/// How to reach another host. The ssh program also serves the transports libssh and libssh2.
 enum RemoteTransport: String, Sendable, CaseIterable {
   case tcp, tls, unix, ssh, ext
 
@@ -13,7 +12,7 @@ enum RemoteTransport: String, Sendable, CaseIterable {
     }
   }
 
-  /// Nil: nothing that has ports.
+  /// Nil: the transport has no ports.
   var usualPort: UInt16? {
     switch self {
     case .tcp: 16509
@@ -24,12 +23,12 @@ enum RemoteTransport: String, Sendable, CaseIterable {
   }
 }
 
-/// `scheme+transport://user@host:port/path?query`, every part of it harmless by itself: none begins like an option
-/// or holds what a shell, a file's path or a log line could stumble over.
+/// `scheme+transport://user@host:port/path?query`, of which every part is harmless: none begins like an option or
+/// contains characters that a shell, a file's path or a log line could misinterpret.
 struct RemoteURI: Equatable {
   /// What the other host opens for the client.
   enum Target: Equatable {
-    /// The daemon there chooses.
+    /// The daemon there chooses the driver.
     case any
     /// One of the daemons of that host.
     case local(ConnectURI)
@@ -40,14 +39,14 @@ struct RemoteURI: Equatable {
   var scheme: String
   var transport: RemoteTransport
   var user: String?
-  /// In lower case, an IPv6 address without its brackets.
+  /// In lower case; an IPv6 address without its brackets.
   var host: String
   var port: UInt16?
   var path = ""
-  /// The parameter `name` says what is opened, not the path.
+  /// The parameter `name`, not the path, names what is opened.
   var isNamed = false
   var target = Target.any
-  /// The brokers this has come through, by their marks.
+  /// The marks of the brokers that the client has come through.
   var marks: [Int32] = []
 
   /// Whether the other host opens a user's daemon. With the parameter `name`, the path has no meaning.
@@ -59,17 +58,17 @@ struct RemoteURI: Equatable {
     }
   }
 
-  /// The parameter by which one broker tells the next which others the client has come through.
+  /// The parameter by which one broker tells the next the marks of the brokers before it.
   static let marksParameter = "virtbroker_via"
 
   /// How other hosts may be reached from another host. What is resolved there with that host's privileges must not be
   /// a client's choice: a command (`ext`), or a socket of that host, on which the client would be that host's root.
   private static let furtherTransports: Set<RemoteTransport> = [.tcp, .tls, .ssh]
 
-  /// Nil: a local daemon's URI, or nothing that could be a URI at all.
+  /// Nil: it is the URI of a local daemon, or no URI at all.
   static func parse(_ text: String) -> Result<RemoteURI?, RemoteError> { parse(text, depth: 0) }
 
-  /// - Parameter depth: how many other hosts come before this one.
+  /// - Parameter depth: number of other hosts before this one.
   private static func parse(_ text: String, depth: Int) -> Result<RemoteURI?, RemoteError> {
     guard ConnectURI.isWellFormed(text), let colon = text.firstIndex(of: ":") else {
       return .success(nil)
@@ -96,7 +95,7 @@ struct RemoteURI: Equatable {
       .map { $0 }
   }
 
-  /// Names of users: no option, no token of ssh's, nothing a shell knows.
+  /// User names: no options, no tokens of ssh, no characters with a meaning in a shell.
   static func isUser(_ text: some StringProtocol) -> Bool {
     consists(text, of: "._@+-") && text.utf8.count <= 128 && text.utf8.first != UInt8(ascii: "-")
   }
@@ -114,7 +113,7 @@ struct RemoteURI: Equatable {
     return consists(text, of: "._-") && first != UInt8(ascii: "-") && first != UInt8(ascii: ".")
   }
 
-  /// Letters and digits of ASCII, and those.
+  /// Whether the text consists of ASCII letters and digits and the characters in `others`.
   static func consists(_ text: some StringProtocol, of others: String) -> Bool {
     !text.isEmpty
       && text.unicodeScalars.allSatisfy {
@@ -124,12 +123,12 @@ struct RemoteURI: Equatable {
       }
   }
 
-  /// The parts behind the scheme.
+  /// The parts after the scheme.
   private struct Reader {
     let text: String
     let depth: Int
 
-    /// - Parameter definition: its last placeholder is the URI's.
+    /// - Parameter definition: its last placeholder takes the URI.
     func error(
       _ definition: MessageDefinition, _ arguments: [any CustomStringConvertible] = []
     ) -> RemoteError {
@@ -172,8 +171,8 @@ struct RemoteURI: Equatable {
       }
     }
 
-    /// What the other host is to open. It goes to a daemon there, or through a shell and to a command, so it is checked
-    /// as strictly as what is opened here.
+    /// Parses what the other host opens. That goes to a daemon there, or through a shell and to a command, so the
+    /// checks are as strict as for what this host opens.
     private func target(
       _ name: String?, _ uri: RemoteURI, _ query: String
     ) -> Result<Target, RemoteError> {
@@ -231,16 +230,16 @@ struct RemoteURI: Equatable {
     }
   }
 
-  // MARK: Watermarks
+  // MARK: Marks of brokers
 
-  /// More brokers than this in a row are a circle, or a joke.
+  /// More brokers in a row than this form a loop, or are a joke.
   static let mostMarks = 8
 
   private static func marks(_ text: String) -> [Int32]? {
     let marks = text.split(separator: ",", omittingEmptySubsequences: false).map { word in
       word.utf8.count == 8 ? Int32(word, radix: 16) : nil
     }
-    // In the range of marks: nothing else may be made of them.
+    // Must be in the range of marks: no other value may pass.
     guard marks.count <= mostMarks, marks.allSatisfy({ $0.map(Mark.isOne) ?? false }) else {
       return nil
     }
@@ -249,12 +248,12 @@ struct RemoteURI: Equatable {
 
   // MARK: Text
 
-  /// The longest row of other hosts that a URI can name.
+  /// Limit of the hosts in a row that a URI can name.
   static let mostHosts = 8
 
-  /// What the other host is asked to open. If that is a further host, a broker there learns the marks of those before.
+  /// The name for the other host to open. If that is a further host, a broker there learns the marks of those before.
   ///
-  /// It is put together from its checked parts: the other host takes no character apart that was not taken apart here.
+  /// It is assembled from its checked parts, so the other host parses nothing that was not parsed here.
   func name(through marks: [Int32]) -> String {
     switch target {
     case .any: ""
@@ -271,7 +270,7 @@ struct RemoteURI: Equatable {
     var parameters: [String] = []
     switch target {
     case .local(let uri) where !isNamed:
-      // Its path, and the parameters that are its own.
+      // Its path and its own parameters.
       let parts = uri.text.split(separator: "?", maxSplits: 1)
       text += path
       if parts.count == 2 { parameters.append(String(parts[1])) }
@@ -288,7 +287,7 @@ struct RemoteURI: Equatable {
   }
 }
 
-/// By what a broker knows itself: the number of a feature that no daemon has but this one.
+/// The mark by which a broker recognises itself: the number of a feature that no other daemon has.
 enum Mark {
   /// Far from every feature libvirt will ever have.
   private static let range: ClosedRange<Int32> = 0x4000_0000...0x7fff_ffff

@@ -1,12 +1,12 @@
-// Who the broker is to hosts that ask for a user and a password: libvirt's file for that.
+// The broker's user and password for other hosts: libvirt's file for them.
 
 /// A user's name and password.
 struct UpstreamCredentials: Sendable, Equatable {
   var user: String
   var password: String
 
-  /// Those for a host, of the text of a libvirt auth.conf: `[auth-libvirt-HOST]`, else `[auth-libvirt-default]`, names
-  /// the credentials; `[credentials-NAME]` has them.
+  /// Reads the credentials for a host from the text of a libvirt auth.conf: `[auth-libvirt-HOST]`, else
+  /// `[auth-libvirt-default]`, names the credentials; `[credentials-NAME]` has them.
   init?(for host: String, in text: String) {
     var groups: [String: [String: String]] = [:]
     var group = ""

@@ -1,13 +1,13 @@
-// Which other hosts may be opened, and how this host reaches them. All of it comes from the administrator.
+// The other hosts that clients may open, and how this host reaches them. The administrator sets all of it.
 import Streams
 
 /// The settings for other hosts.
 public struct UpstreamSettings: Sendable, Equatable {
-  /// Where clients may go; nothing: nowhere.
+  /// Destinations that clients may open; empty: none.
   public var allowed: [UpstreamPattern] = []
-  /// What holds for a destination. Of a parameter in several rules the first counts.
+  /// Parameters of destinations. If several rules have the same parameter, the first counts.
   public var rules: [UpstreamRule] = []
-  /// The broker's own certificates as a client of other hosts, where no rule says otherwise.
+  /// The broker's own certificates as a client of other hosts, unless a rule has others.
   public var certificates = UpstreamCertificates(
     authorityFile: "/etc/pki/CA/cacert.pem", revocationFile: "/etc/pki/CA/cacrl.pem",
     certificateFile: "/etc/pki/libvirt/clientcert.pem",
@@ -31,7 +31,7 @@ public struct UpstreamCertificates: Sendable, Equatable {
     self.keyFile = keyFile
   }
 
-  /// A directory of them, under the names libvirt's parameter `pkipath` expects.
+  /// The files of a directory, under the names that libvirt's parameter `pkipath` expects.
   public init(directory: String) {
     self.init(
       authorityFile: directory + "/cacert.pem", revocationFile: directory + "/cacrl.pem",
@@ -51,7 +51,7 @@ public struct UpstreamPattern: Sendable, Equatable {
   private let hosts: NameList
   private let port: Port
 
-  /// - Throws: what is wrong with it.
+  /// - Throws: the error in the text.
   public init(_ text: String) throws(BrokerFailure) {
     var rest = text[...]
     if let end = text.firstRange(of: "://") {
@@ -73,7 +73,7 @@ public struct UpstreamPattern: Sendable, Equatable {
       host = rest[..<colon]
       port = rest[rest.index(after: colon)...]
     }
-    // With something in the places of the wildcards it has to be what a host can be.
+    // With the wildcards replaced it must be a valid host.
     let sample = host.map { $0 == "*" || $0 == "?" ? "a" : String($0) }.joined()
     guard RemoteURI.isHost(sample) else { throw BrokerFailure(.patternInvalidHost, [host]) }
     hosts = NameList([host.lowercased()])
@@ -88,7 +88,7 @@ public struct UpstreamPattern: Sendable, Equatable {
     }
   }
 
-  /// Whether it is about that destination at all.
+  /// Whether the pattern matches that destination.
   func concerns(_ uri: RemoteURI) -> Bool {
     guard transport == nil || transport == uri.transport, hosts.admits(uri.host) else {
       return false
@@ -97,20 +97,19 @@ public struct UpstreamPattern: Sendable, Equatable {
     return (uri.port ?? uri.transport.usualPort) == number
   }
 
-  /// Whether clients may go there: where no port is said, to the usual one alone.
+  /// Whether clients may open it. A pattern without a port matches the default port only.
   func allows(_ uri: RemoteURI) -> Bool {
     guard concerns(uri) else { return false }
     return port != .unsaid || uri.port == nil || uri.port == uri.transport.usualPort
   }
 }
 
-/// What is used to reach some destinations: a pattern, then `PARAMETER=VALUE` as often as needed, with blanks
-/// between.
+/// The parameters for some destinations: a pattern, then any number of `PARAMETER=VALUE`, separated by blanks.
 public struct UpstreamRule: Sendable, Equatable {
   let pattern: UpstreamPattern
   let values: [String: String]
 
-  /// The files it names that have to be there from the start, by parameter.
+  /// The files that the rule names and that must exist at start, by parameter.
   public var files: [(parameter: String, path: String)] {
     ["command", "keyfile", "known_hosts", "pkipath", "authfile"].compactMap { key in
       values[key].map { (key, $0) }
@@ -120,7 +119,7 @@ public struct UpstreamRule: Sendable, Equatable {
   /// The names of all parameters.
   public static let parameters: [String] = checks.keys.sorted()
 
-  /// - Throws: what is wrong with it.
+  /// - Throws: the error in the text.
   public init(_ text: String) throws(BrokerFailure) {
     let words = text.split { $0 == " " || $0 == "\t" }
     guard let first = words.first else { throw BrokerFailure(.ruleEmpty) }
@@ -163,7 +162,7 @@ public struct UpstreamRule: Sendable, Equatable {
     },
   ]
 
-  /// Of characters that mean nothing to any shell, for some of these paths go through one.
+  /// The path must consist of characters without a meaning in any shell, because some of these paths pass through one.
   private static let path: Check = {
     $1.hasPrefix("/") && RemoteURI.consists($1, of: "/._+:@=,-")
       ? nil : Message(.ruleInvalidPath, [$0, $1])

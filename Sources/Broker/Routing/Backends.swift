@@ -2,7 +2,7 @@
 import Glibc
 import Streams
 
-/// Everything that finds, starts and reaches backends. It knows no client: a connection takes what it needs from here.
+/// Finds, starts and reaches backends. It knows no client; connections use its parts.
 final class Backends {
   /// Sockets of the daemons on this host.
   let directory: SocketDirectory
@@ -10,10 +10,10 @@ final class Backends {
   let forwarding: Forwarding
   /// Starts users' own daemons.
   let starter: DaemonStarter
-  /// Programs that connections go through, and users' daemons.
+  /// Helper programs of connections, and users' daemons.
   let children: Children
 
-  /// - Parameter ownAddresses: where the broker listens, so that it does not connect to itself.
+  /// - Parameter ownAddresses: the broker's listening addresses, so that it does not connect to itself.
   init(
     _ settings: BrokerSettings, loop: LoopServices, log: BrokerLog,
     ownAddresses: @escaping () -> [Address]

@@ -1,19 +1,20 @@
-// The URI a client opens: which ones the broker accepts, and what they mean.
+// The URI that a client opens: which URIs the broker accepts, and their meaning.
 import Streams
 
-/// A checked connection URI: `scheme:///path?query`, without anything that names a host, a command or a
-/// file here. A client must never choose what is resolved with the broker's or a daemon's privileges.
+/// A checked connection URI: `scheme:///path?query`, without anything that names a host, a command or a file here. A
+/// client must never choose what the broker or a daemon resolves with its own privileges.
 struct ConnectURI: Equatable {
   var scheme: String
-  /// As it goes to the backend.
+  /// The text for the backend.
   var text: String
-  /// A per-user daemon is meant.
+  /// Whether it means a per-user daemon.
   var isSession: Bool
 
-  /// libvirt's drivers, and the paths that each of them opens; the first is the one an error suggests. Other paths have
-  /// a meaning of their own to libvirt: `test:///FILE` reads that file, `/embed` starts a driver in another directory.
-  /// The drivers for ESX and Hyper-V are missing because they connect to the host in the URI: they belong to the client.
-  /// Other daemons have sockets of such names as well (virtlogd, virtlockd, virtproxyd); clients open none of them.
+  /// libvirt's drivers, and the paths that each of them opens; the first is the one that an error suggests. Other paths
+  /// have their own meaning in libvirt: `test:///FILE` reads that file, `/embed` starts a driver in another directory.
+  /// The drivers for ESX and Hyper-V are missing because they connect to the host in the URI: they belong to the
+  /// client. Other daemons have sockets with names of the same form (virtlogd, virtlockd, virtproxyd); clients open
+  /// none of them.
   static let paths: [String: [String]] = {
     var paths: [String: [String]] = [
       "xen": ["/system", "/", ""], "lxc": ["/system", "/", ""], "test": ["/default"],
@@ -44,10 +45,11 @@ struct ConnectURI: Equatable {
     "tls_priority", "root",
   ]
 
-  /// The longest URI that is taken apart. Hosts in a row, each in the parameter `name` of the one before it, need most.
+  /// The longest URI that is parsed. A chain of hosts, each in the parameter `name` of the one before it, needs the
+  /// most.
   static let longest = 8192
 
-  /// Checks what a client sent.
+  /// Checks a URI that a client sent.
   static func parse(_ name: String) -> Result<ConnectURI, RemoteError> {
     guard isWellFormed(name) else { return .failure(unparsable(name)) }
     if name == "xen" || name == "xen://" {
@@ -58,7 +60,7 @@ struct ConnectURI: Equatable {
     }
     let parts = name[..<colon].split(separator: "+", maxSplits: 1, omittingEmptySubsequences: false)
     let scheme = String(parts[0])
-    // The scheme becomes part of a socket's path, so nothing but letters and digits may be in it.
+    // The scheme becomes part of a socket's path, so only letters and digits are allowed.
     guard !scheme.isEmpty, scheme.utf8.allSatisfy({ isLetterOrDigit($0) }) else {
       return .failure(unparsable(name))
     }
@@ -67,7 +69,7 @@ struct ConnectURI: Equatable {
         refusal(.unsupportedTransport, [parts[1], shown(name)]))
     }
     guard let paths = paths[scheme] else { return .failure(noDriver(name)) }
-    // No daemon has a use for a fragment.
+    // No daemon uses a fragment.
     let rest = name[name.index(after: colon)...].prefix { $0 != "#" }
     var path = rest.prefix { $0 != "?" }
     if path.hasPrefix("//") {
@@ -90,7 +92,8 @@ struct ConnectURI: Equatable {
       ConnectURI(scheme: scheme, text: "\(scheme):\(rest)", isSession: path == "/session"))
   }
 
-  /// libvirt's words for a path that a driver does not have. Its test driver says something else only without a path.
+  /// libvirt's error text for a path that a driver does not have. Its test driver has another text only for a missing
+  /// path.
   private static func unexpected(path: String, scheme: String, suggestion: String) -> RemoteError {
     if scheme == "test", path.isEmpty || path == "/" {
       return RemoteError(.invalidArgument, domain: .none, .testPathMissing)
@@ -116,8 +119,8 @@ struct ConnectURI: Equatable {
 
   // MARK: Characters
 
-  /// Only characters that RFC 3986 has, as libvirt's own parser demands. libvirt takes a URI apart by bytes, Swift by
-  /// characters, into which a combining mark can draw a `&`: of these bytes each is a character.
+  /// Only the characters of RFC 3986, as libvirt's own parser demands. libvirt splits a URI by bytes, Swift by
+  /// characters, in which a combining mark can absorb a `&`. Each of these bytes is a character of its own.
   static func isWellFormed(_ text: String) -> Bool {
     text.utf8.count <= longest
       && text.utf8.allSatisfy { isLetterOrDigit($0) || punctuation.contains($0) }
@@ -137,7 +140,7 @@ struct ConnectURI: Equatable {
   /// How much of a client's text an error or a log line repeats.
   private static let shownBytes = 200
 
-  /// A client's text for an error or the log: its beginning, with %XX for what is no printable character of ASCII.
+  /// A client's text for an error or the log: its beginning, with %XX for everything but printable ASCII characters.
   static func shown(_ text: String) -> String {
     var shown = ""
     for byte in text.utf8.prefix(shownBytes) {

@@ -1,11 +1,11 @@
-// The daemons' programs: where they are, and starting a user's own when a client needs it.
+// The daemons' programs: finding them, and starting a user's own daemon when a client needs it.
 @preconcurrency import Glibc
 import Streams
 
-/// Where the programs of libvirt's daemons are.
+/// The places of libvirt's daemon programs.
 public struct DaemonPrograms: Sendable, Equatable {
   public var directories: [String]
-  /// Users' daemons are started when they are wanted.
+  /// Whether the broker starts users' daemons on demand.
   public var starts: Bool
 
   public init(directories: [String], starts: Bool) {
@@ -13,7 +13,7 @@ public struct DaemonPrograms: Sendable, Equatable {
     self.starts = starts
   }
 
-  /// libvirt's environment variables, and where packages put such programs.
+  /// The places from libvirt's environment variables, and the places where packages install such programs.
   public static func ofThisProcess() -> DaemonPrograms {
     func value(_ name: String) -> String? {
       getenv(name).map { String(cString: $0) }.flatMap { $0.isEmpty ? nil : $0 }
@@ -28,7 +28,7 @@ public struct DaemonPrograms: Sendable, Equatable {
     directories.lazy.map { "\($0)/\(daemon)" }.first { access($0, X_OK) == 0 }
   }
 
-  /// libvirtd serves everything on this host, and no modular daemon is there to be served in front of.
+  /// Whether libvirtd serves everything on this host: it is installed and no modular daemon is.
   public var isMonolithic: Bool {
     path(of: "libvirtd") != nil
       && !["virtqemud", "virtxend", "virtlxcd", "virtvboxd", "virtchd", "virtbhyved", "virtvzd"]
@@ -36,11 +36,11 @@ public struct DaemonPrograms: Sendable, Equatable {
   }
 }
 
-/// Starts users' daemons, each once, with the lock libvirt's clients take for it, so that neither they nor another
+/// Starts each of a user's daemons once. It takes the same lock as libvirt's clients, so that neither they nor another
 /// broker start a second one.
 final class DaemonStarter {
   enum Outcome: Equatable {
-    /// It is starting, or another process starts it: try again in a moment.
+    /// The daemon is starting, or another process is starting it: try again in a moment.
     case wait
     case failed(Message)
   }
@@ -48,7 +48,7 @@ final class DaemonStarter {
   private final class Start {
     let path: String
     private var lock: Descriptor?
-    /// How the daemon ended, if it did, and how often that has been seen.
+    /// The daemon's exit status, if it has ended, and the number of checks since.
     var end: Int32?
     var looks = 0
 
@@ -95,20 +95,20 @@ final class DaemonStarter {
     wish.l_type = Int16(F_WRLCK)
     wish.l_whence = Int16(SEEK_SET)
     guard fcntl(lock.number, F_SETLK, &wish) == 0 else {
-      // Another process starts it.
+      // Another process is starting it.
       return errno == EAGAIN || errno == EACCES
         ? .wait : .failed(Message(.lockNotTaken, [path, errorText(errno)]))
     }
-    // Who had the lock before may have started it.
+    // The process that had the lock before may have started it.
     if DaemonStarter.answers(socket) {
       unlink(path)
       return .wait
     }
     children.begin()
     switch Spawn.start([program, "--timeout=120"], input: nil, output: nil, errors: nil) {
-    case .failure(let trouble):
+    case .failure(let error):
       unlink(path)
-      return .failed(Message(.daemonNotStarted, [program, errorText(trouble.number)]))
+      return .failed(Message(.daemonNotStarted, [program, errorText(error.number)]))
     case .success(let pid):
       log.write(.daemonStarted, [program, pid])
       let start = Start(lock: lock, path: path)
@@ -127,7 +127,7 @@ final class DaemonStarter {
     for (socket, start) in starts {
       guard start.end != nil || DaemonStarter.answers(socket) else { continue }
       start.unlock()
-      // All clients that wait for it have tried again since then.
+      // After ten checks all clients that wait for the daemon have tried again.
       start.looks += 1
       if start.end == nil || start.looks > 10 { starts[socket] = nil }
     }

@@ -1,20 +1,20 @@
-// Which backend daemon serves what, and where its socket is.
+// Which backend daemon serves a URI, and the place of its socket.
 import Glibc
 import Streams
 
-/// A daemon's socket to connect to, and the URI to open there.
+/// A daemon's socket, and the URI to open there.
 struct Backend: Equatable {
   /// `virtqemud`, `virtstoraged`, ..., or `libvirtd`.
   var daemon: String
   var path: String
-  /// What to open; empty lets the daemon choose.
+  /// The URI to open; empty: the daemon chooses.
   var uri: String
-  /// The daemon serves every driver itself, so no call goes elsewhere.
+  /// The daemon serves every driver itself, so no call goes to another daemon.
   var servesAll: Bool
   var isSession = false
-  /// Started if no process serves the socket: a user's own daemon.
+  /// The program to start if no process serves the socket: a user's own daemon.
   var program: String?
-  /// On another host, where all of its calls go.
+  /// The daemon is on another host, which gets all of its calls.
   var remote: Destination?
 }
 
@@ -22,8 +22,8 @@ struct Backend: Equatable {
 struct SocketDirectory {
   let settings: BackendSettings
   let isPrivileged: Bool
-  /// What the broker itself listens on, often in the same directory: a backend's place in which no backend
-  /// is. Connecting there, it would open itself without end.
+  /// The broker's own listening sockets, often in the same directory. A backend's name may lead to one of them, and a
+  /// connection there would make the broker open itself without end.
   let ownSockets: [String]
 
   init(settings: BackendSettings, isPrivileged: Bool, ownSockets: [String] = []) {
@@ -32,11 +32,11 @@ struct SocketDirectory {
     self.ownSockets = ownSockets
   }
 
-  /// Hypervisor daemons without drivers for storage and so on of their own: they would pass such calls
-  /// on to the other daemons, so the broker does that itself.
+  /// Hypervisor daemons without their own drivers for storage and so on. They would pass such calls on to other
+  /// daemons, so the broker does that itself.
   private static let schemesWithoutOwnDrivers: Set<String> = ["qemu", "xen", "lxc", "bhyve", "ch"]
 
-  /// libvirt's order for a client that does not say what it wants.
+  /// libvirt's search order for a client that sends no URI.
   private static let probed =
     (privileged: ["xen", "qemu", "lxc", "vbox", "bhyve", "vz"], perUser: ["qemu", "vbox"])
 
@@ -47,7 +47,7 @@ struct SocketDirectory {
 
   private func socketPath(_ daemon: String, readOnly: Bool, session: Bool) -> String {
     let base = "\(directory(session: session))/\(daemon == "libvirtd" ? "libvirt" : daemon)-sock"
-    // A daemon that grants only reading does so whichever socket is used; this one makes it certain.
+    // A daemon that grants read-only access does so on either socket; this one makes it certain.
     if readOnly, exists(base + "-ro") { return base + "-ro" }
     return base
   }
@@ -60,7 +60,7 @@ struct SocketDirectory {
     return ownSockets.contains { File($0) == file }
   }
 
-  /// What a path leads to, by whatever name.
+  /// The file that a path leads to, under whatever name.
   private struct File: Equatable {
     let device: dev_t
     let number: ino_t
@@ -73,7 +73,7 @@ struct SocketDirectory {
     }
   }
 
-  /// The daemon that opens `name` (nil or empty: whichever is there).
+  /// The daemon that opens `name` (nil or empty: the first that is found).
   func backend(for name: String?, readOnly: Bool) -> Result<Backend, RemoteError> {
     guard let name, !name.isEmpty else { return probe(readOnly: readOnly) }
     switch ConnectURI.parse(name) {
@@ -115,7 +115,7 @@ struct SocketDirectory {
       ?? .failure(RemoteError(.internalError, .connectionNotOpen))
   }
 
-  /// The daemon that serves every driver, if it is there or can be started.
+  /// The daemon that serves every driver, if it runs or can be started.
   private func whole(uri: String, readOnly: Bool, session: Bool) -> Backend? {
     let path = socketPath("libvirtd", readOnly: readOnly, session: session)
     let program = program(of: "libvirtd", session: session)
@@ -125,7 +125,8 @@ struct SocketDirectory {
       program: program)
   }
 
-  /// What can be started to serve a user's own URIs. Root's are the system's, which are not ours to start.
+  /// The program to start for a user's own URIs. The system's daemons serve root's, and the broker does not start
+  /// those.
   private func program(of daemon: String, session: Bool) -> String? {
     guard session, !isPrivileged, let programs = settings.programs, programs.starts else {
       return nil
@@ -133,7 +134,7 @@ struct SocketDirectory {
     return programs.path(of: daemon)
   }
 
-  /// The daemon of a driver's own, if it is there, for a client that opened `main`.
+  /// The separate daemon of a driver, if there is one, for a client that opened `main`.
   func backend(for driver: Driver, beside main: Backend, readOnly: Bool) -> Backend? {
     guard !main.servesAll else { return nil }
     let scheme: String
@@ -155,7 +156,7 @@ struct SocketDirectory {
       servesAll: false, program: program)
   }
 
-  /// libvirt's words for a daemon that cannot be reached.
+  /// libvirt's error for a daemon that cannot be reached.
   func unreachable(_ path: String, _ number: Int32) -> RemoteError {
     RemoteError(.systemError, .cannotConnect, [path, errorText(number)], int1: number)
   }

@@ -1,4 +1,4 @@
-// The query of a URI, read as libvirt reads it.
+// Parsing the query of a URI like libvirt.
 
 /// One parameter of a query.
 struct URIParameter: Equatable {
@@ -6,16 +6,16 @@ struct URIParameter: Equatable {
   var key: String
   /// Decoded.
   var value: String
-  /// As it was written.
+  /// The original text.
   var text: Substring
 }
 
-/// Taking a query apart, and putting one together.
+/// Parsing and assembling queries.
 enum URIParameters {
-  /// All parameters, in their order. Nil: one has a name that no parameter has, or a value with a byte that ends a
-  /// string in C.
+  /// All parameters, in their order. Nil: a name has characters that no parameter has, or a value has a byte that ends
+  /// a string in C.
   ///
-  /// libvirt separates at `;` only where no `&` follows. Here both always separate, so that no name hides in a value.
+  /// libvirt separates at `;` only if no `&` follows. Here both always separate, so that no name hides in a value.
   static func parse(_ query: Substring) -> [URIParameter]? {
     var parameters: [URIParameter] = []
     for text in query.split(whereSeparator: { $0 == "&" || $0 == ";" }) {
@@ -23,7 +23,7 @@ enum URIParameters {
       let value = decoded(text.drop { $0 != "=" }.dropFirst())
       // libvirt ignores a value without a name.
       if key.isEmpty { continue }
-      // Before a NUL, libvirt would see another name than after it.
+      // libvirt would read a string only up to a NUL.
       guard key.allSatisfy({ isNameByte($0) }), !value.contains(0) else { return nil }
       parameters.append(
         URIParameter(
@@ -38,7 +38,7 @@ enum URIParameters {
       || byte == UInt8(ascii: ".")
   }
 
-  /// With each %XX undone. A % without two digits behind it stays, as in libvirt.
+  /// The text with each %XX decoded. A % without two digits after it stays, as in libvirt.
   static func decoded(_ text: Substring) -> [UInt8] {
     var bytes: [UInt8] = []
     var rest = Array(text.utf8)[...]
@@ -64,7 +64,7 @@ enum URIParameters {
     }
   }
 
-  /// A text as a value of a query, or as a user's name: %XX for all but letters and digits.
+  /// A text as a value of a query, or as a user's name: everything but letters and digits becomes %XX.
   static func encoded(_ text: String) -> String {
     var encoded = ""
     for byte in text.utf8 {

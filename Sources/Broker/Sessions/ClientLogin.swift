@@ -1,22 +1,22 @@
-// What a client's login uses: a SASL exchange, a polkit check, and the counts of connections.
+// The resources of a client's login: a SASL exchange, a polkit check, and the counts of connections.
 import Streams
 
-/// The mechanics of one client's login. Its state is in `Session`.
+/// The mechanics of one client's login. `Session` has its state.
 struct ClientLogin {
   let method: Authentication
   /// The listener that accepted the client.
   weak var listener: Listener?
-  /// What SASL has to know of the connection.
+  /// The properties of the connection that SASL needs.
   let connection: SASLConnection
-  /// The client's transport, where it may get a layer.
+  /// The client's transport, if it may get a security layer.
   private(set) var transport: SASLTransport?
   /// SASL: the exchange, from AUTH_SASL_INIT until it has failed or the client leaves.
   var exchange: SASLExchange?
-  /// The step of it that is under way, or waits for its turn.
+  /// The step of the exchange that is under way or queued.
   var job: BlockingPool.Job?
-  /// polkit's check, while it is under way.
+  /// The polkit check, while it is under way.
   var check: PolkitAuthority.Check?
-  /// The network address and the identity it counts for, while it does.
+  /// The network address and the identity for which the client is counted; nil: it is not.
   var address: String?
   var subject: String?
 
@@ -35,7 +35,7 @@ struct ClientLogin {
     address = remote.map { String($0.prefix { $0 != ";" }) }
   }
 
-  /// What the relay is to read and write: the socket itself, unless it may get a layer.
+  /// The transport for the relay: the socket itself, unless it may get a security layer.
   mutating func layer(over transport: any Transport) -> any Transport {
     guard method == .sasl else { return transport }
     let layered = SASLTransport(transport)
@@ -47,7 +47,7 @@ struct ClientLogin {
 extension ClientSession {
   // MARK: Counting
 
-  /// Counts the client where it counts, and starts to learn who it is.
+  /// Counts the client, and starts the lookup of its names.
   func begin() {
     recordOpened()
     if let address = login.address {
@@ -57,7 +57,7 @@ extension ClientSession {
         return post(.turnAway(.address, Message(.addressLimitReached, [most, address])))
       }
     }
-    // A user of SASL's is counted by the name it will have proved to be its own.
+    // A SASL user is counted by its name, once that is verified.
     if login.method != .sasl, let reason = count(identity) {
       return post(.turnAway(.identity, reason))
     }
@@ -69,7 +69,7 @@ extension ClientSession {
     if let known { post(.namesKnown(known)) }
   }
 
-  /// Counts the client by its identity. The message says that there are too many of these.
+  /// Counts the client by its identity. Returns a message if that identity has too many clients.
   private func count(_ identity: VerifiedIdentity) -> Message? {
     guard let subject = identity.subject else { return nil }
     if let before = login.subject { broker.sessions.subjects.remove(before) }
@@ -79,7 +79,7 @@ extension ClientSession {
     return Message(.identityLimitReached, [most, identity.name ?? subject])
   }
 
-  /// The client counts no more: it is gone, or one too many.
+  /// Stops counting the client: it has left, or exceeds a limit.
   func uncount() {
     if let address = login.address { broker.sessions.addresses.remove(address) }
     if let subject = login.subject { broker.sessions.subjects.remove(subject) }
@@ -87,8 +87,8 @@ extension ClientSession {
     login.subject = nil
   }
 
-  /// A check of polkit's that is under way is cancelled, and a dialog closed: it would keep the place of another client
-  /// for as long as it is not answered.
+  /// Cancels the polkit check that is under way, so that polkit closes its dialog. Otherwise the check would use
+  /// another client's place until the dialog is answered.
   func endLogin() {
     uncount()
     if let check = login.check { broker.authentication.polkit?.cancel(check) }
@@ -123,7 +123,7 @@ extension ClientSession {
     }
   }
 
-  /// Has the library do something, away from the loop.
+  /// Runs a step of the library on the blocking pool.
   private func run<Result: Sendable>(
     _ work: @escaping @Sendable () -> Result,
     completion: @escaping (ClientSession, Result) -> Void
@@ -170,7 +170,7 @@ extension ClientSession {
     }
   }
 
-  /// Everything behind what is queued for the client is encoded, and everything it sends decoded.
+  /// Encodes everything after the data already queued for the client, and decodes everything it sends.
   func protect() {
     guard let exchange = login.exchange else { return }
     login.transport?.switchOn(exchange, clear: relay.waitingForClient)

@@ -1,4 +1,4 @@
-// What a session decides, carried out over real sockets.
+// Executes the session's actions on real sockets.
 import Glibc
 import Streams
 
@@ -21,7 +21,7 @@ extension ClientSession: SessionHost {
     case .log(let entry): write(entry)
     case .note(let note): count(note)
     case .end(let reason): close(because: reason)
-    // The driver's own.
+    // The driver executes these itself.
     case .send, .beginRelaying, .route, .call, .openUpstream, .discardClient: break
     }
   }
@@ -43,7 +43,7 @@ extension ClientSession: SessionHost {
     }
   }
 
-  /// Why a connection failed: what its transport knows, or the system's text.
+  /// The cause of a failed connection: the transport's error, or the system's text.
   private func cause(_ error: Message?, _ number: Int32) -> any CustomStringConvertible {
     if let error { return error }
     return errorText(number)
@@ -63,11 +63,11 @@ extension ClientSession: SessionHost {
     guard let main = upstreams.first(where: { $0.id == main })?.backend,
       let own = broker.backends.directory.backend(for: driver, beside: main, readOnly: isReadOnly)
     else {
-      // Its calls go to the daemon that the client opened, so no client receives this.
+      // This driver's calls go to the daemon that the client opened, so no client receives this error.
       return post(.upstream(id, .unavailable(.unset)))
     }
     if case .failure(let error) = connect(id, to: own) {
-      // A socket left behind by a daemon that is gone: as if it were not there.
+      // A socket left behind by a daemon that has ended counts as missing.
       write(Message(.driverBackendAbsent, [own.daemon, error.cause]), to: .upstream)
       post(.upstream(id, .unavailable(error)))
     }

@@ -2,8 +2,8 @@
 import Glibc
 import Streams
 
-/// A connected client, from when it has a place until its connection is over; the broker releases it at the end of that
-/// turn. What happens next is decided by `Session`; this class does it.
+/// A connected client, from when it has a place until its connection is over. The broker releases it at the end of that
+/// turn. `Session` decides; this class executes.
 final class ClientSession: Handler {
   unowned let broker: Broker
   let source: ClientSource
@@ -11,19 +11,19 @@ final class ClientSession: Handler {
   let transport: any ClientTransport
   private var watcher: DescriptorWatcher
   private let timer: TimerWatcher
-  /// Counts the segments that hold what came from the client or waits for it.
+  /// Counts the segments that hold data from the client or for it.
   let pool: SegmentPool
-  /// Bytes of these as they were counted last.
+  /// Bytes of these segments at the last count.
   var heldBytes = 0
   private var madeDriver: SessionDriver?
   var login: ClientLogin
   var upstreams: [UpstreamConnection] = []
   let audit: AuditLog?
-  /// Who it is, as audit records say it, once one has said it.
+  /// The client's identity as fields of audit records, once one has been built.
   var auditFields: [UInt8]?
   /// Wakes a stream that waits for its rate.
   private let rateTimer: RateTimer
-  /// Bytes the kernel is to hold at most of what the client has sent; 0: as many as it thinks right.
+  /// Limit of the kernel's receive buffer for the client, in bytes; 0: the kernel chooses.
   var mostHeldByKernel: Int32 = 0
 
   init(
@@ -65,7 +65,7 @@ final class ClientSession: Handler {
 
   deinit { watcher.watch([]) }
 
-  /// Made right after the session itself, which is its host.
+  /// Created right after the session itself, which is its host.
   var driver: SessionDriver {
     guard let madeDriver else {
       preconditionFailure("a session has its driver from its first moment")
@@ -83,19 +83,19 @@ final class ClientSession: Handler {
   var origin: Origin { source.origin }
   /// The log, for lines about this client.
   var log: BrokerLog { broker.log.about(logClient) }
-  /// Closes the descriptors that the client passes, and those its daemons pass back.
+  /// Closes the descriptors that the client passes, and those that its daemons return.
   var foreign: ForeignDescriptors { ForeignDescriptors(closer: broker.loop.closer, origin: origin) }
 
-  /// Sets what every connection over a network wants.
+  /// Sets the options of every network connection.
   static func tune(_ descriptor: Int32) {
-    // A host that vanishes is noticed by the kernel within a minute, also where the peer speaks no keepalive or
-    // could not be heard because it is not read.
+    // The kernel detects a host that vanishes within a minute, even if the peer sends no keepalive packets or the
+    // broker does not read them.
     setOption(descriptor, SOL_SOCKET, SO_KEEPALIVE, 1)
     setOption(descriptor, Int32(IPPROTO_TCP), TCP_KEEPIDLE, 30)
     setOption(descriptor, Int32(IPPROTO_TCP), TCP_KEEPINTVL, 10)
     setOption(descriptor, Int32(IPPROTO_TCP), TCP_KEEPCNT, 3)
     setOption(descriptor, Int32(IPPROTO_TCP), TCP_NODELAY, 1)
-    // What waits in the kernel delays whatever comes behind it, a console's echo for one.
+    // Data in the kernel's send queue delays everything behind it, for example a console's echo.
     setOption(descriptor, Int32(IPPROTO_TCP), TCP_NOTSENT_LOWAT, 128 * 1024)
   }
 
@@ -110,19 +110,19 @@ final class ClientSession: Handler {
 
   override func timeUp() { post(.time) }
 
-  /// Moves what can move after a change that did not come from a socket.
+  /// Moves data that can move after a change that did not come from a socket.
   func settle() {
     guard !isOver else { return }
     driver.settle(at: broker.reactor.now)
   }
 
-  /// Something has happened to the session.
+  /// Passes an event to the session.
   func post(_ event: SessionEvent) { driver.post(event, at: broker.reactor.now) }
 
   /// Ends the connection at once, with everything that belongs to it. The reason's severity is that of the log line.
   func finish(because reason: Message) { post(.end(reason)) }
 
-  /// Writes a message behind the client's name.
+  /// Writes a message with the client's name in front.
   func write(
     _ message: Message, to source: BrokerLog.Source, at level: Severity? = nil,
     file: StaticString = #fileID, line: UInt = #line
@@ -135,14 +135,14 @@ final class ClientSession: Handler {
     timer.start(seconds: max(0.001, deadline - broker.reactor.now))
   }
 
-  /// Watches for what the session's state can make use of.
+  /// Watches for the events that the session can handle in its state.
   func turnEnded() {
     let interest = relay.clientInterest
     watcher.watch(interest)
     if !interest.contains(.read) {
       broker.sessions.hangUps.start()
     } else if transport.holdsBytes {
-      // What has been read and decrypted already is announced by no descriptor.
+      // No descriptor announces data that has been read and decrypted already.
       broker.reactor.continueSoon(self)
     }
     for upstream in upstreams { upstream.watch() }
@@ -157,12 +157,12 @@ final class ClientSession: Handler {
     if mostHeldByKernel > 0, !relay.hasMeteredStreams { widen() }
   }
 
-  /// Its socket is not watched for anything to read, so the loop does not notice that the client is gone.
+  /// The socket is not watched for reading, so the loop does not notice that the client has left.
   var isNotRead: Bool { !isOver && !watcher.interest.contains(.read) }
 
   // MARK: The end
 
-  /// Stops everything. To be called once, when the session is over.
+  /// Stops everything. Call it once, when the session is over.
   func close(because reason: Message) {
     timer.stop()
     rateTimer.set(nil)
@@ -178,18 +178,18 @@ final class ClientSession: Handler {
 
   func release(_ upstream: UpstreamConnection) {
     upstream.stop()
-    // The reference that the session gives up may be the last but this one.
+    // The session may release the last reference but this one.
     broker.reactor.releaseAfterTurn(upstream)
   }
 
-  /// More has become known of who the client is.
+  /// More is known about the client's identity.
   func identityChanged() {
     auditFields = nil
     logClient.identity = identity.subject
   }
 }
 
-/// Rings when a stream that waits for its rate may proceed.
+/// Fires when a stream that waits for its rate may continue.
 private final class RateTimer: Handler {
   weak var session: ClientSession?
   private let timer: TimerWatcher
@@ -201,7 +201,7 @@ private final class RateTimer: Handler {
     timer.belong(to: self)
   }
 
-  /// Rings after so many seconds; nil: not at all.
+  /// Fires after so many seconds; nil: not at all.
   func set(_ seconds: Double?) {
     guard isSet || seconds != nil else { return }
     isSet = seconds != nil

@@ -1,18 +1,18 @@
-// Where a client comes from.
+// The origin of a client.
 import Glibc
 import Streams
 
-/// What is known of a client from accepting its connection, and its name.
+/// What is known about a client when the broker accepts its connection, and its name.
 struct ClientSource {
   /// Unique per process; starts at 1.
   let id: UInt64
   /// Name used in log messages.
   let name: String
-  /// What it counts for in shared limits.
+  /// The origin that it counts for in shared limits.
   let origin: Origin
   /// "unix", "tcp" or "tls".
   let transportName: String
-  /// Of a client that came over a network: `127.0.0.1:58434`.
+  /// The address of a client on a network: `127.0.0.1:58434`.
   let address: String?
   /// In seconds since 1970.
   let connectedAt = Int64(time(nil))

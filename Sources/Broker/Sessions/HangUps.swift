@@ -1,9 +1,9 @@
-// Clients that are not read: whether they are still connected.
+// Checks whether clients that are not read are still connected.
 import Glibc
 import Streams
 
-/// Checks once a second whether clients that are not read have closed their connections, for as long as there are any.
-/// The loop notices the end of a client that is read, which costs nothing here.
+/// Checks once a second whether clients that are not read have closed their connections, as long as there are such
+/// clients. The loop itself notices the end of a client that is read.
 final class HangUpChecks {
   private static let seconds = 1.0
   /// Linux's POLLRDHUP, which Swift does not import: the peer has closed its side.
@@ -14,14 +14,14 @@ final class HangUpChecks {
 
   init(of broker: Broker) { self.broker = broker }
 
-  /// A client is not read, or a connection waits for a place.
+  /// A client is not being read, or a connection waits for a place.
   func start() {
     if !alarm.isRunning { alarm.start(seconds: HangUpChecks.seconds) }
   }
 
-  /// Ends the clients that are gone. A client that has closed its side counts as gone, though the broker has not
-  /// read all it sent: libvirt's clients close a connection only as a whole, and one that is read ends as soon
-  /// as the broker sees its end as well.
+  /// Ends the clients that have left. A client that has closed its sending side counts as having left, even if the
+  /// broker has not read all its data: libvirt's clients close a connection only as a whole, and the broker ends a
+  /// client that is read as soon as it sees its end as well.
   private func check() {
     let unread = broker.sessions.all.filter(\.isNotRead)
     let waiting = broker.acceptor.pendingConnections
@@ -46,7 +46,7 @@ final class HangUpChecks {
 extension ClientSession {
   /// The peer has closed the connection, or the kernel has given it up.
   func hungUp() {
-    // One of those before it may have made room for it.
+    // A client that was ended before may have made room for it.
     guard isNotRead else { return }
     finish(because: Message(.closedWhileNotRead))
   }

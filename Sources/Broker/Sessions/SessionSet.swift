@@ -1,14 +1,14 @@
-// The clients of a broker, and what is counted and limited across them.
+// The clients of a broker, and the counts and limits across them.
 import Streams
 
-/// Every connected client. A session is in the set from when it has a place until its connection ends; by then it has
-/// released what it counted for.
+/// Every connected client. A session is in the set from when it has a place until its connection ends. By then it is no
+/// longer counted in any limit.
 final class SessionSet {
   private var sessions: [UInt64: ClientSession] = [:]
   /// Clients by network address, and by identity.
   var addresses = ClientCounts()
   var subjects = ClientCounts()
-  /// What clients make the broker hold, in bytes.
+  /// Bytes that clients make the broker hold.
   var memory: MemoryBudget
   private let rateLimits: RateLimits
   let slowCalls: SlowCallChecks
@@ -23,13 +23,13 @@ final class SessionSet {
 
   var count: Int { sessions.count }
   var isEmpty: Bool { sessions.isEmpty }
-  /// Every session, in no order. The collection does not change while sessions open and close.
+  /// Every session, in no order. It is a copy: sessions that open or close do not change it.
   var all: some Collection<ClientSession> { sessions.values }
   subscript(id: UInt64) -> ClientSession? { sessions[id] }
 
   func add(_ session: ClientSession) { sessions[session.id] = session }
 
-  /// The reference that is given up may be the last one.
+  /// This may release the last reference.
   func remove(_ session: ClientSession) {
     sessions[session.id] = nil
     if let subject = session.identity.subject, subjects[subject] == 0 { rateLimits.forget(subject) }
@@ -40,7 +40,7 @@ final class SessionSet {
   /// The rates that streams are limited to now.
   var rates: RateSettings { rateLimits.settings }
 
-  /// Limits streams to these rates from now on, those under way included.
+  /// Limits streams to these rates from now on, including those under way.
   func change(rates: RateSettings) {
     rateLimits.change(rates)
     for session in sessions.values {
@@ -50,7 +50,7 @@ final class SessionSet {
     }
   }
 
-  /// The meters of a stream that a client with this identity opens now; none: it has no rate.
+  /// The meters of a stream that a client with this identity opens now; empty: it has no rate.
   func meters(for kind: StreamKind, of identity: VerifiedIdentity) -> [Meter] {
     rateLimits.meters(for: kind, of: identity)
   }

@@ -1,8 +1,8 @@
-// Calls that a daemon leaves unanswered.
+// Logs calls that a daemon does not answer.
 import Streams
 
-/// Checks the calls under way for as long as any client awaits a reply, and logs each call once that is slow. A broker
-/// whose clients are idle has no timer for them.
+/// Checks the calls under way as long as any client awaits a reply, and logs each slow call once. A broker whose
+/// clients are idle has no timer for them.
 final class SlowCallChecks {
   private unowned let broker: Broker
   private lazy var alarm = Alarm(on: broker.reactor) { [unowned self] in check() }
@@ -11,7 +11,7 @@ final class SlowCallChecks {
 
   private var seconds: Double { broker.settings.timeouts.slowCallSeconds }
 
-  /// A client awaits a reply. Costs a comparison where checks are under way or switched off.
+  /// A client awaits a reply. Costs one comparison if checks are already under way or disabled.
   func start() {
     guard !alarm.isRunning, seconds > 0 else { return }
     // Ten checks in `slow_call_seconds`: a call is logged at most a tenth of it, or 5 s, late.
@@ -36,8 +36,8 @@ final class SlowCallChecks {
 }
 
 extension ClientSession {
-  /// Procedures whose time depends on the size of a guest's memory or of a volume, or on a guest's agent: their
-  /// names begin so, after the prefix of their program.
+  /// Procedures whose time depends on the size of a guest's memory or of a volume, or on a guest's agent: the
+  /// beginnings of their names, after the prefix of their program.
   private static let lengthy = [
     "DOMAIN_MIGRATE_", "DOMAIN_SAVE", "DOMAIN_MANAGED_SAVE", "DOMAIN_RESTORE", "DOMAIN_CORE_DUMP",
     "DOMAIN_CREATE", "DOMAIN_SNAPSHOT_CREATE", "DOMAIN_REVERT_TO_SNAPSHOT",

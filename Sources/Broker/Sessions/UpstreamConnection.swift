@@ -2,33 +2,33 @@
 import Glibc
 import Streams
 
-/// Makes a connection to a daemon: over its socket, through a program, or over the network. From then on it only tells
-/// the session when its socket is ready.
+/// Makes a connection to a daemon: over its socket, through a program, or over the network. After that it only reports
+/// to the session when its socket is ready.
 final class UpstreamConnection: Handler {
-  /// A daemon whose queue of connections is full is asked again after this time.
+  /// Delay before the next attempt to connect to a daemon whose backlog is full.
   private static let retrySeconds = 0.01
 
   unowned let session: ClientSession
   /// The session's number for it.
   let id: Int
   let backend: Backend
-  /// There once the connection is.
+  /// Nil until the connection exists.
   private var transport: (any ClientTransport)?
   private var watcher: DescriptorWatcher?
-  /// Of a daemon on this host.
+  /// The address of a daemon on this host.
   private let address: Address?
-  /// The way to another one, until it is there.
+  /// Makes the connection to another host, until it exists.
   private var connector: HostConnector?
   /// The program that the connection goes through.
   private let process: HelperProcess?
-  /// The broker's login at a host that may ask for SASL.
+  /// The broker's login at a host that may require SASL.
   var login: UpstreamLogin?
-  /// Until the connection is made: the time to try again.
+  /// Fires when it is time to try again, until the connection is made.
   private let timer: TimerWatcher
   private var isConnected = false
   private(set) var slot = -1
 
-  /// A socket for the daemon, not yet connected, or another way there. Or why there is none to be had.
+  /// Creates the connection: a socket for the daemon, not yet connected, or another transport. Fails with the reason.
   static func make(
     _ backend: Backend, _ id: Int, for session: ClientSession
   ) -> Result<UpstreamConnection, RemoteError> {
@@ -87,8 +87,8 @@ final class UpstreamConnection: Handler {
 
   // MARK: Connecting
 
-  /// Connects and joins the session's relay: at once, but for another host, before whose answer nothing of the client
-  /// is passed on. An errno says why that is not possible.
+  /// Connects and joins the session's relay at once. For another host it joins only after that host's answer; until
+  /// then nothing of the client is passed on. Returns the errno of a failure.
   func start() -> Int32? {
     guard let transport else {
       report(.located(UpstreamTarget(backend)))
@@ -96,8 +96,8 @@ final class UpstreamConnection: Handler {
       return nil
     }
     let connected = process != nil || connects(transport)
-    let trouble = errno
-    guard connected || trouble == EAGAIN || mayStart(trouble) else { return trouble }
+    let number = errno
+    guard connected || number == EAGAIN || mayStart(number) else { return number }
     report(.located(UpstreamTarget(backend)))
     attach(transport)
     if connected { connectedNow() } else { timer.start(seconds: UpstreamConnection.retrySeconds) }
@@ -110,12 +110,12 @@ final class UpstreamConnection: Handler {
     slot = session.driver.attach(id, layer(over: transport), at: session.broker.reactor.now)
   }
 
-  /// The daemon does not run, and the broker can start it.
+  /// Whether the daemon does not run and the broker can start it.
   private func mayStart(_ number: Int32) -> Bool {
     backend.program != nil && (number == ENOENT || number == ECONNREFUSED)
   }
 
-  /// Otherwise errno says why not.
+  /// If it returns false, errno has the reason.
   private func connects(_ transport: any ClientTransport) -> Bool {
     address?.withPointer { connect(transport.number, $0, $1) } == 0
   }
@@ -142,7 +142,7 @@ final class UpstreamConnection: Handler {
     }
   }
 
-  /// What the relay is to read and write: the transport itself, unless it may get a layer.
+  /// The transport for the relay: the transport itself, unless it may get a security layer.
   private func layer(over transport: any ClientTransport) -> any Transport {
     guard let remote = backend.remote, let file = remote.authFile else { return transport }
     let login = UpstreamLogin(
@@ -159,10 +159,10 @@ final class UpstreamConnection: Handler {
   override func timeUp() {
     guard !isConnected, let transport else { return }
     if connects(transport) { return connectedNow() }
-    let trouble = errno
-    if trouble == EAGAIN { return timer.start(seconds: UpstreamConnection.retrySeconds) }
-    guard let program = backend.program, mayStart(trouble) else {
-      return report(.failed(session.broker.backends.directory.unreachable(backend.path, trouble)))
+    let number = errno
+    if number == EAGAIN { return timer.start(seconds: UpstreamConnection.retrySeconds) }
+    guard let program = backend.program, mayStart(number) else {
+      return report(.failed(session.broker.backends.directory.unreachable(backend.path, number)))
     }
     switch session.broker.backends.starter.start(
       backend.daemon, program: program, socket: backend.path)
@@ -178,12 +178,12 @@ final class UpstreamConnection: Handler {
     session.driver.upstreamReady(slot, ready, at: session.broker.reactor.now)
   }
 
-  /// Watches for what the relay can make use of.
+  /// Watches for the events that the relay can handle.
   func watch() {
     guard isConnected else { return }
     let interest = session.relay.upstreamInterest(slot)
     watcher?.watch(interest)
-    // What has been read and decrypted already is announced by no descriptor.
+    // No descriptor announces data that has been read and decrypted already.
     if interest.contains(.read), transport?.holdsBytes == true {
       session.broker.reactor.continueSoon(self)
     }
@@ -194,10 +194,10 @@ final class UpstreamConnection: Handler {
     ready(.read)
   }
 
-  /// Why the connection failed, where that is more than an errno says.
+  /// Why the connection failed, if more is known than the errno.
   var error: Message? { transport?.error }
 
-  /// A step of the broker's own login.
+  /// Executes a step of the broker's own login.
   func perform(_ step: UpstreamSASLStep) {
     guard let login else { return report(.sasl(.failed(Message(.upstreamLoginNotConfigured)))) }
     login.perform(step)

@@ -1,14 +1,14 @@
-// How the broker proves to another host who it is, where that asks for SASL.
+// The broker's authentication at another host that requires SASL.
 import Streams
 
-/// The SASL library's part of a login at another host. What is said when is the session's to decide.
+/// The SASL library's part of a login at another host. The session decides the order of its steps.
 final class UpstreamLogin {
   private unowned let upstream: UpstreamConnection
   private let host: String
-  /// How the log calls the other host.
+  /// Name of the other host in log messages.
   private let path: String
   private let authFile: String
-  /// What the relay reads and writes: it may get a layer.
+  /// The transport for the relay: it may get a security layer.
   let transport: SASLTransport
   private var surroundings: SASLConnection
   private var client: SASLClient?
@@ -41,7 +41,8 @@ final class UpstreamLogin {
     }
   }
 
-  /// Nil where the file has none for the host, or cannot be read; mechanisms that have their own can still be used.
+  /// Nil: the file has no credentials for the host, or cannot be read. Mechanisms with their own credentials can still
+  /// be used.
   private var credentials: UpstreamCredentials? {
     let log = upstream.session.log[.upstream]
     do throws(TLSError) {
@@ -55,7 +56,7 @@ final class UpstreamLogin {
     }
   }
 
-  /// Has the library say something next, away from the loop.
+  /// Runs the library's next step on the blocking pool.
   private func proceed(_ work: @escaping @Sendable (SASLClient) -> SASLClient.Progress) {
     guard let client else { return upstream.saslAnswered(.failed(Message(.exchangeNotBegun))) }
     job = upstream.session.broker.loop.blocking.run(

@@ -1,11 +1,11 @@
-// What a certificate says of itself, as plain values: all that the checks look at.
+// The fields of a certificate as plain values: all that the checks use.
 
-/// An X.509 certificate, as far as it matters who may use it for what.
+/// An X.509 certificate, as far as it matters for its permitted uses.
 struct Certificate: Sendable, Equatable {
   /// Whether it may sign other certificates.
   enum BasicConstraints: Sendable, Equatable { case missing, notAuthority, authority }
 
-  /// What the key may be used for.
+  /// The permitted uses of the key.
   struct KeyUsage: OptionSet, Sendable {
     let rawValue: UInt32
     static let digitalSignature = KeyUsage(rawValue: 128)
@@ -13,7 +13,7 @@ struct Certificate: Sendable, Equatable {
     static let certificateSigning = KeyUsage(rawValue: 4)
   }
 
-  /// An extension's content, and whether whoever does not understand it must refuse the certificate.
+  /// An extension's content, and whether an implementation that does not understand it must refuse the certificate.
   struct Marked<Content: Sendable & Equatable>: Sendable, Equatable {
     var content: Content
     var isCritical: Bool
@@ -41,11 +41,11 @@ struct Certificate: Sendable, Equatable {
   var keyUsage: Marked<KeyUsage>?
   /// nil: the certificate has no such extension.
   var purposes: Marked<[String]>?
-  /// SHA-256 of all of it.
+  /// SHA-256 of the whole certificate.
   var fingerprint: [UInt8] = []
 }
 
-/// A moment as administrators write it, without a time zone to guess.
+/// A time in the form for administrators, with its time zone.
 func dateText(_ seconds: Int64) -> String {
   // Civil date from days since 1970, in the proleptic Gregorian calendar.
   let day = (seconds >= 0 ? seconds : seconds - 86_399) / 86_400

@@ -1,13 +1,13 @@
 // Whether a certificate may be used in a role: libvirt's checks.
 import Streams
 
-/// What a certificate is to be good for.
+/// The role in which a certificate is used.
 enum CertificateRole: Sendable, Equatable {
-  /// Shown by this broker.
+  /// This broker presents it.
   case server
-  /// Shown by a client.
+  /// A client presents it.
   case client
-  /// Vouching for others.
+  /// It signs other certificates.
   case authority
 
   fileprivate var words: String {
@@ -68,8 +68,7 @@ enum CertificateChecks {
     return [Message(usage.isCritical ? .criticalKeyUsageLacks : .keyUsageLacks, [name])]
   }
 
-  /// Whoever has a purpose of its own invention is taken to mean both roles, and the purpose "any" to
-  /// mean neither: that is how libvirt reads them.
+  /// As in libvirt, an unknown purpose counts for both roles, and the purpose "any" for neither.
   static func purposes(
     of certificate: Certificate, as role: CertificateRole
   ) -> [Message] {
@@ -90,25 +89,25 @@ enum CertificateChecks {
     return [Message(list.isEmpty ? .noNameAllowed : .nameNotAllowed)]
   }
 
-  /// Whole days until a moment, rounded down; negative once it is over.
+  /// Whole days until a time, rounded down; negative once it is over.
   static func days(until moment: Int64, from now: Int64) -> Int {
     let seconds = moment - now
     return Int(seconds >= 0 ? seconds / 86_400 : (seconds - 86_399) / 86_400)
   }
 }
 
-/// When to remind of an expiry: once when each of the marks is passed.
+/// When to warn of an expiry: once for each of the marks.
 struct ExpiryReminder: Sendable, Equatable {
   static let marks = [30, 14, 7, 1]
   private var said = Int.max
 
-  /// Whether so many days are worth a warning now. Asked again for the same days, they are not.
+  /// Whether a warning is due with this many days left. A second call with the same days returns false.
   mutating func isDue(days: Int) -> Bool {
     guard let mark = ExpiryReminder.marks.last(where: { days <= $0 }) else {
       said = Int.max
       return false
     }
-    // What has expired is said once more.
+    // A certificate that has expired causes one more warning.
     let now = days < 0 ? -1 : mark
     defer { said = now }
     return now < said

@@ -1,24 +1,24 @@
-// What a peer's certificates may cost: judged when they arrive, before anything is computed with their keys.
+// Bounds on the cost of a peer's certificates: checked when they arrive, before any computation with their keys.
 import CGnuTLS
 import Streams
 
 /// Bounds on a Certificate message, which a peer sends before it has proven anything.
 ///
-/// GnuTLS verifies a signature with whatever key the peer shows. A verification with an RSA key of 16,384 bits and an
-/// exponent of the same length took 3.6 s (GnuTLS 3.7.9), one of 98,304 bits more than a minute. GnuTLS also parses
-/// each certificate in a time that grows with the square of its elements: 460 ms for 104 KB of names. The bounds
-/// leave room for every certificate that is in use: 8,192 bits with the exponent 65,537 took 0.4 ms.
+/// GnuTLS verifies a signature with whatever key the peer presents. A verification with an RSA key of 16,384 bits and
+/// an exponent of the same length took 3.6 s (GnuTLS 3.7.9), one of 98,304 bits more than a minute. GnuTLS also parses
+/// each certificate in a time that grows with the square of its elements: 460 ms for 104 KB of names. The bounds leave
+/// room for every certificate in use: 8,192 bits with the exponent 65,537 took 0.4 ms.
 enum ChainLimits {
   /// Bytes of a handshake message; GnuTLS checks it against the message's header.
   static let messageBytes = 64 << 10
   static let certificates = 10
-  /// Elements of DER in all certificates together. A usual one has about 100.
+  /// DER elements in all certificates together. A usual certificate has about 100.
   static let elements = 2048
   static let rsaBits = 8192
   static let exponentBits = 64
 
   /// Why a Certificate message is refused; nil: its size and structure are acceptable.
-  /// - Parameter isModern: the message has the form that it has in TLS 1.3.
+  /// - Parameter isModern: the message has its TLS 1.3 form.
   static func error(inMessage message: UnsafeRawBufferPointer, isModern: Bool) -> Message? {
     let unreadable = Message(.certificateMessageNotDecoded)
     guard message.count <= messageBytes else {
@@ -83,7 +83,7 @@ enum ChainLimits {
         return Message(.rsaExponentTooLong, [exponent, exponentBits])
       }
       return nil
-    // The curves that GnuTLS knows, of which the largest is P-521.
+    // GnuTLS's largest curve is P-521.
     case GNUTLS_PK_ECDSA, GNUTLS_PK_EDDSA_ED25519, GNUTLS_PK_EDDSA_ED448: return nil
     default:
       let name = number < 0 ? nil : gnutls_pk_algorithm_get_name(algorithm)
@@ -92,7 +92,7 @@ enum ChainLimits {
   }
 }
 
-/// Big-endian numbers and runs of bytes from the front of a buffer; nil where it is too short.
+/// Big-endian numbers and runs of bytes from the front of a buffer; nil: the buffer is too short.
 private struct ByteReader {
   private var rest: UnsafeRawBufferPointer
   init(_ bytes: UnsafeRawBufferPointer) { rest = bytes }
@@ -105,19 +105,20 @@ private struct ByteReader {
     return UnsafeRawBufferPointer(rebasing: rest.prefix(count))
   }
 
-  /// Of at most four bytes.
+  /// A number of at most four bytes.
   mutating func number(_ count: Int) -> Int? {
     bytes(count)?.reduce(0) { $0 << 8 | Int($1) }
   }
 }
 
-/// Counts the elements of DER.
+/// Counts DER elements.
 enum DERScan {
   private static let depth = 24
 
-  /// Takes the number of elements in `bytes` off `left`. False: there are more, or it is no DER.
+  /// Subtracts the number of elements in `bytes` from `left`. False: there are more, or the bytes are not DER.
   ///
-  /// An octet string can contain DER (every extension's content does), so what looks like DER in it counts, too.
+  /// An octet string can contain DER (every extension's content does), so anything in it that looks like DER counts,
+  /// too.
   static func consume(_ bytes: UnsafeRawBufferPointer, left: inout Int) -> Bool {
     consume(ByteReader(bytes), 0, &left)
   }
@@ -147,10 +148,10 @@ enum DERScan {
 }
 
 extension TLSSession {
-  /// Has the peer's certificates judged when they arrive.
+  /// Checks the peer's certificates when they arrive.
   ///
-  /// The hook sees the message before GnuTLS parses it. GnuTLS's verify function would come too late: in TLS 1.3 it
-  /// is called after the peer's signature has been verified (seen with 3.7.9).
+  /// The hook gets the message before GnuTLS parses it. GnuTLS's verify function would be too late: in TLS 1.3 GnuTLS
+  /// calls it after verifying the peer's signature (seen with 3.7.9).
   func guardChain() {
     gnutls_handshake_set_max_packet_length(handle, ChainLimits.messageBytes)
     gnutls_session_set_ptr(handle, Unmanaged.passUnretained(self).toOpaque())

@@ -5,15 +5,15 @@ import Streams
 /// The certificates in use and the handshakes, for administrators.
 public struct TLSStatus: Sendable, Equatable {
   public var certificates: [TLSCertificateSummary]
-  /// Sets of files that have been taken into use so far.
+  /// Number of certificate sets used so far.
   public var generation: Int
   public var handshakes: Int
 }
 
-/// Everything TLS of one broker. New handshakes use the newest set of certificates that passed its
-/// checks; sessions keep the one they were made with.
+/// All TLS state of one broker. New handshakes use the newest set of certificates that passed its checks. Sessions keep
+/// the set they were made with.
 final class TLSAcceptor {
-  /// Files are often written one after the other, by a program that takes its time.
+  /// Delay before a reload: programs often write the files one after the other.
   private static let settleSeconds = 0.5
   private static let reminderSeconds = 3600.0
 
@@ -21,12 +21,12 @@ final class TLSAcceptor {
   private(set) var settings: TLSSettings
   private(set) var credentials: TLSCredentials
   private(set) var generation = 1
-  /// Of sessions whose handshake is done.
+  /// For sessions whose handshake is done.
   let buffers = TLSBuffers()
   var pool: HandshakePool { broker.loop.handshakes }
   private var handshakes: [UInt64: TLSHandshake] = [:]
   private var order: [UInt64] = []
-  /// Verified ones that wait for a place.
+  /// Verified handshakes that wait for a place.
   private var waiting: [TLSHandshake] = []
   private var lastID: UInt64 = 0
   private var limitWarning = WarningInterval()
@@ -51,7 +51,7 @@ final class TLSAcceptor {
   /// Seconds since 1970.
   static var now: Int64 { Int64(time(nil)) }
 
-  /// Begins to watch the files. To be called once the log is written.
+  /// Starts watching the files. Call it once the log is being written.
   func start() {
     logCertificates()
     remind()
@@ -96,8 +96,8 @@ final class TLSAcceptor {
     if order.count > 2 * settings.maxHandshakes + 64 { order.removeAll { handshakes[$0] == nil } }
   }
 
-  /// The oldest one of the address with the most: an address that floods the broker with handshakes only displaces
-  /// its own.
+  /// Ends the oldest handshake of the address that has the most: an address that floods the broker with handshakes only
+  /// displaces its own.
   private func makeRoom() {
     var counts: [Origin: Int] = [:]
     for handshake in handshakes.values { counts[handshake.origin, default: 0] += 1 }
@@ -137,13 +137,13 @@ final class TLSAcceptor {
 
   /// The handshake is done; the connection waits for a place.
   func verified(_ handshake: TLSHandshake) {
-    // In this order: the reference given up may be the last one.
+    // In this order: removing the handshake may release the last reference.
     waiting.append(handshake)
     handshakes[handshake.id] = nil
     broker.acceptor.requestPlace(for: handshake)
   }
 
-  /// It has a place; the confirmation is sent next.
+  /// The connection has a place; the confirmation is sent next.
   func admitted(_ handshake: TLSHandshake) {
     handshakes[handshake.id] = handshake
     waiting.removeAll { $0 === handshake }
@@ -174,7 +174,7 @@ final class TLSAcceptor {
     if handshakes.isEmpty { order.removeAll(keepingCapacity: true) }
   }
 
-  /// Ends everything that is not a client yet.
+  /// Ends every connection that is not a client yet.
   func close() {
     reminderAlarm.stop()
     watch = nil
@@ -183,7 +183,7 @@ final class TLSAcceptor {
 
   // MARK: Certificates
 
-  /// Takes the files as they are now into use, or logs and returns why not and keeps the certificates in use.
+  /// Loads the current files. If they are refused, logs and returns the reason and keeps the certificates in use.
   @discardableResult
   func reload(because reason: Message) -> TLSCredentialsError? {
     do throws(TLSCredentialsError) {
@@ -201,8 +201,8 @@ final class TLSAcceptor {
     return nil
   }
 
-  /// Handshakes are made by these settings from now on, with the files as they are now. Nil, or why not; then
-  /// the old ones stay, files and all.
+  /// Uses these settings, with the current files, for new handshakes. Returns nil, or the error; the old settings and
+  /// files then stay in use.
   func adopt(
     _ settings: TLSSettings, because reason: Message
   ) -> TLSCredentialsError? {

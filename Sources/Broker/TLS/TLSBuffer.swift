@@ -1,7 +1,7 @@
 // Bytes of TLS records between a socket and a session.
 
-/// The bytes `head ..< tail` of a buffer of the pool: `0 ≤ head ≤ tail ≤ TLSBuffers.capacity`. Without bytes it need not
-/// own a buffer. Owned by a session, which returns the buffer to the pool.
+/// The bytes `head ..< tail` of a buffer of the pool: `0 ≤ head ≤ tail ≤ TLSBuffers.capacity`. Without bytes it need
+/// not own a buffer. A session owns it and returns the buffer to the pool.
 struct TLSBuffer {
   var buffer: UnsafeMutableRawPointer?
   var head = 0
@@ -10,7 +10,7 @@ struct TLSBuffer {
   var count: Int { tail - head }
   var room: Int { TLSBuffers.capacity - tail }
 
-  /// The buffer, taken if there is none.
+  /// The buffer; takes one from the pool if there is none.
   mutating func open(_ buffers: TLSBuffers) -> UnsafeMutableRawPointer {
     if let buffer { return buffer }
     let taken = buffers.take()
@@ -27,7 +27,7 @@ struct TLSBuffer {
     self.buffer = nil
   }
 
-  /// Moves the bytes to the front of the buffer, so that the room is behind them.
+  /// Moves the bytes to the front of the buffer, so that the free room is after them.
   mutating func compact() {
     guard head > 0, let buffer else { return }
     buffer.copyMemory(from: buffer + head, byteCount: count)

@@ -1,16 +1,16 @@
 // The pool of buffers that TLS sessions use.
 import Glibc
 
-/// Spare buffers for the bytes of records. A session has one only while it holds a part of a record. Owned by the part
-/// of the broker that makes the sessions.
+/// Spare buffers for the bytes of records. A session has one only while it holds a part of a record. The part of the
+/// broker that makes the sessions owns the pool.
 final class TLSBuffers {
-  /// A record at its largest: header, content, and what ciphers add.
+  /// A record of maximum size: header, content, and the overhead of ciphers.
   static let record = 5 + 16_384 + 256
   /// Eight records: more in one call no longer changed the throughput.
   static let capacity = 8 * record
   private static let most = 8
   private var spare: [UnsafeMutableRawPointer] = []
-  /// Of a pool that several threads use; nil: one thread does.
+  /// Guards a pool that several threads use; nil: only one thread uses it.
   private let lock: UnsafeMutablePointer<pthread_mutex_t>?
 
   init(isShared: Bool = false) {

@@ -1,22 +1,22 @@
-// What a peer may send after the handshake besides data: how much of it, and in which order.
+// What a peer may send after the handshake besides data: how many records, and in which order.
 import Glibc
 
-/// Bounds the records that are no application data: alerts, KeyUpdate messages, session tickets.
+/// Bounds the records that are not application data: alerts, KeyUpdate messages, session tickets.
 ///
-/// Each of them makes the session build the ciphers of both directions anew, and a client of TLS 1.2 can send
-/// warnings without end. A peer has a stock of `most`, and gets one back in each second; an honest one sends
-/// two or three in the life of a connection, or one KeyUpdate per some gigabytes.
+/// Each of them makes the session build the ciphers of both directions anew, and a TLS 1.2 client can send warnings
+/// without end. A peer has a budget of `most` records and regains one each second. A regular peer sends two or three in
+/// the life of a connection, or one KeyUpdate per some gigabytes.
 struct ControlBudget {
   static let most = 32
   private var left = ControlBudget.most
   private var since = 0
 
-  /// One more has come. False: that is too many.
+  /// Counts one more record. False: that is too many.
   mutating func spend() -> Bool {
     spend(at: Clock.coarse.parts.seconds)
   }
 
-  /// - Parameter second: of a clock that is never set back.
+  /// - Parameter second: time on a monotonic clock.
   mutating func spend(at second: Int) -> Bool {
     if second > since {
       left = min(ControlBudget.most, left + min(ControlBudget.most, second - since))
@@ -30,16 +30,16 @@ struct ControlBudget {
 
 /// Follows the boundaries of handshake messages through decrypted records of TLS 1.3.
 ///
-/// A message may be split over several records, and no record of another kind may come between them (RFC 8446,
-/// 5.1). The session needs to know itself where a message ends, because GnuTLS sees only the records that the
-/// session does not open.
+/// A message may be split over several records, and no record of another kind may come between them (RFC 8446, 5.1).
+/// The session itself must know where a message ends, because GnuTLS sees only the records that the session does not
+/// open.
 struct MessageTracker {
   private static let header = 4
-  /// Bytes of the header that have come, and the length in them.
+  /// Number of header bytes received, and the length in them.
   private var headerBytes = 0
   private var length = 0
 
-  /// A message has begun and not ended.
+  /// Whether a message has begun and not ended.
   var isInside: Bool { headerBytes > 0 }
 
   mutating func follow(_ bytes: UnsafeRawBufferPointer) {

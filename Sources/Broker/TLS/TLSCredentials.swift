@@ -3,7 +3,7 @@ import CGnuTLS
 import Glibc
 import Streams
 
-/// A certificate of the set, for the log, the reminders and the doctor.
+/// A certificate of the set, for the log, the reminders and `--check-tls`.
 public struct TLSCertificateSummary: Sendable, Equatable {
   public enum Kind: String, Sendable {
     case server, authority
@@ -16,12 +16,12 @@ public struct TLSCertificateSummary: Sendable, Equatable {
   public var expiration: Int64
   public var fingerprint: [UInt8]
 
-  /// Whole days it is still good for.
+  /// Whole days until it expires.
   public func daysLeft(at now: Int64) -> Int {
     CertificateChecks.days(until: expiration, from: now)
   }
 
-  /// When it expires: a warning in the last 30 days, an error once it has.
+  /// The message about its expiry: a warning in the last 30 days, an error once it has expired.
   func expiry(at now: Int64) -> Message {
     let what =
       kind == .revocationList ? "revocation list" : "\(kind.rawValue) certificate '\(name)'"
@@ -33,8 +33,8 @@ public struct TLSCertificateSummary: Sendable, Equatable {
   }
 }
 
-/// What handshakes are made with. Never changes; a new set of files becomes a new one of these, and
-/// sessions made with the old one keep it.
+/// The credentials of handshakes. They never change: a new set of files becomes a new object, and sessions made with
+/// the old one keep it.
 final class TLSCredentials {
   /// libvirt's limit for a file of certificates.
   static let mostBytes = 64 << 10
@@ -44,15 +44,15 @@ final class TLSCredentials {
   let priority: TLSPriority
   /// The broker's own certificates first.
   let summaries: [TLSCertificateSummary]
-  /// Diagnostics that do not forbid their use.
+  /// Diagnostics that do not forbid the use of the set.
   let warnings: [Message]
   let names: NameList?
   let refusesClients: Bool
-  /// The revocation list in use, for the next generation to keep where the file has disappeared.
+  /// The revocation list in use, which the next generation keeps if the file has disappeared.
   let revocations: RevocationList?
 
   /// Reads every file and makes every check.
-  /// - Parameter old: the revocation list of the generation before.
+  /// - Parameter old: the revocation list of the previous generation.
   /// - Throws: each error that forbids the use of the set, with the file.
   convenience init(
     _ settings: TLSSettings, at now: Int64, keeping old: RevocationList? = nil
@@ -123,7 +123,7 @@ final class TLSCredentials {
       }
       guard count > 0 else { throw TLSCredentialsError(.noRevocationList, [revoked.path]) }
     }
-    // Whatever leads to a trusted authority is verified by GnuTLS with the keys in the chain.
+    // GnuTLS verifies any chain to a trusted authority with the keys in the chain.
     gnutls_certificate_set_verify_limits(
       handle, UInt32(ChainLimits.rsaBits), UInt32(ChainLimits.certificates))
   }

@@ -1,11 +1,11 @@
-// Checks everything that TLS needs: files, settings, and what a running broker serves.
+// Checks everything that TLS needs: files, settings, and what a running broker presents.
 import CGnuTLS
 import Glibc
 public import Streams
 
-/// The examination behind `--check-tls`.
+/// The checks of `--check-tls`.
 public enum TLSDoctor {
-  /// One result of the examination.
+  /// One diagnostic of the checks.
   public struct Diagnostic: Sendable, Equatable {
     public enum Mark: String, Sendable { case ok, warning, fault }
     public let message: Message
@@ -25,7 +25,7 @@ public enum TLSDoctor {
     }
   }
 
-  /// Seconds that each step of asking a broker may take.
+  /// Time limit in seconds of each step with a running broker.
   private static let patience = 5
 
   /// Checks the files and the settings, without a running broker.
@@ -97,7 +97,7 @@ public enum TLSDoctor {
     return messages
   }
 
-  /// Checks what a broker serves to its clients, and compares it with the files.
+  /// Checks what a broker presents to its clients, and compares it with the files.
   public static func examine(
     host: String, port: String, against settings: TLSSettings
   ) -> [Diagnostic] {

@@ -1,4 +1,4 @@
-// The files of one generation of certificates: read once, so that what was checked is what is used.
+// The files of one generation of certificates. They are read once, so that the checked content is the content in use.
 import CGnuTLS
 import Glibc
 import Streams
@@ -18,12 +18,12 @@ struct TLSFileSet {
   }
 
   let settings: TLSSettings
-  /// What the broker's own certificates are for.
+  /// The role of the broker's own certificates.
   private let role: CertificateRole
   private(set) var pairs: [Pair] = []
   private(set) var authorities: [UInt8] = []
   private(set) var revocations: RevocationList?
-  /// Each forbids the use of the set.
+  /// Each of them forbids the use of the set.
   private(set) var errors: [Message] = []
   private(set) var warnings: [Message] = []
   private(set) var summaries: [TLSCertificateSummary] = []
@@ -85,7 +85,7 @@ struct TLSFileSet {
     }
   }
 
-  /// The first certificate is the broker's own, and with those behind it has to lead to an authority.
+  /// The first certificate is the broker's own. Together with those after it, it must lead to an authority.
   private mutating func check(
     _ chain: [X509], _ pair: TLSSettings.Pair, _ authorities: [X509], at now: Int64
   ) {
@@ -116,8 +116,8 @@ struct TLSFileSet {
     }
   }
 
-  /// A list that has been in use is never given up because its file is gone: that would admit the clients that it
-  /// revokes.
+  /// A revocation list in use stays in use if its file has disappeared. Otherwise the broker would accept the clients
+  /// that it revokes.
   private mutating func readRevocations(at now: Int64, keeping old: RevocationList?) {
     guard let path = settings.revocationFile else { return }
     let bytes: [UInt8]

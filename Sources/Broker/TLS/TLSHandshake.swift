@@ -1,8 +1,9 @@
-// A TLS handshake with a client: from accept until the connection has a place, or is refused.
+// A TLS handshake with a client: from accept until the connection has a place or is refused.
 import Glibc
 import Streams
 
-/// A handshake under way. It is no client yet: it counts against no limit but that of handshakes. The acceptor owns it.
+/// A handshake under way. The connection is not a client yet: only the limit of handshakes applies to it. The acceptor
+/// owns it.
 final class TLSHandshake: Handler, PendingConnection {
   private enum Phase {
     case shaking
@@ -24,7 +25,7 @@ final class TLSHandshake: Handler, PendingConnection {
   private var watcher: DescriptorWatcher
   private let timer: TimerWatcher
   private var phase = Phase.shaking
-  /// The step under way: until it is done the session belongs to a thread of the pool.
+  /// The step under way. Until it is done the session belongs to a thread of the pool.
   private var job: BlockingPool.Job?
   private(set) var peer: TLSPeer?
   /// The number of the client it becomes, once it is verified.
@@ -47,7 +48,7 @@ final class TLSHandshake: Handler, PendingConnection {
     watcher.belong(to: self)
     timer.belong(to: self)
     timer.start(seconds: tlsAcceptor.settings.handshakeSeconds)
-    // Nothing can have come yet that is worth a system call now.
+    // No data is likely to be there yet, so a system call now is not worth it.
     watcher.watch(.read)
   }
 
@@ -87,7 +88,7 @@ final class TLSHandshake: Handler, PendingConnection {
     }
   }
 
-  /// It has a place: sends the one byte that confirms this to libvirt's clients.
+  /// The connection has a place: sends the one byte that confirms this to libvirt's clients.
   func admitted() {
     tlsAcceptor.admitted(self)
     timer.start(seconds: tlsAcceptor.settings.handshakeSeconds)
@@ -106,7 +107,7 @@ final class TLSHandshake: Handler, PendingConnection {
     }
   }
 
-  /// A client that waits sends nothing. One that has closed the connection need not be kept.
+  /// A waiting client sends nothing. If it has closed the connection, there is no reason to keep it.
   private func checkForClose() {
     var byte: UInt8 = 0
     let count = recv(session.number, &byte, 1, Int32(MSG_PEEK | MSG_DONTWAIT))
@@ -120,7 +121,7 @@ final class TLSHandshake: Handler, PendingConnection {
     end(Message(.handshakeTimedOut, [Int(tlsAcceptor.settings.handshakeSeconds)]))
   }
 
-  /// Ends it. With a reason that has not been logged yet.
+  /// Ends the handshake; logs the reason if there is one.
   func end(_ why: Message?) {
     guard phase != .over else { return }
     leave()

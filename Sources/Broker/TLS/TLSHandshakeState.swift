@@ -1,16 +1,16 @@
-// What a TLS session keeps of its handshake.
+// The state that a TLS session keeps of its handshake.
 import Streams
 
-/// The budgets of a handshake, and what identifies a peer that speaks no TLS. Owned by a session.
+/// The budgets of a handshake, and the detection of a peer that does not use TLS. A session owns it.
 struct TLSHandshakeState {
   /// GnuTLS bounds each message of a handshake, but not the records without effect between them.
   private static let mostBytes = 256 << 10
-  /// Warnings that a peer may send in its handshake.
+  /// Limit of the warnings that a peer may send in its handshake.
   private static let mostAlerts = 8
 
   private var bytesLeft = TLSHandshakeState.mostBytes
   private var alerts = 0
-  /// The first four bytes received; 0: fewer came at first.
+  /// The first four bytes received; 0: the first read had fewer.
   private var firstBytes: UInt32?
   /// Why the peer was refused in its handshake.
   var peerError: Message?
@@ -20,7 +20,7 @@ struct TLSHandshakeState {
     firstBytes = count >= 4 ? UInt32(bigEndian: bytes.loadUnaligned(as: UInt32.self)) : 0
   }
 
-  /// GnuTLS takes so many bytes. False: that is more than a handshake may have.
+  /// Counts bytes that GnuTLS takes. False: that is more than a handshake may have.
   mutating func spend(bytes: Int) -> Bool {
     bytesLeft -= bytes
     guard bytesLeft < 0 else { return true }
@@ -28,13 +28,13 @@ struct TLSHandshakeState {
     return false
   }
 
-  /// One more warning has come. False: that is too many.
+  /// Counts one more warning. False: that is too many.
   mutating func spendAlert() -> Bool {
     alerts += 1
     return alerts <= TLSHandshakeState.mostAlerts
   }
 
-  /// What the peer speaks, if its first bytes are no TLS handshake.
+  /// The protocol that the peer speaks, if its first bytes are no TLS handshake.
   var foreignProtocol: Message? {
     guard let firstBytes, firstBytes >> 24 != 22 else { return nil }
     return firstBytes <= UInt32(Limits.packet) && firstBytes >= UInt32(Limits.header)

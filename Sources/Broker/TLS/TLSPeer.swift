@@ -3,9 +3,9 @@ import CGnuTLS
 import Glibc
 import Streams
 
-/// A client as its certificate and its session describe it.
+/// A client, as its certificate and its session describe it.
 struct TLSPeer: Sendable, Equatable {
-  /// The verified certificate's distinguished name; nil where there is none or it proves nothing.
+  /// The verified certificate's distinguished name; nil: there is no certificate, or it is not verified.
   var distinguishedName: String?
   /// Protocol version and cipher.
   var parameters: String
@@ -17,7 +17,7 @@ struct TLSPeer: Sendable, Equatable {
 struct TLSPeerCheck: Sendable, Equatable {
   /// The leaf's name, verified or not; nil: no certificate.
   var name: String?
-  /// The peer is refused where one of them is an error.
+  /// The peer is refused if one of them is an error.
   var diagnostics: [Message]
   var isRefused: Bool { diagnostics.contains { $0.severity == .error } }
 
@@ -56,7 +56,7 @@ struct TLSPeerCheck: Sendable, Equatable {
     return diagnostics
   }
 
-  /// The diagnostics of one severity in one message, with the certificate's name; nil where there are none.
+  /// The diagnostics of one severity in one message, with the certificate's name; nil: there are none.
   func diagnostics(_ severity: Severity) -> Message? {
     let chosen = diagnostics.filter { $0.severity == severity }
     guard !chosen.isEmpty else { return nil }
@@ -66,7 +66,7 @@ struct TLSPeerCheck: Sendable, Equatable {
 }
 
 extension TLSSession {
-  /// The certificates the other side showed, leaf first.
+  /// The certificates that the peer presented, leaf first.
   func peerChain() throws(TLSError) -> [X509] {
     guard gnutls_certificate_type_get(handle) == GNUTLS_CRT_X509 else {
       throw TLSError(.notX509)
@@ -78,7 +78,7 @@ extension TLSSession {
     return chain
   }
 
-  /// Checks the server that has finished its handshake; it must be `host`.
+  /// Checks the server that has finished its handshake; its name must be `host`.
   func verifyServer(host: String, at now: Int64) -> TLSPeerCheck {
     checked { leaf, certificates, error in
       guard let certificate = certificates.first, let leaf else {

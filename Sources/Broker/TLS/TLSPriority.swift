@@ -1,22 +1,22 @@
-// Which protocol versions and ciphers are used: what the administrator says, within what is safe.
+// The protocol versions and ciphers in use: the administrator's choice, within what is safe.
 import CGnuTLS
 import Glibc
 import Streams
 
-/// A priority string GnuTLS has understood, with nothing older than TLS 1.2 in it.
+/// A priority string that GnuTLS accepts, without versions before TLS 1.2.
 final class TLSPriority {
   let cache: gnutls_priority_t
-  /// What GnuTLS was given in the end.
+  /// The final string for GnuTLS.
   let text: String
 
-  /// What is never used, whatever the administrator's string says.
+  /// Removed from every priority string, whatever the administrator has set.
   ///
-  /// One ClientHello that offers nothing but FFDHE8192 costs the broker 210 ms of a processor, FFDHE2048 more than
-  /// 10 ms, an elliptic curve 0.3 ms (P-521: 1.4 ms). Every client since TLS 1.2 knows a curve.
+  /// One ClientHello that offers only FFDHE8192 costs the broker 210 ms of a processor, FFDHE2048 more than 10 ms, an
+  /// elliptic curve 0.3 ms (P-521: 1.4 ms). Every client since TLS 1.2 supports a curve.
   private static let without =
     ":-VERS-SSL3.0:-VERS-TLS1.0:-VERS-TLS1.1:-VERS-DTLS-ALL:-DHE-RSA:-GROUP-DH-ALL"
 
-  /// - Throws: what is wrong with the string.
+  /// - Throws: the error in the string.
   init(_ wanted: String?) throws(TLSError) {
     if let wanted { try TLSPriority.check(wanted) }
     text = (wanted ?? TLSPriority.usual(hasAES: TLSPriority.processorHasAES)) + TLSPriority.without
@@ -39,7 +39,7 @@ final class TLSPriority {
     }
     var groups: UnsafePointer<UInt32>?
     var exchanges: UnsafePointer<UInt32>?
-    // TLS 1.3 has no key exchange but by groups, and GnuTLS lists none for it.
+    // TLS 1.3 has key exchange only by groups, and GnuTLS lists no other for it.
     let needsExchange = versions.contains(GNUTLS_TLS1_2)
     guard gnutls_priority_group_list(made, &groups) > 0,
       !needsExchange || gnutls_priority_kx_list(made, &exchanges) > 0
@@ -50,7 +50,7 @@ final class TLSPriority {
 
   deinit { gnutls_priority_deinit(cache) }
 
-  /// A mistake is pointed at in the administrator's own words.
+  /// Checks the administrator's own string, so that an error quotes that string.
   private static func check(_ wanted: String) throws(TLSError) {
     var made: gnutls_priority_t?
     var place: UnsafePointer<CChar>?
@@ -75,8 +75,8 @@ final class TLSPriority {
     return (0..<Int(count)).map { gnutls_protocol_t(rawValue: list[$0]) }
   }
 
-  /// Where the processor does AES itself it is several times as fast as anything else, so the broker's order
-  /// of ciphers counts and not the client's.
+  /// With AES instructions in the processor, AES is several times as fast as any other cipher. So the broker's order of
+  /// ciphers counts and not the client's.
   static func usual(hasAES: Bool) -> String {
     let gcm = "+AES-256-GCM:+AES-128-GCM"
     let chacha = "+CHACHA20-POLY1305"
@@ -85,7 +85,7 @@ final class TLSPriority {
       + ":+AES-256-CCM:+AES-128-CCM:+AES-256-CBC:+AES-128-CBC"
   }
 
-  /// Whether the processor has instructions for AES and for what GCM adds to it.
+  /// Whether the processor has instructions for AES and for GCM.
   static var processorHasAES: Bool {
     guard let bytes = try? readFile("/proc/cpuinfo", limit: 1 << 20) else { return false }
     return hasAES(cpuinfo: String(decoding: bytes, as: UTF8.self))

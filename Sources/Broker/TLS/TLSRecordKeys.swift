@@ -1,34 +1,34 @@
-// Records of application data, encrypted and decrypted where they lie.
+// Records of application data, encrypted and decrypted in place.
 import CGnuTLS
 import Glibc
 
 /// The keys of one direction of a session, taken over from GnuTLS after its handshake.
 ///
-/// GnuTLS itself takes a record through several buffers, some of which it allocates for it. What there is to
-/// do for a record is little with the ciphers of TLS 1.3 and their like in TLS 1.2, so the session does that
-/// with GnuTLS's ciphers: decrypted straight into the relay's segments, encrypted where it is sent from.
-/// Everything that is no application data (alerts, new keys, handshakes) goes on being GnuTLS's, which is told
-/// the number of the record before and asked for the keys after.
+/// GnuTLS itself copies a record through several buffers, some of which it allocates. With the ciphers of TLS 1.3 and
+/// their equivalents in TLS 1.2 a record needs little work, so the session does it with GnuTLS's ciphers: it decrypts
+/// straight into the relay's segments, and encrypts in the buffer that is sent. GnuTLS still handles everything that is
+/// not application data (alerts, new keys, handshakes). The session sets GnuTLS's record number before that, and takes
+/// the keys again afterwards.
 final class TLSRecordKeys {
   static let header = 5
   static let handshake: UInt8 = 22
   static let data: UInt8 = 23
   private static let tag = 16
-  /// RFC 8446, 5.5: AES-GCM is safe for about 2^24.5 records. A change of keys costs next to nothing.
+  /// RFC 8446, 5.5: AES-GCM is safe for about 2^24.5 records. A change of keys costs almost nothing.
   static let mostRecords: UInt64 = 1 << 23
 
   private let cipher: gnutls_aead_cipher_hd_t
   let isModern: Bool
-  /// TLS 1.2 with GCM sends eight bytes of each nonce along.
+  /// TLS 1.2 with GCM sends eight bytes of each nonce with the record.
   private let sendsNonce: Bool
   private let base: UInt64
-  /// 12 bytes of nonce, and from 16 on 13 of additional data.
+  /// 12 bytes of nonce, and from offset 16 on 13 bytes of additional data.
   private let scratch: UnsafeMutableRawPointer
   private var auth: UnsafeMutableRawPointer { scratch + 16 }
   /// The number of the next record.
   private(set) var sequence: UInt64
 
-  /// nil: the session's records are not of the kind that can be taken over.
+  /// nil: the session's cipher cannot be taken over.
   convenience init?(of session: gnutls_session_t, reading: Bool) {
     let version = gnutls_protocol_get_version(session)
     guard version == GNUTLS_TLS1_3 || version == GNUTLS_TLS1_2 else { return nil }
@@ -48,11 +48,11 @@ final class TLSRecordKeys {
       sequence: UInt64(bigEndian: number))
   }
 
-  /// nil: not a cipher that can be taken over, or not a key or an IV of its size.
+  /// nil: the cipher cannot be taken over, or the key or the IV has not its size.
   /// - Parameters:
   ///   - cipher: a `gnutls_cipher_algorithm_t`; a test cannot see a signature with a C enumeration in it.
   ///   - isModern: the records are those of TLS 1.3, not of TLS 1.2.
-  ///   - iv: 12 bytes; 4 where each record of TLS 1.2 has the rest of its nonce with it.
+  ///   - iv: 12 bytes; 4 bytes if each TLS 1.2 record carries the rest of its nonce.
   ///   - sequence: the number of the next record.
   init?(
     cipher number: UInt32, isModern: Bool, key: UnsafeMutableBufferPointer<UInt8>,
@@ -83,7 +83,7 @@ final class TLSRecordKeys {
     scratch.deallocate()
   }
 
-  /// Tells GnuTLS which record is the next.
+  /// Sets GnuTLS's number of the next record.
   func tell(_ session: gnutls_session_t, reading: Bool) {
     var number = sequence.bigEndian
     _ = withUnsafeBytes(of: &number) {
@@ -92,29 +92,28 @@ final class TLSRecordKeys {
     }
   }
 
-  /// Bytes a record has beyond its header and content.
+  /// A record's bytes in addition to its header and content.
   private var overhead: Int { TLSRecordKeys.tag + (sendsNonce ? 8 : 0) + (isModern ? 1 : 0) }
 
-  /// Room that a record's content may need, whose header says `length`; nil: no record can be so long or
-  /// so short.
+  /// Room for the content of a record whose header has `length`; nil: no record can be that long or that short.
   func room(forLength length: Int) -> Int? {
     let room = length - TLSRecordKeys.tag - (sendsNonce ? 8 : 0)
     return room >= (isModern ? 1 : 0) && room <= 16_384 + (isModern ? 1 : 0) ? room : nil
   }
 
-  /// What opening a record came to.
+  /// The result of opening a record.
   enum Opened {
-    /// So many bytes of application data.
+    /// This many bytes of application data.
     case data(Int)
-    /// Something for GnuTLS, which is to be given the record as it is: so many bytes of that kind.
+    /// A record of this kind and length for GnuTLS, which must get the record unchanged.
     case other(kind: UInt8, Int)
-    /// Not application data, and nothing in it.
+    /// Not application data, and empty.
     case hollow
-    /// Nobody who has the key has written this.
+    /// No holder of the key has written this.
     case forged
   }
 
-  /// Decrypts the record at `record`, whose header says `length`, into `room` of the size asked for.
+  /// Decrypts the record at `record`, whose header has `length`, into `room`, whose size `room(forLength:)` returns.
   func open(_ record: UnsafeRawPointer, length: Int, into room: UnsafeMutableRawPointer) -> Opened {
     let content = record + TLSRecordKeys.header
     var body = content
@@ -148,8 +147,8 @@ final class TLSRecordKeys {
     return .data(end - 1)
   }
 
-  /// Encrypts `count` bytes as one record at `record`, where there is room for it. The record's size; nil
-  /// where the cipher fails.
+  /// Encrypts `count` bytes as one record at `record`, which must have the room for it. Returns the record's size; nil:
+  /// the cipher failed.
   func seal(
     _ bytes: UnsafeMutableRawPointer, _ count: Int, as kind: UInt8 = TLSRecordKeys.data,
     at record: UnsafeMutableRawPointer
@@ -167,7 +166,7 @@ final class TLSRecordKeys {
       body += 8
     }
     let authBytes = storeAuth(record, length: isModern ? length : count)
-    // The cipher works in place, and the type of TLS 1.3 has to lie behind the content.
+    // The cipher works in place, and the type byte of TLS 1.3 must follow the content.
     body.copyMemory(from: bytes, byteCount: count)
     if isModern { body.storeBytes(of: kind, toByteOffset: count, as: UInt8.self) }
     let plain = count + (isModern ? 1 : 0)
@@ -184,7 +183,7 @@ final class TLSRecordKeys {
     (scratch + 4).storeBytes(of: (base ^ sequence).bigEndian, as: UInt64.self)
   }
 
-  /// What is protected but not encrypted: the header, in TLS 1.2 with the record's number.
+  /// The additional data, which is authenticated but not encrypted: the header, in TLS 1.2 with the record's number.
   private func storeAuth(_ record: UnsafeRawPointer, length: Int) -> Int {
     var place = auth
     if !isModern {

@@ -1,32 +1,32 @@
-// What a TLS session keeps of the records after its handshake.
+// The state that a TLS session keeps of the records after its handshake.
 
-/// Keys, budgets and decrypted bytes. The keys of both directions are here, or of neither: then GnuTLS does the records.
-/// Owned by a session.
+/// Keys, budgets and decrypted bytes. Either the keys of both directions are here, or none: then GnuTLS handles the
+/// records. A session owns it.
 struct TLSRecords {
-  /// Records that are decrypted in one turn. A full one takes longer than an empty one, but an empty one costs the
-  /// peer 22 bytes: 100,000 of them fit into what one turn may read.
+  /// Limit of the records decrypted in one turn. A full record takes longer than an empty one, but an empty one costs
+  /// the peer 22 bytes: 100,000 of them fit into what one turn may read.
   private static let mostInTurn = 1024
 
   /// The keys of each direction.
   var reading: TLSRecordKeys?
   var writing: TLSRecordKeys?
-  /// Records that are sent with the same keys.
+  /// Limit of the records sent with the same keys.
   var mostWithKeys = TLSRecordKeys.mostRecords
-  /// GnuTLS may have to put new keys in front of what is sent next.
+  /// GnuTLS may have to send new keys before the next data.
   var owesKeys = false
   /// Decrypted bytes for which there was no room.
   var plain = TLSBuffer()
   private var decryptedInTurn = 0
-  /// Bytes that GnuTLS may still take, while it is given one record and no more; nil: no bound.
+  /// Bytes that GnuTLS may still take while it handles exactly one record; nil: no bound.
   var pullsLeft: Int?
-  /// Records that are no application data.
+  /// The budget of records that are not application data.
   var controls = ControlBudget()
-  /// Where the peer is in a handshake message.
+  /// The peer's position in a handshake message.
   var message = MessageTracker()
 
   mutating func beginTurn() { decryptedInTurn = 0 }
 
-  /// One more record is decrypted. False: its turn is the next one.
+  /// Counts one more decrypted record. False: it must wait for the next turn.
   mutating func spend() -> Bool {
     decryptedInTurn += 1
     return decryptedInTurn <= TLSRecords.mostInTurn

@@ -1,15 +1,15 @@
-// A session's handshake, which GnuTLS does, and what was negotiated in it.
+// A session's handshake, which GnuTLS does, and the negotiated parameters.
 import CGnuTLS
 import Glibc
 import Streams
 
 extension TLSSession {
-  /// Calls of GnuTLS in a row that take nothing of the input.
+  /// Limit of GnuTLS calls in a row that take none of the input.
   private static let mostIdle = 4
 
-  /// The whole handshake on a socket that blocks, as long as its time limits allow. Why it failed; nil: it is done.
+  /// Does the whole handshake on a blocking socket, within its time limits. Returns why it failed; nil: it is done.
   func handshakeAndWait() -> Message? {
-    // Signals and warnings may interrupt it, but not without end.
+    // Signals and warnings may interrupt it, but only so often.
     for _ in 0..<16 {
       let status = gnutls_handshake(handle)
       if status == GNUTLS_E_SUCCESS { return nil }
@@ -23,11 +23,11 @@ extension TLSSession {
     return Message(.handshakeFailed, [Message(.peerDidNotAnswer)])
   }
 
-  /// Goes as far as it can. The caller calls it again when the socket is ready for what it was blocked on.
+  /// Continues as far as possible. The caller calls it again when the socket is ready for what blocked it.
   func handshake() -> Step {
     beginReading()
     if case .blocked = flush() { return .blocked(.write) }
-    // Only the last flight was not sent yet: another call of GnuTLS would begin another handshake.
+    // Only the last flight is unsent: another call of GnuTLS would start another handshake.
     guard state.isHandshaking else { return finishFlush() }
     var idle = 0
     while true {
@@ -47,7 +47,7 @@ extension TLSSession {
           return .blocked(.write)
         default: break
         }
-        // GnuTLS also says so in the middle of a message that is longer than one record.
+        // GnuTLS reports that also in the middle of a message that is longer than one record.
         if input.count > 0, idle < TLSSession.mostIdle {
           idle = input.count < before ? 0 : idle + 1
           continue
@@ -68,7 +68,7 @@ extension TLSSession {
     }
   }
 
-  /// Sends what is encrypted. Done when all of it is sent.
+  /// Sends the encrypted data. Returns done when all of it is sent.
   func finishFlush() -> Step {
     switch flush() {
     case .blocked(let on): .blocked(on)
@@ -77,7 +77,7 @@ extension TLSSession {
     }
   }
 
-  /// Encrypts one byte. To be followed by `finishFlush`.
+  /// Encrypts one byte. The caller then calls `finishFlush`.
   func say(_ byte: UInt8) -> Bool {
     var byte = byte
     return gnutls_record_send(handle, &byte, 1) == 1
@@ -106,6 +106,6 @@ extension TLSSession {
       + text(gnutls_cipher_get_name(gnutls_cipher_get(handle)))
   }
 
-  /// Bits of the key that protects what is sent: SASL's security strength factor of this layer.
+  /// Bits of the key that protects sent data: SASL's security strength factor of this layer.
   var keyBits: Int { gnutls_cipher_get_key_size(gnutls_cipher_get(handle)) * 8 }
 }

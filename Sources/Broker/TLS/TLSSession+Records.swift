@@ -4,8 +4,8 @@ import Glibc
 import Streams
 
 extension TLSSession {
-  /// Takes the keys from GnuTLS, if `TLSRecordKeys` knows the cipher. The caller calls it between two records, when
-  /// the handshake is done and all of it is sent.
+  /// Takes the keys from GnuTLS, if `TLSRecordKeys` supports the cipher. The caller calls it between two records, when
+  /// the handshake is done and all its data is sent.
   func takeOverRecords() {
     guard gnutls_record_check_pending(handle) == 0,
       let reading = TLSRecordKeys(of: handle, reading: true),
@@ -15,7 +15,7 @@ extension TLSSession {
     records.writing = writing
   }
 
-  /// The length in the header of the record at the front, if all of it is here, or if it cannot be one.
+  /// The length of the record at the front, if all of it is here or if its length is invalid.
   var completeRecord: Int? {
     guard input.count >= TLSRecordKeys.header, let buffer = input.buffer else { return nil }
     let record = buffer + input.head
@@ -25,7 +25,7 @@ extension TLSSession {
       || input.count >= TLSRecordKeys.header + length ? length : nil
   }
 
-  /// Decrypts into the room until that is full or nothing more is there.
+  /// Decrypts into the room until the room is full or the input has no more records.
   func readRecords(into base: UnsafeMutableRawPointer, _ count: Int) -> Outcome {
     var total = 0
     var isCut = false
@@ -45,7 +45,7 @@ extension TLSSession {
       }
       guard let keys = records.reading, let buffer = input.buffer else { break }
       guard records.spend() else {
-        // `holdsBytes` makes the loop come back in its next turn.
+        // `holdsBytes` makes the loop call again in its next turn.
         isCut = true
         break
       }
@@ -90,14 +90,14 @@ extension TLSSession {
     }
   }
 
-  /// Gives GnuTLS the record at the front, which is no application data, and takes the keys it has after that. How the
-  /// session ended, if it did.
+  /// Gives GnuTLS the record at the front, which is not application data, and takes the keys that GnuTLS has
+  /// afterwards. Returns the session's end, if it ended.
   private func giveToLibrary(_ length: Int) -> Outcome? {
     guard TLSRecordKeys.header + length <= input.count, let buffer = input.buffer else {
       return fail(Message(.recordTooLong))
     }
     guard records.controls.spend() else { return refuseFlood() }
-    // In TLS 1.2 the only message that can come is one that begins a new handshake.
+    // In TLS 1.2 the only possible message is one that starts a new handshake.
     let isRenegotiation =
       records.reading?.isModern == false
       && (buffer + input.head).load(as: UInt8.self) == TLSRecordKeys.handshake
@@ -106,11 +106,11 @@ extension TLSSession {
     let end = haveLibraryRead(TLSRecordKeys.header + length)
     records.reading = TLSRecordKeys(of: handle, reading: true)
     records.writing = TLSRecordKeys(of: handle, reading: false)
-    // The whole message ends the session, so its first part does.
+    // The whole message would end the session, so its first part does.
     return end ?? (isRenegotiation ? ended(GNUTLS_E_REHANDSHAKE) : nil)
   }
 
-  /// RFC 8446 (5.4): no handshake message or alert is empty. GnuTLS does not return from such a record behind the
+  /// RFC 8446 (5.4): no handshake message or alert is empty. GnuTLS does not return from such a record after the
   /// beginning of a message (seen with 3.7.9).
   func refuseHollow() -> Outcome {
     refuseUnexpected(Message(.recordEmpty))
@@ -129,8 +129,8 @@ extension TLSSession {
     return fail(reason)
   }
 
-  /// Lets GnuTLS read the record at the front, of so many bytes, which is no application data. How the session ended,
-  /// if it did.
+  /// Makes GnuTLS read the record at the front, of this many bytes, which is not application data. Returns the
+  /// session's end, if it ended.
   func haveLibraryRead(_ bytes: Int) -> Outcome? {
     records.pullsLeft = bytes
     let count = withUnsafeTemporaryAllocation(byteCount: 256, alignment: 16) {
@@ -145,7 +145,7 @@ extension TLSSession {
     }
   }
 
-  /// Encrypts the bytes as one record, which can hold them all. How many bytes those were, or one of GnuTLS's errors.
+  /// Encrypts the bytes as one record, which can hold them all. Returns the number of bytes, or one of GnuTLS's errors.
   /// The output has room for two records.
   func encrypt(_ bytes: UnsafeMutableRawPointer, _ count: Int) -> Int {
     guard let keys = records.writing else { return gnutls_record_send(handle, bytes, count) }

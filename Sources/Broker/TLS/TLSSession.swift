@@ -1,11 +1,11 @@
-// A TLS session over a socket. Records go through buffers of the broker's own, so that one system call moves many.
+// A TLS session over a socket. It buffers records, so that one system call moves many.
 import CGnuTLS
 import Glibc
 import Streams
 
 /// One end of a TLS connection. It owns the socket and keeps the credentials that it was made with.
 final class TLSSession {
-  /// How a step of the handshake went.
+  /// The result of a step of the handshake.
   enum Step: Equatable {
     case done
     case blocked(Interest)
@@ -14,15 +14,15 @@ final class TLSSession {
 
   let handle: gnutls_session_t
   let credentials: TLSCredentials?
-  /// Of a session made by `init(asking:)`: an empty store.
+  /// An empty store for a session made by `init(asking:)`.
   private var ownStore: gnutls_certificate_credentials_t?
   private let descriptor: Descriptor
-  /// A buffer of one pool may be returned to another: all are alike.
+  /// The pool of buffers. A buffer may return to another pool: all are alike.
   var buffers: TLSBuffers
-  /// Ciphertext received and not decrypted, and encrypted and not sent.
+  /// Ciphertext received and not decrypted, and ciphertext encrypted and not sent.
   var input = TLSBuffer()
   var output = TLSBuffer()
-  /// Where the packets that are sent begin.
+  /// The positions at which sent packets begin.
   private var edges = PacketEdges()
   private(set) var source = TLSSource()
   var state = TLSState.handshaking
@@ -36,11 +36,11 @@ final class TLSSession {
     serving descriptor: consuming Descriptor, with credentials: TLSCredentials, buffers: TLSBuffers
   ) throws(TLSError) {
     try self.init(GNUTLS_SERVER, descriptor, credentials, buffers)
-    // Requested but not required: the broker refuses a client without a certificate with a better reason.
+    // Requested but not required: the broker refuses a client without a certificate with a more precise reason.
     gnutls_certificate_server_set_request(handle, GNUTLS_CERT_REQUEST)
   }
 
-  /// The broker's end of a connection it has made.
+  /// The broker's end of a connection that it has made.
   convenience init(
     connecting descriptor: consuming Descriptor, with credentials: TLSCredentials,
     buffers: TLSBuffers
@@ -68,7 +68,7 @@ final class TLSSession {
     guardChain()
   }
 
-  /// A client's end, which blocks and shows no certificate: to see the certificate of a server.
+  /// A client's end, which blocks and presents no certificate: to get the certificate of a server.
   init(asking descriptor: consuming Descriptor) throws(TLSError) {
     var made: gnutls_session_t?
     let role: gnutls_init_flags_t = GNUTLS_CLIENT
@@ -132,7 +132,7 @@ final class TLSSession {
 
   // MARK: Between GnuTLS and the socket
 
-  /// GnuTLS has ciphertext to send. It is kept until there is enough for a system call.
+  /// Called by GnuTLS to send ciphertext. Keeps it until there is enough for a system call.
   private func push(_ bytes: UnsafeRawPointer, _ count: Int) -> Int {
     var buffer = output.open(buffers)
     if output.room < count {
@@ -151,7 +151,7 @@ final class TLSSession {
     return fits
   }
 
-  /// GnuTLS wants ciphertext. It gets what the last system call brought.
+  /// Called by GnuTLS to receive ciphertext. Returns what the last system call received.
   private func pull(_ bytes: UnsafeMutableRawPointer, _ count: Int) -> Int {
     if input.count == 0, records.pullsLeft == nil { fill() }
     guard input.count > 0, let buffer = input.buffer else {
@@ -174,7 +174,7 @@ final class TLSSession {
     return here
   }
 
-  /// One read, behind what waits already.
+  /// Makes one read, after the bytes that are already here.
   func fill() {
     guard source.state == .readable else { return }
     let buffer = input.open(buffers)
@@ -195,7 +195,7 @@ final class TLSSession {
     }
   }
 
-  /// Sends what is encrypted: `.moved(0)` when all of it is sent.
+  /// Sends the encrypted data. Returns `.moved(0)` when all of it is sent.
   func flush() -> Outcome {
     while output.count > 0, let buffer = output.buffer {
       let count = send(
@@ -216,37 +216,37 @@ final class TLSSession {
 
   // MARK: Data
 
-  /// A read would give bytes or an end that the kernel does not announce.
+  /// Whether a read would return bytes or an end that the kernel does not announce.
   var holdsBytes: Bool {
     guard state.end == nil else { return true }
     if records.reading != nil { return records.plain.count > 0 || completeRecord != nil }
     return input.count > 0 || gnutls_record_check_pending(handle) > 0
   }
 
-  /// The session owns a buffer.
+  /// Whether the session owns a buffer.
   var holdsBuffers: Bool {
     input.buffer != nil || output.buffer != nil || records.plain.buffer != nil
   }
 
-  /// The reads of a turn begin.
+  /// Called before the reads of a turn.
   func beginReading() {
     source.beginTurn()
     records.beginTurn()
   }
 
-  /// The reads of a turn have ended.
+  /// Called after the reads of a turn.
   func endReading() {
     input.settle(buffers)
     records.plain.settle(buffers)
   }
 
-  /// Decrypts into `room` until that is full or nothing more is there.
+  /// Decrypts into `room` until that is full or there is no more input.
   func read(into room: UnsafeMutableRawBufferPointer) -> Outcome {
     guard let base = room.baseAddress else { return .moved(0) }
     if let end = state.end { return end }
     if records.reading != nil {
       let outcome = readRecords(into: base, room.count)
-      // Otherwise GnuTLS has its records back, and reads below.
+      // Otherwise GnuTLS handles the records again, and reads below.
       if records.reading != nil || outcome != .moved(0) { return outcome }
     }
     var total = 0
@@ -269,10 +269,10 @@ final class TLSSession {
     return .moved(total)
   }
 
-  /// What was received before an end is given first; the next read reports the end.
+  /// Returns the bytes received before an end first; the next read reports the end.
   func after(_ total: Int, _ end: Outcome) -> Outcome { total > 0 ? .moved(total) : end }
 
-  /// Ends the session in both directions. What `read` and `write` report.
+  /// Ends the session in both directions. Returns what `read` and `write` report.
   func fail(_ reason: Message) -> Outcome {
     state = .failed(EPROTO, reason)
     return .failed(EPROTO)
@@ -283,16 +283,16 @@ final class TLSSession {
     fail(Message(.recordFlood, [ControlBudget.most]))
   }
 
-  /// GnuTLS has nothing more to read, for this reason.
+  /// GnuTLS cannot read any more, for this reason.
   func ended(_ status: Int32) -> Outcome {
     switch status {
-    // libvirt's programs close without close_notify; packets have lengths, so a truncation is noticed.
+    // libvirt's programs close without close_notify. Packets have lengths, so a truncation is detected.
     case 0, GNUTLS_E_PREMATURE_TERMINATION:
       state.closeReceiving()
       return .end
     case GNUTLS_E_FATAL_ALERT_RECEIVED:
       return fail(Message(.peerSentAlert, [alert]))
-    // Only TLS 1.2 knows it; libvirt's clients never do it.
+    // Only TLS 1.2 has renegotiation; libvirt's clients never use it.
     case GNUTLS_E_REHANDSHAKE, GNUTLS_E_UNEXPECTED_PACKET:
       gnutls_alert_send(handle, GNUTLS_AL_FATAL, GNUTLS_A_NO_RENEGOTIATION)
       _ = flush()
@@ -304,10 +304,10 @@ final class TLSSession {
     }
   }
 
-  /// Encrypts from the front of the runs, as long as the kernel accepts what was encrypted before. Each packet begins
-  /// a record of its own, and one system call sends many records.
+  /// Encrypts from the front of the runs, as long as the kernel accepts the data encrypted before. Each packet begins a
+  /// new record, and one system call sends many records.
   ///
-  /// Encrypted bytes count as sent. What the kernel does not accept of them stays in `output`.
+  /// Encrypted bytes count as sent. Those that the kernel does not accept stay in `output`.
   func write(_ runs: UnsafeBufferPointer<Run>) -> Outcome {
     switch flush() {
     case .moved: break
@@ -319,7 +319,7 @@ final class TLSSession {
       guard var place = run.base else { continue }
       var left = run.count
       while left > 0 {
-        // With room for two records: a change of keys goes in front of the data.
+        // With room for two records: a change of keys precedes the data.
         if output.buffer != nil, output.room < 2 * TLSBuffers.record {
           switch flush() {
           case .moved: break

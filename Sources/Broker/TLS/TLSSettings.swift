@@ -1,19 +1,19 @@
 // The settings of TLS: files, names and limits.
 
-/// How clients are accepted over TLS.
+/// How the broker accepts clients over TLS.
 public struct TLSSettings: Sendable, Equatable {
-  /// The broker's own certificates, of which each client is shown the first that suits it: RSA and ECDSA
-  /// side by side, for example.
+  /// The broker's own certificates. Each client gets the first that suits it, for example of an RSA and an ECDSA
+  /// certificate.
   public var pairs: [Pair]
-  /// Whom the certificates of clients have to come from.
+  /// The authorities that must have issued the clients' certificates.
   public var authorityFile: String
   /// The revocation list; nil: none.
   public var revocationFile: String?
   /// The revocation list may be missing, because the configuration does not name it.
   public var mayLackRevocationFile = false
-  /// Whether the broker's own certificates are looked at before they are used.
+  /// Whether the broker's own certificates are checked before use.
   public var checksOwnCertificates = true
-  /// Whether a client whose certificate has a fault is turned away. Otherwise the fault is only logged.
+  /// Whether the broker refuses a client whose certificate has an error. Otherwise the error is only logged.
   public var refusesClients = true
   /// Patterns of the distinguished names that are accepted; nil: all.
   public var allowedNames: [String]?
@@ -21,10 +21,10 @@ public struct TLSSettings: Sendable, Equatable {
   public var priority: String?
   /// How long a handshake may take, in seconds.
   public var handshakeSeconds = 10.0
-  /// Handshakes under way at the same time. One more ends the oldest of them.
+  /// Limit of handshakes under way. One more ends the oldest of them.
   public var maxHandshakes = 256
 
-  /// A certificate, with what leads from it to an authority behind it, and its key.
+  /// A certificate, followed by those that lead from it to an authority, and its key.
   public struct Pair: Sendable, Equatable {
     public var certificateFile: String
     public var keyFile: String
@@ -40,12 +40,12 @@ public struct TLSSettings: Sendable, Equatable {
     self.revocationFile = revocationFile
   }
 
-  /// The files without which there is no TLS.
+  /// The files that TLS requires.
   public var necessaryFiles: [String] {
     mayLackRevocationFile ? files.filter { $0 != revocationFile } : files
   }
 
-  /// Every file there is to read, or to wait for.
+  /// Every file to read or to watch.
   var files: [String] {
     pairs.flatMap { [$0.certificateFile, $0.keyFile] } + [authorityFile]
       + (revocationFile.map { [$0] } ?? [])

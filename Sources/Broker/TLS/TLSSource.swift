@@ -1,36 +1,36 @@
 // What a TLS session may still read from its socket.
 
-/// The receiving side of the socket, and the reads of one turn. Owned by a session.
+/// The receiving side of the socket, and the reads of one turn. A session owns it.
 struct TLSSource {
   enum State: Equatable {
     case readable
-    /// Not read again in this turn: the kernel had less than there was room for, or was asked often enough.
+    /// Not read again in this turn: the kernel had less than the room, or the limit of reads is reached.
     case drained
     /// The peer has closed its side. Records received before may still be complete.
     case atEnd
-    /// With this errno.
+    /// The socket failed with this errno.
     case failed(Int32)
   }
 
-  /// Reads of one turn: more than any room needs, because records may be empty.
+  /// Limit of the reads in one turn: more than any room needs, because records may be empty.
   private static let mostReads = 16
 
   private(set) var state = State.readable
   private var reads = 0
 
-  /// A turn begins: the kernel may have more than the last time.
+  /// Starts a turn: the kernel may have more than in the last one.
   mutating func beginTurn() {
     reads = 0
     if state == .drained { state = .readable }
   }
 
-  /// A read brought bytes. `isFull`: as many as there was room for.
+  /// A read returned bytes. `isFull`: the bytes filled the room.
   mutating func noteRead(isFull: Bool) {
     reads += 1
     if !isFull || reads >= TLSSource.mostReads { state = .drained }
   }
 
-  /// A read brought no bytes, for this reason.
+  /// A read returned no bytes, for this reason.
   mutating func stop(_ state: State) { self.state = state }
 
   /// The errno of the socket; nil: it has not failed.

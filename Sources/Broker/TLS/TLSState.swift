@@ -1,8 +1,8 @@
-// Where a TLS session stands, from its handshake to its end.
+// The state of a TLS session, from its handshake to its end.
 import Streams
 
-/// Both directions are open after the handshake. Each is closed by the close_notify of its sender, and a failure ends
-/// both. What was received before an end is still given.
+/// Both directions are open after the handshake. The sender's close_notify closes a direction, and a failure ends both.
+/// A read still returns what was received before an end.
 enum TLSState {
   case handshaking
   case open
@@ -11,7 +11,7 @@ enum TLSState {
   /// The peer has closed, with close_notify or without. The broker may still send.
   case receivingClosed
   case closed
-  /// The errno that the transport reports, and the reason for the log where the session knows more than the errno.
+  /// The errno that the transport reports, and the reason for the log if the session knows more than the errno.
   case failed(Int32, Message?)
 
   /// The peer expects data, so it gets a close_notify when the broker closes.
@@ -26,7 +26,7 @@ enum TLSState {
     if case .handshaking = self { true } else { false }
   }
 
-  /// What a read reports behind the last byte; nil: the peer may send.
+  /// What a read reports after the last byte; nil: the peer may send.
   var end: Outcome? {
     switch self {
     case .handshaking, .open, .sendingClosed: nil

@@ -1,9 +1,9 @@
-// Certificates as GnuTLS reads them, turned into values.
+// Certificates as GnuTLS reads them, converted to values.
 import CGnuTLS
 import Glibc
 import Streams
 
-/// GnuTLS's words for one of its error numbers.
+/// GnuTLS's text for one of its error numbers.
 func tlsErrorText(_ number: Int32) -> String {
   gnutls_strerror(number).map { String(cString: $0) } ?? "error \(number)"
 }
@@ -20,7 +20,7 @@ struct TLSError: Error, Equatable, CustomStringConvertible {
   init(gnutls status: Int32) { self.init(.gnutlsError, [tlsErrorText(status)]) }
 }
 
-/// One certificate in GnuTLS's hands.
+/// One certificate, as an object of GnuTLS.
 final class X509 {
   let handle: gnutls_x509_crt_t
 
@@ -41,7 +41,7 @@ final class X509 {
     return (0..<Int(count)).compactMap { list[$0].map { X509(owning: $0) } }
   }
 
-  /// One certificate as it comes over the wire.
+  /// One certificate in the form of the wire.
   init(der: UnsafePointer<gnutls_datum_t>) throws(TLSError) {
     var made: gnutls_x509_crt_t?
     let status = gnutls_x509_crt_init(&made)
@@ -51,7 +51,7 @@ final class X509 {
     guard imported >= 0 else { throw TLSError(gnutls: imported) }
   }
 
-  /// What it says. Throws where something in it cannot be understood.
+  /// The certificate's fields. Throws if one of them cannot be decoded.
   func certificate() throws(TLSError) -> Certificate {
     let activation = gnutls_x509_crt_get_activation_time(handle)
     let expiration = gnutls_x509_crt_get_expiration_time(handle)
@@ -66,7 +66,7 @@ final class X509 {
       purposes: try purposes(), fingerprint: fingerprint())
   }
 
-  /// Empty where there is none: names may be in the extensions alone.
+  /// Empty: there is no name. Names may be in the extensions alone.
   private func name(
     _ get: (gnutls_x509_crt_t?, UnsafeMutablePointer<CChar>?, UnsafeMutablePointer<Int>?) -> Int32
   ) throws(TLSError) -> String {
@@ -107,7 +107,7 @@ final class X509 {
     return .init(Certificate.KeyUsage(rawValue: usage), isCritical: isCritical != 0)
   }
 
-  /// Decodes the extension once: asking for its entries one by one took 1.5 s where a hostile one had thousands.
+  /// Decodes the extension once: requesting its entries one by one took 1.5 s for a hostile one with thousands.
   private func purposes() throws(TLSError) -> Certificate.Marked<[String]>? {
     func failure(_ status: Int32) -> TLSError {
       TLSError(.purposesNotDecoded, [tlsErrorText(status)])
@@ -160,7 +160,7 @@ final class X509 {
     return Array(bytes[..<size])
   }
 
-  /// Whether it is good for a host of that name or address.
+  /// Whether the certificate is valid for a host of that name or address.
   func isFor(host: String) -> Bool { gnutls_x509_crt_check_hostname(handle, host) != 0 }
 
   /// Why a chain, which begins with its leaf, does not lead to one of the authorities; nil: it does.
@@ -175,7 +175,7 @@ final class X509 {
     return error(ofVerification: result, status)
   }
 
-  /// Why a verification failed, from GnuTLS's result and the bits of its status; nil: it succeeded.
+  /// Why a verification failed, from GnuTLS's result and the status bits; nil: it succeeded.
   static func error(ofVerification result: Int32, _ status: UInt32) -> Message? {
     guard result >= 0 else { return TLSError(gnutls: result).message }
     guard status != 0 else { return nil }
@@ -201,7 +201,7 @@ final class X509 {
 }
 
 extension [UInt8] {
-  /// The bytes as GnuTLS takes them.
+  /// The bytes in the form that GnuTLS takes.
   func withDatum<R>(_ body: (UnsafePointer<gnutls_datum_t>) -> R) -> R {
     withUnsafeBytes { bytes in
       var datum = gnutls_datum_t(

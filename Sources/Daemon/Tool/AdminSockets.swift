@@ -1,14 +1,14 @@
-// Where brokers have their admin sockets, to find the usual one and to name the others.
+// The places of brokers' admin sockets, to find the default one and to name the others.
 @preconcurrency import Glibc
 import Streams
 
-/// The admin sockets there may be, for one user.
+/// The admin sockets that one user's brokers may have.
 struct AdminSockets {
-  /// Beside a libvirtd the broker's sockets have names of their own.
+  /// Beside a libvirtd the broker's sockets have their own names.
   private static let system = "/run/libvirt"
   private static let names = ["virtbroker-admin-sock", "libvirt-admin-sock"]
 
-  /// Directories in the order they are looked at; the first is where this user's broker has its socket.
+  /// The directories in search order; the first is where this user's broker has its socket.
   let directories: [String]
 
   static func ofThisUser() -> AdminSockets {
@@ -18,7 +18,7 @@ struct AdminSockets {
     let cache = variable("HOME").map { "\($0)/.cache/libvirt" }
     let runtime = variable("XDG_RUNTIME_DIR").map { "\($0)/libvirt" }
     if geteuid() == 0 {
-      // Root may look into what other users' brokers do.
+      // Root may use the sockets of other users' brokers.
       let users = AdminSockets.entries(of: "/run/user").map { "/run/user/\($0)/libvirt" }
       return AdminSockets(directories: [system] + users + [cache].compactMap { $0 })
     }
@@ -32,7 +32,7 @@ struct AdminSockets {
     return AdminSockets.exists(own) ? own : "\(directory)/\(AdminSockets.names[1])"
   }
 
-  /// What to do where the usual socket cannot be used.
+  /// Advice for a default socket that cannot be used.
   var hint: Message {
     let others = directories.flatMap { directory in
       AdminSockets.names.map { "\(directory)/\($0)" }

@@ -1,4 +1,4 @@
-// The commands that print once and are done.
+// The commands that print once and exit.
 import ArgumentParser
 @preconcurrency import Glibc
 import Streams
@@ -80,8 +80,8 @@ struct KillStreamCommand: ParsableCommand {
     commandName: "kill-stream",
     abstract: "Ends a stream.",
     discussion: """
-      The client gets a stream error with the reason, the daemon is told that the client gave up. \
-      The client's connection, and everything else on it, goes on.
+      The client gets a stream error with the reason, and the broker tells the daemon that the client gave up. \
+      The client's connection, and everything else on it, continues.
       """)
   @OptionGroup var socket: SocketOptions
   @Flag(help: "Print JSON.") var json = false
@@ -116,18 +116,18 @@ struct KillStreamCommand: ParsableCommand {
   }
 }
 
-/// Longer ones would only be mistyped, and what is no number is none.
+/// The upper bound catches typing mistakes; the comparison also refuses NaN.
 func checkInterval(_ seconds: Double, from least: Double) throws {
   guard seconds >= least, seconds <= 3600 else {
     throw ToolFailure.usage(.invalidInterval, [least, seconds])
   }
 }
 
-/// How fast streams are, from one look to the next.
+/// The rates of streams, from one sample to the next.
 struct Rates {
   private var last: [String: (bytes: Double, at: Double)] = [:]
 
-  /// The rows with `bytes_per_second`: since the last look, or for a stream that is new since it began.
+  /// The rows with `bytes_per_second`: since the last sample, or for a new stream since it began.
   @discardableResult
   mutating func note(_ rows: [Row], at now: Double = Connection.now) -> [Row] {
     var current: [String: (bytes: Double, at: Double)] = [:]

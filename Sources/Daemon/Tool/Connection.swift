@@ -1,14 +1,14 @@
-// The connection to the admin socket: one call after the other.
+// The connection to the admin socket: one call at a time.
 @preconcurrency import Glibc
 import Streams
 
-/// Blocks, but never for longer than its patience.
+/// Blocks, but no longer than `patienceSeconds`.
 final class Connection {
   private static let patienceSeconds = 20.0
   private let descriptor: Int32
   private let path: String
   private var serial: UInt32 = 0
-  /// What to do where another program answers.
+  /// Advice for the case that another program answers.
   var hint: Message?
 
   init(_ path: String) throws {
@@ -39,7 +39,7 @@ final class Connection {
 
   // MARK: Calls
 
-  /// All rows of a call that gives them page by page.
+  /// All rows of a call that returns them in pages.
   func rows(_ ask: (UInt64) -> BrokerCall) throws -> [Row] {
     var rows: [Row] = []
     var next: UInt64 = 0
@@ -48,7 +48,7 @@ final class Connection {
       guard let page = try? reply.withUnsafeBytes({ try BrokerPage(payload: $0) }) else {
         throw ToolFailure(.undecodableAnswer, [printable(path)])
       }
-      // A page that does not lead on would be asked for again and again.
+      // A page whose `next` does not increase would be requested forever.
       guard page.next == 0 || page.next > next else {
         throw ToolFailure(.repeatedPage, [printable(path)])
       }
@@ -58,7 +58,7 @@ final class Connection {
     return rows
   }
 
-  /// The body of the good reply.
+  /// Makes a call and returns the body of a successful reply.
   @discardableResult
   func call(_ call: BrokerCall) throws -> [UInt8] {
     let header = PacketHeader(
@@ -126,7 +126,7 @@ final class Connection {
     return bytes
   }
 
-  /// Waits after a call that could not go on.
+  /// Waits after a call that would block.
   private func wait(_ events: Int32, before deadline: Double) throws {
     guard errno == EAGAIN || errno == EINTR else {
       throw ToolFailure(.brokerConnectionFailed, [printable(path), Connection.reason])
@@ -139,7 +139,7 @@ final class Connection {
     _ = poll(&item, 1, Int32(left * 1000) + 1)
   }
 
-  /// Seconds on a clock that nobody sets.
+  /// Seconds on the monotonic clock.
   static var now: Double {
     var time = timespec()
     clock_gettime(CLOCK_MONOTONIC, &time)

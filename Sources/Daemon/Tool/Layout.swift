@@ -1,6 +1,6 @@
-// Tables for a window: as many columns as fit, and no line longer than the window is wide.
+// Tables for a window: as many columns as fit, and no line longer than the window's width.
 
-/// A table whose columns know how to give way, and how rows are sorted by them.
+/// A table whose columns can shrink or be left out, and by whose columns rows can be sorted.
 struct WindowTable: Sendable {
   enum SortKey: Comparable, Sendable {
     case number(Double)
@@ -9,10 +9,10 @@ struct WindowTable: Sendable {
 
   struct Column: Sendable {
     let title: String
-    /// The narrowest this column may become; nil: as wide as its widest cell.
+    /// The least width of this column; nil: the width of its widest cell.
     let least: Int?
-    /// Columns with a higher number are left out first where there is no room; 0: never left out. Those above
-    /// `luxury` are shown only where no other column has to be cut for them.
+    /// If there is no room, columns with a higher number are left out first; 0: never left out. Columns above `luxury`
+    /// are shown only if no other column has to be cut for them.
     let dispensable: Int
     let isRight: Bool
     let key: @Sendable (Row) -> SortKey
@@ -31,7 +31,7 @@ struct WindowTable: Sendable {
       self.cell = cell
     }
 
-    /// A number, with how it is written.
+    /// A number and its text.
     init(
       _ title: String, number: String, dispensable: Int = 0,
       cell: @escaping @Sendable (Double) -> String
@@ -44,16 +44,16 @@ struct WindowTable: Sendable {
       self.cell = { $0.number(number).map(cell) ?? "" }
     }
 
-    /// What one looks for first: the largest number, the first text.
+    /// The first order of this column: the largest number or the first text on top.
     var isFallingAtFirst: Bool { isRight }
   }
 
   private static let luxury = 4
   let columns: [Column]
-  /// The index of the column that rows are sorted by at first.
+  /// The index of the column by which rows are sorted at first.
   let usual: Int
 
-  /// The rows in the order of a column. Rows that are equal in it stay as they were.
+  /// The rows in the order of a column. Rows that are equal in it keep their order.
   func sorted(_ rows: [Row], by column: Int, isFalling: Bool) -> [Row] {
     let keyed = rows.enumerated().map { (key: columns[column].key($1), place: $0, row: $1) }
     return keyed.sorted { one, other in
@@ -62,7 +62,7 @@ struct WindowTable: Sendable {
     }.map(\.row)
   }
 
-  /// The titles, and a line for each row. The mark shows which column `rows` are sorted by.
+  /// The titles, and a line for each row. `mark` shows the column by which `rows` are sorted.
   func lines(_ rows: [Row], width: Int, sortedBy: Int, mark: String) -> [String] {
     let titles = columns.indices.map { columns[$0].title + ($0 == sortedBy ? mark : "") }
     let cells = rows.map { row in
@@ -109,7 +109,7 @@ struct WindowTable: Sendable {
     {
       shown.removeAll { $0 == next }
     }
-    // What is left over goes to the narrowest of those that would use it, one character after the other.
+    // The remaining width goes to the narrowest column that is cut, one character at a time.
     var widths = least
     var spare = room - needed(least)
     while spare > 0,
@@ -144,7 +144,7 @@ enum TopView: String, CaseIterable, Sendable {
 extension WindowTable {
   private static func text(_ name: String) -> @Sendable (Row) -> String { { $0.text(name) } }
   private static let count: @Sendable (Double) -> String = { "\(Int64($0))" }
-  /// Numbers of clients and serials sort as numbers, and stand left as names do.
+  /// Numbers of clients and serials sort as numbers but are aligned left like names.
   private static let age: @Sendable (Double) -> String = { Words.age($0) }
   private static let size: @Sendable (Double) -> String = { Words.short($0) }
 

@@ -1,4 +1,4 @@
-// Rates of streams: shown, and changed.
+// Showing and changing the rates of streams.
 import ArgumentParser
 import Streams
 
@@ -57,7 +57,8 @@ struct LimitCommand: ParsableCommand {
     output.show(shown, as: .rates)
   }
 
-  /// A rate for an identity that no client has is most often a mistyped name. Brokers before this one do not say.
+  /// A rate for an identity without clients is most often a mistyped name. Older brokers do not report the number of
+  /// clients.
   private func warn(of identity: String, _ reply: [UInt8]) {
     guard rate != "default",
       let page = try? reply.withUnsafeBytes({ try BrokerPage(payload: $0) }),

@@ -1,7 +1,7 @@
-// What the broker tells: rows of named values, as JSON and as people read them.
+// The broker's replies: rows of named values, as JSON and as text.
 import Streams
 
-/// One row. What it has and this program does not know is still printed as JSON.
+/// One row. JSON output also has the fields that this program does not know.
 struct Row {
   private(set) var fields: [TypedParameter]
 
@@ -11,13 +11,13 @@ struct Row {
     fields.first { $0.field == name }?.value
   }
 
-  /// Adds a value, or takes the place of the one with that name.
+  /// Adds a value, or replaces the one with that name.
   mutating func set(_ name: String, _ value: TypedParameter.Value) {
     fields.removeAll { $0.field == name }
     fields.append(TypedParameter(name, value))
   }
 
-  /// A value as text, nothing where there is none.
+  /// A value as text; empty: the row has none.
   func text(_ name: String) -> String {
     switch self[name] {
     case .string(let text): printable(text)

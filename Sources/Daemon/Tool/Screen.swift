@@ -1,7 +1,7 @@
-// The terminal: plain ANSI, left as it was found.
+// The terminal: plain ANSI sequences; restored at the end.
 @preconcurrency import Glibc
 
-/// Where pages are shown. On a terminal each takes the place of the last; elsewhere they follow each other.
+/// Shows pages. On a terminal each page replaces the last; elsewhere they follow each other.
 final class Screen {
   enum Key: Equatable {
     case character(Character)
@@ -21,7 +21,7 @@ final class Screen {
   private var before = termios()
   private var signals = sigset_t()
   private var hasLeft = false
-  /// Keys that were read and not yet given out.
+  /// Keys that were read and not yet returned.
   private var typed: [Key] = []
   private static let home = "\u{1b}[H"
   private static let endOfLine = "\u{1b}[K"
@@ -32,8 +32,7 @@ final class Screen {
   init() {
     sigemptyset(&signals)
     guard isTerminal else { return }
-    // What would end the program between two lines is looked for where it waits instead, so that the
-    // terminal is always given back in order.
+    // Signals that would end the program are blocked and polled in `wait`, so that the terminal is always restored.
     for number in [SIGINT, SIGTERM, SIGHUP, SIGWINCH] { sigaddset(&signals, number) }
     sigprocmask(SIG_BLOCK, &signals, nil)
     if hasKeys {
@@ -42,13 +41,13 @@ final class Screen {
       raw.c_lflag &= ~tcflag_t(ICANON | ECHO)
       tcsetattr(STDIN_FILENO, TCSANOW, &raw)
     }
-    // Another screen, so that what was on this one comes back, no cursor, and no line that continues in the next:
-    // a name may have characters that are two columns wide.
+    // The alternate screen, so that the former content returns; no cursor; and no automatic wrap: a name may contain
+    // characters that are two columns wide.
     print("\u{1b}[?1049h\u{1b}[?25l\u{1b}[?7l", terminator: "")
     fflush(stdout)
   }
 
-  /// Gives the terminal back.
+  /// Restores the terminal.
   func leave() {
     guard isTerminal, !hasLeft else { return }
     hasLeft = true
@@ -65,11 +64,12 @@ final class Screen {
     return (Int(size.ws_col), Int(size.ws_row))
   }
 
-  /// Shows as many lines as the terminal has, each at most as long as it is wide.
+  /// Shows as many lines as the terminal has, each cut to its width.
   func show(_ lines: [TopPage.Line]) {
     let columns = size.columns
     let text = lines.map { line in
-      // First of all: behind a line as wide as the window the cursor still stands on its last character.
+      // The erase sequence comes first: after a line as wide as the window the cursor still stands on its last
+      // character.
       guard line.isBar else { return Screen.endOfLine + line.text }
       let space = String(repeating: " ", count: max(0, columns - line.text.count))
       return Screen.reverse + line.text + space + Screen.plain
@@ -78,7 +78,7 @@ final class Screen {
     fflush(stdout)
   }
 
-  /// Waits for a key, another size of the window, or a moment on the clock of `Connection.now`.
+  /// Waits for a key, a change of the window's size, or a time on the clock of `Connection.now`.
   func wait(until end: Double) -> Wake {
     guard isTerminal else {
       _ = Screen.sleep(seconds: max(0, end - Connection.now))
@@ -89,7 +89,7 @@ final class Screen {
       let left = end - Connection.now
       guard left > 0 else { return .timeUp }
       var key = pollfd(fd: hasKeys ? STDIN_FILENO : -1, events: Int16(POLLIN), revents: 0)
-      // Signals are looked for in between; a tenth of a second is not noticed.
+      // Signals are polled in between; a delay of 0.1 s is not noticeable.
       if poll(&key, 1, Int32(min(left, 0.1) * 1000) + 1) > 0 {
         var bytes = [UInt8](repeating: 0, count: 64)
         let count = bytes.withUnsafeMutableBytes { read(STDIN_FILENO, $0.baseAddress, $0.count) }
@@ -105,7 +105,7 @@ final class Screen {
     }
   }
 
-  /// What was typed: characters, and the sequences that terminals send for other keys.
+  /// The keys in the input: characters, and the sequences that terminals send for other keys.
   static func keys(_ bytes: ArraySlice<UInt8>) -> [Key] {
     let sequences: [(String, Key)] = [
       ("[A", .up), ("[B", .down), ("[C", .right), ("[D", .left), ("OA", .up), ("OB", .down),

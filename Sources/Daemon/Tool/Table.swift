@@ -1,6 +1,6 @@
-// Tables for people: columns as wide as they need to be, and numbers in words.
+// Tables: columns as wide as necessary, and numbers as text.
 
-/// What of a row is shown in which order.
+/// Which values of a row are shown, in which order.
 struct Table: Sendable {
   struct Column: Sendable {
     let title: String
@@ -13,7 +13,7 @@ struct Table: Sendable {
       self.cell = cell
     }
 
-    /// The value with this name as it is.
+    /// The value with this name, unchanged.
     init(_ title: String, _ name: String, right: Bool = false) {
       self.init(title, right: right) { $0.text(name) }
     }
@@ -49,7 +49,7 @@ struct Table: Sendable {
   }
 }
 
-/// Numbers as people read them.
+/// Numbers as text.
 enum Words {
   /// `17 B`, `1.5 KiB`, `23.0 GiB`.
   static func bytes(_ count: Double) -> String {
@@ -58,7 +58,7 @@ enum Words {
     var unit = 0
     let units = ["KiB", "MiB", "GiB", "TiB", "PiB"]
     count /= 1024
-    // What would be rounded to 1024 is one of the next unit.
+    // A value that would be rounded to 1024 belongs to the next unit.
     while count >= 1023.95, unit + 1 < units.count {
       count /= 1024
       unit += 1
@@ -66,7 +66,7 @@ enum Words {
     return "\(tenths(count)) \(units[unit])"
   }
 
-  /// The same in at most five characters where columns are scarce: `17`, `1.5K`, `293K`, `23.0G`.
+  /// The same in at most five characters, for narrow columns: `17`, `1.5K`, `293K`, `23.0G`.
   static func short(_ count: Double) -> String {
     let text = bytes(count)
     guard let blank = text.firstIndex(of: " ") else { return text }

@@ -1,14 +1,14 @@
-// What of each kind of row people get to see.
+// Which columns the table of each kind of row has.
 
 extension Row {
-  /// The identity, as `limit --identity` takes it. A client without one has only its address, which is no identity:
-  /// it stands in parentheses.
+  /// The identity in the form that `limit --identity` takes. A client without an identity has only its address, which
+  /// is shown in parentheses.
   var whose: String {
     let identity = text("identity")
     return identity.isEmpty ? "(\(text("address")))" : identity
   }
 
-  /// Where a client comes from: its address, or a local client's user and process.
+  /// The origin of a client: its address, or a local client's user and process.
   var origin: String {
     let address = text("address")
     guard address.isEmpty else { return address }

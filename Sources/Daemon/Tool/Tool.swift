@@ -1,4 +1,4 @@
-// virtbroker: looks at a running broker, and acts on it, by its admin socket.
+// virtbroker: shows and controls a running broker through its admin socket.
 import ArgumentParser
 @preconcurrency import Glibc
 import Streams
@@ -17,7 +17,7 @@ struct Tool: ParsableCommand {
       StatusCommand.self, ClientsCommand.self, StreamsCommand.self, CallsCommand.self,
       TopCommand.self, KillStreamCommand.self, LimitCommand.self,
     ])
-  /// Accepted before the subcommand as well as behind it: what is read here is what subcommands see.
+  /// Accepted before and after the subcommand: subcommands see what is read here.
   @OptionGroup var socket: SocketOptions
 
   static func main() {
@@ -37,7 +37,7 @@ struct Tool: ParsableCommand {
   }
 }
 
-/// What every command takes.
+/// The options of every command.
 struct SocketOptions: ParsableArguments {
   @Option(help: "The admin socket. Default: libvirt-admin-sock where the broker makes it.")
   var socket: String?
@@ -55,7 +55,7 @@ struct SocketOptions: ParsableArguments {
   }
 }
 
-/// What every command that shows something takes.
+/// The options of every command that prints rows.
 struct OutputOptions: ParsableArguments {
   @Flag(help: "Print JSON instead of a table.")
   var json = false
@@ -73,7 +73,7 @@ struct ToolFailure: Error {
     message = Message(definition, arguments)
   }
 
-  /// The same with advice behind it.
+  /// The same failure with advice after it.
   func adding(_ hint: Message?) -> ToolFailure {
     var failure = self
     if let hint { failure.message = Message(joining: [message, hint]) }
@@ -89,7 +89,7 @@ struct ToolFailure: Error {
 enum Standard {
   fileprivate static let parserPrefix = "Error: "
 
-  /// A line on standard error, which is no part of the output.
+  /// Writes a line to standard error.
   static func error(_ line: String) { fputs("\(line)\n", stderr) }
 
   /// A message with its identifiers.

@@ -1,4 +1,4 @@
-// virtbroker top: what is under way, again and again, until the user has seen enough.
+// virtbroker top: shows the current activity at intervals until the user quits.
 import ArgumentParser
 @preconcurrency import Glibc
 import Streams
@@ -54,7 +54,7 @@ struct TopCommand: ParsableCommand {
     } while count == 0 || looks < count
   }
 
-  /// Waits for the next look. Keys take effect at once, on the look there is. False: the program ends.
+  /// Waits until the next sample. A key takes effect at once, on the current sample. Returns false if the program ends.
   private func wait(
     _ seconds: Double, on screen: Screen?, _ look: Look?, _ choice: inout TopChoice
   ) -> Bool {
@@ -70,14 +70,14 @@ struct TopCommand: ParsableCommand {
         guard obey(key, &choice, rows: look?.rows[choice.view]?.count ?? 0, screen) else {
           return false
         }
-        // The rows of another view were not asked for.
+        // The current sample has no rows of the new view.
         if choice.view != before, look?.rows[choice.view] == nil { return true }
       }
       if let look { show(look, choice, on: screen) }
     }
   }
 
-  /// False: the program ends.
+  /// Returns false if the program ends.
   private func obey(
     _ key: Screen.Key, _ choice: inout TopChoice, rows: Int, _ screen: Screen
   ) -> Bool {
@@ -124,14 +124,14 @@ struct TopCommand: ParsableCommand {
     let streams = rates.note(try connection.rows { .streams(after: $0) })
     look.rows[.streams] = streams
     look.rows[.calls] = try connection.rows { .calls(after: $0) }
-    // There may be thousands of them, and the other views do without.
+    // There may be thousands of clients, and the other views do not need them.
     if view == .clients || json {
       look.rows[.clients] = rated(try connection.rows { .clients(after: $0) }, by: streams)
     }
     return look
   }
 
-  /// The clients, each with the rate of its streams together.
+  /// The clients, each with the sum of the rates of its streams.
   private func rated(_ clients: [Row], by streams: [Row]) -> [Row] {
     var rates: [String: Double] = [:]
     for stream in streams {
@@ -160,7 +160,7 @@ struct TopCommand: ParsableCommand {
     }
   }
 
-  /// A page as wide and as long as it needs to be.
+  /// The page as text, as wide and as long as its content needs.
   private func text(_ page: TopPage, _ look: Look, _ choice: TopChoice) -> String {
     let order = choice.order
     let rows = choice.view.table.sorted(

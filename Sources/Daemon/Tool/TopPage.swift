@@ -1,9 +1,9 @@
-// The page of virtbroker top: what is drawn of one look at the broker, for a window of some size.
+// The page of virtbroker top: the text of one sample of the broker's state, for a window of a given size.
 
-/// One look at the broker.
+/// One sample of the broker's state.
 struct Look {
   var status = Row([])
-  /// The rows of the views that were asked for.
+  /// The rows of the views that were requested.
   var rows: [TopView: [Row]] = [:]
 
   var json: String {
@@ -15,7 +15,7 @@ struct Look {
   }
 }
 
-/// What the keys have chosen.
+/// The choices the user has made with keys.
 struct TopChoice {
   struct Order {
     var column: Int
@@ -24,7 +24,7 @@ struct TopChoice {
 
   var view: TopView
   private var orders: [TopView: Order] = [:]
-  /// The first row that is shown.
+  /// The index of the first row that is shown.
   var first = 0
   var isHelp = false
   var isPaused = false
@@ -68,9 +68,9 @@ struct TopPage {
   let look: Look
   let choice: TopChoice
 
-  /// Lines above the rows, and the keys below them.
+  /// Number of lines above and below the rows.
   private static let around = 5
-  /// Rows that a window of so many lines has room for.
+  /// Number of rows that a window of this height has room for.
   static func room(in height: Int) -> Int { max(1, height - around) }
 
   func lines(width: Int, height: Int) -> [Line] {
@@ -97,7 +97,7 @@ struct TopPage {
     return lines.map { Line(text: String($0.text.prefix(width)), isBar: $0.isBar) }
   }
 
-  /// The same two lines everywhere.
+  /// The two first lines, the same in every view.
   func head(_ width: Int) -> [Line] {
     let status = look.status
     let streams = look.rows[.streams] ?? []

@@ -3,7 +3,7 @@ import CSystemD
 import Glibc
 import Streams
 
-/// Fills a message. The first thing that fails is remembered, and what follows it is not done.
+/// Fills a message. The first error is kept, and nothing more is appended after it.
 struct BusMessage {
   private let message: OpaquePointer
   private(set) var status: Int32 = 0
@@ -49,7 +49,7 @@ struct BusMessage {
     }
   }
 
-  /// The result in the answer to a check: two truth values and a dictionary of texts.
+  /// The result in the reply to a check: two booleans and a dictionary of strings.
   static func result(of reply: OpaquePointer?) -> PolkitResult {
     var isGranted: Int32 = 0
     var isChallenge: Int32 = 0

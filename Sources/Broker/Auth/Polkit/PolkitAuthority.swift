@@ -1,15 +1,16 @@
-// Asking polkit over the system bus, without ever waiting for it.
+// Checks with polkit over the system bus, without blocking.
 import CSystemD
 import Glibc
 import Streams
 
-/// The connection to the system bus, on the loop. Made by the first check, and again after it was lost.
+/// The connection to the system bus, on the loop. The first check opens it, and the next check opens it again after it
+/// was lost.
 final class PolkitAuthority: Handler {
-  /// A check under way, for the one who asked to cancel it by.
+  /// A check under way; its caller can cancel it with this.
   struct Check: Equatable {
     fileprivate let number: UInt64
 
-    /// polkit's name for it. Other programs have their own connections and names.
+    /// The cancellation ID for polkit. polkit distinguishes the IDs of different connections.
     fileprivate var name: String { "virtbroker-\(number)" }
   }
 
@@ -23,10 +24,10 @@ final class PolkitAuthority: Handler {
   private let timer: TimerWatcher
   /// Completions, by the number of the check.
   private var askers: [UInt64: (PolkitResult) -> Void] = [:]
-  /// Checks on this bus, by the number of the message.
+  /// Checks on this bus, by the number of the bus message.
   private var checks: [UInt64: Check] = [:]
   private var lastCheck: UInt64 = 0
-  /// Answers are read while the bus is processed, and reported after that.
+  /// Results are read while the bus is processed, and reported afterwards.
   private var results: [(Check, PolkitResult)] = []
 
   init(on reactor: Reactor, log: BrokerLog) {
@@ -44,7 +45,7 @@ final class PolkitAuthority: Handler {
 
   // MARK: Checks
 
-  /// Asks whether the subject may do that. The answer comes later, never before this returns.
+  /// Checks whether the subject may perform the action. Calls `completion` later, never before this returns.
   func check(
     _ subject: PolkitSubject, action: String, completion: @escaping (PolkitResult) -> Void
   ) -> Check {
@@ -55,12 +56,12 @@ final class PolkitAuthority: Handler {
     if status < 0 {
       results.append((check, .failed(Message(.systemBusNotReached, [errorText(-status)]))))
     }
-    // Not in this call: the caller does not have the check yet.
+    // Report it after this call: the caller does not have the check yet.
     timer.start(seconds: 0)
     return check
   }
 
-  /// Cancels a check: its answer is not reported, and a dialog that it has opened is closed.
+  /// Cancels a check: its result is not reported, and polkit closes the dialog that it has opened.
   func cancel(_ check: Check) {
     guard askers.removeValue(forKey: check.number) != nil, bus != nil else { return }
     guard let message = message("CancelCheckAuthorization", { $0.append(check.name) }) else {
@@ -72,7 +73,7 @@ final class PolkitAuthority: Handler {
     timer.start(seconds: 0)
   }
 
-  /// Below zero: why it could not be asked.
+  /// Sends the request. Below zero: the errno of the failure.
   private func ask(_ check: Check, _ subject: PolkitSubject, _ action: String) -> Int32 {
     let made = message("CheckAuthorization") { message in
       message.inside("r", "sa{sv}") { message in
@@ -85,13 +86,13 @@ final class PolkitAuthority: Handler {
       }
       message.append(action)
       message.inside("a", "{ss}") { _ in }
-      // The user at the client's machine may be asked for a password.
+      // Flag AllowUserInteraction: polkit may ask the user at the client's machine for a password.
       message.append("u", UInt32(1))
       message.append(check.name)
     }
     guard let made else { return -EIO }
     defer { sd_bus_message_unref(made) }
-    // The bus goes before its owner does, and with it whatever it would still have to say.
+    // The bus is released before its owner, so no callback outlives the owner.
     let status = sd_bus_call_async(
       bus, nil, made,
       { reply, data, _ in
@@ -136,11 +137,11 @@ final class PolkitAuthority: Handler {
 
   // MARK: The bus
 
-  /// An errno, below zero, if there is no bus.
+  /// Opens the bus if it is not open. Below zero: the errno of the failure.
   private func connected() -> Int32? {
     guard bus == nil else { return nil }
     var made: OpaquePointer?
-    // Only begins to connect; the rest is done as the socket becomes ready.
+    // Only starts to connect; the rest follows as the socket becomes ready.
     let status = sd_bus_open_system(&made)
     guard status >= 0, let made else { return min(status, -EIO) }
     let descriptor = sd_bus_get_fd(made)
@@ -159,7 +160,7 @@ final class PolkitAuthority: Handler {
   override func ready(_ ready: Interest) { work() }
   override func timeUp() { work() }
 
-  /// Does what there is to do on the bus, tells what came of it, and waits for the rest.
+  /// Processes the bus, reports the results, and watches for what comes next.
   private func work() {
     if bus != nil {
       var status: Int32 = 1

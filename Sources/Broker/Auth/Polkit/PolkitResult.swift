@@ -1,8 +1,8 @@
-// What polkit is asked, and its results.
+// The subject of a polkit check, and its results.
 import Glibc
 import Streams
 
-/// The process that wants something. Its number alone could have been used again.
+/// The process whose action is checked. Its start time guards against a reused process ID.
 struct PolkitSubject: Sendable {
   var pid: pid_t
   var startTime: UInt64
@@ -13,11 +13,11 @@ struct PolkitSubject: Sendable {
 enum PolkitResult: Equatable {
   case granted
   case denied
-  /// A user would have to be asked, and the client has no agent for that.
+  /// polkit would have to ask a user, and the client has no agent for that.
   case noAgent
-  /// A user was asked, and closed the dialog.
+  /// polkit asked a user, who closed the dialog.
   case dismissed
-  /// polkit was not reached, or its answer is an error.
+  /// polkit could not be reached, or its reply is an error.
   case failed(Message)
 
   /// The reason of a refusal, for the log.
@@ -30,7 +30,7 @@ enum PolkitResult: Equatable {
     }
   }
 
-  /// The client's error. virsh starts an agent of its own when there was none.
+  /// The client's error. virsh starts its own agent if there was none.
   func error(_ action: String) -> RemoteError {
     switch self {
     case .granted, .denied:

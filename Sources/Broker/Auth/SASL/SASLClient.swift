@@ -1,16 +1,16 @@
-// The broker's own proof of who it is, to another host that asks for SASL.
+// The broker's own SASL authentication at another host.
 import CSASL
 import Glibc
 import Streams
 
-/// A conversation of the library with one server. Its steps may block and are done away from the loop, one at a time;
-/// when it is over it encodes and decodes on the loop's thread, if that was agreed on.
+/// The library's exchange with one server. Its steps may block and run on the blocking pool, one at a time. Afterwards
+/// it encodes and decodes on the loop's thread, if a security layer was negotiated.
 ///
-/// Never on two threads at a time: there is no second step under way, and none after the last.
+/// It never runs on two threads at once: no second step is under way, and no step follows the last.
 final class SASLClient: SASLLayer, @unchecked Sendable {
   /// The result of a step.
   enum Progress: Sendable, Equatable {
-    /// What is to be said next; with the mechanism, the first time.
+    /// The next data to send; with the mechanism, the first time.
     case says([UInt8]?, mechanism: String)
     case failed(Message)
   }
@@ -47,7 +47,7 @@ final class SASLClient: SASLLayer, @unchecked Sendable {
         return SASL_OK
       }
     }
-    // Without credentials only mechanisms that have their own, as GSSAPI has, can be used.
+    // Without credentials the client can use only mechanisms with their own, for example GSSAPI.
     let own = Unmanaged.passUnretained(self).toOpaque()
     let list =
       credentials == nil
@@ -71,7 +71,7 @@ final class SASLClient: SASLLayer, @unchecked Sendable {
     free(secret)
   }
 
-  /// In memory of the C library's, with a zero behind it.
+  /// The password in the C library's memory, with a zero behind it.
   private static func secret(_ password: [UInt8]) -> UnsafeMutablePointer<sasl_secret_t> {
     let room = MemoryLayout<sasl_secret_t>.size + password.count
     guard let memory = calloc(1, room) else { preconditionFailure("no memory for a password") }
@@ -88,9 +88,9 @@ final class SASLClient: SASLLayer, @unchecked Sendable {
 
   private func detail(_ status: Int32) -> String { SASLService.words(status, of: connection) }
 
-  // MARK: Steps, away from the loop
+  // MARK: Steps, on the blocking pool
 
-  /// Chooses one of the mechanisms the server has, with commas or blanks between them.
+  /// Chooses one of the server's mechanisms, which are separated by commas or blanks.
   func start(_ mechanisms: String) -> Progress {
     guard SASLService.clientStarted == SASL_OK else {
       return .failed(Message(.saslClientNotStarted, [detail(SASLService.clientStarted)]))
@@ -109,7 +109,7 @@ final class SASLClient: SASLLayer, @unchecked Sendable {
       status = sasl_setprop(connection, SASL_SSF_EXTERNAL, &strength)
     }
     if surroundings.cover == .none {
-      // libvirt's own bounds.
+      // libvirt's own limits.
       properties.min_ssf = sasl_ssf_t(SASLSettings().leastTCPStrength)
       properties.max_ssf = 100_000
       properties.security_flags |= UInt32(SASL_SEC_NOPLAINTEXT)
@@ -131,7 +131,7 @@ final class SASLClient: SASLLayer, @unchecked Sendable {
     return .says(SASLClient.bytes(words, count), mechanism: String(cString: mechanism))
   }
 
-  /// The server has said something.
+  /// Processes the server's data.
   func step(_ data: [UInt8]?) -> Progress {
     guard let connection else { return .failed(Message(.exchangeNotBegun)) }
     stepCount += 1
@@ -155,7 +155,7 @@ final class SASLClient: SASLLayer, @unchecked Sendable {
     }
   }
 
-  /// What the mechanism protects the connection with, once it is done.
+  /// Strength of the security layer in bits, once the mechanism is done.
   var strength: Int? {
     var value: UnsafeRawPointer?
     guard let connection, sasl_getprop(connection, SASL_SSF, &value) == SASL_OK else { return nil }
@@ -175,13 +175,13 @@ final class SASLClient: SASLLayer, @unchecked Sendable {
   }
 }
 
-/// Encodes and decodes what travels on a connection.
+/// Encodes and decodes the data of a connection.
 protocol SASLLayer: AnyObject {
-  /// What one block may hold in the clear.
+  /// Limit of one block's content in bytes.
   var mostPlain: Int { get }
-  /// `bytes` as a block. The result is the library's, and valid until the next call.
+  /// Encodes `bytes` as a block. The library owns the result, which is valid until the next call.
   func encode(_ bytes: UnsafeRawBufferPointer) -> UnsafeRawBufferPointer?
-  /// What a whole block holds. The result is the library's, and valid until the next call.
+  /// Decodes a whole block. The library owns the result, which is valid until the next call.
   func decode(_ bytes: UnsafeRawBufferPointer) -> UnsafeRawBufferPointer?
 }
 
@@ -214,7 +214,7 @@ extension SASLService {
   }
 }
 
-/// What every callback is declared as, whatever its arguments are.
+/// The type with which every callback is declared, whatever its arguments are.
 private typealias SASLCallback = @convention(c) () -> Int32
 private typealias SASLSimple =
   @convention(c) (

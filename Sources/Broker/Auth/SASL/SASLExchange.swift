@@ -1,20 +1,20 @@
-// One client's proof of who it is, piece by piece.
+// The SASL authentication of one client, step by step.
 import CSASL
 import Glibc
 import Streams
 
-/// A conversation of the library with one client. Its steps may block and are done away from the loop, one at
-/// a time; when it is over it encodes and decodes on the loop's thread, if that was agreed on.
+/// The library's exchange with one client. Its steps may block and run on the blocking pool, one at a time. Afterwards
+/// it encodes and decodes on the loop's thread, if a security layer was negotiated.
 ///
-/// Never on two threads at a time: the session has no second step under way, and none after the last.
+/// It never runs on two threads at once: the session has no second step under way, and no step follows the last.
 final class SASLExchange: @unchecked Sendable {
-  /// What a step came to.
+  /// The result of a step.
   enum Progress: Sendable, Equatable {
-    /// The client has to answer this.
+    /// The client has to answer this challenge.
     case continuesSoon([UInt8]?)
-    /// The client is `user`; these are the last words to it.
+    /// The client is `user`. The data is the last to send to it.
     case done([UInt8]?, user: String, strength: Int)
-    /// For the log, and never for the client.
+    /// For the log; the client never gets it.
     case failed(Message)
   }
 
@@ -23,7 +23,7 @@ final class SASLExchange: @unchecked Sendable {
   private let hostName: String?
   private let surroundings: SASLConnection
   private let leastStrength: Int
-  /// What the library had to say since it was last asked.
+  /// The library's log messages since the last call of `detail`.
   private var remarks: [String] = []
   private(set) var mechanism = ""
   private(set) var stepCount = 0
@@ -59,7 +59,7 @@ final class SASLExchange: @unchecked Sendable {
     if remarks.count < 8 { remarks.append(text) }
   }
 
-  /// Why the library returned `status`, with everything it has logged about it.
+  /// Why the library returned `status`, with what it has logged about it.
   private func detail(_ status: Int32) -> String {
     var words = SASLService.words(status, of: connection)
     for remark in remarks where !words.contains(remark) { words += "; \(remark)" }
@@ -67,11 +67,11 @@ final class SASLExchange: @unchecked Sendable {
     return words
   }
 
-  // MARK: Steps, away from the loop
+  // MARK: Steps, on the blocking pool
 
-  /// The mechanisms the client may choose from, with commas between them.
+  /// The mechanisms the client may choose from, separated by commas.
   func begin() -> Result<String, Message> {
-    // No flag would make a mechanism say nothing of success: its last words go with the reply.
+    // SASL_SUCCESS_DATA: a mechanism's last data goes with the reply that reports success.
     var status = sasl_server_new(
       SASLService.name, hostName, nil, surroundings.local, surroundings.remote, callbacks,
       UInt32(SASL_SUCCESS_DATA), &connection)
@@ -107,7 +107,7 @@ final class SASLExchange: @unchecked Sendable {
     return .success(String(cString: list))
   }
 
-  /// The client has chosen a mechanism, and may have said something with it.
+  /// Processes the mechanism that the client has chosen, and its initial data if there is any.
   func start(_ mechanism: String, _ data: [UInt8]?) -> Progress {
     self.mechanism = mechanism
     return step(data) { connection, data, count, answer, answerCount in
@@ -115,7 +115,7 @@ final class SASLExchange: @unchecked Sendable {
     }
   }
 
-  /// The client has answered.
+  /// Processes the client's answer.
   func step(_ data: [UInt8]?) -> Progress {
     step(data) { connection, data, count, answer, answerCount in
       sasl_server_step(connection, data, count, answer, answerCount)
@@ -135,8 +135,8 @@ final class SASLExchange: @unchecked Sendable {
     var answerCount: UInt32 = 0
     var status: Int32
     if let data {
-      // An empty piece is not the same as none: it has an address. The zero behind it is for mechanisms
-      // that take their pieces for strings.
+      // Empty data is not the same as none: it has an address. The zero behind it is for mechanisms that treat their
+      // data as strings.
       status = (data.map { CChar(bitPattern: $0) } + [0]).withUnsafeBufferPointer {
         call(connection, $0.baseAddress, UInt32(clamping: data.count), &answer, &answerCount)
       }
@@ -175,7 +175,7 @@ final class SASLExchange: @unchecked Sendable {
 
   // MARK: The security layer, on the loop's thread
 
-  /// What one block may hold in the clear.
+  /// Limit of one block's content in bytes.
   var mostPlain: Int {
     var value: UnsafeRawPointer?
     guard let connection, sasl_getprop(connection, SASL_MAXOUTBUF, &value) == SASL_OK,
@@ -184,12 +184,12 @@ final class SASLExchange: @unchecked Sendable {
     return min(Int(most), SASLService.blockBytes)
   }
 
-  /// `bytes` as a block. The result is the library's, and valid until the next call.
+  /// Encodes `bytes` as a block. The library owns the result, which is valid until the next call.
   func encode(_ bytes: UnsafeRawBufferPointer) -> UnsafeRawBufferPointer? {
     coded(bytes) { sasl_encode($0, $1, $2, $3, $4) }
   }
 
-  /// What a whole block holds. The result is the library's, and valid until the next call.
+  /// Decodes a whole block. The library owns the result, which is valid until the next call.
   func decode(_ bytes: UnsafeRawBufferPointer) -> UnsafeRawBufferPointer? {
     coded(bytes) { sasl_decode($0, $1, $2, $3, $4) }
   }
@@ -206,7 +206,7 @@ final class SASLExchange: @unchecked Sendable {
   }
 }
 
-/// What every callback is declared as, whatever its arguments are.
+/// The type with which every callback is declared, whatever its arguments are.
 private typealias SASLCallback = @convention(c) () -> Int32
 private typealias SASLLog =
   @convention(c) (UnsafeMutableRawPointer?, Int32, UnsafePointer<CChar>?) -> Int32

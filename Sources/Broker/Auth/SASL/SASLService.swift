@@ -1,18 +1,18 @@
-// SASL as a whole: the library, where its work is done, and what is asked of every client.
+// SASL as a whole: the library, its threads, and the requirements on clients.
 import CSASL
 import Glibc
 import Streams
 
-/// Makes the exchanges of clients that authenticate with SASL. One per broker.
+/// Creates the exchanges of clients that authenticate with SASL. One per broker.
 final class SASLService {
-  /// libvirt's name for itself, for the service and for the file with the mechanisms alike.
+  /// libvirt's service name, which is also the name of the file with the mechanisms.
   static let name = "libvirt"
-  /// What one block may hold at most, plain or encoded, and what is promised to the other side.
+  /// Limit of one block in bytes, plain or encoded; the broker announces it to the other side.
   static let blockBytes = 65_536
 
   private var settings: SASLSettings
   private var allowed: NameList?
-  /// Asked for once: the library would ask the name service for it at every client.
+  /// Looked up once: the library would query the name service for it at every client.
   private let hostName: String?
 
   init(_ settings: SASLSettings) throws(BrokerFailure) {
@@ -31,13 +31,13 @@ final class SASLService {
     return "\(major).\(minor).\(step)"
   }
 
-  /// What is asked of every client from now on; an exchange under way ends as it began.
+  /// Applies new requirements to later exchanges. Those under way keep the old ones.
   func adopt(_ settings: SASLSettings) {
     self.settings = settings
     allowed = settings.allowedUsers.map { NameList($0) }
   }
 
-  /// An exchange with one client, not begun.
+  /// An exchange with one client, not started.
   func exchange(over connection: SASLConnection) -> SASLExchange {
     SASLExchange(hostName: hostName, connection, leastStrength: settings.leastTCPStrength)
   }
@@ -47,17 +47,16 @@ final class SASLService {
     allowed?.admits(user) ?? true
   }
 
-  /// The mechanisms offered to such connections, or why there are none. For the start, where waiting is
-  /// allowed.
+  /// The mechanisms offered over such connections, or why there are none. It may block, so call it only at start.
   func offered(over connection: SASLConnection) -> Result<String, Message> {
     exchange(over: connection).begin()
   }
 
   // MARK: The library
 
-  /// Once in a process, before anything else of it.
+  /// Initialised once per process, before any other call of the library.
   private static let mutexes: Void = {
-    // Exchanges are done on threads of the pool, several at a time; encoding and releasing on the loop's.
+    // Exchanges run on threads of the pool, several at a time. Encoding and releasing happens on the loop's thread.
     sasl_set_mutex(
       {
         let mutex = UnsafeMutablePointer<pthread_mutex_t>.allocate(capacity: 1)
@@ -79,14 +78,14 @@ final class SASLService {
       })
   }()
 
-  /// Once in a process; what it came to.
+  /// Initialises the server side once per process; the library's result.
   private static let started: Int32 = {
     _ = mutexes
     // The library does not copy the name: it is never freed.
     return sasl_server_init(nil, strdup(name))
   }()
 
-  /// The same for the broker as a client of others.
+  /// The same for the client side, for connections to other hosts.
   static let clientStarted: Int32 = {
     _ = mutexes
     return sasl_client_init(nil)
@@ -105,38 +104,38 @@ final class SASLService {
     return String(cString: value.assumingMemoryBound(to: CChar.self))
   }
 
-  /// The library's words for one of its results.
+  /// The library's text for one of its results.
   static func words(_ status: Int32) -> String {
     guard let words = sasl_errstring(status, nil, nil) else { return "result \(status)" }
     return String(cString: words)
   }
 
-  /// The same with the detail that a connection has.
+  /// The same with the connection's detail.
   static func words(_ status: Int32, of connection: OpaquePointer?) -> String {
     guard let connection, let detail = sasl_errdetail(connection) else { return words(status) }
     return "\(words(status)) (\(String(cString: detail)))"
   }
 }
 
-/// What a mechanism has to know of the connection it works on.
+/// The properties of the connection that a mechanism needs.
 struct SASLConnection: Sendable {
-  /// What protects the bytes already.
+  /// The protection of the connection below SASL.
   enum Cover: Sendable, Equatable {
-    /// Nothing: the mechanism has to bring its own protection.
+    /// None: the mechanism must bring its own protection.
     case none
-    /// They do not leave the machine.
+    /// The bytes do not leave the machine.
     case local
     /// TLS, with keys of so many bits.
     case tls(bits: UInt32)
   }
   var cover: Cover
-  /// Both ends as `address;port`, if that is what they have.
+  /// Both ends as `address;port`, if they have that form.
   var local: String?
   var remote: String?
 }
 
 extension Address {
-  /// The address as SASL writes it: `127.0.0.1;16509`, `::1;16509`.
+  /// The address in SASL's form: `127.0.0.1;16509`, `::1;16509`.
   var saslText: String? {
     let text = self.text
     guard let colon = text.lastIndex(of: ":") else { return nil }

@@ -1,35 +1,35 @@
-// A connection that may get a security layer of SASL's in the middle of its life.
+// A connection that may get a SASL security layer after it has carried plain data.
 import Glibc
 import Streams
 
-/// Passes everything through until a layer is switched on; then what is sent is encoded and what is received is
-/// decoded, block by block.
+/// Passes everything through until a layer is switched on. From then on it encodes what is sent and decodes what is
+/// received, block by block.
 ///
-/// A block on the wire is a word with the length of the rest, as every mechanism with a layer writes it. Only
-/// whole blocks are decoded, and what is read ahead never holds more than one read has room for: nothing
-/// decoded is ever left behind for which no descriptor would become ready.
+/// A block on the wire is a word with the length of the rest, as every mechanism with a layer writes it. Only whole
+/// blocks are decoded, and the input never holds more than one read has room for. So no decoded data stays behind for
+/// which no descriptor would become ready.
 final class SASLTransport: Transport {
   private let inner: any Transport
   private var layer: (any SASLLayer)?
-  /// Bytes that were queued before the layer and still go out as they are.
+  /// Bytes that were queued before the layer and that are sent unencoded.
   private var clear = 0
 
   /// Wire bytes that hold no whole block yet, at the front of `input`.
   private var inputCount = 0
   private var input: UnsafeMutableRawBufferPointer?
-  /// What was encoded and has not left; the library owns the bytes.
+  /// Encoded bytes that are not sent yet; the library owns them.
   private var output = UnsafeRawBufferPointer(start: nil, count: 0)
   private var mostPlain = SASLService.blockBytes
   private var gathered: [UInt8] = []
 
-  /// A whole block of the largest size, its length word included.
+  /// A whole block of maximum size, including its length word.
   private static let inputBytes = 4 + SASLService.blockBytes
 
   init(_ inner: any Transport) { self.inner = inner }
 
   deinit { input?.deallocate() }
 
-  /// Everything is encoded and decoded from now on, but for the next `clear` bytes to be sent.
+  /// Encodes and decodes everything from now on, except for the next `clear` bytes to be sent.
   func switchOn(_ exchange: any SASLLayer, clear: Int) {
     layer = exchange
     self.clear = clear
@@ -51,7 +51,7 @@ final class SASLTransport: Transport {
   func receive(into rooms: UnsafeBufferPointer<Run>, descriptor: inout Int32) -> Outcome {
     guard let layer, let input else { return inner.receive(into: rooms, descriptor: &descriptor) }
     var places = Places(rooms)
-    // At most what there is room for, whatever it decodes to.
+    // At most as much as fits into the rooms, whatever it decodes to.
     let wanted = min(input.count - inputCount, places.room + 4 - inputCount)
     guard wanted > 0 else { return .failed(EPROTO) }
     var run = Run(base: input.baseAddress.map { $0 + inputCount }, count: wanted)
@@ -61,11 +61,11 @@ final class SASLTransport: Transport {
     guard case .moved(let count) = outcome else { return outcome }
     inputCount += count
     guard let plain = decode(layer, input, &places) else { return .failed(EPROTO) }
-    // Less than a block, or one with nothing in it: what is left in the kernel makes itself known again.
+    // The read brought less than a block, or an empty one. The kernel reports again what it still has.
     return plain > 0 ? .moved(plain) : .blocked(.read)
   }
 
-  /// Decodes the whole blocks at the front. Bytes gained; nil where the client breaks the rules.
+  /// Decodes the whole blocks at the front. Returns the number of decoded bytes; nil: the client violates the protocol.
   private func decode(
     _ layer: any SASLLayer, _ input: UnsafeMutableRawBufferPointer, _ places: inout Places
   ) -> Int? {
@@ -88,7 +88,7 @@ final class SASLTransport: Transport {
     return gained
   }
 
-  /// Where decoded bytes go: the rooms of one read, in order.
+  /// The destination of decoded bytes: the rooms of one read, in order.
   private struct Places {
     private let rooms: UnsafeBufferPointer<Run>
     private var index = 0
@@ -100,7 +100,7 @@ final class SASLTransport: Transport {
       for run in rooms { room += run.count }
     }
 
-    /// False if there is no room for all of it.
+    /// False: the bytes do not fit.
     mutating func put(_ bytes: UnsafeRawBufferPointer) -> Bool {
       guard bytes.count <= room else { return false }
       var rest = bytes
@@ -146,7 +146,7 @@ final class SASLTransport: Transport {
 
   var unsent: Int { output.count + inner.unsent }
 
-  /// Sends what is encoded. Nil when all of it has left.
+  /// Sends encoded bytes. Nil: all of them are sent.
   private func sendOutput() -> Outcome? {
     while !output.isEmpty {
       var run = Run(
@@ -161,7 +161,7 @@ final class SASLTransport: Transport {
     return nil
   }
 
-  /// What was said before the layer was agreed on goes out as it is, and nothing behind it.
+  /// Sends unencoded what was queued before the layer was negotiated, and nothing after it.
   private func sendClear(_ runs: UnsafeBufferPointer<Run>) -> Outcome {
     guard var first = runs.first else { return .moved(0) }
     first.count = min(first.count, clear)
@@ -172,7 +172,7 @@ final class SASLTransport: Transport {
     return outcome
   }
 
-  /// A block of `count` bytes from an offset in the runs.
+  /// Encodes `count` bytes from an offset in the runs as a block.
   private func encode(
     _ layer: any SASLLayer, _ runs: UnsafeBufferPointer<Run>, from offset: Int, _ count: Int
   ) -> UnsafeRawBufferPointer? {
@@ -186,7 +186,7 @@ final class SASLTransport: Transport {
       }
       let here = min(need, run.count - skip)
       let piece = UnsafeRawBufferPointer(start: base + skip, count: here)
-      // Usually all of it lies in one piece.
+      // Usually all of them are in one run.
       if here == count { return layer.encode(piece) }
       gathered.append(contentsOf: piece)
       need -= here

@@ -2,14 +2,14 @@
 import Streams
 
 extension AdminService {
-  /// A server in the interface's sense. libvirt's daemons have the main one and the one that answers this.
+  /// A server in the interface's terms. libvirt's daemons have the main server and the admin server.
   enum Server: String, CaseIterable {
-    /// The name virtproxyd gives it, for the scripts there are.
+    /// virtproxyd's name for it, for existing scripts.
     case main = "virtproxyd"
     case admin
   }
 
-  /// libvirt 9.0.0, whose interface this is.
+  /// libvirt 9.0.0, the version of this interface.
   private static let libraryVersion: UInt64 = 9_000_000
 
   func result(
@@ -91,14 +91,14 @@ extension AdminService {
       broker.log[.admin].write(.timeoutChanged, [session.name, seconds])
       return nil
     case .shutDown(let flags):
-      // Bit 0 asks for the state of what runs to be kept. A broker has none.
+      // Bit 0 requests the daemon to preserve its state. A broker has none.
       try refuse(flags & ~1, "adminConnectDaemonShutdown")
       isStopWanted = true
       return nil
     }
   }
 
-  /// No call has flags so far. The error is built differently from all others.
+  /// No call has flags so far. This error has another form than all others.
   private func refuse(_ flags: UInt32, _ function: String) throws(RemoteError) {
     guard flags != 0 else { return }
     var error = RemoteError(.invalidArgument, domain: .admin, "", int1: 0, int2: 0)
@@ -117,7 +117,7 @@ extension AdminService {
 
   // MARK: Threads
 
-  /// The admin server is busy with this very call; the main one is idle, because the thread is here.
+  /// The admin server is busy with this very call. The main one is idle, because this thread is its only one.
   private func threadPool(of server: Server) -> [TypedParameter] {
     switch server {
     case .main: threadPools.main.parameters(busy: 0)
@@ -135,7 +135,7 @@ extension AdminService {
     }
   }
 
-  /// Parameters that are to be numbers, by their names.
+  /// Parameters that must be numbers, by their names.
   private func numbers(
     _ parameters: [TypedParameter], of names: Set<String>
   ) throws(RemoteError) -> [String: UInt32] {

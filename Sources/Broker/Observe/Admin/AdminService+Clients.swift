@@ -1,4 +1,4 @@
-// What the admin interface tells of one client, on either server.
+// What the admin interface reports about one client, of either server.
 import Streams
 
 extension AdminService {
@@ -16,7 +16,7 @@ extension AdminService {
     return found
   }
 
-  /// The call that tells most of a client has words of its own for what it does not find.
+  /// The call that reports most about a client has its own text for a missing client.
   func clientToInspect(_ client: AdminClient) throws(RemoteError) -> Client {
     guard let server = Server(rawValue: client.server) else {
       throw RemoteError(
@@ -90,7 +90,7 @@ extension AdminService {
     return parameters + info(of: session.identity)
   }
 
-  /// What the kernel says of a local client.
+  /// The kernel's information about a local client.
   private func info(of identity: VerifiedIdentity) -> [TypedParameter] {
     guard let peer = identity.peer else { return [] }
     var parameters: [TypedParameter] = []
@@ -108,7 +108,7 @@ extension AdminService {
 }
 
 extension ClientSession {
-  /// In the interface's numbers.
+  /// The transport's number in the interface.
   var adminTransport: UInt32 {
     switch source.transportName {
     case "tls": AdminClient.tls

@@ -1,11 +1,11 @@
-// The rates that streams are kept to: shown to administrators, and changed by them.
+// The rates of streams: administrators see and change them.
 import Streams
 
 extension AdminService {
-  /// Rules for identities that an administrator may add to. Each is looked at for each stream that opens.
+  /// Limit of the rules for identities. Each stream that opens checks each of them.
   private static let mostRules = 1000
 
-  /// The rates of all first, kind by kind, then those of identities, in the order in which they count.
+  /// The total rates first, kind by kind, then those of identities, in the order in which they count.
   func rates(after: UInt64) -> BrokerPage {
     let rates = broker.sessions.rates
     let totals = RateKind.allCases.map { row($0, nil, rates.totals[$0] ?? 0) }
@@ -23,8 +23,8 @@ extension AdminService {
     return row
   }
 
-  /// Keeps the streams of a kind to another rate, those under way included: all together, or those of each
-  /// identity that fits. The answer is how many clients have such an identity now.
+  /// Sets another rate for the streams of a kind, including those under way: for all together, or for each identity
+  /// that matches. The reply is the number of connected clients with such an identity.
   func setRate(
     of name: String, for pattern: String?, to text: String
   ) throws(RemoteError) -> BrokerPage {
@@ -69,7 +69,7 @@ extension AdminService {
     }
   }
 
-  /// A new rule comes before all others, or it might have no effect.
+  /// A new rule precedes all others; otherwise it might have no effect.
   private func set(_ rule: RateRule, in rates: inout RateSettings) throws(RemoteError) {
     guard !rule.pattern.isEmpty else { throw refusal(.emptyIdentity) }
     if let place = rates.identities.firstIndex(where: {

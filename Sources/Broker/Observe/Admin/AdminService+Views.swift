@@ -1,4 +1,4 @@
-// The broker's own program on the admin socket: what is under way, row by row, and ending a stream.
+// The admin calls of the broker's own program: listing current activity row by row, and ending a stream.
 import Glibc
 import Streams
 
@@ -21,7 +21,7 @@ extension AdminService {
     }
   }
 
-  /// The rows of as many clients as a page has room for, the longest connected first.
+  /// The rows of as many clients as fit into a page, the longest connected first.
   private func page(
     _ clients: [ClientSession], _ rows: (ClientSession) -> [[TypedParameter]]
   ) -> BrokerPage {
@@ -79,7 +79,7 @@ extension AdminService {
     return row.values
   }
 
-  /// Calls whose reply is awaited, the oldest first.
+  /// Calls that await their reply, the oldest first.
   private func calls(_ session: ClientSession) -> [[TypedParameter]] {
     let calls = session.relay.callsUnderWay.filter { !$0.isAnswered }
     return calls.sorted { ($0.startedAt, $0.serial) < ($1.startedAt, $1.serial) }.map { call in
@@ -149,14 +149,14 @@ extension AdminService {
   }
 }
 
-/// Named values, as they come.
+/// A list of named values; nil values are left out.
 private struct RowMaker {
   private(set) var values: [TypedParameter] = []
 
   mutating func add(_ name: String, _ text: String?) {
     if let text { values.append(TypedParameter(name, .string(text))) }
   }
-  /// Whose it is: the identity where the client has proven one, where it comes from, and a local user's name.
+  /// The client's identity if it is verified, its address, and a local user's name.
   mutating func add(identityOf session: ClientSession) {
     add("address", session.source.address)
     add("identity", session.identity.name)

@@ -1,4 +1,4 @@
-// The admin socket: who may connect, and how calls are answered.
+// The admin socket: which users may connect, and the calls it answers.
 import Glibc
 import Streams
 
@@ -7,15 +7,15 @@ final class AdminService {
   unowned let broker: Broker
   var settings: AdminSettings
   private var listener: Listener?
-  /// What virt-admin sees as thread pools and may change, without any effect on threads.
+  /// The thread pools that virt-admin sees and may change, without any effect on threads.
   var threadPools: (main: ThreadPoolReport, admin: ThreadPoolReport)
   private(set) var sessions: [UInt64: AdminSession] = [:]
-  /// The user that the broker was started by, also where it becomes another user later.
+  /// The user that started the broker, even if the process later becomes another user.
   private let owner = geteuid()
   private var lastClient: UInt64 = 0
-  /// Reported and of no effect: administrators need not authenticate.
+  /// Reported, without effect: administrators need not authenticate.
   var maxAnonymousClients = 0
-  /// The daemon ends once the administrator's request has been answered.
+  /// The daemon stops once the administrator's call has been answered.
   var isStopWanted = false
 
   init(
@@ -41,7 +41,7 @@ final class AdminService {
   /// Stops listening.
   func close() { listener = nil }
 
-  /// Ends everything.
+  /// Ends everything, including the sessions.
   func end() {
     close()
     for session in sessions.values { session.finish(because: Message(.brokerStopping)) }
@@ -72,16 +72,16 @@ final class AdminService {
   func closed(_ session: AdminSession, because reason: Message) {
     broker.log[.admin].write(
       .administratorDisconnected, [session.name, reason], at: reason.severity)
-    // In this order: the reference given up here may be the last but the reactor's.
+    // In this order: this may release the last reference but the reactor's.
     broker.reactor.releaseAfterTurn(session)
     sessions[session.id] = nil
     broker.occupancyChanged()
     limitChanged()
   }
 
-  /// Applies new settings. Administrators that are connected stay.
+  /// Applies new settings. Connected administrators stay.
   func adopt(_ new: AdminSettings) {
-    // What an administrator has set stays until the file has other numbers.
+    // Values that an administrator has set stay until the file has new ones.
     if new.mainWorkers != settings.mainWorkers {
       threadPools.main = ThreadPoolReport(new.mainWorkers)
     }
@@ -94,7 +94,7 @@ final class AdminService {
     limitChanged()
   }
 
-  /// Accepts, or stops accepting, as the limit allows.
+  /// Starts or stops accepting, according to the limit.
   func limitChanged() {
     guard let listener else { return }
     let hasRoom = sessions.count < settings.maxClients
@@ -117,7 +117,7 @@ final class AdminService {
 
   // MARK: Calls
 
-  /// The result of a call, nil where there is none.
+  /// The result of a call; nil: there is none.
   func answer(
     _ call: PacketHeader, body: [UInt8], for session: AdminSession
   ) throws(RemoteError) -> (any XDRBody)? {

@@ -2,7 +2,7 @@
 import Glibc
 import Streams
 
-/// A connection to the admin socket, of a peer that has been checked. Its calls are answered on the spot.
+/// A connection to the admin socket whose peer has been checked. Its calls are answered immediately.
 final class AdminSession: Handler {
   private unowned let service: AdminService
   /// Unique among administrators; starts at 1.
@@ -27,7 +27,7 @@ final class AdminSession: Handler {
     let reactor = service.broker.reactor
     watcher = DescriptorWatcher(descriptor.number, on: reactor)
     timer = TimerWatcher(on: reactor)
-    // No call takes descriptors; the kernel closes those that are passed.
+    // No call takes descriptors; the kernel closes those that a client passes.
     transport = PlainTransport(descriptor, carriesDescriptors: false)
     super.init()
     watcher.belong(to: self)
@@ -39,7 +39,7 @@ final class AdminSession: Handler {
 
   deinit { watcher.watch([]) }
 
-  /// Made right after the session itself, its owner.
+  /// Created right after the session itself, which owns it.
   private var connection: ServerConnection {
     guard let madeConnection else {
       preconditionFailure("a session has its dialogue from its first moment")
@@ -84,7 +84,7 @@ final class AdminSession: Handler {
 
   // MARK: Keepalive
 
-  /// A client that has sent keepalive packets itself can be sent PINGs. libvirt's own clients send none on this
+  /// Only a client that has sent keepalive packets itself may get PINGs. libvirt's own clients send none on this
   /// socket, and treat a PING as a protocol violation.
   private func startKeepAlive() {
     keepAlive.start(service.settings.keepAlive, at: service.broker.reactor.now)
@@ -125,7 +125,7 @@ final class AdminSession: Handler {
 
 extension AdminSession: ServerConnectionOwner {
   func answer(_ call: PacketHeader, body: [UInt8]) {
-    // It may have ended itself by a call in front of this one.
+    // An earlier call may have ended the session.
     guard !isOver else { return }
     do throws(RemoteError) {
       let answer = try service.answer(call, body: body, for: self)
@@ -137,6 +137,6 @@ extension AdminSession: ServerConnectionOwner {
     }
   }
 
-  /// The reply to the call under way is the last.
+  /// The reply to the current call is the last one.
   func leave() { connection.isLeaving = true }
 }

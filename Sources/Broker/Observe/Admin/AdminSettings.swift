@@ -1,4 +1,4 @@
-// The settings of the admin socket, and what it may change in the daemon.
+// The settings of the admin socket, and the log settings that it may change.
 public import Streams
 
 /// The admin socket's limits, with the meaning libvirt's documentation gives them.
@@ -13,14 +13,13 @@ public struct AdminSettings: Sendable, Equatable {
   public init() {}
 }
 
-/// What an administrator may see and change of the daemon's log while it runs. The daemon gives this to the broker,
+/// What an administrator may read and change of the daemon's log at run time. The daemon gives this to the broker,
 /// which only passes it on.
 public struct LogSteering {
-  /// The outputs, as one string, and how many they are.
+  /// The outputs as one string, and their number.
   public var outputs: () -> (text: String, count: Int)
   public var filters: () -> (text: String, count: Int)
-  /// New ones; nil or nothing means the usual ones. The answer is what was wrong with them, and then everything
-  /// stays as it was.
+  /// Sets new outputs; nil or empty: the default. Returns nil, or the error; the old ones then stay.
   public var setOutputs: (String?) -> BrokerFailure?
   public var setFilters: (String?) -> BrokerFailure?
 

@@ -1,4 +1,4 @@
-// The thread pools that virt-admin reports and changes. The broker has none: they are numbers for scripts.
+// The thread pools that virt-admin reports and changes. The broker has none; scripts expect the numbers.
 import Streams
 
 /// Configured sizes of one server's thread pool, as libvirt's configuration file has them.
@@ -15,7 +15,7 @@ public struct WorkerSettings: Sendable, Equatable {
 }
 
 /// What one server reports about its thread pool: the numbers of an idle libvirt daemon with the same settings and
-/// the same changes. No thread is started or ended by any of it.
+/// changes. They start and end no thread.
 struct ThreadPoolReport {
   private var minimum: UInt32
   private var maximum: UInt32
@@ -33,7 +33,7 @@ struct ThreadPoolReport {
     workers = minimum
   }
 
-  /// - Parameter busy: workers that answer a call at this moment.
+  /// - Parameter busy: workers that answer a call now.
   func parameters(busy: UInt32) -> [TypedParameter] {
     [
       TypedParameter("minWorkers", .uint(minimum)),
@@ -45,7 +45,7 @@ struct ThreadPoolReport {
     ]
   }
 
-  /// Changes the values that are named, by libvirt's rules and with its errors.
+  /// Changes the given values, by libvirt's rules and with its errors.
   mutating func change(_ wanted: [String: UInt32]) throws(RemoteError) {
     let most = wanted["maxWorkers"] ?? maximum
     let least = wanted["minWorkers"] ?? minimum

@@ -1,4 +1,4 @@
-// Where audit records go: a file, or the journal. The loop only collects them; a thread writes.
+// The audit log: records in a file or in the journal. The loop collects them and a thread writes them.
 import Glibc
 import Streams
 
@@ -10,37 +10,37 @@ public struct AuditSettings: Sendable, Equatable {
   }
   /// Nil: no audit.
   public var destination: Destination?
-  /// Calls that are recorded, by what they do.
+  /// The classes of calls that are recorded.
   public var calls: Set<AuditClass> = [.change]
   public init() {}
 }
 
-/// What a call does, as far as its access permissions tell.
+/// The class of a call, according to its access permissions.
 public enum AuditClass: String, Sendable, CaseIterable {
-  /// It changes something.
+  /// The call changes something.
   case change
-  /// It shows what is inside a guest or a volume, or a secret.
+  /// The call discloses the content of a guest or of a volume, or a secret.
   case disclose
-  /// It only looks.
+  /// The call only reads.
   case read
 }
 
-/// The audit. Records are kept in memory until another thread has written them. That memory is bounded: a record
-/// that does not fit is dropped and counted, and a record of its own gives their number.
+/// The audit. Records stay in memory until another thread has written them. That memory is bounded: a record that does
+/// not fit is dropped and counted, and a later record reports the number.
 final class AuditLog {
-  /// Records are written in turns: those of one turn are collected, then written, while the next are queued.
+  /// Records are written in turns: those of one turn are collected and then written, while the next ones are queued.
   private enum State {
     /// Nothing is queued.
     case idle
     /// The alarm ends the turn.
     case collecting
-    /// Another thread writes so many bytes. Records that are added are queued behind them.
+    /// Another thread writes this many bytes. New records are queued after them.
     case writing(bytes: Int)
 
     var bytesUnderWay: Int { if case .writing(let bytes) = self { bytes } else { 0 } }
   }
 
-  /// The classes of calls that are recorded, asked for each call.
+  /// The classes of calls that are recorded, checked for each call.
   private struct Filter {
     let keepsChanges: Bool
     let keepsDisclosures: Bool
@@ -61,11 +61,11 @@ final class AuditLog {
     }
   }
 
-  /// What became of records.
+  /// Counts of what happened to records.
   private struct Counts {
     var written: UInt64 = 0
     var dropped: UInt64 = 0
-    /// Dropped ones that no record has reported yet.
+    /// Dropped records that no record has reported yet.
     var unreported: UInt64 = 0
 
     mutating func drop(_ count: UInt64) {
@@ -74,14 +74,14 @@ final class AuditLog {
     }
   }
 
-  /// Bytes that may wait to be written.
+  /// Limit of queued bytes.
   private static let most = 1 << 20
-  /// Bytes that are written without collecting more.
+  /// Number of queued bytes that are written without collecting more.
   private static let many = 1 << 18
-  /// A record is written at the end of its turn, unless others were less than this before: many of them are to cost
-  /// one write and one look of the other thread.
+  /// A record is written at the end of its turn, unless another write was less than this before: many records should
+  /// cost one write and one wake-up of the other thread.
   private static let collectSeconds = 0.05
-  /// How long a broker that ends waits for its last records to be taken.
+  /// Time limit in seconds for writing the last records when the broker ends.
   private static let lastSeconds = 2
 
   private let filter: Filter
@@ -91,7 +91,7 @@ final class AuditLog {
   private let pool: BlockingPool
   private lazy var alarm = Alarm(on: reactor) { [unowned self] in flush() }
   private var beginning = AuditBeginning()
-  /// Records that no thread writes yet, and their number.
+  /// Records that no thread is writing yet, and their number.
   private var queued = AuditText()
   private var queuedRecords: UInt64 = 0
   private var state = State.idle
@@ -115,10 +115,10 @@ final class AuditLog {
     self.pool = pool
   }
 
-  /// Calls that do this are recorded.
+  /// Whether calls with this access are recorded.
   func keeps(_ access: Access) -> Bool { filter.keeps(access) }
 
-  /// Adds a record of what happened, with the fields that `describe` gives it.
+  /// Adds a record of an event, with the fields that `describe` adds.
   func add(_ event: StaticString, _ describe: (inout AuditText) -> Void) {
     let before = queued.count
     enqueue(event, describe)
@@ -130,7 +130,7 @@ final class AuditLog {
     flushInTime()
   }
 
-  /// Writes what is queued: at once if it is much, else when the turn ends.
+  /// Writes the queued records: at once if there are many, otherwise when the turn ends.
   private func flushInTime() {
     switch state {
     case .idle where queued.count < AuditLog.many:
@@ -193,7 +193,8 @@ final class AuditLog {
   /// Opens the file again, after it was rotated.
   func reopen() { sink.reopen() }
 
-  /// Writes what is left, now, also what the other thread has not. Nothing may be added afterwards.
+  /// Writes the remaining records at once, including those that the other thread has not written. No record may be
+  /// added afterwards.
   func close() {
     alarm.stop()
     recordDropped()

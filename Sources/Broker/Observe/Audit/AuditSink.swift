@@ -1,9 +1,9 @@
-// What audit records are written to.
+// The destination of audit records.
 import Glibc
 import Streams
 
-/// The file or the journal's socket, and what is to be written there. `lock` is held while a thread writes, which
-/// the loop does only for the last words of a broker; `shelf` never for long.
+/// The file or the journal's socket, and the records to write there. A thread holds `lock` while it writes; the loop
+/// does so only for the last records of a broker. `shelf` is never held for long.
 final class AuditSink: @unchecked Sendable {
   private static let journal = "/run/systemd/journal/socket"
   private let destination: AuditSettings.Destination
@@ -11,11 +11,11 @@ final class AuditSink: @unchecked Sendable {
   private let shelf: UnsafeMutablePointer<pthread_mutex_t> = .allocate(capacity: 1)
   private var descriptor: Int32 = -1
   private var mustReopen = false
-  /// To be written by the next `drain`, and what the one under way writes.
+  /// The text for the next `drain`, and the text that the current one writes.
   private var shelved = AuditText()
   private var writing = AuditText()
 
-  /// `account`: whom the process is about to become, and whose the file then is.
+  /// `account`: the user that the process is about to become; the file then belongs to that user.
   init(
     _ destination: AuditSettings.Destination, for account: ServiceAccount?
   ) throws(BrokerFailure) {
@@ -44,7 +44,7 @@ final class AuditSink: @unchecked Sendable {
 
   func reopen() { holding(shelf) { mustReopen = true } }
 
-  /// Takes whole lines, to be written by the next `drain`, and leaves an empty text.
+  /// Takes whole lines for the next `drain`, and leaves an empty text.
   func put(_ lines: inout AuditText) {
     holding(shelf) {
       if shelved.isEmpty {
@@ -56,7 +56,7 @@ final class AuditSink: @unchecked Sendable {
     }
   }
 
-  /// Nil, or why not; what was open then stays open.
+  /// Returns nil, or the error; the old descriptor then stays open.
   private func open(for account: ServiceAccount? = nil) -> Message? {
     let opened: Result<Int32, BrokerFailure> =
       switch destination {
@@ -77,7 +77,7 @@ final class AuditSink: @unchecked Sendable {
   ) -> Result<Int32, BrokerFailure> {
     let flags = O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOCTTY
     do throws(BrokerFailure) {
-      // A pipe that has no reader is refused instead of waited for.
+      // With O_NONBLOCK, opening a pipe without a reader fails instead of blocking.
       let number = try access(path, for: account) { Glibc.open(path, flags | O_NONBLOCK, 0o600) }
       guard number < 0 else {
         _ = fcntl(number, F_SETFL, O_APPEND)
@@ -105,23 +105,23 @@ final class AuditSink: @unchecked Sendable {
     return .success(number)
   }
 
-  /// What came of writing.
+  /// The result of writing.
   struct Outcome: Sendable {
-    /// Why what was put there is lost.
+    /// Why the records were lost.
     var lost: Message?
-    /// Why the file could not be opened anew: what was open is written to as before.
+    /// Why the file could not be reopened. The old one is still used.
     var kept: Message?
   }
 
-  /// Writes what was put there.
+  /// Writes the records that were put here.
   func drain() -> Outcome {
     var outcome = Outcome()
     outcome.lost = drain(&outcome.kept)
     return outcome
   }
 
-  /// The same at the end of the broker, on the loop's thread: for a destination that takes nothing it waits no longer
-  /// than a given time.
+  /// The same at the end of the broker, on the loop's thread. If the destination accepts nothing, it waits for a
+  /// limited time.
   func drain(within seconds: Int) -> Outcome {
     var end = Clock.wall.time(in: seconds)
     guard pthread_mutex_timedlock(lock, &end) == 0 else {
@@ -149,7 +149,7 @@ final class AuditSink: @unchecked Sendable {
       guard descriptor >= 0 else { return failure }
       kept = failure
     }
-    // What is open here is this process's own, so that no other is surprised.
+    // No other process shares this open file, so the flags affect none.
     if !waits { _ = fcntl(descriptor, F_SETFL, O_APPEND | O_NONBLOCK) }
     switch destination {
     case .file(let path):
@@ -158,7 +158,7 @@ final class AuditSink: @unchecked Sendable {
     case .journald:
       for line in writing.bytes.split(separator: UInt8(ascii: "\n")) where !tellJournal(line) {
         let number = errno
-        // It may have been started again.
+        // The journal's daemon may have been restarted.
         close(descriptor)
         descriptor = -1
         return Message(.cannotSendToAuditJournal, [errorText(number)])
@@ -178,7 +178,7 @@ final class AuditSink: @unchecked Sendable {
     return true
   }
 
-  /// The journal's own protocol: fields as lines of one datagram.
+  /// The journal's native protocol: fields as lines of one datagram.
   private func tellJournal(_ line: Slice<UnsafeBufferPointer<UInt8>>) -> Bool {
     var datagram = Array("SYSLOG_IDENTIFIER=virtbrokerd\nPRIORITY=5\nMESSAGE=".utf8)
     datagram += line

@@ -1,14 +1,14 @@
-// The audit's lines: JSON objects, put together as bytes.
+// The audit's lines: JSON objects, assembled as bytes.
 import Glibc
 import Streams
 
-/// Records being made, one behind the other. Whatever their texts hold, each stays one line and valid JSON.
+/// Records under construction, one after the other. Whatever their texts contain, each stays one line and valid JSON.
 ///
 ///     0 ≤ count ≤ capacity
 ///
-/// There may be a record for every call, so the memory grows once and is used again.
+/// There may be a record for every call, so the memory grows once and is reused.
 struct AuditText: ~Copyable {
-  /// Memory beyond this is given back when the text is cleared: there was a flood, and it is over.
+  /// Memory beyond this is released when the text is cleared: a burst is over.
   private static let mostKept = 512 * 1024
 
   private var base: UnsafeMutablePointer<UInt8>?
@@ -22,7 +22,7 @@ struct AuditText: ~Copyable {
   var isEmpty: Bool { count == 0 }
   var bytes: UnsafeBufferPointer<UInt8> { UnsafeBufferPointer(start: base, count: count) }
 
-  /// Gives up what came behind the first `length` bytes.
+  /// Discards everything after the first `length` bytes.
   mutating func cut(to length: Int) { count = min(count, max(0, length)) }
 
   mutating func clear() {
@@ -33,13 +33,13 @@ struct AuditText: ~Copyable {
     capacity = 0
   }
 
-  /// Where the next bytes go, which must not be more than `length`. The caller counts what it has written.
+  /// Room for the next bytes, of which there must be at most `length`. The caller counts what it has written.
   private mutating func room(_ length: Int) -> UnsafeMutablePointer<UInt8> {
     if let base, capacity - count >= length { return base + count }
     return grow(length)
   }
 
-  /// Apart, so that the usual way is a comparison.
+  /// A function of its own, so that the usual path is one comparison.
   @inline(never)
   private mutating func grow(_ length: Int) -> UnsafeMutablePointer<UInt8> {
     capacity = max(4096, 2 * (count + length))
@@ -81,10 +81,10 @@ struct AuditText: ~Copyable {
     count += 1
   }
 
-  /// Fields made before.
+  /// Adds fields that were built before.
   mutating func add(_ fields: [UInt8]) { fields.withUnsafeBufferPointer { add($0) } }
 
-  /// A word of our own, which has nothing in it that JSON knows.
+  /// Adds a word of our own, which has no characters that JSON escapes.
   mutating func add(_ name: StaticString, word: StaticString) {
     key(name)
     let length = word.utf8CodeUnitCount
@@ -160,13 +160,13 @@ struct AuditText: ~Copyable {
   }
 }
 
-/// The beginning of every record. Those of one turn of the loop happened at the same time, so the clock is looked at,
-/// and the time put into words, once for all of them.
+/// The beginning of every record. Records of one turn of the loop have the same time, so the clock is read and
+/// formatted once for all of them.
 struct AuditBeginning: ~Copyable {
   private var text = AuditText()
   private var turn: UInt64?
   private var second = -1
-  /// Where the fraction of the second begins.
+  /// Offset of the fraction of the second.
   private var fraction = 0
 
   var bytes: UnsafeBufferPointer<UInt8> { text.bytes }

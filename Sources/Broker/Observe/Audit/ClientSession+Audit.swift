@@ -1,4 +1,4 @@
-// What is counted and recorded of a client: its coming and going, its calls and its streams.
+// The counters and audit records of a client: its connection and its end, its calls and its streams.
 import Streams
 
 extension ClientSession {
@@ -34,14 +34,14 @@ extension ClientSession {
     }
   }
 
-  // MARK: Coming and going
+  // MARK: Connection and end
 
   func recordOpened() {
     counts.accepted &+= 1
     record("connection_opened") { $0.add("listener", login.listener?.name) }
   }
 
-  /// The client was refused a connection or an authentication.
+  /// The broker has refused the client's connection or authentication.
   func recordRefused(_ reason: Refusal, _ words: String) {
     counts.refused[reason, default: 0] &+= 1
     record("connection_refused") { record in
@@ -65,7 +65,7 @@ extension ClientSession {
 
   // MARK: Records
 
-  /// A record with who it is about, if there is an audit.
+  /// Adds a record with the client's identity, if there is an audit.
   private func record(_ event: StaticString, _ body: (inout AuditText) -> Void) {
     audit?.add(event) { record in
       record.add(whoItIs)
@@ -73,7 +73,7 @@ extension ClientSession {
     }
   }
 
-  /// Who the client is, put into words once for as long as nothing more is learnt of it.
+  /// The client's identity as fields, built once until more becomes known about it.
   private var whoItIs: [UInt8] {
     if let auditFields { return auditFields }
     var fields = AuditText()
@@ -107,7 +107,7 @@ extension ClientSession {
 }
 
 extension Observation {
-  /// A client was refused during the TLS handshake, because of its certificate.
+  /// The broker has refused a client during the TLS handshake, because of its certificate.
   func recordRefused(_ address: String, _ name: String?, on listener: Listener, _ words: String) {
     counts.handshakes[.refused, default: 0] &+= 1
     counts.refused[.certificate, default: 0] &+= 1

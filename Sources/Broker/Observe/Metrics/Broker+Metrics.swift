@@ -1,9 +1,9 @@
-// The text of a scrape.
+// The text of a metrics scrape.
 import Streams
 
 extension Broker {
-  /// The state of the broker and what has happened since its start, as Prometheus reads it. Names that come from
-  /// the network are in none of it.
+  /// The broker's state and the counters since its start, in Prometheus's format. It contains no names that come from
+  /// the network.
   var metrics: String {
     let live = Live(of: self)
     var text = MetricsText()
@@ -167,12 +167,12 @@ extension Broker {
   }
 }
 
-/// What has been counted, together with the clients that are connected now.
+/// The counters, including those of the connected clients.
 private struct Live {
   /// By transport and authentication.
   var clients: [String: UInt64] = [:]
   var relayed: RelayTotals
-  /// With the bytes of streams under way.
+  /// Includes the bytes of streams under way.
   var moved: StreamCounts
   var streams: [StreamKind: UInt64] = [:]
   var paused: [String: UInt64] = [:]
@@ -214,7 +214,7 @@ private struct Live {
 }
 
 extension Driver {
-  /// The word for it in labels and records.
+  /// Its name in labels and records.
   var name: String {
     switch self {
     case .hypervisor: "hypervisor"

@@ -1,4 +1,4 @@
-// What has happened since the start: plain numbers, added to on the loop's thread.
+// Counters since the start: plain numbers, incremented on the loop's thread.
 import Streams
 
 /// How a TLS handshake ended.
@@ -6,10 +6,10 @@ enum HandshakeResult: String, CaseIterable {
   case verified, refused, failed
 }
 
-/// Everything that is counted whether or not metrics are served. What the relays of connected clients have counted so
-/// far is in them, and is added when metrics are read.
+/// Everything that is counted whether or not metrics are served. The counters of connected clients' relays are not
+/// included; they are added when metrics are read.
 final class BrokerCounts {
-  /// By the relays of all clients.
+  /// Of the relays of all clients.
   let answers = AnswerCounts()
   var streams = StreamCounts()
   /// Of clients that have left.
@@ -25,7 +25,7 @@ final class BrokerCounts {
 /// Counts of streams, each array by the number of the stream's kind.
 struct StreamCounts {
   var opened = [UInt64](repeating: 0, count: StreamKind.allCases.count)
-  /// By the number of the result as well.
+  /// By the number of the result, too.
   private(set) var ended = StreamKind.allCases.map { _ in
     [UInt64](repeating: 0, count: StreamResult.allCases.count)
   }
@@ -46,16 +46,16 @@ struct StreamCounts {
   }
 }
 
-/// Connections to daemons.
+/// Counts of connections to daemons.
 struct UpstreamCounts {
   var opened: UInt64 = 0
-  /// Could not be opened.
+  /// Connections that could not be opened.
   var failed: UInt64 = 0
-  /// Were ended by the daemon.
+  /// Connections that the daemon closed.
   var lost: UInt64 = 0
 }
 
-/// The sum of what relays have counted.
+/// The sum of the relays' counters.
 struct RelayTotals {
   private(set) var counters = Counters()
   /// Bytes from clients and to them.

@@ -1,4 +1,4 @@
-// How late the loop is.
+// Measures the lateness of the loop.
 import Streams
 
 /// Measures by how much a timer that fires twice a second is late.

@@ -1,4 +1,4 @@
-// The metrics over HTTP. The one file that knows libmicrohttpd, which the loop drives by its epoll descriptor.
+// The metrics over HTTP. The only file that uses libmicrohttpd, which the loop drives by its epoll descriptor.
 import CMicrohttpd
 import Glibc
 import Streams
@@ -17,7 +17,7 @@ final class MetricsServer: Handler {
   private let timer: TimerWatcher
   private let connections: ScrapeConnections
 
-  /// - Throws: `BrokerFailure` naming the address and the reason where it cannot be had.
+  /// - Throws: `BrokerFailure` with the address that cannot be used and the reason.
   static func open(
     _ address: ListenerSettings.Address, broker: Broker
   ) throws(BrokerFailure) -> [MetricsServer] {
@@ -52,7 +52,7 @@ final class MetricsServer: Handler {
     self.name = name
     self.path = path
     account = broker.settings.account
-    // The library closes the descriptor it is given.
+    // The library closes the descriptor that it gets.
     let listening = fcntl(socket.number, F_DUPFD_CLOEXEC, 0)
     let connections = ScrapeConnections(on: broker.reactor)
     self.connections = connections
@@ -136,15 +136,15 @@ final class MetricsServer: Handler {
     guard let response else { return .NO }
     defer { MHD_destroy_response(response) }
     MHD_add_response_header(response, "Content-Type", type)
-    // A connection that waits for the next scrape would only be one of those that may be open.
+    // A connection kept open until the next scrape would only count against the limit of open connections.
     MHD_add_response_header(response, "Connection", "close")
     if allow { MHD_add_response_header(response, "Allow", "GET, HEAD") }
     return MHD_queue_response(connection, status, response)
   }
 }
 
-/// The connections that are open for scrapes. One that is slow, by accident or on purpose, does not block others: at
-/// the limit the oldest is closed, and each has a time limit.
+/// The connections that are open for scrapes. A slow one, by accident or on purpose, does not block others: at the
+/// limit the oldest is closed, and each has a time limit.
 private final class ScrapeConnections {
   static let most = 16
   static let seconds = 10.0
@@ -168,9 +168,9 @@ private final class ScrapeConnections {
     }
   }
 
-  /// Until the next one is overdue.
+  /// Seconds until the next connection is overdue.
   var secondsLeft: Double { open.first.map { max(0.01, $0.until - reactor.now) } ?? .infinity }
 
-  /// The library finds the connection at its end, and closes it.
+  /// The library detects the end of the connection, and closes it.
   private func end(_ descriptor: Int32) { shutdown(descriptor, Int32(SHUT_RDWR)) }
 }

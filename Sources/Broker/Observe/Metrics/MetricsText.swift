@@ -13,7 +13,7 @@ struct MetricsText {
     begin("virtbroker_" + name, kind, help)
   }
 
-  /// The same for a name that all programs share.
+  /// The same for a family whose name all programs share.
   mutating func processFamily(_ name: String, _ kind: Kind, _ help: String) {
     begin("process_" + name, kind, help)
   }
@@ -23,8 +23,8 @@ struct MetricsText {
     text += "# HELP \(family) \(help)\n# TYPE \(family) \(kind.rawValue)\n"
   }
 
-  /// A sample of the family. The labels' values are the broker's own words, or are written so that nothing in
-  /// them can end the line.
+  /// A sample of the family. The labels' values are the broker's own words, or are escaped so that they cannot end the
+  /// line.
   mutating func sample(_ labels: [(String, String)], _ value: Double, suffix: String = "") {
     text += family + suffix
     if !labels.isEmpty {

@@ -36,9 +36,9 @@ enum ProcessMetrics {
     Double(time.tv_sec) + Double(time.tv_usec) / 1e6
   }
 
-  /// Read once, so that it does not change with the clock.
+  /// Read once, so that changes of the clock do not change it.
   private static let startTime: Double? = {
-    // The name of the program is in parentheses, and may have blanks in it.
+    // The program's name is in parentheses, and may contain blanks.
     let fields = (text(of: "/proc/self/stat").split(separator: ")").last ?? "").split(
       separator: " ")
     guard fields.count > 19, let ticks = Double(fields[19]) else { return nil }
@@ -46,7 +46,7 @@ enum ProcessMetrics {
     return ((booted + ticks / Double(sysconf(Int32(_SC_CLK_TCK)))) * 100).rounded() / 100
   }()
 
-  /// The kernel's count where it has one. Nil where only root could count, and the process is not root's any more.
+  /// The kernel's count if it has one. Nil: only root could count, and the process is not root any more.
   private static var descriptorCount: UInt64? {
     var status = stat()
     if stat("/proc/self/fd", &status) == 0, status.st_size > 0 { return UInt64(status.st_size) }
@@ -54,7 +54,7 @@ enum ProcessMetrics {
     defer { closedir(directory) }
     var count: UInt64 = 0
     while readdir(directory) != nil { count += 1 }
-    // Itself, and the entries for the directory and the one above.
+    // Without the directory's own descriptor, and the entries `.` and `..`.
     return count > 3 ? count - 3 : 0
   }
 
