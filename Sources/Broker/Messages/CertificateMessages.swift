@@ -227,7 +227,7 @@ extension MessageDefinition {
 extension MessageDefinition {
   public static let tlsNotEnabled = MessageDefinition(
     "VB-CERT-068", .warning, "listen_tls is 0: the broker does not serve TLS; set it to 1",
-    "The certificates are checked all the same.")
+    "The broker still checks the certificates.")
   static let filesConsistent = MessageDefinition(
     "VB-CERT-069", .info, "keys, certificate chains and revocation lists are consistent")
   static let priorityInEffect = MessageDefinition(

@@ -42,7 +42,7 @@ final class AdminSession: Handler {
   /// Created right after the session itself, which owns it.
   private var connection: ServerConnection {
     guard let madeConnection else {
-      preconditionFailure("a session has its dialogue from its first moment")
+      preconditionFailure("a session has its connection from its first moment")
     }
     return madeConnection
   }
