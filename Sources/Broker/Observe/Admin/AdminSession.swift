@@ -42,7 +42,7 @@ final class AdminSession: Handler {
   /// Made right after the session itself, its owner.
   private var connection: ServerConnection {
     guard let madeConnection else {
-      preconditionFailure("a session has its dialogue from its first moment")
+      preconditionFailure("the initializer has made the connection")
     }
     return madeConnection
   }
