@@ -1,15 +1,15 @@
-// How much memory all clients together may make the broker hold.
+// The limit on the memory that the broker holds for all clients.
 
-/// Adds up what clients hold, by origin. An origin above its share, and above the total the one that holds most,
-/// has to give something up. Root is held to no share, and gives nothing up for the total.
+/// Counts the bytes held for clients, by origin. An origin above its share must release some. Above the total, the
+/// origin that holds the most must release some. Root has no share limit, and releases nothing for the total.
 public struct MemoryBudget: Sendable {
-  /// Bytes for all together, and for one origin.
+  /// The most bytes for all origins together, and for one origin.
   public var total: Int
   public var share: Int
   public private(set) var used = 0
   private var uses: [Origin: Int] = [:]
 
-  /// - Parameter total: one origin gets half of it.
+  /// - Parameter total: in bytes. The share of one origin is half of it.
   public init(total: Int) {
     self.total = total
     share = total / 2
@@ -17,8 +17,8 @@ public struct MemoryBudget: Sendable {
 
   public func used(by origin: Origin) -> Int { uses[origin] ?? 0 }
 
-  /// What a client of `origin` holds has changed by so many bytes. The origin that has to give something up, if
-  /// any.
+  /// The bytes held for a client of `origin` have changed by `bytes`. Returns the origin that must release some; nil:
+  /// none.
   public mutating func changed(_ origin: Origin, by bytes: Int) -> Origin? {
     let own = used(by: origin) + bytes
     used += bytes
