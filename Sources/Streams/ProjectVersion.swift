@@ -1,4 +1,4 @@
-/// The version of everything in this project. Its programs print it, and the Debian package is called by it.
+/// The version of this project. Its programs print the version, and the Debian package has it.
 public enum ProjectVersion {
   public static let text = "0.1.0"
 }

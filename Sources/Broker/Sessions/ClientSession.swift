@@ -68,7 +68,7 @@ final class ClientSession: Handler {
   /// Created right after the session itself, which is its host.
   var driver: SessionDriver {
     guard let madeDriver else {
-      preconditionFailure("a session has its driver from its first moment")
+      preconditionFailure("the initializer has made the driver")
     }
     return madeDriver
   }

@@ -1,7 +1,7 @@
-// How calls were answered: the relay counts, and the metrics read.
+// Counters of answers. The relay counts, and the metrics read.
 
-/// Answers by program, procedure and result, and how long daemons took for them, by driver. All clients' relays count
-/// in the same one, each call with a few additions in flat memory.
+/// Answers by program, procedure and result, and the latencies of daemons by driver. The relays of all clients share
+/// one object. An answer costs a few additions in flat memory.
 public final class AnswerCounts {
   private struct Count {
     var good: UInt64 = 0
@@ -9,13 +9,13 @@ public final class AnswerCounts {
   }
 
   private static let programs = [Program.remote, Program.qemu, Program.lxc]
-  /// The counts of each program lie behind those of the one before. Procedures that there is no name for are counted
-  /// at the first place of their program, and programs that are not relayed at the very last.
+  /// Each program's counts follow those of the program before. The first place of a program counts its unknown
+  /// procedures. The last place of all counts the programs that the broker does not relay.
   private let qemuPlaces: Int
   private let lxcPlaces: Int
   private let placeCount: Int
   private let counts: UnsafeMutablePointer<Count>
-  /// From passing calls on to their answers, by the driver's number.
+  /// Seconds from forwarding a call to its answer, by the driver's number.
   public let latencies = Histograms(Driver.allCases.count)
 
   public init() {
@@ -28,7 +28,7 @@ public final class AnswerCounts {
 
   deinit { counts.deallocate() }
 
-  /// Where the counts of a program begin, and how many there are.
+  /// The first place of a program's counts, and their number.
   private func places(of program: UInt32) -> (first: Int, count: Int) {
     switch program {
     case Program.remote: (0, qemuPlaces)
@@ -38,20 +38,20 @@ public final class AnswerCounts {
     }
   }
 
-  /// A call was answered, by a daemon or by the broker itself.
+  /// Counts an answer, from a daemon or from the broker itself.
   public func note(_ program: UInt32, _ procedure: Int32, _ status: PacketStatus) {
     let (first, count) = places(of: program)
     let place = procedure > 0 && procedure < count ? first + Int(procedure) : first
     if status == .ok { counts[place].good &+= 1 } else { counts[place].failed &+= 1 }
   }
 
-  /// A daemon has answered, so many seconds after it was passed the call.
+  /// Counts a daemon's answer. `seconds` is the time since the relay forwarded the call.
   func note(_ call: borrowing Call, _ status: PacketStatus, after seconds: Double) {
     note(call.program, call.procedure, status)
     latencies.note(max(0, seconds), in: Int(call.driver.rawValue))
   }
 
-  /// Every procedure of a program that was answered; 0 stands for those that there is no name for.
+  /// Enumerates the procedures of a program that were answered; 0 stands for unknown procedures.
   public func each(
     of program: UInt32, _ body: (_ procedure: Int32, _ good: UInt64, _ failed: UInt64) -> Void
   ) {

@@ -1,10 +1,10 @@
-// How often things took how long.
+// Histograms of durations.
 
-/// Some histograms of durations, all with the same buckets. They lie flat in memory of their own: an array in a structure
-/// would be checked and reached through two references at each duration.
+/// Histograms of durations, all with the same buckets. They lie in flat memory: an array in a structure would cost two
+/// indirections and a bounds check per duration.
 public final class Histograms {
-  /// Upper bounds of the buckets, in seconds; what is longer has a bucket of its own. They rise by threes from what
-  /// is frequent, so the search ends after a comparison or three.
+  /// Upper bounds of the buckets, in seconds. Longer durations have a bucket of their own. Most durations fall into the
+  /// first buckets, so the linear search is short.
   public static let bounds = [
     0.0001, 0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30,
   ]
@@ -35,7 +35,7 @@ public final class Histograms {
     sums[histogram] += seconds
   }
 
-  /// Of one of them: how many were within each of the bounds, and how many there were at all.
+  /// The cumulative counts of one histogram: durations within each of the bounds, then all durations.
   public func cumulative(_ histogram: Int = 0) -> [UInt64] {
     var total: UInt64 = 0
     return (0...bounds.count).map { place in

@@ -1,4 +1,4 @@
-// How long the sources of one client were not read.
+// Stopwatches of how long the sources of one client were paused.
 
 /// A stopwatch for each cause of a pause.
 struct PauseStopwatches {
@@ -6,7 +6,7 @@ struct PauseStopwatches {
   private var backend = Stopwatch()
   private var limit = Stopwatch()
 
-  /// Some cause held when it was noted last.
+  /// A cause held when the stopwatches were last updated.
   var isAnyOn: Bool { client.isOn || backend.isOn || limit.isOn }
 
   mutating func note(_ cause: PauseCause, _ isOn: Bool, at now: Double) {
@@ -26,7 +26,7 @@ struct PauseStopwatches {
   }
 }
 
-/// For how many seconds a condition has held, in total.
+/// Total seconds for which a condition has held.
 struct Stopwatch {
   private var total = 0.0
   private var since: Double?

@@ -1,6 +1,6 @@
-// What a stream is for, and what it belongs to, as the call that opens it tells.
+// The purpose and the object of a stream, read from the call that opens it.
 
-/// What a stream is for: the few kinds whose traffic an administrator tells apart.
+/// The purpose of a stream: the kinds that an administrator distinguishes.
 public enum StreamKind: UInt8, CaseIterable, Sendable {
   /// A domain's console, or a channel to its guest.
   case console
@@ -8,10 +8,10 @@ public enum StreamKind: UInt8, CaseIterable, Sendable {
   case download
   /// A migration tunnelled through the daemons.
   case migration
-  /// Screenshots, and whatever a newer libvirt may have.
+  /// Screenshots, and streams of newer libvirt versions.
   case other
 
-  /// Of the stream that a call of this procedure opens.
+  /// The kind of the stream that a call of this procedure opens.
   init(opening header: PacketHeader) {
     guard header.program == Program.remote else {
       self = .other
@@ -28,7 +28,7 @@ public enum StreamKind: UInt8, CaseIterable, Sendable {
     }
   }
 
-  /// The word for it: in metrics, in audit records, and on the command line.
+  /// The name in metrics, in audit records, and on the command line.
   public var name: String {
     switch self {
     case .console: "console"
@@ -49,14 +49,14 @@ extension Remote {
   public static let domainMigratePrepareTunnel3Parameters: Int32 = 304
 }
 
-/// What a stream belongs to. Names are as the client wrote them, cut where they are too long.
+/// The object that a stream belongs to. Names are as the client sent them, truncated to `mostBytes`.
 public enum StreamObject: Equatable, Sendable, CustomStringConvertible {
   case domain(String)
   case volume(pool: String, name: String)
 
-  /// Bytes that are kept of each name.
+  /// The most bytes kept of a name.
   static let mostBytes = 256
-  /// Bytes of a domain's description that are searched for its name, which stands near the beginning.
+  /// Bytes of a domain's description that are searched for its name. The name is near the beginning.
   private static let searchedBytes = 64 * 1024
 
   public var description: String {
@@ -74,7 +74,7 @@ public enum StreamObject: Equatable, Sendable, CustomStringConvertible {
     }
   }
 
-  /// Read from the body of the call that opens the stream; nil where that does not tell, or is broken.
+  /// Reads the object from the body of the call that opens the stream; nil if the body names none or is invalid.
   init?(opening header: PacketHeader, body: [UInt8]) {
     guard header.program == Program.remote else { return nil }
     let found = body.withUnsafeBytes { bytes in
@@ -109,7 +109,7 @@ public enum StreamObject: Equatable, Sendable, CustomStringConvertible {
     }
   }
 
-  /// The new name of a migrated domain, if it gets one, stands before that in its description.
+  /// The name of a migrated domain: its new name if the parameters have one, else the name in its description.
   private static func readParameters(
     _ reader: inout XDRReader
   ) throws(Violation) -> StreamObject? {
@@ -139,7 +139,7 @@ public enum StreamObject: Equatable, Sendable, CustomStringConvertible {
     return name.isEmpty ? nil : .domain(cut(String(decoding: name, as: UTF8.self)))
   }
 
-  /// Cut between characters.
+  /// Truncates a name between characters.
   private static func cut(_ name: String) -> String {
     guard name.utf8.count > mostBytes else { return name }
     var short = ""

@@ -1,18 +1,18 @@
-// Which connections are served now, which wait, and which make room for others.
+// Decides which connections are served, which wait, and which are dropped for others.
 
-/// Decides who gets a place. Connections come through gates (listeners). All together there are places for
-/// `clients`; at each gate, `unauthenticated` of them for those that have yet to log in. Beyond that a
-/// connection waits.
+/// Admits connections. They arrive at gates (listeners). At most `mostClients` connections have a place. At each gate,
+/// at most `mostUnauthenticated` of these are unauthenticated. Further connections wait.
 ///
-/// An origin that floods a gate takes places from itself alone. A connection whose origin has no unauthenticated
-/// connection there, or by more than one fewer than the busiest origin has, takes the place of the busiest
-/// origin's oldest one. That one has had `graceSeconds` by then, so that clients of many hosts that all connect
-/// at once are not dropped in the middle of a login; for root it need not. Root's connections are not dropped.
+/// An origin that floods a gate takes places only from itself. The busiest origin is the one with the most
+/// unauthenticated connections at the gate. A waiting connection takes the place of that origin's oldest one if its own
+/// origin has none there, or at least two fewer. A connection is dropped only after `graceSeconds`, so that many hosts
+/// that connect at once can finish their logins. For root there is no grace. Root's connections are not dropped.
 ///
-/// At `clients`, a connection whose origin has no client takes the place of an unauthenticated one in the same
-/// way. Root, if it has no client, gets a place beyond the limit.
+/// At `mostClients`, a connection whose origin has no client takes the place of an unauthenticated one in the same
+/// way. If root has no client, its connection gets a place beyond the limit.
 ///
-/// Among those that wait, the origin with the fewest places comes first, then the connection that came first.
+/// Among waiting connections, the origin with the fewest unauthenticated connections at the gate comes first, then the
+/// oldest connection.
 public struct Admission: Sendable {
   public enum Action: Equatable, Sendable {
     /// The connection has a place from now on.
@@ -21,7 +21,7 @@ public struct Admission: Sendable {
     case drop(UInt64)
   }
 
-  /// How long an unauthenticated connection keeps its place against others than root.
+  /// How long an unauthenticated connection keeps its place, in seconds. Root need not wait for it.
   public static let graceSeconds = 1.0
 
   private enum Stage { case waiting, unauthenticated, authenticated }
@@ -34,29 +34,29 @@ public struct Admission: Sendable {
     var stage: Stage
   }
 
-  /// Places at one gate for connections that have yet to log in.
+  /// The unauthenticated connections of one gate.
   private struct Gate {
     var counts: [Origin: Int] = [:]
-    /// In the order they came.
+    /// In order of arrival.
     var ids: [UInt64] = []
   }
 
-  /// Connections with a place.
+  /// The most connections that have a place.
   public var mostClients: Int
-  /// Of each gate; 0: no limit.
+  /// The most unauthenticated connections at each gate; 0: no limit.
   public var mostUnauthenticated: Int
-  /// Connections that may wait, at all gates together. One too many drops the oldest of the origin with the
-  /// most.
+  /// The most connections that wait, at all gates together. Above the limit, the oldest connection of the origin with
+  /// the most waiting connections is dropped.
   public var mostWaiting: Int
 
   private var candidates: [UInt64: Candidate] = [:]
   private var gates: [Gate]
-  /// Of those with a place.
+  /// Connections with a place, by origin.
   private var counts: [Origin: Int] = [:]
   public private(set) var admittedCount = 0
-  /// In the order they came.
+  /// In order of arrival.
   private var waiting: [UInt64] = []
-  /// When a place can be taken that is still in its grace; nil: nothing waits for that.
+  /// When the next grace period ends that a waiting connection depends on; nil: none.
   public private(set) var nextCheck: Double?
 
   public init(gates: Int, mostClients: Int, mostUnauthenticated: Int, mostWaiting: Int) {
@@ -97,7 +97,7 @@ public struct Admission: Sendable {
     return actions
   }
 
-  /// A connection with a place has logged in.
+  /// A connection with a place has authenticated.
   public mutating func authenticated(_ id: UInt64, now: Double) -> [Action] {
     guard candidates[id]?.stage == .unauthenticated else { return [] }
     leaveGate(id)
@@ -105,14 +105,14 @@ public struct Admission: Sendable {
     return fill(at: now)
   }
 
-  /// A connection is closed. One that is not known any more is ignored.
+  /// A connection is closed. A connection that is already removed is ignored.
   public mutating func closed(_ id: UInt64, now: Double) -> [Action] {
     guard candidates[id] != nil else { return [] }
     remove(id)
     return fill(at: now)
   }
 
-  /// Gives out what places there are: after `nextCheck`, or another limit.
+  /// Admits waiting connections. The caller calls it at `nextCheck`, and after a change of the limits.
   public mutating func fill(at now: Double) -> [Action] {
     nextCheck = nil
     guard !waiting.isEmpty else { return [] }
@@ -139,10 +139,10 @@ public struct Admission: Sendable {
 
   // MARK: Decisions
 
-  /// The connection that comes in next, and the one whose place it takes.
+  /// The connection that is admitted next, and the one whose place it takes.
   private mutating func next(at now: Double) -> (id: UInt64, victim: UInt64?)? {
     var best: (id: UInt64, victim: UInt64?, held: Int)?
-    // The answer is the same for all that come from one origin through one gate: the first is the one.
+    // The answer is the same for all connections of one origin at one gate, so only the first is checked.
     var asked: Set<Way> = []
     for id in waiting {
       guard let candidate = candidates[id],
@@ -179,7 +179,7 @@ public struct Admission: Sendable {
   private mutating func room(for candidate: Candidate, at now: Double) -> Room {
     let isNew = counts[candidate.origin] == nil
     if candidate.mustLogIn, isFull(gate: candidate.gate) {
-      // A connection that leaves the gate also leaves a place in the total.
+      // A victim at the gate also frees a place in the total.
       guard !isFull || isNew || candidate.origin.isRoot,
         let victim = victim(at: [candidate.gate], for: candidate, at: now)
       else { return .none }
@@ -191,7 +191,7 @@ public struct Admission: Sendable {
     return victim(at: Array(gates.indices), for: candidate, at: now).map { .of($0) } ?? .none
   }
 
-  /// The oldest unauthenticated connection of the busiest origin at these gates, if it has to make room.
+  /// The oldest unauthenticated connection of the busiest origin at these gates, if the candidate may take its place.
   private mutating func victim(
     at gates: [Int], for candidate: Candidate, at now: Double
   ) -> UInt64? {
@@ -211,7 +211,7 @@ public struct Admission: Sendable {
     return oldest
   }
 
-  /// The oldest that waits, of the origin of which most do; nil: none has more than `leaving`.
+  /// The oldest waiting connection of the origin with the most of them; nil: no origin has more than `leaving`.
   private func surplus(leaving: Int = 0) -> UInt64? {
     var counts: [Origin: Int] = [:]
     for id in waiting {
@@ -231,7 +231,7 @@ public struct Admission: Sendable {
       .filter { id in candidates[id].map { counts[$0.origin] == most } ?? false }.min()
   }
 
-  // MARK: Books
+  // MARK: Accounting
 
   private mutating func place(_ id: UInt64) {
     guard let candidate = candidates[id] else { return }

@@ -1,4 +1,4 @@
-// How much memory all clients together may make the broker hold.
+// The limit on the memory that the broker holds for all clients.
 
 /// Adds up what clients hold. While an origin is above its share, the client of it that holds most has to end; while all
 /// together are above the total, the one that holds most of the origin that does. Root is held to no share, and gives
@@ -18,7 +18,7 @@ public struct MemoryBudget: Sendable {
   /// Clients that hold anything, by their numbers.
   private var holders: [UInt64: Holder] = [:]
 
-  /// - Parameter total: one origin gets half of it.
+  /// - Parameter total: in bytes. The share of one origin is half of it.
   public init(total: Int) {
     self.total = total
     share = total / 2

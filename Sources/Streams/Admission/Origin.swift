@@ -1,13 +1,13 @@
-// Where a connection comes from, as far as that is known before it has authenticated.
+// The origin of a connection, as far as it is known before authentication.
 
-/// What budgets are counted by. A client cannot choose it freely: the kernel vouches for the user of a local
-/// client, and the address of another one has answered a TCP handshake.
+/// The key of quotas and budgets. A client cannot choose it freely: the kernel reports the user of a local client, and
+/// a network client's address has completed a TCP handshake.
 public enum Origin: Hashable, Sendable, CustomStringConvertible {
   /// The user of a client on a UNIX socket.
   case user(UInt32)
-  /// A network address; of IPv6 the first 64 bits, since one host usually has all addresses that share them.
+  /// A network address. For IPv6 only the first 64 bits, because one host usually has all addresses that share them.
   case address([UInt8])
-  /// The client was gone before it could be asked.
+  /// The client disconnected before the broker could read its origin.
   case unknown
 
   /// The origin of a client with this address, in network byte order.

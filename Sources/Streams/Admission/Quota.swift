@@ -1,7 +1,7 @@
-// A budget that all clients share and that none of them can use up for the others.
+// A limit that all clients share and that no client can exhaust for the others.
 
-/// Counts what is used of something limited, by origin. One origin gets at most its share, and the last eighth
-/// of the total is kept for origins that have nothing yet. Root is held to the total alone.
+/// Counts the use of a limited resource, by origin. One origin gets at most its share. The last eighth of the total is
+/// reserved for origins that use none. Only the total limits root.
 public struct Quota: Sendable {
   public private(set) var total: Int
   public private(set) var share: Int
@@ -18,7 +18,7 @@ public struct Quota: Sendable {
 
   public func used(by origin: Origin) -> Int { uses[origin] ?? 0 }
 
-  /// Whether `count` more may be used for `origin`. If so they are counted.
+  /// Reserves `count` more for `origin`. False: that would exceed a limit, and nothing is reserved.
   public mutating func tryReserve(_ count: Int = 1, for origin: Origin) -> Bool {
     let own = used(by: origin)
     guard count <= total - used else { return false }
@@ -31,7 +31,7 @@ public struct Quota: Sendable {
     return true
   }
 
-  /// `count` of what was reserved is not used any more.
+  /// Releases `count` of what was reserved.
   public mutating func release(_ count: Int = 1, for origin: Origin) {
     let own = used(by: origin)
     let released = min(own, count)

@@ -1,22 +1,22 @@
-// A call of a client that is under way.
+// A forwarded call of a client.
 
-/// A call that was forwarded and has not ended: its reply is awaited, or its stream is alive. A value of the call table.
+/// A call that was forwarded and has not ended: its reply is awaited, or its stream is alive. Stored in the call table.
 public struct Call: Sendable {
   public let program: UInt32
   public let version: UInt32
   public let serial: UInt32
   public let procedure: Int32
-  /// Which upstream serves it.
+  /// The slot of the upstream that serves it.
   public internal(set) var upstream: Int
   public internal(set) var isAnswered = false
   /// The stream it opened, if its procedure opens one.
   public internal(set) var stream: CallStream?
-  /// The number of its stream among those with a rate; -1: it has none.
+  /// The number of its stream in `MeteredStreams`; -1: the stream has no rate.
   var metered = -1
-  /// What its procedure belongs to and does. An unknown procedure counts as a change of the hypervisor.
+  /// The driver and access of its procedure. An unknown procedure counts as a change of the hypervisor.
   public let driver: Driver
   public let access: Access
-  /// The use of its stream.
+  /// The purpose of its stream.
   public let kind: StreamKind
   /// When it was forwarded, in seconds on the owner's clock.
   public let startedAt: Double
@@ -55,10 +55,10 @@ public struct Call: Sendable {
   /// It has a stream that has not ended.
   public var isStreamAlive: Bool { stream.map { $0.phase != .closed } ?? false }
 
-  /// The broker has ended its stream, whatever the reply to its opening is.
+  /// The broker has ended its stream, independent of the reply to the opening call.
   var isCut: Bool { stream?.isCut ?? false }
 
-  /// Its header, as far as it was kept.
+  /// Its header, rebuilt from the fields kept here.
   public var header: PacketHeader {
     PacketHeader(
       program: program, version: version, procedure: procedure, kind: .call, serial: serial)

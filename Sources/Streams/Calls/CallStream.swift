@@ -1,76 +1,76 @@
-// One call's stream: what either side may still send, and when it is over.
+// The state machine of one call's stream.
 
-/// Where a stream stands, seen from between its two ends.
+/// The state of a stream as a relay between its two ends sees it.
 public enum StreamPhase: UInt8, Sendable {
-  /// The opening call is on its way. Both sides' packets may already follow it.
+  /// The reply to the opening call is awaited. Both sides may already send packets.
   case opening
   case open
-  /// The server has said that it has no more data; it still accepts data, finish and abort.
+  /// The server has sent its end of data. It still accepts data, finish and abort.
   case drained
-  /// The client wants to finish; data under way still arrives, then the confirmation.
+  /// The client has sent finish. Data under way still arrives, then the confirmation.
   case finishing
-  /// The client has given up; data under way still arrives, then the confirmation.
+  /// The client has sent abort. Data under way still arrives, then the confirmation.
   case aborting
-  /// Confirmed, failed, or refused: nothing of it is passed on any more.
+  /// Confirmed, failed, or refused: the relay forwards no more packets of it.
   case closed
 }
 
-/// What is to be done with a packet of a stream.
+/// What the relay does with a packet of a stream.
 public enum StreamVerdict: Equatable, Sendable {
   case relay
-  /// Too late for anyone to want it.
+  /// Drop the packet: its receiver would ignore it.
   case drop
-  /// The sender broke the protocol and its connection ends.
+  /// The sender has violated the protocol, and its connection ends.
   case violation
 }
 
-/// The state machine of a stream (PROTOCOL.md section 13 as a relay sees it): every pair of phase and
-/// packet is decided here and nowhere else.
+/// The state machine of a stream (PROTOCOL.md section 13 as a relay sees it). It alone decides every pair of phase and
+/// packet.
 public struct CallStream: Equatable, Sendable {
   public private(set) var phase = StreamPhase.opening
-  /// Holes are part of the stream: the opening call asked for it.
+  /// The opening call asked for a sparse stream, so hole packets are legal.
   public let isSparse: Bool
-  /// The broker has ended it.
+  /// The broker has ended the stream.
   private(set) var isCut = false
 
   public init(isSparse: Bool) { self.isSparse = isSparse }
 
-  /// The reply to the opening call came.
+  /// The reply to the opening call has arrived.
   public mutating func opened(_ status: PacketStatus) {
     switch (phase, status) {
     case (.opening, .ok): phase = .open
-    // A refused call has no stream, whatever its client sent ahead.
+    // A refused call has no stream, even if its client has already sent data.
     case (_, .error): phase = .closed
-    // The client was ahead of the reply, or the server's end of data was.
+    // A client's packet or the server's end of data arrived before the reply.
     default: break
     }
   }
 
-  /// The broker ends it: nothing of it is relayed any more, whatever its ends send.
+  /// The broker ends the stream. The relay drops all further packets of both ends.
   mutating func cut() {
     phase = .closed
     isCut = true
   }
 
-  /// A packet from the client.
+  /// Decides a packet from the client.
   public mutating func client(_ kind: PacketKind, _ status: PacketStatus) -> StreamVerdict {
     switch phase {
     case .finishing, .aborting, .closed:
-      // The server would not look at it either: it is done with the stream, or will be by then.
+      // The server would ignore it too: it has ended the stream, or will have when the packet arrives.
       return .drop
     case .opening, .open, .drained:
       if kind == .streamHole { return isSparse ? .relay : .violation }
       switch status {
       case .continue: break
       case .ok: phase = .finishing
-      // Any other status is an abort to the server, answered with an error.
+      // The server treats any other status as an abort, and answers it with an error.
       default: phase = .aborting
       }
       return .relay
     }
   }
 
-  /// A packet from the server, with the bytes of its payload.
+  /// Decides a packet from the server. `payload` is in bytes.
   public mutating func server(
     _ kind: PacketKind, _ status: PacketStatus, payload: Int
   ) -> StreamVerdict {
@@ -78,11 +78,11 @@ public struct CallStream: Equatable, Sendable {
     if kind == .streamHole { return isSparse ? .relay : .violation }
     switch status {
     case .continue:
-      // A client that wants to finish or abort waits for the confirmation, not for the end of data.
+      // After finish or abort the client waits for the confirmation, not for the end of data.
       if payload == 0, phase == .open || phase == .opening { phase = .drained }
       return .relay
     case .ok:
-      // libvirt's client ends its connection at a confirmation it does not wait for.
+      // libvirt's client closes its connection at a confirmation that it does not await.
       let isAwaited = phase == .finishing || phase == .aborting
       phase = .closed
       return isAwaited ? .relay : .violation

@@ -1,14 +1,14 @@
-// What one client has under way: calls by program, version and serial.
+// The calls of one client that are under way, by program, version and serial.
 
-/// An open-addressed table, because a stream is looked up for each of its packets. It owns memory only
-/// once a call was made, and as much as the most calls that were under way at a time.
+/// An open-addressed table, because the relay looks up a stream for each of its packets. It allocates at the first call
+/// and grows with the greatest number of calls under way at a time.
 struct CallTable {
-  /// A place without a call has no upstream.
+  /// A vacant slot has the upstream -1.
   private var slots: [Call] = []
   private(set) var count = 0
   /// Calls whose reply is awaited.
   private(set) var awaitedCount = 0
-  /// The call with a stream that ended last.
+  /// The last ended call that had a stream.
   private(set) var lastEnded = CallTable.vacant
 
   private static let vacant = Call(PacketHeader(procedure: 0, kind: .call, serial: 0), upstream: -1)
@@ -16,12 +16,12 @@ struct CallTable {
   private func isVacant(_ index: Int) -> Bool { slots[index].upstream < 0 }
 
   private func home(_ serial: UInt32, _ program: UInt32) -> Int {
-    // Serials count up, so they spread by themselves; Fibonacci's multiplier mixes the program in.
+    // Serials count up, so they spread by themselves. The Fibonacci multiplier mixes in the program.
     let mixed = (UInt64(serial) ^ UInt64(program) << 32) &* 0x9E37_79B9_7F4A_7C15
     return Int(truncatingIfNeeded: mixed >> 40) & (slots.count - 1)
   }
 
-  /// Where the call is whose stream a packet belongs to. There is one at most: `insert` is not called for a second.
+  /// The index of the call whose stream a packet belongs to. At most one exists: the relay refuses a second.
   func findStream(_ header: PacketHeader) -> Int? {
     guard count > 0 else { return nil }
     var index = home(header.serial, header.program)
@@ -36,8 +36,8 @@ struct CallTable {
     return nil
   }
 
-  /// Where a call is that this reply of an upstream answers. A client may use a serial for several calls at a time: a
-  /// call of the reply's procedure comes first.
+  /// The index of the call that this reply of an upstream answers. A client may use a serial for several calls at a
+  /// time. A call of the reply's procedure is preferred.
   func findAwaited(_ header: PacketHeader, upstream: Int) -> Int? {
     guard count > 0 else { return nil }
     var other: Int?
@@ -52,7 +52,7 @@ struct CallTable {
     return other
   }
 
-  /// Where this call is, or one that differs from it in nothing that matters here.
+  /// The index of this call, or of one that is equal in all fields that the table compares.
   func find(_ call: Call) -> Int? {
     guard count > 0 else { return nil }
     var index = home(call.serial, call.program)
@@ -63,10 +63,10 @@ struct CallTable {
     return nil
   }
 
-  /// The call at a place that was found. Places are good until the next change of the table.
+  /// The call at an index that a search returned. An index is valid until the next change of the table.
   subscript(index: Int) -> Call { slots[index] }
 
-  /// Adds a call. Its serial may be that of another one, but of no stream of the same procedure.
+  /// Adds a call. Another call may have the same serial, but not a stream of the same procedure.
   mutating func insert(_ call: Call) {
     if (count + 1) * 2 > slots.count { grow() }
     place(call)
@@ -86,7 +86,7 @@ struct CallTable {
     for call in old { place(call) }
   }
 
-  /// The reply came. A call without a stream is over with it; so is a refused one.
+  /// The reply has arrived. It ends a refused call and a call without a stream.
   mutating func answered(at index: Int, _ status: PacketStatus) {
     guard !slots[index].isAnswered else { return }
     slots[index].isAnswered = true
@@ -95,7 +95,7 @@ struct CallTable {
     removeIfOver(at: index)
   }
 
-  /// A stream packet from the client passed, or did not.
+  /// Decides a stream packet from the client, and counts it if the relay forwards it.
   mutating func client(at index: Int, _ header: PacketHeader) -> StreamVerdict {
     guard let verdict = slots[index].stream?.client(header.kind, header.status) else {
       return .drop
@@ -104,21 +104,21 @@ struct CallTable {
     return verdict
   }
 
-  /// A stream packet from the server passed, or did not. The last one ends the call.
+  /// Decides a stream packet from the server, and counts it if the relay forwards it. The last packet ends the call.
   mutating func server(at index: Int, _ header: PacketHeader) -> StreamVerdict {
     let payload = header.payloadLength
     guard let verdict = slots[index].stream?.server(header.kind, header.status, payload: payload)
     else { return .drop }
     if verdict == .relay { passedDown(at: index, payload: payload, packets: 1) }
-    // Data ends no stream.
+    // Data does not end a stream.
     if header.status != .continue { removeIfOver(at: index) }
     return verdict
   }
 
-  /// From now on its stream has a rate.
+  /// Sets the number of the call's stream in `MeteredStreams`.
   mutating func setMetered(at index: Int, _ number: Int) { slots[index].metered = number }
 
-  /// More data passed from the client, or from the server, as the packet before it did.
+  /// Counts the rest of a run of packets, from the client or from the server.
   mutating func passedUp(at index: Int, payload: Int, packets: Int) {
     slots[index].up.add(payload: payload, packets: packets)
   }
@@ -126,13 +126,13 @@ struct CallTable {
     slots[index].down.add(payload: payload, packets: packets)
   }
 
-  /// Ends the stream of a call on behalf of the broker. A call whose reply is awaited stays until that comes.
+  /// Ends the stream of a call on behalf of the broker. A call whose reply is awaited stays until the reply arrives.
   mutating func cut(at index: Int) {
     slots[index].stream?.cut()
     removeIfOver(at: index)
   }
 
-  /// Ends every call of an upstream, telling each, in the order of their serials.
+  /// Removes every call of an upstream, in the order of their serials, and passes each to `each`.
   mutating func removeAll(upstream: Int, _ each: (Call) -> Void) {
     let gone = calls.filter { $0.upstream == upstream }
     for call in gone.sorted(by: { $0.serial < $1.serial }) {
@@ -143,7 +143,7 @@ struct CallTable {
     }
   }
 
-  /// Calls whose reply has been awaited for `patience` seconds, each returned once in its life.
+  /// Calls whose reply has been awaited for `patience` seconds. Each is returned once.
   mutating func overdue(at now: Double, patience: Double) -> [Call] {
     var found: [Call] = []
     for index in slots.indices
@@ -156,7 +156,7 @@ struct CallTable {
     return found.sorted { $0.serial < $1.serial }
   }
 
-  /// Everything under way.
+  /// All calls under way.
   var calls: [Call] { slots.filter { $0.upstream >= 0 } }
 
   private mutating func removeIfOver(at index: Int) {
@@ -166,11 +166,11 @@ struct CallTable {
   }
 
   private mutating func remove(at index: Int) {
-    // Calls without a stream are many, and their end is not reported.
+    // Only the end of a call with a stream is reported.
     if slots[index].stream != nil { lastEnded = slots[index] }
     slots[index].upstream = -1
     count -= 1
-    // Those behind that had to make way move up, so that no search ends early.
+    // Displaced calls behind the hole move up, so that no search ends early.
     var hole = index
     var next = (index + 1) & (slots.count - 1)
     while !isVacant(next) {

@@ -1,18 +1,18 @@
-// Packet edges, wherever the reads happened to split them.
+// Finds packet edges in received bytes, however the reads split them.
 
-/// One packet, or the part of a large one, that can go on now.
+/// One packet, or a part of a large one, that can be forwarded now.
 public struct Frame {
   public enum Part: Sendable { case whole, first, middle, last }
 
-  /// The header of the packet; for `middle` and `last` that of its beginning.
+  /// The packet's header. For `middle` and `last` it is the header that came with the first part.
   public var header: PacketHeader
-  /// Bytes to go on now, carriers included.
+  /// Bytes to forward now, carriers included.
   public var length: Int
-  /// Carrier bytes at the end of those, each with a descriptor.
+  /// Carrier bytes at the end of `length`, each with a descriptor.
   public var carriers: Int
   public var part: Part
 
-  /// It is data of a stream, whole: more of the same may follow, to be treated as this is.
+  /// The frame is a whole packet of stream data. Packets like it may follow, and they are handled the same way.
   var beginsRun: Bool {
     part == .whole && header.kind == .stream && header.status == .continue && carriers == 0
       && header.payloadLength > 0
@@ -25,21 +25,21 @@ public struct Frame {
   }
 }
 
-/// Finds the packets in a sequence of bytes. It keeps no bytes, only where it stands.
+/// Finds the packets in a sequence of bytes. It stores its position, not the bytes.
 ///
-/// A packet of up to `Limits.usualPacket` goes on when all of it has arrived, with the carriers of its
-/// descriptors: its receiver never sees half of it. A larger one goes on as it comes.
+/// A packet of up to `Limits.usualPacket` bytes is forwarded when all of it has arrived, with the carriers of its
+/// descriptors. Its receiver never sees half of it. A larger packet is forwarded in parts as they arrive.
 struct FrameScanner {
-  /// Bytes that must lie in one piece for the scanner to see all it needs: a header and a count.
+  /// Contiguous bytes that the scanner reads at a packet's start: a header and a count.
   static let sight = Limits.header + 4
 
   /// Kinds that announce descriptors on this connection: a client's calls or a server's replies. The other
-  /// kind is a packet like any other, which nobody there receives.
+  /// kind is a packet like any other, and no receiver handles it.
   private let announcing: (PacketKind, PacketKind)
-  /// Whether descriptors can come at all.
+  /// Whether the transport can carry descriptors.
   private let carriesDescriptors: Bool
 
-  /// - Parameter announcing: nil: both kinds, for packets of whatever side.
+  /// - Parameter announcing: nil: both kinds, for packets of either side.
   init(announcing: PacketKind? = nil, carriesDescriptors: Bool = true) {
     self.announcing =
       announcing.map { ($0, $0) } ?? (.callWithDescriptors, .replyWithDescriptors)
@@ -50,7 +50,7 @@ struct FrameScanner {
     kind == announcing.0 || kind == announcing.1
   }
 
-  /// Bytes of the packet at `front` that must lie in one piece, if there are more than `available`.
+  /// Bytes of the packet at `front` that must be contiguous. The result can exceed `available`.
   func need(at front: UnsafeRawPointer, available: Int) -> Int {
     guard available >= Limits.header, announces(PacketHeader(at: front).kind) else {
       return Limits.header
@@ -62,16 +62,16 @@ struct FrameScanner {
   private var passingLeft = 0
   private var passingCarriers = 0
 
-  /// Bytes of a packet cut through that have not gone on yet, carriers included.
+  /// Bytes that a packet forwarded in parts still needs, carriers included.
   var unfinished: Int { passing == nil ? 0 : passingLeft + passingCarriers }
-  /// How many of those are carriers, at the end.
+  /// Carriers at the end of the unfinished bytes.
   var unfinishedCarriers: Int { passing == nil ? 0 : passingCarriers }
 
-  /// The packet at the front, or nil while it is not all there.
+  /// The frame at the front; nil if not enough of the packet has arrived.
   /// - Parameters:
-  ///   - front: the next byte, with `min(available, sight)` bytes in one piece.
-  ///   - available: bytes that have arrived from there on.
-  ///   - largestWhole: packets up to this size wait until they are complete.
+  ///   - front: the next byte. `min(available, sight)` bytes from it are contiguous.
+  ///   - available: bytes that have arrived from `front` on.
+  ///   - largestWhole: packets of up to this many bytes wait until they are complete.
   /// - Throws: `Violation` for a length or a count outside the protocol's limits.
   mutating func frame(
     at front: UnsafeRawPointer, available: Int, largestWhole: Int = Limits.usualPacket
@@ -91,13 +91,13 @@ struct FrameScanner {
     return Frame(header: header, length: length + carriers, carriers: carriers, part: .whole)
   }
 
-  /// What can go on now of the packet that is being cut through; nil if there is none, or nothing of it.
+  /// The next part of the packet that is being forwarded in parts; nil: no such packet, or no part of it has arrived.
   mutating func rest(available: Int) -> Frame? {
     guard let header = passing else { return nil }
     return pass(header, available)
   }
 
-  /// The header at `front` and the number of carriers behind its packet; nil while they cannot be seen.
+  /// The header at `front` and the number of carriers behind its packet; nil until both have arrived.
   func edges(
     at front: UnsafeRawPointer, _ available: Int
   ) throws(Violation) -> (header: PacketHeader, carriers: Int)? {
@@ -114,7 +114,7 @@ struct FrameScanner {
     guard header.length >= UInt32(FrameScanner.sight) else {
       throw Violation(.descriptorCountMissing)
     }
-    // Of a count that has not arrived whole this is the least that it can be.
+    // The smallest possible value of a count that has arrived only in part.
     let count = FrameScanner.bounds(front + Limits.header, available - Limits.header).lowerBound
     guard count <= UInt32(Limits.descriptors) else {
       throw Violation(.tooManyDescriptorsInPacket, [count, Limits.descriptors])
@@ -126,8 +126,8 @@ struct FrameScanner {
     return (header, Int(count))
   }
 
-  /// Refuses a length word at the first of its bytes that leaves no valid length. A peer that sends less than a
-  /// header is not waited for where its packet cannot be one.
+  /// Throws at the first byte of a length word that leaves no valid length. The broker does not wait for a whole
+  /// header that cannot be valid.
   private static func checkLength(
     _ front: UnsafeRawPointer, _ available: Int
   ) throws(Violation) {
@@ -141,7 +141,7 @@ struct FrameScanner {
       [possible.lowerBound, Limits.header, Limits.packet])
   }
 
-  /// What a word can be of which `available` bytes have arrived.
+  /// The possible values of a word of which `available` bytes have arrived.
   private static func bounds(
     _ word: UnsafeRawPointer, _ available: Int
   ) -> ClosedRange<UInt32> {
@@ -155,7 +155,7 @@ struct FrameScanner {
 
   private mutating func pass(_ header: PacketHeader, _ available: Int) -> Frame? {
     if available >= passingLeft + passingCarriers {
-      // A packet that arrived whole after all may still be told by `first` never having been given.
+      // If no part was returned before, the packet arrived whole.
       let part: Frame.Part = passingLeft == Int(header.length) ? .whole : .last
       defer { passing = nil }
       defer { passingLeft = 0 }
@@ -163,7 +163,7 @@ struct FrameScanner {
         header: header, length: passingLeft + passingCarriers, carriers: passingCarriers, part: part
       )
     }
-    // The last byte of the packet waits for the carriers behind it.
+    // Keep the last byte of the packet until the carriers behind it have arrived.
     let length = min(available, passingLeft - 1)
     guard length > 0 else { return nil }
     passingLeft -= length

@@ -1,15 +1,15 @@
-// One connection: its transport, what came in on it and what waits to go out.
+// One connection: its transport, its receive buffer and its send queues.
 
 /// Why a connection is over.
 public enum LinkEnd: Equatable, Sendable {
   /// The peer closed it.
   case closed
-  /// The kernel said so, with this errno.
+  /// The kernel reported this errno.
   case failed(Int32)
   /// The peer broke the protocol.
   case violation(Violation)
-  /// Something this connection was receiving broke off in the middle of a packet: nothing honest can
-  /// follow on it.
+  /// The source of a packet ended in the middle of it, after the first part was sent on this connection. Nothing
+  /// valid can follow.
   case brokenOff
 }
 
@@ -21,9 +21,9 @@ final class Link {
   /// For packets the broker makes itself.
   let own: SendQueue
   var end: LinkEnd?
-  /// Nothing can be sent any more, for this reason; there may still be something to read.
+  /// Why the connection accepts no more data. It may still have data to read.
   private(set) var sendFailure: LinkEnd?
-  /// Bytes that came in, which is also the sign of life keepalive looks for.
+  /// Bytes received. Keepalive takes an increase as a sign of life.
   var received: UInt64 = 0
   var sent: UInt64 = 0
 
@@ -34,7 +34,7 @@ final class Link {
     self.transport = transport
     let scanner = FrameScanner(
       announcing: announcing, carriesDescriptors: transport.carriesDescriptors)
-    // libvirt's servers send the descriptors of a refused call back; no client sends any by itself.
+    // libvirt's servers return the descriptors of a refused call. No client sends a descriptor outside a packet.
     receiveBuffer = ReceiveBuffer(
       pool: pool, scanner: scanner, largestWhole: largestWhole,
       allowsStray: announcing == .replyWithDescriptors)
@@ -43,7 +43,7 @@ final class Link {
     scheduler.add(own)
   }
 
-  /// One read. False if there was nothing, or the connection is over.
+  /// Reads once. False: no data was available, or the connection is over.
   func receive() -> Bool {
     switch receiveBuffer.receive(from: transport) {
     case .moved(let count):
@@ -56,7 +56,7 @@ final class Link {
     return false
   }
 
-  /// Sends what can be sent.
+  /// Sends until the socket accepts no more.
   func flush(at now: Double = 0) {
     guard end == nil, sendFailure == nil, scheduler.hasWork, !scheduler.isBlocked else { return }
     switch scheduler.flush(to: transport, at: now) {
@@ -67,7 +67,7 @@ final class Link {
     }
   }
 
-  /// Forgets all that came in or waits to go out.
+  /// Discards all received and queued bytes and descriptors.
   func clear() {
     receiveBuffer.clear(transport)
     for sendQueue in scheduler.sendQueues { scheduler.remove(sendQueue, transport) }

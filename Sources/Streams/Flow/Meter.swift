@@ -1,31 +1,31 @@
-// Rates that streams are kept to.
+// Rate limits of streams.
 
-/// A rate that one stream or several share. Whoever wants to send books its place behind those who did so
-/// before: places are given in the order they were asked for, so nobody is passed over, and a sender that
-/// wakes a little late finds the place of its next packet in the past and catches up.
+/// A rate limit that one or more streams share. A sender books a time slot before it sends. Slots are given in the
+/// order of the requests, so no sender starves. A sender that wakes late finds its next slot in the past and catches
+/// up.
 public final class Meter {
-  /// How late a sender may be without losing any of the rate, in seconds. Nothing is saved up for longer.
+  /// How late a sender may be without losing any of the rate, in seconds. Rate unused for longer is lost.
   static let slackSeconds = 0.1
 
-  /// Bytes a second; 0: as many as one likes.
+  /// Bytes per second; 0: no limit.
   public private(set) var rate: Double
-  /// Where the places end that are taken, in seconds on the relay's clock.
+  /// When the last booked slot ends, in seconds on the relay's clock.
   private var bookedUntil = -Double.infinity
-  /// Counts the changes of the rate: places booked before mean nothing any more.
+  /// Counts changes of the rate. Slots booked before a change are void.
   private(set) var generation: UInt32 = 0
-  /// Bytes that were booked, which is what has gone or is about to.
+  /// Bytes booked in total: sent, or about to be sent.
   public private(set) var booked: UInt64 = 0
 
   public init(rate: Int = 0) { self.rate = Double(max(0, rate)) }
 
-  /// From now on it is this many bytes a second, for those who wait as well.
+  /// Sets the rate in bytes per second. It also applies to senders that are already waiting.
   public func change(rate: Int) {
     self.rate = Double(max(0, rate))
     bookedUntil = -.infinity
     generation &+= 1
   }
 
-  /// Books a place for this many bytes. When they may go.
+  /// Books a slot for this many bytes. Returns the time from which they may be sent.
   func book(_ bytes: Int, at now: Double) -> Double {
     booked &+= UInt64(clamping: bytes)
     guard rate > 0 else { return now }
@@ -35,28 +35,28 @@ public final class Meter {
   }
 }
 
-/// What one queue is kept to: it pays for what is at its front, waits for its place, and sends.
+/// The rate limits of one send queue. The queue books the bytes at its front, waits for the slot, and sends them.
 final class Metering {
-  /// How much is paid for at a time, in seconds of the rate: waking up for each small packet would cost more
-  /// than it is worth, and no timer is finer.
+  /// How much the queue books at a time, in seconds of the rate. A wakeup for each small packet would cost too much,
+  /// and no timer is finer.
   private static let batchSeconds = 0.002
 
   let meters: [Meter]
-  /// Bytes that were paid for and have not gone. Less than none where a packet was longer than that.
+  /// Bytes booked and not sent yet. Negative after a packet that was longer than its booking.
   private(set) var allowed = 0
-  /// From when on they may go.
+  /// When the booked bytes may be sent.
   private(set) var goesAt = -Double.infinity
   private var generation: UInt32 = 0
 
   init(_ meters: [Meter]) { self.meters = meters }
 
-  /// Bytes worth paying for together.
+  /// The number of bytes to book at a time.
   var batch: Int {
     let least = meters.reduce(Double.infinity) { $1.rate > 0 ? min($0, $1.rate) : $0 }
     return least.isFinite ? Int(least * Metering.batchSeconds) : .max
   }
 
-  /// Whether it may send at `now`. Pays for `bytes` where nothing is paid for.
+  /// Whether the queue may send at `now`. Books `bytes` if no booking is left.
   func mayGo(_ bytes: Int, at now: Double) -> Bool {
     let generation = meters.reduce(0) { $0 &+ $1.generation }
     if generation != self.generation {

@@ -1,12 +1,11 @@
-// Where packets begin in bytes that are sent in pieces.
+// Finds where packets begin in bytes that are sent in pieces.
 
-/// Follows a sequence of whole packets by their length words, however it is cut into pieces.
+/// Follows a sequence of whole packets by their length words, however the sequence is split into pieces.
 ///
-/// For a transport whose peer depends on how the bytes are divided: a TLS record must not hold bytes of two
-/// packets, because libvirt's client and server read one packet and return to `poll()` without asking GnuTLS
-/// what it has already decrypted.
+/// TLS needs it: a record must not hold bytes of two packets, because libvirt's client and server read one packet
+/// and return to `poll()` without asking GnuTLS what it has already decrypted.
 public struct PacketEdges {
-  /// Bytes of the packet under way that have not passed; 0 at a packet's start and inside its length word.
+  /// Bytes of the current packet that have not passed; 0 at a packet's start and inside its length word.
   private var left = 0
   /// The length word of the next packet, as far as it has passed: 0 ≤ `wordBytes` < 4.
   private var word: UInt32 = 0
@@ -14,7 +13,7 @@ public struct PacketEdges {
 
   public init() {}
 
-  /// Passes bytes from the front of a piece that all belong to one packet, as many as there are.
+  /// Passes bytes from the front of a piece, up to the end of the packet that they belong to.
   /// - Parameters:
   ///   - count: bytes in the piece.
   ///   - limit: the most to pass, at least 4.
@@ -28,7 +27,7 @@ public struct PacketEdges {
         seen += 1
       }
       guard wordBytes == 4 else { return seen }
-      // A length smaller than its own word was refused where it came in.
+      // The receiving connection has refused a length smaller than its own word.
       left = max(Int(word), 4) - (4 - seen)
       word = 0
       wordBytes = 0

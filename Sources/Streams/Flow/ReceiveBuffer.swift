@@ -1,28 +1,27 @@
 // Bytes received from one socket and not routed yet.
 
-/// The receiving half of a link: segments as they were filled, a scanner over them, and descriptors that
-/// came along. Packets are taken from the front and handed on as slices of the segments they lie in.
+/// The receiving half of a link: the segments in the order they were filled, a scanner over them, and the received
+/// descriptors. The relay takes packets from the front as slices of the segments they lie in.
 ///
 ///     front          rest …
 ///     [···head▓▓▓▓▓] [▓▓▓▓▓▓] [▓▓▓room]       ▓ = `waiting` bytes
 ///
-/// While nothing waits it owns no segment; less than a header is kept aside, so an idle connection holds
-/// no buffer.
+/// An idle connection holds no segment: an empty buffer owns none, and a partial header is kept in `aside`.
 struct ReceiveBuffer: ~Copyable {
-  /// Below this much room a read gets a second segment to go on in.
+  /// With less room than this, a read also gets a second segment.
   private static let comfortableRoom = 64 * 1024
-  /// Descriptors that may wait, those of packets held back among them. No more can be told from an attempt
-  /// to use up the process's own.
+  /// The most descriptors that may wait, including those of packets held back. More than this looks like an attempt
+  /// to exhaust the process's descriptors.
   static let mostDescriptors = 8 * Limits.descriptors
 
   private let pool: SegmentPool
-  /// Packets up to this size are given whole.
+  /// Packets of up to this many bytes are returned whole.
   var largestWhole: Int
   private var scanner: FrameScanner
   private var front: Segment?
   private var head = 0
   private var rest: [Segment] = []
-  /// The beginning of a header, between two reads.
+  /// A partial header, between two reads.
   private var aside: (UInt64, UInt64, UInt64, UInt64) = (0, 0, 0, 0)
   private var asideCount = 0
   /// Bytes received and not taken.
@@ -31,13 +30,13 @@ struct ReceiveBuffer: ~Copyable {
   private(set) var position: UInt64 = 0
   /// Descriptors received, each with the position of its carrier byte.
   private var descriptors: [(position: UInt64, descriptor: Int32)] = []
-  /// Where the packet begins in which, or in whose carriers, the last descriptor was.
+  /// The position of the packet that contains the last descriptor, or whose carriers do.
   private var placed: UInt64 = 0
-  /// A descriptor may come with a byte between two packets.
+  /// The peer may send a descriptor with a byte between two packets.
   private let allowsStray: Bool
-  /// A descriptor came with a byte that is no carrier: in the middle of a packet, or of its header.
+  /// A descriptor arrived with a byte that is not a carrier: in the middle of a packet, or of its header.
   private(set) var hasMisplacedDescriptor = false
-  /// How far `lookAhead` has seen, as a position.
+  /// The position up to which `lookAhead` has shown packets.
   private var seen: UInt64 = 0
   /// The last read filled all the room it was given, so the kernel may have more.
   private(set) var wasFilled = false
@@ -56,12 +55,12 @@ struct ReceiveBuffer: ~Copyable {
     assert(front == nil && rest.isEmpty, "a receive buffer is cleared before it is released")
   }
 
-  /// Bytes of a large packet whose beginning has gone on and whose rest has not arrived.
+  /// Bytes that a packet forwarded in parts still needs.
   var unfinished: Int { scanner.unfinished }
 
   // MARK: Receiving
 
-  /// One read. Room is as much as the segments have, so a result that large means there may be more.
+  /// Reads once, into all the room of the segments. If the read fills it, the kernel may have more.
   mutating func receive(from transport: any Transport) -> Outcome {
     let first = openRoom()
     var second: Segment?
@@ -99,7 +98,7 @@ struct ReceiveBuffer: ~Copyable {
     return outcome
   }
 
-  /// The segment to read into: the last one, or a fresh one with what was kept aside in front.
+  /// The segment to read into: the last one, or a fresh one that begins with the bytes kept aside.
   private mutating func openRoom() -> Segment {
     if let last = rest.last { return last }
     if let front { return front }
@@ -120,24 +119,24 @@ struct ReceiveBuffer: ~Copyable {
 
   // MARK: Taking
 
-  /// The next packet that can go on, or nil.
+  /// The next frame that can be forwarded, or nil.
   mutating func next() throws(Violation) -> Frame? {
-    // The bytes of a packet that is being cut through are not looked at: nothing is to be moved for them.
+    // The scanner does not read the bytes of a packet forwarded in parts, so they need not be contiguous.
     if scanner.unfinished > 0 { return scanner.rest(available: waiting) }
     guard let place = look(atOffset: 0) else { return nil }
     return try scanner.frame(at: place, available: waiting, largestWhole: largestWhole)
   }
 
-  /// Packets right behind a whole one without descriptors that differ from it in nothing but their length
-  /// and their payload, and have some: as many as lie in the same segment. Streams of small packets spend
-  /// most of their time on decisions that all of such a run have in common.
+  /// The run of packets right behind a whole one without descriptors, as far as it lies in the same segment. They
+  /// differ from it only in their length and payload, and their payload is not empty. The relay decides once for the
+  /// whole run, because streams of small packets would spend most of their time on those decisions.
   func run(behind frame: Frame) -> (bytes: Int, packets: Int) {
     guard let front, descriptors.isEmpty else { return (0, 0) }
     return run(
       behind: front.bytes + head, length: frame.length, available: front.end - head)
   }
 
-  /// The same behind the packet of `length` bytes at `first`, in `available` bytes from there on.
+  /// The run behind the packet of `length` bytes at `first`, within `available` bytes from `first` on.
   private func run(
     behind first: UnsafeRawPointer, length: Int, available: Int
   ) -> (bytes: Int, packets: Int) {
@@ -155,7 +154,7 @@ struct ReceiveBuffer: ~Copyable {
     return (end - length, packets)
   }
 
-  /// What kind of packet begins at the front; nil while its header is not there or in the middle of one.
+  /// The kind of the packet that begins at the front; nil in the middle of a packet or until its header has arrived.
   mutating func frontKind() -> PacketKind? {
     guard scanner.unfinished == 0, waiting >= Limits.header, let place = look(atOffset: 0) else {
       return nil
@@ -163,8 +162,8 @@ struct ReceiveBuffer: ~Copyable {
     return PacketHeader(at: place).kind
   }
 
-  /// The bytes at `offset` from the head, with as many as the scanner needs in one piece; nil if there
-  /// are none. Where a header lies across two segments its beginning moves in front of its rest.
+  /// The bytes at `offset` from the head, contiguous as far as the scanner reads; nil if there are none. If a header
+  /// lies across two segments, its beginning moves in front of its rest.
   private mutating func look(atOffset offset: Int) -> UnsafeMutableRawPointer? {
     guard offset < waiting, let front else { return nil }
     let within = front.end - head
@@ -190,8 +189,8 @@ struct ReceiveBuffer: ~Copyable {
     let here = segment.end - from - left
     let place = segment.bytes + from + left
     if index + 1 < rest.count, here < scanner.need(at: place, available: here) {
-      // Only a header that is split moves its beginning, and what is before it then ends with the segment,
-      // in whole packets or the rest of one cut through: the headroom behind is used once.
+      // Only the beginning of a split header moves. The segment before then ends with a whole packet, or with the
+      // rest of one forwarded in parts. So the headroom of the next segment is used only once.
       let next = rest[index + 1]
       precondition(next.start >= here, "the headroom of a segment is used once")
       next.start -= here
@@ -234,7 +233,7 @@ struct ReceiveBuffer: ~Copyable {
     }
   }
 
-  /// Whether each carrier byte of the frame at the front brought its descriptor.
+  /// Whether a descriptor arrived with each carrier byte of the frame at the front.
   func hasDescriptors(of frame: Frame) -> Bool {
     guard frame.carriers > 0 else { return true }
     guard descriptors.count >= frame.carriers else { return false }
@@ -242,14 +241,14 @@ struct ReceiveBuffer: ~Copyable {
     return (0..<frame.carriers).allSatisfy { descriptors[$0].position == first &+ UInt64($0) }
   }
 
-  /// Takes the frame from the front and forgets it, its descriptors too.
+  /// Drops the frame at the front with its descriptors.
   mutating func drop(_ frame: Frame, _ transport: any Transport) {
     advance(frame.length - frame.carriers) { _, _, _ in }
     for _ in 0..<frame.carriers { dropCarrier(transport) }
   }
 
-  /// A copy of the body of the frame at the front, as far as it is here: for the few packets the broker
-  /// itself reads.
+  /// A copy of the received part of the body of the frame at the front, for the few packets that the broker itself
+  /// reads.
   func body(of frame: Frame) -> [UInt8] { bytes(of: frame, from: Limits.header) }
 
   /// A copy of the bytes of the frame at the front from an offset on, `limit` at most, without its carriers.
@@ -276,7 +275,7 @@ struct ReceiveBuffer: ~Copyable {
     }
   }
 
-  /// Moves the head, telling the pieces it passes.
+  /// Moves the head, and calls `piece` for each piece of a segment that it passes.
   private mutating func advance(_ length: Int, _ piece: (Segment, Int, Int) -> Void) {
     waiting -= length
     position &+= UInt64(length)
@@ -290,11 +289,11 @@ struct ReceiveBuffer: ~Copyable {
     }
   }
 
-  /// Releases what it need not own until the next read. The caller calls it at the end of a turn.
+  /// Releases the segments that it does not need until the next read. The caller calls it at the end of a turn.
   mutating func settle() {
     guard rest.isEmpty, let front else { return }
-    // While a send queue still has slices of it, it is filled further: with a fresh segment for each small read a few
-    // queued bytes could hold any number of segments.
+    // While a send queue holds slices of the segment, later reads fill it further. With a fresh segment for each small
+    // read, a few queued bytes could hold any number of segments.
     guard front.isUnshared || front.room < ReceiveBuffer.comfortableRoom else { return }
     if waiting == 0 {
       advanceFront()
@@ -307,7 +306,7 @@ struct ReceiveBuffer: ~Copyable {
     }
   }
 
-  /// Forgets everything.
+  /// Discards all bytes and descriptors.
   mutating func clear(_ transport: any Transport) {
     while front != nil { advanceFront() }
     asideCount = 0
@@ -323,16 +322,15 @@ struct ReceiveBuffer: ~Copyable {
     return descriptors.removeFirst().descriptor
   }
 
-  /// Whether the next byte carries a descriptor. Between packets that is a stray one: libvirt's servers
-  /// send those of a refused call back.
+  /// Whether the next byte carries a descriptor. Between packets such a descriptor is a stray one: libvirt's servers
+  /// return the descriptors of a refused call.
   var frontIsCarrier: Bool {
     guard let first = descriptors.first else { return false }
     return waiting > 0 && first.position == position
   }
 
-  /// Whether a descriptor may come with the byte at `place`, the last one received. All that decides it has
-  /// arrived by then, so a descriptor where none belongs is known at once, however long its packet would
-  /// have waited.
+  /// Whether a descriptor is allowed with the byte at `place`, the last one received. The bytes up to `place` decide
+  /// it, so a misplaced descriptor is detected at once, even in an incomplete packet.
   private mutating func isCarrier(at place: UInt64) -> Bool {
     let passed = position &+ UInt64(scanner.unfinished)
     if place < passed { return place >= passed &- UInt64(scanner.unfinishedCarriers) }
@@ -343,7 +341,7 @@ struct ReceiveBuffer: ~Copyable {
         return allowsStray
       }
       let offset = Int(placed &- position)
-      // Without a header in full there is nothing it could belong to.
+      // The header is incomplete, so no carrier can follow yet.
       guard let start = look(atOffset: offset),
         let (header, carriers) = try? scanner.edges(at: start, waiting - offset)
       else { return false }
@@ -357,7 +355,7 @@ struct ReceiveBuffer: ~Copyable {
   /// Whether any descriptor waits.
   var holdsDescriptors: Bool { !descriptors.isEmpty }
 
-  /// Whether more descriptors wait than any honest peer has under way.
+  /// Whether more descriptors wait than a correct peer ever has under way.
   var hasTooManyDescriptors: Bool { descriptors.count > ReceiveBuffer.mostDescriptors }
 
   /// Drops the carrier at the front with its descriptor.
@@ -368,8 +366,8 @@ struct ReceiveBuffer: ~Copyable {
 
   // MARK: Looking ahead
 
-  /// Shows the headers of whole packets behind the head, once each, without taking them: a client's
-  /// PINGs are answered even while its calls are held back.
+  /// Shows the header of each packet behind the head once, without taking the packet. So the broker answers a client's
+  /// PINGs even while it holds back the client's calls.
   mutating func lookAhead(_ show: (PacketHeader) -> Void) throws(Violation) {
     if seen < position { seen = position &+ UInt64(scanner.unfinished) }
     while seen >= position, seen &- position < UInt64(waiting) {
@@ -379,13 +377,13 @@ struct ReceiveBuffer: ~Copyable {
       else { return }
       seen &+= UInt64(header.length) &+ UInt64(carriers)
       show(header)
-      // What is like this one shows nothing new, where it lies in the front segment.
+      // Skip the run of like packets in the front segment: their headers show nothing new.
       guard header.kind == .stream, let front, offset < front.end - head else { continue }
       let available = front.end - head - offset
       seen &+= UInt64(run(behind: place, length: Int(header.length), available: available).bytes)
     }
   }
 
-  /// Whether the packet at the head was shown by `lookAhead`.
+  /// Whether `lookAhead` has shown the packet at the head.
   var frontWasSeen: Bool { seen > position }
 }

@@ -1,16 +1,16 @@
-// Bytes the kernel gave, on their way to one or more sockets; and the pool of spare segments.
+// Received bytes on their way to one or more sockets, and the pool of spare segments.
 
-/// A piece of memory that one read filled. Packets are never moved out of it: each queue that
-/// has some of its bytes holds it, and the last one that releases it returns it to its pool.
+/// A piece of memory that reads fill. Packets stay in it: each queue with some of its bytes holds the segment, and
+/// the last release returns it to its pool.
 ///
 ///     0 ≤ start ≤ end ≤ capacity
 ///     |  headroom  |  start … end: received  |  room  |
 ///
-/// A handle without reference counting of its own: one loop's thread takes, holds and releases segments,
-/// per slice and not per packet, so the count is a plain integer.
+/// A handle without Swift reference counting. One loop's thread takes, holds and releases segments, per slice and not
+/// per packet, so the count is a plain integer.
 public struct Segment {
-  /// Bytes kept free in front of a fresh segment, so that the part of a header that ended the
-  /// segment before can be put there: the longest such part is a header and a count, less one byte.
+  /// Bytes kept free at the front of a fresh segment. A partial header at the end of the segment before moves there.
+  /// Its greatest length is a header and a count, less one byte.
   public static let headroom = 32
 
   fileprivate struct Record {
@@ -39,33 +39,33 @@ public struct Segment {
   var capacity: Int { record.pointee.capacity }
   var bytes: UnsafeMutableRawPointer { record.pointee.bytes }
   var room: Int { record.pointee.capacity - record.pointee.end }
-  /// Nobody but the caller has any of it to send.
+  /// The segment has one holder: the caller.
   var isUnshared: Bool { record.pointee.holders == 1 }
 
   static func == (a: Segment, b: Segment) -> Bool { a.record == b.record }
   func hold() { record.pointee.holders += 1 }
 }
 
-/// Spare segments of one loop. The last one returned is the first one taken, so that one buffer stays
-/// hot in the cache while nothing waits anywhere.
+/// Spare segments of one loop. The last one returned is the first one taken, so one buffer stays hot in the cache
+/// while all queues are empty.
 public final class SegmentPool {
-  /// Bytes of a segment. A packet of the usual size fits with as much again behind it; twice this size
-  /// moved a download no faster in the bench.
+  /// Bytes of a segment, enough for almost two packets of the usual size. In the benchmark, twice this size made
+  /// downloads no faster.
   public static let usualCapacity = 512 * 1024
 
   public let capacity: Int
   private let most: Int
   private var spare: [Segment] = []
-  /// Where this one has its segments from.
+  /// The pool that this one takes its segments from.
   private let parent: SegmentPool?
-  /// Segments that are held now.
+  /// Segments held now.
   public private(set) var heldCount = 0
-  /// Where runs are gathered for one send; one loop needs just one such place.
+  /// Scratch space for the runs of one read or send. A loop needs only one.
   let runs: UnsafeMutableBufferPointer<Run>
 
   /// - Parameters:
   ///   - capacity: bytes of each segment.
-  ///   - spare: how many unused ones to keep at most, the rest going back to the system.
+  ///   - spare: the most unused segments to keep. The pool frees the others.
   public init(capacity: Int = SegmentPool.usualCapacity, spare most: Int = 16) {
     precondition(
       capacity >= 2 * Segment.headroom, "a segment holds at least a header and its headroom")
@@ -76,7 +76,7 @@ public final class SegmentPool {
     runs = .allocate(capacity: 64)
   }
 
-  /// A pool that counts the segments of its own holders, and has them from another one.
+  /// A pool that takes its segments from `parent` and counts those of its own holders.
   public init(sharing parent: SegmentPool) {
     capacity = parent.capacity
     most = 0
@@ -84,7 +84,7 @@ public final class SegmentPool {
     self.parent = parent
   }
 
-  /// An empty segment, held once.
+  /// Takes an empty segment, held once.
   func take() -> Segment {
     heldCount += 1
     if let parent { return parent.take() }
@@ -102,7 +102,7 @@ public final class SegmentPool {
     return Segment(record: record)
   }
 
-  /// Lets go of one hold; the last one returns the segment.
+  /// Releases one hold. The last release returns the segment.
   func release(_ segment: Segment) {
     let holders = segment.record.pointee.holders - 1
     assert(holders >= 0, "a segment is released as often as it was held")
@@ -116,10 +116,10 @@ public final class SegmentPool {
     if spare.count < most { spare.append(segment) } else { free(segment) }
   }
 
-  /// Unused ones that are kept.
+  /// Unused segments in the pool.
   public var spareCount: Int { spare.count }
 
-  /// Gives all but so many unused ones back to the system, the last returned being kept.
+  /// Frees unused segments until `count` are left. It keeps those returned last.
   public func shed(keeping count: Int) {
     let surplus = spare.prefix(max(0, spare.count - count))
     for segment in surplus { free(segment) }

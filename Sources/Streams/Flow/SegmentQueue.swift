@@ -1,10 +1,10 @@
-// What waits for one socket: slices of segments, in order, and descriptors between them.
+// The bytes and descriptors queued for one socket.
 
-/// A queue that does no I/O. Neighbouring packets of a segment are one slice, so queueing a packet is
-/// usually the addition of its length.
+/// Slices of segments in order, with descriptors between them. It does no I/O. Neighbouring packets of a segment form
+/// one slice, so enqueueing a packet usually only adds its length.
 struct SegmentQueue: ~Copyable {
   private struct Slice {
-    /// nil: a carrier byte with `descriptor` on it.
+    /// nil: a carrier byte with `descriptor`.
     var segment: Segment?
     var start: Int
     var end: Int
@@ -15,7 +15,7 @@ struct SegmentQueue: ~Copyable {
   private var ring: UnsafeMutableBufferPointer<Slice>
   private var first = 0
   private var count = 0
-  /// All that waits, carrier bytes included.
+  /// Queued bytes, carrier bytes included.
   private(set) var bytes = 0
 
   init(pool: SegmentPool) {
@@ -32,7 +32,7 @@ struct SegmentQueue: ~Copyable {
   var frontIsDescriptor: Bool { count > 0 && ring[first].segment == nil }
   var frontDescriptor: Int32 { count > 0 ? ring[first].descriptor : -1 }
 
-  /// Queues `start..<end` of a segment and holds it as long as any of that waits.
+  /// Enqueues `start..<end` of a segment, and holds the segment while any of it is queued.
   mutating func append(_ segment: Segment, _ start: Int, _ end: Int) {
     bytes += end - start
     if count > 0 {
@@ -46,19 +46,19 @@ struct SegmentQueue: ~Copyable {
     push(Slice(segment: segment, start: start, end: end, descriptor: -1))
   }
 
-  /// Queues a carrier byte with a descriptor, which the queue owns from now on.
+  /// Enqueues a carrier byte with a descriptor. The queue takes ownership of the descriptor.
   mutating func append(descriptor: Int32) {
     bytes += 1
     push(Slice(segment: nil, start: 0, end: 1, descriptor: descriptor))
   }
 
-  /// Queues a copy of bytes the broker made itself.
+  /// Enqueues a copy of bytes that the broker made itself.
   mutating func append(copying source: UnsafeRawBufferPointer) {
     var rest = source
     while !rest.isEmpty {
       if count > 0 {
         let last = (first + count - 1) & (ring.count - 1)
-        // A segment whose received bytes end where the slice ends, and which no receive buffer fills.
+        // Append to the segment if its bytes end where the slice ends and no receive buffer fills it.
         if let there = ring[last].segment, there.isUnshared, there.end == ring[last].end,
           there.room > 0
         {
@@ -84,8 +84,8 @@ struct SegmentQueue: ~Copyable {
     return UnsafeRawBufferPointer(rebasing: rest[count...])
   }
 
-  /// Lists what is at the front for one send, up to the next descriptor, `limit` bytes or the places
-  /// there are. Returns how many places were used.
+  /// Lists the bytes at the front for one send, up to the next descriptor, `limit` bytes or the end of `runs`. Returns
+  /// the number of runs used.
   func gather(into runs: UnsafeMutableBufferPointer<Run>, limit: Int) -> Int {
     var used = 0
     var left = limit
@@ -100,7 +100,7 @@ struct SegmentQueue: ~Copyable {
     return used
   }
 
-  /// Where the front is, if at least `length` bytes from there on lie in one piece.
+  /// The bytes at the front, if at least `length` of them are contiguous.
   func front(_ length: Int) -> UnsafeRawPointer? {
     guard count > 0, ring[first].end - ring[first].start >= length,
       let segment = ring[first].segment
@@ -125,8 +125,8 @@ struct SegmentQueue: ~Copyable {
     return length
   }
 
-  /// Copies up to `target.count` bytes from the front without taking them. Returns how many there were
-  /// before the end or the next descriptor.
+  /// Copies up to `target.count` bytes from the front without taking them. It stops at the end and at the next
+  /// descriptor. Returns the number of bytes copied.
   func peek(into target: UnsafeMutableRawBufferPointer) -> Int {
     var copied = 0
     var index = 0
@@ -141,7 +141,7 @@ struct SegmentQueue: ~Copyable {
     return copied
   }
 
-  /// The first `length` bytes have left, or are not wanted any more.
+  /// Removes the first `length` bytes, sent or discarded.
   mutating func drop(_ length: Int) {
     assert(length <= bytes)
     bytes -= length
@@ -157,7 +157,7 @@ struct SegmentQueue: ~Copyable {
     }
   }
 
-  /// Forgets everything. Descriptors still waiting are handed to `discard`.
+  /// Removes everything. Queued descriptors are passed to `discard`.
   mutating func clear(_ discard: (Int32) -> Void) {
     while count > 0 {
       if ring[first].segment == nil { discard(ring[first].descriptor) }

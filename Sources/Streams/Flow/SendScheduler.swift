@@ -1,43 +1,43 @@
-// What waits to be sent on one socket, and whose turn it is.
+// The send queues of one socket, and the choice of the next queue to send from.
 
 /// Packets from one source to one socket, in order.
 final class SendQueue {
   var queue: SegmentQueue
-  /// Packets queue up but none leaves, for a connection that is not open yet.
+  /// Packets are queued but not sent, because the connection is not open yet.
   var isHeld = false
-  /// Bytes of the packet being sent that have not left; 0 between packets.
+  /// Bytes of the packet being sent that are not sent yet; 0 between packets.
   fileprivate(set) var midway = 0
-  /// Bytes of a packet whose beginning is queued and whose rest its source has not given.
+  /// Bytes of a packet whose beginning is queued and whose rest has not arrived from its source.
   var unfinished = 0
-  /// Where its share of the service ends so far, in bytes of service.
+  /// The virtual time at which the queue's share so far ends, in bytes of service.
   fileprivate var due: UInt64 = 0
-  /// It has had something to send since its share was last compared with what the others got.
+  /// The queue competes for its turn: it has had data to send since `due` was last aligned with the scheduler's clock.
   fileprivate var isWaiting = false
-  /// Bytes that have left.
+  /// Bytes sent in total.
   private var gone: UInt64 = 0
-  /// The rates it is kept to.
+  /// The rate limits of the queue; nil: none.
   var metering: Metering?
-  /// What had been queued on another queue when this one was made goes first: the call that opened a stream.
+  /// Data that another queue held when this one was made is sent first. It includes the call that opened the stream.
   private var before: (sendQueue: SendQueue, end: UInt64)?
 
   init(pool: SegmentPool) { queue = SegmentQueue(pool: pool) }
 
-  /// A queue for a metered stream that has travelled on `queue` so far.
+  /// A queue for a metered stream whose packets have used `sendQueue` so far.
   init(pool: SegmentPool, metering: Metering, behind sendQueue: SendQueue) {
     queue = SegmentQueue(pool: pool)
     self.metering = metering
     before = (sendQueue, sendQueue.gone &+ UInt64(sendQueue.queue.bytes))
   }
 
-  /// The packet at the front has gone out in part, and no other may go before its rest.
+  /// The packet at the front was sent in part. No other packet may be sent before its rest.
   var isMidway: Bool { midway > 0 }
 
-  /// Size of the packet at the front, carriers included, or what is left of it.
+  /// Bytes of the packet at the front, or of its unsent rest, carriers included.
   fileprivate var frontLength: Int {
     if midway > 0 { return midway }
     if let sight = queue.front(FrameScanner.sight) { return SendQueue.length(at: sight) }
     return withUnsafeTemporaryAllocation(byteCount: FrameScanner.sight, alignment: 8) { sight in
-      // Only packets are queued, so a header is always there in full.
+      // Only packets are queued, so the header is complete.
       guard queue.peek(into: sight) >= Limits.header, let base = sight.baseAddress else {
         return queue.bytes
       }
@@ -45,7 +45,7 @@ final class SendQueue {
     }
   }
 
-  /// Size of the packet at `bytes`, where as much of it lies as the scanner needs to see.
+  /// Bytes of the packet at `bytes`. As much of it is contiguous as the scanner reads.
   private static func length(at bytes: UnsafeRawPointer) -> Int {
     let header = PacketHeader(at: bytes)
     var length = Int(header.length)
@@ -56,7 +56,7 @@ final class SendQueue {
     return length
   }
 
-  /// Whether it has something to send at `now`, and may.
+  /// Whether the queue has data and may send it at `now`.
   fileprivate func mayGo(at now: Double) -> Bool {
     guard !isHeld, !queue.isEmpty else { return false }
     guard metering != nil || before != nil else { return true }
@@ -73,13 +73,13 @@ final class SendQueue {
     return metering.mayGo(max(frontLength, min(queue.bytes, metering.batch)), at: now)
   }
 
-  /// The most it may send in one go.
+  /// The most bytes that the queue may send now.
   fileprivate var allowed: Int {
     guard let metering else { return .max }
     return max(1, metering.allowed)
   }
 
-  /// Until when it waits for its rate; nil: it does not.
+  /// Until when the queue waits for its rate; nil: it does not wait.
   func waitsUntil(_ now: Double) -> Double? {
     guard let metering, !queue.isEmpty, !isMidway, before == nil, metering.goesAt > now else {
       return nil
@@ -87,7 +87,7 @@ final class SendQueue {
     return metering.goesAt
   }
 
-  /// The first `count` bytes have left.
+  /// The first `count` bytes were sent.
   fileprivate func sent(_ count: Int) {
     gone &+= UInt64(count)
     metering?.sent(count)
@@ -116,23 +116,23 @@ final class SendQueue {
   }
 }
 
-/// The sending half of a link. Where several queues have packets, they take turns by bytes: each packet
-/// is due when its queue would have sent it at an equal share, and the earliest due goes first, so a
-/// small packet of a quiet queue waits for just the turn that is under way: one packet, or `turn` bytes of
-/// smaller ones and the packet in which these end (self-clocked fair queueing).
+/// The sending half of a link. Queues with packets take turns by bytes (self-clocked fair queueing). Each packet is due
+/// when its queue would have sent it at an equal share, and the packet with the earliest due time is sent first. So a
+/// small packet of a quiet queue waits only for the current turn: one packet, or `turn` bytes of smaller packets up to
+/// the end of the last of them.
 struct SendScheduler: ~Copyable {
-  /// Bytes one queue may send before the others are asked again, if its packets are smaller than that:
-  /// one system call per packet would be the price of fairness among crumbs.
+  /// Bytes of small packets that one queue may send in a turn. With a turn per packet, each small packet would cost a
+  /// system call.
   fileprivate static let turn = 16 * 1024
 
   private let pool: SegmentPool
   private(set) var sendQueues: [SendQueue] = []
-  /// How far the service has come: the due time of the packet sent last.
+  /// Virtual time: the due time of the packet sent last.
   private var clock: UInt64 = 0
-  /// The socket took less than it was offered; its readiness must be waited for.
+  /// The socket accepted less than it was offered. The owner waits until it is ready.
   private(set) var isBlocked = false
   private(set) var blockedOn: Interest = .write
-  /// Bytes the transport has taken and the kernel has not (`Transport.unsent`).
+  /// Bytes that the transport has accepted and the kernel has not (`Transport.unsent`).
   private var held = 0
 
   init(pool: SegmentPool) { self.pool = pool }
@@ -144,14 +144,14 @@ struct SendScheduler: ~Copyable {
     sendQueues.removeAll { $0 === sendQueue }
   }
 
-  /// Everything that has not left, in bytes.
+  /// Bytes not sent yet.
   var bytes: Int {
     var sum = held
     for sendQueue in sendQueues { sum += sendQueue.queue.bytes }
     return sum
   }
 
-  /// There is something to send, and nothing forbids it.
+  /// There is data to send, and its queue is not held.
   var hasWork: Bool {
     if held > 0 { return true }
     var hasWork = false
@@ -162,10 +162,10 @@ struct SendScheduler: ~Copyable {
     return hasWork
   }
 
-  /// The socket can be tried again.
+  /// The socket is ready.
   mutating func unblock() { isBlocked = false }
 
-  /// Sends until nothing is left, the socket takes no more or `budget` bytes are gone.
+  /// Sends until nothing is left, the socket accepts no more or `budget` bytes are sent.
   /// Returns the bytes sent, or how the connection ended.
   mutating func flush(
     to transport: any Transport, budget: Int = .max, at now: Double = 0
@@ -195,7 +195,7 @@ struct SendScheduler: ~Copyable {
       switch outcome {
       case .moved(let count):
         sendQueue.sent(count)
-        // What was sent is what counts: a turn that ends inside a packet sends the rest of it as well.
+        // Count the bytes sent: a turn that ends inside a packet also sends the rest of it.
         sendQueue.due &+= UInt64(count)
         total += count
         if count < offered { block(on: .write) }
@@ -208,7 +208,7 @@ struct SendScheduler: ~Copyable {
     return .moved(total)
   }
 
-  /// What a send came to that did not end the connection.
+  /// Records the outcome of a send that did not end the connection.
   private mutating func note(_ outcome: Outcome, _ transport: any Transport) {
     held = transport.unsent
     if case .blocked(let on) = outcome {
@@ -223,7 +223,7 @@ struct SendScheduler: ~Copyable {
     blockedOn = interest
   }
 
-  /// The queue to send from and how many bytes of it.
+  /// The queue to send from, and how many bytes.
   private mutating func nextTurn(at now: Double) -> (SendQueue, Int)? {
     var only: SendQueue?
     var several = false
@@ -233,7 +233,7 @@ struct SendScheduler: ~Copyable {
         sendQueue.isWaiting = false
         continue
       }
-      // A share not asked for is lost; one that is waited for is kept until its turn comes.
+      // A queue that cannot send loses its share. A queue that waits for its turn keeps it.
       if !sendQueue.isWaiting {
         sendQueue.isWaiting = true
         sendQueue.due = max(clock, sendQueue.due)
@@ -243,7 +243,7 @@ struct SendScheduler: ~Copyable {
     }
     guard several else {
       guard let only else { return nil }
-      // What it sends while no other queue has data is not counted against it.
+      // Bytes sent while no other queue has data do not count against this one.
       clock = max(clock, only.due)
       return (only, only.allowed)
     }

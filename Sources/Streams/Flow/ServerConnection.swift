@@ -1,27 +1,27 @@
-// A connection whose every call is answered on the spot: the admin socket's.
+// A connection whose calls the broker answers at once: one of the admin socket.
 
-/// Who answers the calls of a server connection.
+/// Answers the calls of a server connection.
 public protocol ServerConnectionOwner: AnyObject {
-  /// Answers with `reply`, now. The body is what follows the header, without a count of descriptors.
+  /// Must call `reply` before it returns. The body follows the header; a count of descriptors is not part of it.
   func answer(_ call: PacketHeader, body: [UInt8])
 }
 
-/// Calls in, replies out, in order, over the same receive buffer and scheduler that a relay has. A peer that does not read
-/// its replies is not read either.
+/// Receives calls and sends replies in order, with the same receive buffer and scheduler as a relay. While a peer does
+/// not read its replies, the broker does not read the peer.
 public final class ServerConnection {
-  /// Calls are small; of a larger one no more than this is kept, and the rest is dropped.
+  /// Bytes that are kept of a call. Calls are small; the rest of a larger one is dropped.
   public static let largestCall = 256 * 1024
-  /// Replies that may wait before nothing more is read, in bytes.
+  /// High watermark: the connection is not read while more than this many bytes of replies are queued.
   private static let mark = 64 * 1024
   private static let readsPerTurn = 4
 
   private let link: Link
-  /// A call that is too large to be kept: its header and the beginning of its body.
+  /// A large call that is arriving in parts: its header and the beginning of its body.
   private var largeCall: (header: PacketHeader, body: [UInt8])?
   private unowned(unsafe) let owner: any ServerConnectionOwner
-  /// Nothing more is read: what waits goes out, and then the owner ends it.
+  /// The connection drains: nothing more is read. The owner ends it when the queued replies are sent.
   public var isLeaving = false
-  /// The peer speaks keepalive, so it knows what a PING is.
+  /// The peer has sent a keepalive packet, so it understands a PING.
   public private(set) var knowsKeepAlive = false
 
   /// - Parameter owner: must outlive the connection.
@@ -48,13 +48,13 @@ public final class ServerConnection {
     settle()
   }
 
-  /// Queues a packet; `settle` sends it.
+  /// Enqueues a packet. `settle` sends it.
   public func reply(_ packet: [UInt8]) {
     packet.withUnsafeBytes { link.own.queue.append(copying: $0) }
   }
 
-  /// Sends what can be sent, and goes on with calls that waited for that. To be called after each change from
-  /// outside.
+  /// Sends what the socket accepts, then continues with the calls that waited for it. The owner calls it after each
+  /// change from outside.
   public func settle() {
     repeat {
       link.flush()
@@ -67,7 +67,7 @@ public final class ServerConnection {
     link.end == nil && !isLeaving && link.own.queue.bytes <= ServerConnection.mark
   }
 
-  /// What the socket is to be watched for. A function of the state alone.
+  /// What the loop watches the socket for. A function of the state alone.
   public var interest: Interest {
     guard link.end == nil else { return [] }
     var interest: Interest = mayRead ? .read : []
@@ -77,12 +77,12 @@ public final class ServerConnection {
     return interest
   }
 
-  /// Why the connection is over, once it is.
+  /// Why the connection is over; nil: it is not.
   public var end: LinkEnd? { link.end }
-  /// Bytes that wait for the peer.
+  /// Bytes queued for the peer.
   public var waiting: Int { link.own.queue.bytes }
 
-  /// Answers the calls that are there, as long as that may go on. True if there was anything.
+  /// Answers the received calls until the queue is above its watermark. True: at least one packet was taken.
   @discardableResult
   private func takeCalls() -> Bool {
     var moved = false
@@ -102,7 +102,7 @@ public final class ServerConnection {
     let isFirst = frame.part == .whole || frame.part == .first
     switch header.kind {
     case .call, .callWithDescriptors:
-      // The scanner has seen to it that there is a count, and that it is none.
+      // The scanner accepts a call with descriptors here only if its count is 0.
       let start = header.kind == .call ? Limits.header : FrameScanner.sight
       let kept = isFirst ? 0 : largeCall?.body.count ?? 0
       let bytes = link.receiveBuffer.bytes(
@@ -112,7 +112,7 @@ public final class ServerConnection {
       if isFirst { largeCall = (header, bytes) } else { largeCall?.body += bytes }
       guard frame.part == .last, let call = largeCall else { return }
       largeCall = nil
-      // libvirt's servers ignore what follows the arguments, so their end is within what was kept.
+      // libvirt's servers ignore bytes behind the arguments. All arguments end within the bytes kept.
       owner.answer(call.header, body: call.body)
     default:
       link.receiveBuffer.drop(frame, link.transport)
@@ -130,7 +130,7 @@ public final class ServerConnection {
     }
   }
 
-  /// Ends everything and releases every segment.
+  /// Discards all data and releases every segment.
   public func clear() {
     link.clear()
   }

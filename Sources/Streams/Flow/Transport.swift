@@ -1,6 +1,6 @@
-// The seam between bytes and kernel: all that the data flow knows of a socket.
+// The interface between the data flow and a socket.
 
-/// What a descriptor is watched for.
+/// The events that a descriptor is watched for.
 public struct Interest: OptionSet, Sendable {
   public let rawValue: UInt8
   public init(rawValue: UInt8) { self.rawValue = rawValue }
@@ -8,11 +8,11 @@ public struct Interest: OptionSet, Sendable {
   public static let write = Interest(rawValue: 2)
 }
 
-/// What one attempt to move bytes came to. TLS may block a read on a write, and the reverse.
+/// The result of one read or send. With TLS a read may have to wait for a write, and the reverse.
 public enum Outcome: Equatable, Sendable {
   case moved(Int)
   case blocked(Interest)
-  /// The peer has closed its side in good order.
+  /// The peer has closed its side cleanly.
   case end
   /// The connection is over, with this errno.
   case failed(Int32)
@@ -35,28 +35,28 @@ public protocol Transport: AnyObject {
   /// Whether descriptors can travel with the bytes: only on UNIX sockets.
   var carriesDescriptors: Bool { get }
 
-  /// `receive` would give something that the kernel does not announce: the owner has to call it without an event.
+  /// The transport holds received bytes that the kernel does not announce. The owner calls `receive` without an event.
   var holdsBytes: Bool { get }
 
-  /// Why the connection failed, where that is more than the errno says.
+  /// Why the connection failed, if more is known than the errno.
   var error: Message? { get }
 
-  /// Fills the rooms in order, never more than the kernel has. A descriptor that came along is put into
-  /// `descriptor` (else that stays as it is): it belongs to the last byte received.
+  /// Reads available bytes into `rooms`, in order. A received descriptor is stored in `descriptor`; it belongs to the
+  /// last byte received. Without one, `descriptor` is unchanged.
   func receive(into rooms: UnsafeBufferPointer<Run>, descriptor: inout Int32) -> Outcome
 
-  /// Takes bytes from the front of the runs, as many as the kernel or a buffer of the transport's own has room
-  /// for. With no runs it sends what waits in that buffer.
+  /// Sends bytes from the front of the runs, as many as the kernel or the transport's own buffer accepts. With no runs
+  /// it sends the content of that buffer.
   func send(_ runs: UnsafeBufferPointer<Run>) -> Outcome
 
-  /// Bytes that `send` has taken and the kernel has not, as they travel: the socket's readiness must be awaited
-  /// for them, too.
+  /// Bytes that `send` has accepted and the kernel has not, in their encoded size. The owner waits for the socket's
+  /// readiness to send them.
   var unsent: Int { get }
 
   /// Sends one zero byte with the descriptor attached. The caller still owns the descriptor.
   func send(descriptor: Int32) -> Outcome
 
-  /// Ends a descriptor that will not be passed on.
+  /// Closes a descriptor that is not forwarded.
   func discard(descriptor: Int32)
 }
 

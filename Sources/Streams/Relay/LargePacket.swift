@@ -1,15 +1,14 @@
-// Where the parts of a large packet go.
+// The destination of the parts of a large packet.
 
-/// What happens to the rest of a packet of the client that is forwarded in parts. While no such packet is under way,
-/// it is `dropped`.
+/// The destination of the rest of a client's large packet. While no such packet is under way, it is `dropped`.
 enum LargePacket {
   case dropped
-  /// It follows its beginning to this upstream, on this queue.
+  /// The rest follows its beginning to this upstream, on this queue.
   case relayed(UpstreamLink, SendQueue)
-  /// It is a call that the broker answers: its header, and the beginning of its arguments.
+  /// The packet is a call that the broker answers: its header, and the beginning of its arguments.
   case kept(PacketHeader, [UInt8])
 
-  /// The queue that has its beginning and gets its rest.
+  /// The queue that has the packet's beginning and gets its rest.
   var sendQueue: SendQueue? {
     if case .relayed(_, let sendQueue) = self { sendQueue } else { nil }
   }

@@ -1,6 +1,6 @@
 // Streams with a rate have queues of their own, so that no other packet waits for them.
 
-/// The queues of one stream with a rate. Each is made when there is something to queue.
+/// The queues of one stream with a rate. Each is created with its first packet.
 final class MeteredStream {
   let slot: Int
   private(set) var meters: [Meter]
@@ -34,14 +34,14 @@ final class MeteredStream {
     return sendQueue.queue.isEmpty && !sendQueue.isMidway && sendQueue.unfinished == 0
   }
 
-  /// It waits for its rate.
+  /// The stream waits for its rate.
   func isWaiting(at now: Double) -> Bool {
     up?.waitsUntil(now) != nil || down?.waitsUntil(now) != nil
   }
 }
 
 extension StreamKind {
-  /// Which of its directions carries the data that a rate limits. The other one has the few packets that steer it.
+  /// Whether the rate limits the direction to the daemon. A direction without a limit carries few control packets.
   var isMeteredUp: Bool { self == .console || self == .upload || self == .migration }
   var isMeteredDown: Bool { self == .console || self == .download }
 }

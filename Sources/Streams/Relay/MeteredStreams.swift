@@ -1,6 +1,6 @@
 // The streams of one client that have a rate.
 
-/// Streams by the number that their calls carry (`Call.metered`). `count` of the places are taken. Owned by the relay.
+/// Streams by number (`Call.metered`). `count` of the places are used. Owned by the relay.
 struct MeteredStreams {
   private var streams: [MeteredStream?] = []
   private(set) var count = 0
@@ -15,7 +15,7 @@ struct MeteredStreams {
     streams.indices.contains(number) ? streams[number] : nil
   }
 
-  /// The number that the stream gets: the first free one.
+  /// Adds a stream with the first free number. Returns the number.
   mutating func add(_ stream: MeteredStream) -> Int {
     count += 1
     if let free = streams.firstIndex(where: { $0 == nil }) {

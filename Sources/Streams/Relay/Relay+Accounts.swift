@@ -1,9 +1,9 @@
-// What others read about the calls and streams of a relay: what they belong to, and what pauses them.
+// Reports about the calls and streams of a relay: their objects and their pauses.
 
 extension Relay {
   public var counters: Counters { accounts.counters }
 
-  /// What the stream of a call belongs to, where its opening call says so.
+  /// The object that the stream of a call belongs to; nil: the opening call names none.
   public func object(of call: Call) -> StreamObject? { accounts.objects[Relay.key(call)] }
 
   /// The key of a call with a stream: no two streams of one procedure have the same serial, and all are of one program.
@@ -16,7 +16,7 @@ extension Relay {
     guard call.stream != nil, let upstream = upstreams[call.upstream] else { return nil }
     if metered[call.metered]?.isWaiting(at: now) ?? false { return .limit }
     if call.kind != .upload, call.kind != .migration, upstream.isPaused { return .client }
-    // The whole client waits, whichever of its daemons is slow.
+    // A slow daemon pauses the whole client.
     if call.kind != .download, isCongested { return .backend }
     return nil
   }
@@ -31,7 +31,7 @@ extension Relay {
     upstream.toClient.queue.isEmpty && nextMeteredTime != nil
   }
 
-  /// Reads the stopwatches, at the end of a turn that leaves a source paused and of the one after the last such turn.
+  /// Updates the stopwatches, at the end of each turn that leaves a source paused and of the turn after it.
   func notePauses() {
     let isAnyPaused = upstreams.indices.contains { slot in
       guard let upstream = upstreams[slot] else { return false }
@@ -42,7 +42,7 @@ extension Relay {
     accounts.pauses.note(.client, isAnyPaused, at: now)
   }
 
-  /// A call has ended that opened a stream, or that could not open it.
+  /// Reports the end of a stream to the owner. A call that was to open a stream and was refused counts as well.
   func ended(_ call: Call, _ result: StreamResult) {
     guard call.stream != nil else { return }
     metered[call.metered]?.isOver = true

@@ -1,7 +1,7 @@
-// The way of a client's packets: to the broker itself or to an upstream; the others are dropped.
+// Routes a client's packets to the broker itself or to an upstream, and drops the others.
 
 extension Relay {
-  /// Routes what the client sent, as far as the state allows. True if a packet moved.
+  /// Routes the client's packets, as far as the state allows. True if a packet moved.
   @discardableResult
   func routeFromClient() -> Bool {
     guard !front.isDiscarded else {
@@ -126,7 +126,7 @@ extension Relay {
     forward(frame, to: route)
   }
 
-  /// Forwards a call, or answers it with the error that says why that is not possible.
+  /// Forwards a call, or answers it with the error that prevents that.
   private func forward(_ frame: Frame, to route: Result<Int, RemoteError>) {
     let header = frame.header
     let slot: Int
@@ -210,9 +210,9 @@ extension Relay {
     return client.receiveBuffer.bytes(of: frame, from: count, limit: Limits.usualPayload)
   }
 
-  /// Keeps the next part of a large call that the broker answers; drops that of any other packet. Arguments that can be decoded end within the first
-  /// `Limits.usualPayload` bytes, because libvirt's servers ignore what follows them; longer ones are answered as
-  /// arguments that cannot be decoded.
+  /// Keeps the next part of a large call that the broker answers, and drops a part of any other packet. Only the first
+  /// `Limits.usualPayload` bytes are kept. libvirt's servers ignore bytes behind the arguments. Arguments that do not
+  /// end within the kept bytes are refused as undecodable.
   private func keep(_ frame: Frame) {
     guard case .kept(let header, var arguments) = largePacket else { return drop(frame) }
     // The array has one owner, so that it grows in place.
@@ -264,7 +264,7 @@ extension Relay {
 
   private func drop(_ frame: Frame) { client.receiveBuffer.drop(frame, client.transport) }
 
-  /// Keepalive belongs to this hop: the broker answers a PING, and any other packet shows that the peer is alive.
+  /// Keepalive belongs to this hop. The broker answers a PING. Any other packet is only a sign of life.
   func answerKeepAlive(_ header: PacketHeader, on link: Link) {
     guard header.program == Program.keepAlive, header.kind == .message,
       header.version == Program.version, header.procedure == KeepAliveProcedure.ping

@@ -1,7 +1,7 @@
-// Streams with a rate are routed by queues of their own.
+// Routes streams with a rate through queues of their own.
 
 extension Relay {
-  /// Some stream of this client has a rate.
+  /// At least one stream of this client has a rate.
   public var hasMeteredStreams: Bool { !metered.isEmpty }
 
   /// When the next packet that waits for its rate may be sent; nil: none waits. The owner calls `settle` then.
@@ -21,7 +21,7 @@ extension Relay {
     }
   }
 
-  /// The number of the metered stream that this call's stream becomes; -1: it has no rate.
+  /// Creates the metered stream for a call's stream. Returns its number; -1: it has no rate.
   func meter(_ call: Call) -> Int {
     let meters = owner.meters(for: call.kind)
     guard !meters.isEmpty else { return -1 }
@@ -54,8 +54,8 @@ extension Relay {
     return sendQueue
   }
 
-  /// A large packet whose beginning is being sent from this queue needs its rest, however much other queues hold: none
-  /// of those can send before it is complete.
+  /// This queue is in the middle of a packet and needs its rest, even if other queues are above the watermark. No other
+  /// queue can send before the packet is complete.
   func mustFinish(_ sendQueue: SendQueue?) -> Bool {
     guard !metered.isEmpty, let sendQueue else { return false }
     return sendQueue.isMidway && sendQueue.queue.bytes <= limits.watermarks.low
@@ -73,8 +73,8 @@ extension Relay {
     }
   }
 
-  /// An upstream is removed: what its metered streams have queued for the client is sent without a rate. True if one
-  /// of them ends in the middle of a packet.
+  /// Lifts the rates from the packets that an upstream's metered streams have queued for the client, because the
+  /// upstream is removed. True if one of the queues ends in the middle of a packet.
   func releaseMetered(of slot: Int) -> Bool {
     var isBroken = false
     for number in metered.numbers {
@@ -93,8 +93,7 @@ extension Relay {
     return isBroken
   }
 
-  /// The queue of a stream's own for the client, if it has one. It sends without a rate from now on, because the stream
-  /// is being ended.
+  /// Lifts the rate from a stream that is being ended. Returns its own queue for the client; nil: it has none.
   func releasedQueue(_ call: Call) -> SendQueue? {
     guard let stream = metered[call.metered] else { return nil }
     stream.up?.metering = nil

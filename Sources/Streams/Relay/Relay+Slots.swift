@@ -1,4 +1,4 @@
-// Upstreams are attached and removed. Each has a slot of the relay.
+// Adds and removes upstreams. Each has a slot of the relay.
 
 extension Relay {
   /// Adds a connection to a backend daemon. The client's packets for it wait until `upstreamIsOpen`.
@@ -13,10 +13,10 @@ extension Relay {
   /// The upstream is ready for the client's packets.
   public func upstreamIsOpen(_ slot: Int) { upstreams[slot]?.fromClient.isHeld = false }
 
-  /// Ends an upstream. The client still receives what was queued from it; then every call that awaits a reply gets
-  /// `error`, and every stream a stream error with the same text.
+  /// Removes an upstream. The client still receives the packets already queued from it. Then every call that awaits a
+  /// reply gets `error`, and every stream a stream error with the same text.
   ///
-  /// - Parameter closedEvent: whether a client that asked for it receives the event of a closed connection.
+  /// - Parameter closedEvent: whether a client that has registered for it receives the event of a closed connection.
   public func remove(upstream slot: Int, telling error: RemoteError, closedEvent: Bool = false) {
     guard let upstream = upstreams.remove(slot) else { return }
     if largePacket.goes(to: upstream) { largePacket = .dropped }
@@ -24,8 +24,8 @@ extension Relay {
     let isBroken = releaseMetered(of: slot)
     if isBroken || upstream.toClient.unfinished > 0 { client.end = client.end ?? .brokenOff }
     upstream.link.clear()
-    // The errors follow what is still queued there. Otherwise they are among the broker's own packets, which a client
-    // has to read before it can cause more of them.
+    // The errors follow the packets still queued from the upstream. If there are none, the errors go to the broker's
+    // own queue, whose watermark forces the client to read them before it can cause more.
     let sendQueue: SendQueue
     if client.end == nil, !upstream.toClient.queue.isEmpty {
       sendQueue = upstream.toClient
@@ -45,7 +45,7 @@ extension Relay {
           ConnectionClosedEvent(reason: ConnectionClosedEvent.endOfFile)), to: sendQueue)
     }
     calls.removeAll(upstream: slot) { call in
-      // A call that was answered is there only for its stream.
+      // An answered call is in the table only for its stream.
       let packet =
         call.isAnswered
         ? Packets.streamError(

@@ -1,9 +1,9 @@
-// What the state of the relay allows, and what others see of it.
+// Values derived from the state of the relay.
 
 extension Relay {
-  /// The packet at the client's front can be routed. The limit of calls holds back the next call with all that is
-  /// behind it, but neither a stream's packets in front of it nor the rest of a call whose beginning is queued: a
-  /// keystroke waits for no reply, and a reply waits for that rest.
+  /// The packet at the client's front can be routed. At the limit of calls, the next call and all packets behind it
+  /// wait. Stream packets in front of it do not wait, because a keystroke must not wait for a reply. The rest of a call
+  /// whose beginning is queued does not wait either, because a reply may depend on it.
   var canRoute: Bool {
     client.end == nil && !isHeld && isFrontReady && !isFull
       && client.own.queue.bytes <= limits.watermarks.own
@@ -17,7 +17,7 @@ extension Relay {
     }
   }
 
-  /// The client's packets have no place in a queue.
+  /// The queues for the client's packets are above the high watermark.
   private var isFull: Bool {
     (isCongested || metered.isAboveWatermark) && !mustFinish(largePacket.sendQueue)
   }
@@ -51,21 +51,21 @@ extension Relay {
 
   /// Why the client's connection has ended; nil: it has not.
   public var clientEnd: LinkEnd? { client.end }
-  /// The client is connected but not read, because what it sent has nowhere to go.
+  /// The client is connected but not read, because its packets cannot be queued.
   public var isClientPaused: Bool { client.end == nil && !canReadClient }
-  /// What the client sends is read and dropped.
+  /// The broker reads and drops everything that the client sends.
   public var discardsClient: Bool { front.isDiscarded }
-  /// Calls of the client whose reply may be awaited at a time.
+  /// The most calls of the client that may await their replies at a time.
   public var maxRequests: Int {
     get { limits.maxRequests }
     set { limits.maxRequests = newValue }
   }
-  /// Bytes the client has sent; grows with every sign of life.
+  /// Bytes received from the client. An increase is a sign of life.
   public var receivedFromClient: UInt64 { client.received }
   public var sentToClient: UInt64 { client.sent }
   /// Bytes queued for the client.
   public var waitingForClient: Int { client.scheduler.bytes }
-  /// Bytes queued for all upstreams together, and those of the client that are not routed yet.
+  /// Bytes queued for all upstreams, and bytes of the client that are not routed yet.
   public var waitingForUpstreams: Int {
     upstreams.indices.reduce(client.receiveBuffer.waiting) { $0 + waitingForUpstream($1) }
   }
@@ -75,7 +75,7 @@ extension Relay {
   public var awaitedCount: Int { calls.awaitedCount }
   /// Streams that have not ended.
   public var streamCount: Int { calls.count == 0 ? 0 : calls.calls.count { $0.isStreamAlive } }
-  /// Calls without an answer for `patience` seconds, each returned once; `now` is the owner's clock.
+  /// Calls without an answer for `patience` seconds. Each is returned once. `now` is on the owner's clock.
   public func overdueCalls(at now: Double, patience: Double) -> [Call] {
     calls.overdue(at: now, patience: patience)
   }

@@ -1,11 +1,11 @@
-// The way of a backend's packets: to the client or to the broker itself; the others are dropped.
+// Routes a backend's packets to the client or to the broker itself, and drops the others.
 
 extension Relay {
-  /// Routes what an upstream sent.
+  /// Routes the packets that an upstream sent.
   func routeFromUpstream(_ upstream: UpstreamLink, _ slot: Int) {
     do throws(Violation) {
       while upstream.link.end == nil {
-        // A backend that refuses a call with descriptors may send these back behind its answer.
+        // A backend that refuses a call with descriptors may return these behind its answer.
         if upstream.link.receiveBuffer.frontIsCarrier, upstream.link.receiveBuffer.unfinished == 0 {
           upstream.link.receiveBuffer.dropCarrier(upstream.link.transport)
           continue
@@ -52,7 +52,7 @@ extension Relay {
       return try routeReply(frame, from: upstream, slot)
     case .message:
       if header.program == Program.keepAlive {
-        // A daemon that does not read its PONGs gets no more of them.
+        // A daemon that does not read its PONGs receives no more of them.
         if upstream.link.own.queue.bytes <= limits.watermarks.own {
           answerKeepAlive(header, on: upstream.link)
         }
@@ -69,7 +69,7 @@ extension Relay {
     drop(frame, from: upstream)
   }
 
-  /// A stream packet of the daemon that is not data: it may be the last of its stream.
+  /// Decides a stream packet of the daemon that is not data, and reports the end of the stream if it is the last one.
   private func routeEnd(_ header: PacketHeader, of index: Int) -> StreamVerdict {
     let phase = calls[index].stream?.phase
     let count = calls.count
@@ -119,7 +119,7 @@ extension Relay {
     send(frame, from: upstream, by: upstream.toClient)
   }
 
-  /// The reply to a call whose answer the owner wants.
+  /// Reports the reply to a call to the owner.
   private func answered(
     _ call: Call, at index: Int, _ header: PacketHeader, _ upstream: UpstreamLink
   ) {
@@ -127,7 +127,7 @@ extension Relay {
     calls.answered(at: index, header.status)
     owner.answered(call, header.status)
     guard call.stream != nil else { return }
-    // A stream that is removed with the answer to its opening has ended before.
+    // A stream that this reply removes was refused, or had ended before the reply.
     if calls.count != count {
       ended(
         calls.lastEnded, call.isCut ? .killed : header.status == .ok ? .failed : .refused)
@@ -143,7 +143,8 @@ extension Relay {
     }
   }
 
-  /// False: the client's connection ends, as libvirt's server ends one that asks for a descriptor over TCP.
+  /// Whether the client can receive the descriptors of a frame. False: the client's connection ends, as libvirt's
+  /// server ends the connection of a client that requests a descriptor over TCP.
   private func mayCarryDescriptors(
     of frame: Frame, from upstream: UpstreamLink
   ) throws(Violation) -> Bool {

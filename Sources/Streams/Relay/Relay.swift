@@ -1,9 +1,9 @@
-// Everything one client has under way: its connection, its upstream connections, and what travels between them.
-// The ways of single packets are in Relay+Client.swift and Relay+Upstream.swift.
+// The connection of one client, its upstream connections, and the data between them.
+// Relay+Client.swift and Relay+Upstream.swift route single packets.
 
-/// The relay between a client and its upstreams. It scans every byte that arrives for packet edges, queues each packet
-/// where it belongs as a slice of the segment it arrived in, and sends each queue as far as its socket accepts. A
-/// source is read only while what it sent has somewhere to go.
+/// The relay between a client and its upstreams. It scans received bytes for packet edges, enqueues each packet for its
+/// destination as a slice of the segment it arrived in, and sends each queue as far as its socket accepts. It reads a
+/// source only while the queues for its packets are below the high watermark (backpressure).
 public final class Relay {
   let pool: SegmentPool
   unowned(unsafe) let owner: any RelayOwner
@@ -15,17 +15,17 @@ public final class Relay {
   var upstreams = UpstreamTable()
   var calls = CallTable()
   var metered = MeteredStreams()
-  /// More than the high watermark is queued for some upstream.
+  /// More than the high watermark is queued for an upstream.
   var isCongested = false
   var accounts: RelayAccounts
 
   /// The client's CONNECT_OPEN has succeeded. Before that the owner answers every call.
   public var isOpen = false
-  /// No packet of the client is routed but keepalive: the session is busy with a call of the broker's own.
+  /// No packet of the client is routed except keepalive, because the session is answering a call or draining.
   public var isHeld = false
   var front = ClientFront.free
   var largePacket = LargePacket.dropped
-  /// The client asked for an event when the backend closes the connection.
+  /// The client has registered for the event that the backend has closed the connection.
   public internal(set) var hasCloseCallback = false
 
   /// - Parameters:
@@ -78,20 +78,20 @@ public final class Relay {
     settle()
   }
 
-  /// Bytes that are read from one socket in a turn: fairness among clients. The read that reaches it is the last of the
-  /// turn, so a turn relays one segment more at most: 1.7 ms at the 2.5 GiB/s of one download. With 1 MiB downloads
-  /// had 0.81 of the rate they have without a bound, at 1.25 of the processor time; with 4 MiB 1.02 and 0.97 (medians
-  /// of 4 and 6 rounds, relay and ends on a processor each).
+  /// Bytes read from one socket in a turn, for fairness among clients. The read that reaches the limit is the last of
+  /// the turn, so a turn relays at most one segment more: 1.7 ms at the 2.5 GiB/s of one download. Compared with no
+  /// limit, downloads had 0.81 of the rate and 1.25 of the processor time with 1 MiB, and 1.02 and 0.97 with 4 MiB
+  /// (medians of 4 and 6 rounds, relay and ends on a processor each).
   static let bytesPerTurn: UInt64 = 4 << 20
 
-  /// Moves everything that can move, until nothing can. The caller must call it after each change from outside.
+  /// Routes and sends until no more progress is possible. The caller must call it after each change from outside.
   public func settle() {
     var progress = true
     var isAnyPaused = false
     while progress {
       progress = false
       client.flush(at: now)
-      // A client that accepts no data can receive no answer.
+      // A client that accepts no data cannot receive an answer.
       if let failure = client.sendFailure { client.end = client.end ?? failure }
       for slot in upstreams.indices {
         guard let upstream = upstreams[slot] else { continue }
@@ -113,7 +113,7 @@ public final class Relay {
     if isCongested || isAnyPaused || !metered.isEmpty || accounts.pauses.isAnyOn { notePauses() }
   }
 
-  /// Compares the queues to the upstreams with the watermarks. True: some upstream is paused.
+  /// Compares the queues for the upstreams with the watermarks. True: an upstream is paused.
   private func updateBackpressure() -> Bool {
     var most = 0
     var isAnyPaused = false
@@ -135,8 +135,8 @@ public final class Relay {
     }
   }
 
-  /// The daemon accepts no more data. What it has sent before is still read and relayed: replies to calls it has
-  /// carried out, or why a stream failed. Then its connection has ended.
+  /// Drains an upstream that accepts no more data. The relay still reads and forwards the packets that the daemon has
+  /// sent: replies to calls that it has carried out, or the error of a stream. Then the connection ends.
   private func drain(_ upstream: UpstreamLink, _ slot: Int) {
     while upstream.link.end == nil, !upstream.isPaused {
       guard upstream.link.receive() else {
@@ -162,7 +162,7 @@ public final class Relay {
 
   // MARK: The broker's own packets
 
-  /// Queues a packet of the broker's own for the client; `settle` sends it.
+  /// Enqueues a packet of the broker's own for the client. `settle` sends it.
   public func reply(_ packet: [UInt8]) {
     guard client.end == nil else { return }
     packet.withUnsafeBytes { bytes in
@@ -175,24 +175,24 @@ public final class Relay {
     }
   }
 
-  /// The owner has answered the call that it took: the packets behind that call may be routed.
+  /// The owner has answered the call that it took. The packets behind that call may be routed.
   public func resume() {
     if case .awaitsOwner = front { front = .free }
   }
 
-  /// The route for a driver's calls, which the owner did not know when the relay asked.
+  /// Provides the route for a driver's calls, which the owner did not know when the relay asked.
   public func provide(_ route: Result<Route, RemoteError>, for driver: Driver) {
     guard front.driver == driver else { return }
     front.provide(route.map { note($0, for: driver) })
   }
 
-  /// Remembers a lasting route. The slot it leads to.
+  /// Stores a lasting route. Returns the slot that the route leads to.
   func note(_ route: Route, for driver: Driver) -> Int {
     if route.isLasting { upstreams.setRoute(route.slot, to: driver) }
     return route.slot
   }
 
-  /// Queues a call of the broker's own for an upstream; its reply goes to the owner.
+  /// Enqueues a call of the broker's own for an upstream. Its reply goes to the owner.
   public func call(_ slot: Int, serial: UInt32, _ packet: [UInt8], behindClient: Bool = false) {
     guard let upstream = upstreams[slot] else { return }
     upstream.ownSerial = serial
@@ -205,8 +205,8 @@ public final class Relay {
     packet.withUnsafeBytes { sendQueue.queue.append(copying: $0) }
   }
 
-  /// Drops what the client sends from now on; packets for it are still sent. The owner calls it when no upstream is
-  /// left, and not from within `takes`.
+  /// Drops everything that the client sends from now on. Packets for the client are still sent. The owner calls it when
+  /// no upstream is left, and never from within `takes`.
   public func discardClient() {
     front = .discarded
     largePacket = .dropped

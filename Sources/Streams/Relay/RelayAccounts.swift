@@ -1,13 +1,13 @@
 // What a relay records for metrics and audit.
 
-/// Counters, stopwatches, and what the observer wants. Owned by the relay; nothing in it decides where a packet goes.
+/// Counters, stopwatches, and the observer's choices. Owned by the relay. It has no influence on routing.
 struct RelayAccounts {
   var counters = Counters()
   var pauses = PauseStopwatches()
-  /// What the streams under way belong to, by the keys of their calls.
+  /// The objects of the streams under way, by the keys of their calls.
   var objects: [UInt64: StreamObject] = [:]
   let answerCounts: AnswerCounts?
-  /// A bit for each kind of access whose answers the observer wants.
+  /// One bit for each `Access` whose answers the observer wants.
   private let reportedAccesses: UInt8
 
   init(for observer: some RelayObserver) {

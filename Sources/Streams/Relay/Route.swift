@@ -1,11 +1,11 @@
-// Where the calls of a driver go.
+// The route for the calls of a driver.
 
 /// The upstream that serves a driver.
 public struct Route: Equatable, Sendable {
   /// The upstream's slot.
   public var slot: Int
-  /// Valid as long as that upstream lives. Otherwise the relay asks the owner again for the next call, because a
-  /// daemon that was missing may have started.
+  /// The route is valid as long as the upstream exists. Otherwise the relay asks the owner again for the next call,
+  /// because a missing daemon may have started.
   public var isLasting: Bool
 
   public init(slot: Int, isLasting: Bool) {

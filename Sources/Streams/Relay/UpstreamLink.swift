@@ -1,6 +1,7 @@
 // One connection to a backend daemon, as the relay sees it.
 
-/// The connection and its two queues. The relay owns it from `add(upstream:)` to `remove(upstream:telling:)`.
+/// The connection and its two queues. The relay owns it from `add(upstream:)` to
+/// `remove(upstream:telling:closedEvent:)`.
 final class UpstreamLink {
   let link: Link
   /// Packets of the client, held while the upstream is being opened.
@@ -13,7 +14,7 @@ final class UpstreamLink {
   var isEndReported = false
   /// The queue that has the beginning of a large packet for the client and gets its rest.
   var passingDown: SendQueue?
-  /// Not read, because more than the high watermark is queued for the client.
+  /// The upstream is not read, because more than the high watermark is queued for the client.
   var isPaused = false
 
   init(transport: any Transport, pool: SegmentPool, largestWhole: Int) {

@@ -1,20 +1,20 @@
-// The upstreams of one client, and which of them serves a driver.
+// The upstreams of one client, and the routes to them.
 
-/// Upstreams by slot, and routes by driver. A route is the slot of an upstream that is here. Owned by the relay.
+/// Upstreams by slot, and routes by driver. A route is the slot of an upstream in the table. Owned by the relay.
 struct UpstreamTable {
   private var slots: [UpstreamLink?] = []
-  /// By the driver's number; -1: none.
+  /// Slots by the driver's number; -1: no route.
   private var routes = [Int](repeating: -1, count: Driver.allCases.count)
 
-  /// Queues of upstreams that are gone, which still have packets for the client.
+  /// Queues of removed upstreams that still have packets for the client.
   var draining: [SendQueue] = []
 
   var indices: Range<Int> { slots.indices }
 
-  /// The upstream in a slot; nil: there is none.
+  /// The upstream in a slot; nil: none.
   subscript(slot: Int) -> UpstreamLink? { slots.indices.contains(slot) ? slots[slot] : nil }
 
-  /// The slot that the upstream gets: the first free one.
+  /// Adds an upstream in the first free slot. Returns the slot.
   mutating func add(_ upstream: UpstreamLink) -> Int {
     if let free = slots.firstIndex(where: { $0 == nil }) {
       slots[free] = upstream
@@ -24,7 +24,7 @@ struct UpstreamTable {
     return slots.count - 1
   }
 
-  /// Frees a slot and forgets the routes to it. The upstream that was there.
+  /// Frees a slot and removes the routes to it. Returns the upstream that was in the slot.
   mutating func remove(_ slot: Int) -> UpstreamLink? {
     guard let upstream = self[slot] else { return nil }
     slots[slot] = nil
@@ -38,7 +38,7 @@ struct UpstreamTable {
     for driver in routes.indices { routes[driver] = -1 }
   }
 
-  /// The slot of the upstream that serves a driver; nil: the owner has to say.
+  /// The slot of the upstream that serves a driver; nil: the owner decides.
   func route(to driver: Driver) -> Int? {
     let slot = routes[Int(driver.rawValue)]
     return slot >= 0 ? slot : nil

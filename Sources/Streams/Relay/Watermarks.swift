@@ -1,16 +1,17 @@
-// The bounds of flow control.
+// The watermarks of flow control.
 
-/// How much data may be queued, in bytes, in each direction.
+/// Thresholds of the data queued in each direction, in bytes.
 public struct Watermarks: Sendable, Equatable {
   /// The high watermark: a source is paused while more than this is queued for its destination.
   public var high: Int
-  /// The low watermark: below it a paused source is read again.
+  /// The low watermark: a paused source is read again when no more than this is queued.
   public var low: Int { high / 2 }
-  /// What is received ahead from a client whose calls are held back, so that its PINGs are seen.
+  /// Bytes that the broker still receives from a client whose packets are held back, so that it sees the PINGs.
   public var ahead: Int
-  /// The broker's own packets to one peer. A client that does not read its PONGs is not read either.
+  /// The high watermark of the broker's own packets to one peer. A client that does not read its PONGs is not read.
   public var own: Int
-  /// Open streams of one client. libvirt has no such limit, but each stream costs a daemon and the broker memory.
+  /// The most open streams of one client. libvirt has no such limit, but each stream costs a daemon and the broker
+  /// memory.
   public static let streams = 1024
 
   public init(high: Int = 512 * 1024, ahead: Int = 512 * 1024, own: Int = 64 * 1024) {

@@ -1,44 +1,44 @@
-// Keepalive on one hop: whether the peer still lives, and how it sees that we do.
+// Keepalive on one hop: detects a dead peer, and shows the peer that the broker is alive.
 
 /// Liveness of one peer, in simulated or real time.
 public struct KeepAlive: Sendable {
-  /// The peer asked for it. Until then no PING is sent: a client without an event loop would take one for a breach of
-  /// the protocol.
+  /// The peer has requested keepalive. Before that no PING is sent, because a client without an event loop treats a
+  /// PING as a protocol violation.
   public private(set) var isWanted = false
-  /// When something last came in.
+  /// When data was last received.
   public var heardAt = 0.0
-  /// When the last PING went out.
+  /// When the last PING was sent.
   private var pingedAt = 0.0
-  /// PINGs since something last came in.
+  /// PINGs sent since data was last received.
   public private(set) var unanswered = 0
-  /// What had been sent to the peer at the last look.
+  /// Bytes sent to the peer before the last check.
   private var sentBefore: UInt64 = 0
-  /// When to look next; nil: never.
+  /// When the next check is due; nil: never.
   public private(set) var lookAt: Double?
 
   public init() {}
 
-  /// What a look comes to.
+  /// The result of a check.
   public enum Finding: Equatable, Sendable {
     case nothing
-    /// The PING to send, with how many are unanswered by now. 0: it only shows that we live.
+    /// Send a PING. `unanswered` counts it and those before it; 0: it only shows that the broker is alive.
     case ping(unanswered: Int)
     case dead(unanswered: Int)
   }
 
-  /// What a look has to know of the traffic.
+  /// The traffic data that a check needs.
   public struct Traffic: Sendable {
     public var sent: UInt64 = 0
-    /// Bytes that wait for the peer.
+    /// Bytes queued for the peer.
     public var waiting = 0
     /// Bytes from the peer that are queued for other connections.
     public var waitingForOthers = 0
-    /// The peer is not read, so that its answer could not be.
+    /// The peer is not read, so its answer cannot be received.
     public var isPaused = false
     public init() {}
   }
 
-  /// The peer asked for keepalive.
+  /// The peer has requested keepalive.
   public mutating func start(_ settings: KeepAliveSettings, at now: Double) {
     guard !isWanted else { return }
     isWanted = true
@@ -46,13 +46,13 @@ public struct KeepAlive: Sendable {
     adopt(settings, at: now)
   }
 
-  /// The interval is another from now on, or there is none any more.
+  /// Applies a new interval, or stops the checks if the interval is 0 or less.
   public mutating func adopt(_ settings: KeepAliveSettings, at now: Double) {
     guard isWanted else { return }
     lookAt = settings.intervalSeconds > 0 ? now + Double(settings.intervalSeconds) : nil
   }
 
-  /// An interval may have passed without a sign of life.
+  /// Checks whether an interval has passed without a sign of life.
   public mutating func look(
     _ settings: KeepAliveSettings, _ traffic: Traffic, at now: Double
   ) -> Finding {
@@ -65,16 +65,16 @@ public struct KeepAlive: Sendable {
     let hasSentNothing = traffic.sent == sentBefore
     sentBefore = traffic.sent
     let silence = now - max(heardAt, pingedAt)
-    // Timers may be early by what clocks differ.
+    // A timer can fire early by the difference between clocks.
     guard silence > interval - 0.001 else {
       lookAt = now + interval - silence
-      // A peer whose upload is slowed down is heard as long as some of it is read, but its own PINGs stand behind the
-      // rest, of which the kernel alone may hold megabytes: it would take us for dead if it heard nothing.
+      // While a peer's upload is throttled, its PINGs wait behind data of which the kernel alone may hold megabytes.
+      // A PING shows the peer that the broker is alive.
       let mustShowLife = hasSentNothing && traffic.waitingForOthers > 0 && traffic.waiting == 0
       return mustShowLife ? .ping(unanswered: 0) : .nothing
     }
     if traffic.isPaused {
-      // Its answer could not be read, so none is missed; but it must see that we live.
+      // The peer's answer cannot be read, so none counts as missing. The peer must still see that the broker is alive.
       unanswered = 0
     } else if unanswered >= settings.count {
       return .dead(unanswered: unanswered)
@@ -83,7 +83,7 @@ public struct KeepAlive: Sendable {
     }
     pingedAt = now
     lookAt = now + interval
-    // A paused peer that reads nothing either has enough to read already.
+    // A paused peer with queued data receives that as a sign of life.
     return traffic.isPaused && traffic.waiting > 0 ? .nothing : .ping(unanswered: unanswered)
   }
 }

@@ -1,7 +1,7 @@
 // The calls that the broker answers itself.
 
 extension Session {
-  /// Features of this hop, whatever the backend can do.
+  /// Features of this hop, independent of the backend.
   private enum Feature {
     static let descriptorPassing: Int32 = 8
     static let keepAlive: Int32 = 10
@@ -9,7 +9,7 @@ extension Session {
     static let closeCallback: Int32 = 15
   }
 
-  /// Whether a call is for the session to answer. Otherwise it is passed on.
+  /// Whether the session answers a call. Otherwise the relay forwards it.
   public func takes(_ call: PacketHeader, body: [UInt8]) -> Bool {
     guard case .open = state, Session.isKnown(call) else { return true }
     guard call.program == Program.remote else { return false }
@@ -37,14 +37,14 @@ extension Session {
     body.withUnsafeBytes { try? FeatureArguments(payload: $0) }?.feature
   }
 
-  /// Answers a call, now or when something else has happened.
+  /// Answers a call, now or on a later event.
   mutating func answer(_ call: PacketHeader, _ body: [UInt8]) {
     switch state {
     case .turnedAway(let error, _):
       guard Session.isKnown(call) else { return refuseProgram(call) }
       refuse(call, error)
       return leave()
-    // The connection ends, so the call stays unanswered. An opening session is held: no call comes.
+    // The connection ends, so the call stays unanswered. An opening session is held, so no call arrives.
     case .opening, .closing, .leaving, .lost, .over: return
     case .loggingIn, .connected, .open: break
     }
@@ -76,14 +76,14 @@ extension Session {
         [Int32(bitPattern: call.program), Int32(bitPattern: call.version)]))
   }
 
-  /// Calls that are for the backend need one. That a procedure is unknown is said first.
+  /// Refuses a call for the backend, because no backend is open. An unknown procedure is reported first.
   private mutating func refuseUnopened(_ call: PacketHeader) {
     let known = ProcedureTable.find(program: call.program, procedure: call.procedure)
     guard let known, !known.isEvent else {
       return refuse(call, RemoteError(.rpc, .unknownProcedure, [call.procedure]))
     }
     guard isLoggedIn else { return refuse(call, RemoteError(.rpc, .authenticationRequired)) }
-    // libvirt's servers have these two sentences for it.
+    // libvirt's servers send these two texts.
     let isHypervisors = known.driver == .hypervisor || known.driver == .proxy
     refuse(
       call,
@@ -103,7 +103,7 @@ extension Session {
     var supported: Int32 = 1
     switch feature {
     case Feature.keepAlive: keepAlive.start(settings.keepAlive, at: now)
-    // Another broker, or this one, asks whether it has come back to where it was.
+    // Another broker, or this one, checks for a loop.
     case client.mark: break
     case Feature.descriptorPassing where isOpen:
       if let main, main.target?.isRemote == true, !main.carriesDescriptors { supported = 0 }
@@ -113,7 +113,8 @@ extension Session {
     reply(call, FeatureResult(supported: supported))
   }
 
-  /// The backend is told the identity that this hop verified: a client's own is checked and goes no further.
+  /// Checks the identity that a client claims, and does not forward it. The backend receives the identity that this hop
+  /// has verified.
   private mutating func checkIdentity(_ call: PacketHeader, _ body: [UInt8]) {
     guard let arguments = body.withUnsafeBytes({ try? SetIdentityArguments(payload: $0) }) else {
       return refuseBody(call)
@@ -155,7 +156,7 @@ extension Session {
     closeNext()
   }
 
-  /// The parameters CONNECT_SET_IDENTITY knows, with libvirt's names of their types.
+  /// The parameters of CONNECT_SET_IDENTITY, with libvirt's names of their types.
   private static let identityTypes: [String: String] = [
     "user-name": "string", "unix-user-id": "ullong", "group-name": "string",
     "unix-group-id": "ullong", "process-id": "llong", "process-time": "ullong",
@@ -165,7 +166,7 @@ extension Session {
 }
 
 extension TypedParameter.Value {
-  /// What libvirt calls the type in its messages.
+  /// libvirt's name of the type in its messages.
   public var typeName: String {
     switch self {
     case .int: "int"

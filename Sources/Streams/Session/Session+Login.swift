@@ -1,9 +1,9 @@
 // How a client authenticates.
 
 extension Session {
-  // MARK: Too many
+  // MARK: Turning clients away
 
-  /// From now on every call of it is answered with why it cannot stay.
+  /// Turns the client away: the broker answers its next call with the reason, then ends the connection.
   mutating func turnAway(_ refusal: Refusal, _ reason: Message) {
     noteTurnedAway(refusal, reason)
     state = .turnedAway(Session.tooMany(reason), until: now + Session.refusalSeconds)
@@ -19,7 +19,7 @@ extension Session {
     RemoteError(.operationFailed, .tooManyConnections, [reason])
   }
 
-  /// What is queued goes out, then the connection ends.
+  /// Drains: the queued packets are sent, then the connection ends.
   mutating func leave() { state = .leaving(until: now + Session.closeSeconds) }
 
   // MARK: Calls
@@ -61,7 +61,7 @@ extension Session {
     add(.note(.loggedIn))
   }
 
-  /// Another step of the login, with the time that is left for all of it.
+  /// Moves the login to another step. Its deadline stays the same.
   private mutating func proceed(_ login: Login) {
     guard case .loggingIn(_, let until) = state else { return }
     state = .loggingIn(login, until: until)
@@ -73,7 +73,7 @@ extension Session {
     refuse(call, RemoteError(.authenticationFailed, .authenticationFailed))
   }
 
-  /// The same words whatever the reason: only the log tells it.
+  /// The client receives the same error for every reason. Only the log has the reason.
   private mutating func refuseSASL(_ call: PacketHeader, _ reason: Message) {
     log(.sasl, .saslFailed, [reason])
     add(.note(.refused(.sasl, reason)))
@@ -121,7 +121,7 @@ extension Session {
     case (.loggingIn(.beginning(let call), _), .failed(let reason)),
       (.loggingIn(.stepping(let call), _), .failed(let reason)):
       refuseSASL(call, reason)
-    // A service answers once, what it was asked, and not a session that has ended meanwhile.
+    // The service answers each request once and in kind, and a session that is over ignores the answer.
     default: break
     }
   }
@@ -142,7 +142,7 @@ extension Session {
       return leave()
     }
     reply(call, SASLStepResult(isComplete: true, data: SASLData(success.lastWords)))
-    // The reply goes out as it is, and everything behind it encoded.
+    // The reply is sent unprotected, and everything behind it protected.
     if success.strength > 0 { add(.protectClient) }
   }
 

@@ -1,4 +1,4 @@
-// The upstream connections of a session: opened, used, closed and lost.
+// The upstream connections of a session, from opening to close or loss.
 
 extension Session {
   mutating func addUpstream(for driver: Driver?) -> Int {
@@ -9,7 +9,7 @@ extension Session {
 
   // MARK: Routes
 
-  /// A call of the client waits for a way to its driver.
+  /// Finds the route for a driver. A call of the client waits for it.
   mutating func findRoute(for driver: Driver) {
     guard case .open(let main) = state, let target = self.main?.target else {
       return add(
@@ -26,7 +26,7 @@ extension Session {
 
   // MARK: Events
 
-  /// What happened to an upstream. One that is gone has nothing more to say.
+  /// Handles an event of an upstream. Events of a removed upstream are ignored.
   mutating func upstream(_ id: Int, _ event: UpstreamEvent) {
     guard let index = upstreams.firstIndex(where: { $0.id == id }) else { return }
     let upstream = upstreams[index]
@@ -55,8 +55,8 @@ extension Session {
     }
   }
 
-  /// There is no such daemon. A driver's calls then go to the daemon that the client opened, whose own driver may serve
-  /// them; the next call asks again.
+  /// No such daemon is available. The driver's calls then go to the daemon that the client opened, because it may serve
+  /// them too. The next call searches again.
   private mutating func unavailable(_ upstream: Upstream, _ error: RemoteError) {
     upstreams.removeAll { $0.id == upstream.id }
     if let driver = upstream.driver {
@@ -68,7 +68,7 @@ extension Session {
     refuseOpening(of: upstream.id, error)
   }
 
-  /// The upstream that CONNECT_OPEN led to is not to be had.
+  /// The upstream that CONNECT_OPEN led to is not available.
   private mutating func refuseOpening(of id: Int, _ error: RemoteError) {
     guard case .opening(let serial, let main) = state, main == id else { return }
     state = .connected
@@ -80,7 +80,7 @@ extension Session {
     PacketHeader(procedure: procedure, kind: .call, serial: serial)
   }
 
-  /// It could not be opened: the calls that wait for it fail with this error.
+  /// The upstream could not be opened. The calls that wait for it fail with this error.
   private mutating func failed(_ upstream: Upstream, _ error: RemoteError) {
     if let target = upstream.target {
       log(.upstream, .cannotOpenAt, [target.uri, target.path, error.cause])
@@ -104,28 +104,28 @@ extension Session {
     guard let index = upstreams.firstIndex(where: { $0.id == id }) else { return }
     let upstream = upstreams.remove(at: index)
     add(.remove(upstream: id, error, closedEvent: closedEvent))
-    // The call that it was opened for still waits for its route.
+    // The call that the upstream was opened for still waits for its route.
     if let driver = upstream.driver, !upstream.isAttached { add(.route(driver, .none(error))) }
     refuseOpening(of: id, error)
   }
 
   private static let closedError = RemoteError(.internalError, .clientSocketClosed)
 
-  /// The connection is over.
+  /// The upstream's connection is over.
   private mutating func ended(_ upstream: Upstream, _ reason: Message) {
     if case .closing = state { return closed(upstream.id) }
     let message = Message(.upstreamLost, [upstream.name, reason])
     log(.upstream, message)
     add(.note(.upstreamLost))
-    // EIO, as libvirt's client itself would have it.
+    // EIO, as libvirt's client itself reports it.
     let error = RemoteError(.systemError, message, int1: 5)
     let isMain = upstream.driver == nil
     lose(upstream.id, error, closedEvent: isMain)
     guard isMain, case .open = state else { return }
-    // The backend that the client opened never comes back for it. A client that asks its library whether the
-    // connection is alive must see what it would see without the broker: a closed connection.
+    // The broker never reconnects the client to the backend that it opened. A client that asks its library whether the
+    // connection is alive must see a closed connection, as without the broker.
     for upstream in upstreams { lose(upstream.id, error) }
-    state = .lost(Farewell(sent: traffic.sentToClient, lookAt: now + Session.closeSeconds))
+    state = .lost(Drain(sent: traffic.sentToClient, lookAt: now + Session.closeSeconds))
     add(.discardClient)
   }
 
@@ -180,7 +180,7 @@ extension Session {
       recognise(index, rest)
     case .identifying: isOpen(index)
     case .closing: closed(upstream.id)
-    // No call of the broker's own is under way then, so the relay has no reply to tell of.
+    // No call of the broker's own is under way in these states, so the relay reports no reply.
     case .locating, .connecting, .awaitingNames, .ready: break
     }
   }
@@ -193,10 +193,10 @@ extension Session {
         .rpc, .backendRefusedProcedure,
         [upstream.target?.daemon ?? "the backend", reply.procedure])
     switch upstream.state {
-    // A daemon from before authentication existed.
+    // The daemon is older than authentication.
     case .listingMethods where error.code == .noSupport || error.code == .rpc: open(index)
     case .recognising(let rest): recognise(index, rest)
-    // Drivers without access control of their own, and daemons before 5.8, have no use for it.
+    // Drivers without access control, and daemons before 5.8, do not support it.
     case .identifying where error.code == .noSupport || Session.isUnknownProcedure(error):
       isOpen(index)
     case .listingMechanisms, .talkingSASL:
@@ -218,8 +218,8 @@ extension Session {
         flags: isReadOnly ? ConnectOpenArguments.readOnly : 0), then: .opening)
   }
 
-  /// Asks the other host whether it is a broker that the client has come through already: any other daemon knows no such
-  /// feature. Then it is open.
+  /// Checks for a loop: whether the other host is a broker that the client has come through. Only such a broker
+  /// supports the feature `mark`. After the last mark the upstream is open.
   private mutating func recognise(_ index: Int, _ marks: [Int32]) {
     guard let mark = marks.first else { return isOpen(index) }
     call(
@@ -233,7 +233,7 @@ extension Session {
     for index in upstreams.indices { tellIdentity(index) }
   }
 
-  /// Tells the daemon who the client is, once it is its turn and all of it is known.
+  /// Sends the client's identity to the daemon, once the upstream awaits the names and the identity is complete.
   private mutating func tellIdentity(_ index: Int) {
     guard upstreams[index].state == .awaitingNames, identity.isComplete else { return }
     call(
@@ -278,7 +278,7 @@ extension Session {
     }
   }
 
-  /// The reason is for the log: it may be about the broker's own credentials.
+  /// The reason is only logged, because it may concern the broker's own credentials.
   private mutating func failSASL(_ upstream: Upstream, _ reason: Message) {
     let path = upstream.target?.path ?? ""
     log(.upstream, .upstreamSASLFailed, [path, reason])
@@ -287,7 +287,7 @@ extension Session {
 
   // MARK: Closing
 
-  /// Closes the upstreams in order, each behind what the client sent it, then answers and leaves.
+  /// Closes the upstreams in order, each behind the client's packets for it. Then it answers the client and drains.
   mutating func closeNext() {
     guard case .closing(let serial, _) = state else { return }
     while let index = upstreams.indices.first {
@@ -301,7 +301,7 @@ extension Session {
     reply(Session.header(Remote.connectClose, serial))
   }
 
-  /// The upstream has closed in good order.
+  /// The upstream has closed.
   private mutating func closed(_ id: Int) {
     lose(id, Session.closedError)
     closeNext()

@@ -1,69 +1,69 @@
-// One client's session: what may happen next, and what is done about each event.
+// The state machine of one client's session.
 
-/// The state machine of a session, from the moment the client has a place until its connection is over: login, opening
-/// and closing, upstreams, liveness, the end. It does nothing itself. `handle` takes one event and returns the actions
-/// that it leads to; the driver carries them out and reports what comes of them as further events.
+/// The state machine of a session, from admission until the connection is over: login, opening and closing, upstreams,
+/// liveness. It performs no I/O. `handle` takes one event and returns the resulting actions. The driver carries them
+/// out and reports their results as further events.
 ///
 ///     loggingIn ──▶ connected ──▶ opening ──▶ open ──▶ closing ──▶ leaving ──▶ over
 ///         │                                     │                     ▲
 ///         └──▶ turnedAway ──────────────────────│─────────────────────┘
 ///                                               └──▶ lost ──▶ over
 ///
-/// Packets that do not concern it never reach it: the relay passes them on.
+/// Packets that do not concern the session never reach it: the relay forwards them.
 public struct Session: Sendable {
-  /// Where the client is in its life. Whatever else is known follows from this, the upstreams and `keepAlive`.
+  /// The state of the client. Everything else follows from it, the upstreams and `keepAlive`.
   enum State: Sendable {
-    /// The client has to authenticate, until the time given if there is one.
+    /// The client must authenticate before `until`; nil: no timeout.
     case loggingIn(Login, until: Double?)
-    /// One too many: its first call is answered with this error, then the connection ends.
+    /// A limit is reached: the broker answers the client's first call with this error, then the connection ends.
     case turnedAway(RemoteError, until: Double)
     /// No CONNECT_OPEN has succeeded yet.
     case connected
     /// CONNECT_OPEN is under way: its serial and the upstream that it leads to.
     case opening(serial: UInt32, main: Int)
     case open(main: Int)
-    /// CONNECT_CLOSE is under way: its serial, and when the client is answered at the latest.
+    /// CONNECT_CLOSE is under way: its serial, and the latest time at which the client is answered.
     case closing(serial: UInt32, until: Double)
-    /// The last reply goes out, then the connection ends.
+    /// The connection drains: the last reply is sent, then the connection ends.
     case leaving(until: Double)
-    /// The connection to the backend that the client opened is lost. The queued packets go out, then the connection
-    /// ends.
-    case lost(Farewell)
+    /// The connection to the backend that the client opened is lost. The client's connection drains: the queued packets
+    /// are sent, then it ends.
+    case lost(Drain)
     case over
   }
 
-  /// How far a client has come with authenticating.
+  /// The step that a client's authentication has reached.
   enum Login: Sendable {
-    /// Nothing is under way.
+    /// No exchange is under way.
     case awaited
-    /// The service lists its mechanisms; the call that its answer replies to.
+    /// The SASL service lists its mechanisms. The payload is the call to reply to.
     case beginning(PacketHeader)
-    /// The client may choose one.
+    /// The client may choose a mechanism.
     case offered
-    /// The service is asked about what the client said.
+    /// The SASL service handles the client's data. The payload is the call to reply to.
     case stepping(PacketHeader)
-    /// The client may say more.
+    /// The client may send the next step.
     case started
     /// polkit decides about this action.
     case askingPolkit(PacketHeader, action: String)
   }
 
-  /// The end of a client whose backend is lost.
-  struct Farewell: Sendable {
-    /// What had been sent to it at the last look. A slow client gets everything, as long as it reads.
+  /// The draining of a client whose backend is lost.
+  struct Drain: Sendable {
+    /// Bytes sent to the client before the last check. A slow client receives everything, as long as it reads.
     var sent: UInt64
     var lookAt: Double
-    /// This side is closed. The client closes the other one when it has read everything.
+    /// The broker has closed its sending side. The client closes the other side when it has read everything.
     var isHalfClosed = false
   }
 
-  /// What a session has to know of the relay's traffic.
+  /// The data about the relay's traffic that a session needs.
   public struct Traffic: Sendable {
-    /// Bytes that were sent to the client, and that wait for it.
+    /// Bytes sent to the client, bytes queued for it, and bytes queued for upstreams.
     public var sentToClient: UInt64 = 0
     public var waitingForClient = 0
     public var waitingForUpstreams = 0
-    /// Bytes of the client that were read and not looked at yet.
+    /// Bytes received from the client and not routed yet.
     public var unrouted = 0
     /// Calls of the client whose replies are awaited.
     public var awaitedCalls = 0
@@ -71,29 +71,29 @@ public struct Session: Sendable {
     public init() {}
   }
 
-  /// How long daemons may take to close before the client is answered anyway, and a client to read its last reply.
+  /// Timeout for daemons to confirm CONNECT_CLOSE, and for a client to read its last reply.
   static let closeSeconds = 5.0
-  /// How long a client that is one too many may take to ask something, so that it can be told.
+  /// Timeout for the first call of a client that is turned away. The broker answers that call with the reason.
   static let refusalSeconds = 5.0
-  /// Failures of SASL after which a connection is closed: guessing must not be convenient.
+  /// SASL failures after which the broker closes a connection, to slow down password guessing.
   static let mostSASLFailures = 8
 
   let client: SessionClient
   var settings: SessionSettings
   public internal(set) var identity: VerifiedIdentity
   var state: State
-  /// Read-only by its listener, or by the flag it opened with.
+  /// The listener is read-only, or the client opened with the read-only flag.
   public internal(set) var isReadOnly: Bool
   public internal(set) var upstreams: [Upstream] = []
-  /// What the client opened or is opening, also after the upstream has gone.
+  /// The daemon that the client opened or is opening. It stays set when the upstream is lost.
   public internal(set) var opened: UpstreamTarget?
   public internal(set) var keepAlive = KeepAlive()
-  /// The broker stops.
+  /// The broker is stopping.
   var isStopping = false
   var saslFailures = 0
   private var lastUpstream = 0
 
-  // The event under way.
+  // The time, traffic and actions of the current event.
   var now = 0.0
   var traffic = Traffic()
   private var actions: [SessionAction] = []
@@ -110,11 +110,11 @@ public struct Session: Sendable {
       : .loggingIn(.awaited, until: settings.loginSeconds > 0 ? now + settings.loginSeconds : nil)
   }
 
-  // MARK: What follows from the state
+  // MARK: Derived from the state
 
   public var isOver: Bool { if case .over = state { true } else { false } }
 
-  /// The client need not authenticate, or has.
+  /// The client has authenticated, or need not.
   public var isLoggedIn: Bool {
     switch state {
     case .loggingIn, .turnedAway: false
@@ -122,7 +122,7 @@ public struct Session: Sendable {
     }
   }
 
-  /// Nothing of the client is looked at but keepalive.
+  /// The relay routes no packet of the client except keepalive.
   public var isHeld: Bool {
     switch state {
     case .loggingIn(.beginning, _), .loggingIn(.stepping, _), .loggingIn(.askingPolkit, _): true
@@ -131,7 +131,7 @@ public struct Session: Sendable {
     }
   }
 
-  /// It has to be told when packets have moved: it ends as soon as everything is sent.
+  /// The session needs `SessionEvent.progress` when packets have moved, because it ends when everything is sent.
   public var awaitsProgress: Bool {
     switch state {
     case .leaving, .lost: true
@@ -143,21 +143,21 @@ public struct Session: Sendable {
   /// The client's connection ends because its backend is gone.
   public var isLost: Bool { if case .lost = state { true } else { false } }
 
-  /// When `SessionEvent.time` is due; nil: not at all.
+  /// When `SessionEvent.time` is due; nil: never.
   public var deadline: Double? {
     var least = Double.infinity
     switch state {
     case .loggingIn(_, let until): least = until ?? .infinity
     case .turnedAway(_, let until), .closing(_, let until), .leaving(let until): least = until
     case .connected, .opening, .open: least = keepAlive.lookAt ?? .infinity
-    case .lost(let farewell): least = farewell.lookAt
+    case .lost(let drain): least = drain.lookAt
     case .over: return nil
     }
     for upstream in upstreams where upstream.isOpening { least = min(least, upstream.deadline) }
     return least < .infinity ? least : nil
   }
 
-  /// The upstream that the client opened, while it is there.
+  /// The upstream that the client opened; nil: it does not exist yet or any more.
   public var main: Upstream? {
     switch state {
     case .opening(_, let id), .open(let id): upstreams.first { $0.id == id }
@@ -165,7 +165,7 @@ public struct Session: Sendable {
     }
   }
 
-  /// Something came from the client.
+  /// Data was received from the client.
   public mutating func heard(at now: Double) { keepAlive.heardAt = now }
 
   /// The state in words, for tables and reports.
@@ -187,7 +187,7 @@ public struct Session: Sendable {
 
   /// Handles one event.
   ///
-  /// A session that is over ignores everything: what was asked of a service or a daemon may still be answered.
+  /// A session that is over ignores all events, because a service or a daemon may still answer an earlier request.
   public mutating func handle(
     _ event: SessionEvent, _ traffic: Traffic, at now: Double
   ) -> [SessionAction] {
@@ -236,14 +236,14 @@ public struct Session: Sendable {
     case .leaving(let until):
       guard isDue(until) else { break }
       return end(Message(.lastReplyNotRead))
-    case .lost(var farewell):
-      guard isDue(farewell.lookAt) else { break }
-      guard !farewell.isHalfClosed, traffic.sentToClient != farewell.sent else {
+    case .lost(var drain):
+      guard isDue(drain.lookAt) else { break }
+      guard !drain.isHalfClosed, traffic.sentToClient != drain.sent else {
         return end(Message(.backendConnectionLost))
       }
-      farewell.sent = traffic.sentToClient
-      farewell.lookAt = now + Session.closeSeconds
-      state = .lost(farewell)
+      drain.sent = traffic.sentToClient
+      drain.lookAt = now + Session.closeSeconds
+      state = .lost(drain)
     case .over: return
     }
     for upstream in upstreams where upstream.isOpening && isDue(upstream.deadline) {
@@ -275,18 +275,18 @@ public struct Session: Sendable {
     switch state {
     case .leaving:
       if traffic.waitingForClient == 0 { return end(Message(.closedByClient)) }
-    case .lost(var farewell):
-      guard traffic.waitingForClient == 0, !farewell.isHalfClosed else { break }
+    case .lost(var drain):
+      guard traffic.waitingForClient == 0, !drain.isHalfClosed else { break }
       // Closing the socket with unread bytes of the client would discard what the client has not received.
-      farewell.isHalfClosed = true
-      state = .lost(farewell)
+      drain.isHalfClosed = true
+      state = .lost(drain)
       add(.closeSending)
     case .loggingIn, .turnedAway, .connected, .opening, .open, .closing, .over: break
     }
     if isStopping, isIdle { end(Message(.brokerStopping)) }
   }
 
-  /// Nothing is under way: no call awaits its reply, nothing waits to be sent.
+  /// No call awaits its reply, and nothing is queued for the client.
   private var isIdle: Bool {
     switch state {
     case .opening, .closing: false

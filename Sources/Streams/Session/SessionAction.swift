@@ -1,35 +1,35 @@
-// Everything that a session can have done.
+// The actions of a session.
 
-/// What the session's driver or its host carries out, in order, after the event has been handled.
+/// An action that the session's driver or its host carries out, in order, after the session has handled the event.
 public enum SessionAction: Sendable, Equatable {
-  // MARK: The relay's
+  // MARK: For the relay
   /// Sends a packet to the client.
   case send([UInt8])
-  /// The client may use what it has opened.
+  /// The relay may forward the client's calls.
   case beginRelaying
   /// Answers `needsRoute`.
   case route(Driver, SessionRoute)
   /// A call of the broker's own.
   case call(upstream: Int, serial: UInt32, packet: [UInt8], behindClient: Bool)
-  /// The upstream takes the client's packets from now on.
+  /// The upstream accepts the client's packets from now on.
   case openUpstream(Int)
-  /// Ends an upstream. Calls that it leaves unanswered fail with this error.
+  /// Removes an upstream. Its unanswered calls fail with this error.
   case remove(upstream: Int, RemoteError, closedEvent: Bool)
-  /// What the client sends from now on is dropped.
+  /// Drops everything that the client sends from now on.
   case discardClient
 
-  // MARK: The host's
+  // MARK: For the host
   /// Closes the sending side of the client's connection.
   case closeSending
-  /// Finds the daemon for a URI and connects to it, under this upstream's number.
+  /// Finds the daemon for a URI and connects the upstream to it.
   case connect(upstream: Int, uri: String?, isReadOnly: Bool)
-  /// Finds the daemon of a driver's own, beside the one that the client opened, and connects to it.
+  /// Finds the daemon of one driver, in addition to the one that the client opened, and connects the upstream to it.
   case connectDriver(upstream: Int, Driver, main: Int, isReadOnly: Bool)
   /// A step of the client's SASL login, answered by `SessionEvent.sasl`.
   case sasl(SASLStep)
-  /// The exchange is over without success.
+  /// The SASL exchange has failed. The host discards its state.
   case forgetSASL
-  /// Everything behind what is queued for the client travels under the protection that SASL agreed on.
+  /// Starts the protection negotiated by SASL, behind the data already queued for the client.
   case protectClient
   /// Asks polkit for this action, answered by `SessionEvent.polkit`.
   case askPolkit(action: String)
@@ -45,7 +45,7 @@ public enum SessionAction: Sendable, Equatable {
 
 /// Where a driver's calls go.
 public enum SessionRoute: Sendable, Equatable {
-  /// As long as the upstream lives, or for one call.
+  /// The route lasts as long as the upstream, or for one call.
   case upstream(Int, isLasting: Bool)
   case none(RemoteError)
 }
@@ -61,7 +61,7 @@ public enum SASLStep: Sendable, Equatable {
 public enum UpstreamSASLStep: Sendable, Equatable {
   case start(mechanisms: String)
   case step([UInt8]?)
-  /// The other host is satisfied: the protection is checked and put into use.
+  /// The other host has accepted the login. The library checks the protection and starts it.
   case accept
 }
 
@@ -73,7 +73,7 @@ public struct SessionLog: Sendable, Equatable {
   public var topic: Topic
   public var level: Severity
   public var message: Message
-  /// Where in the program it is said: repeats of a line are known by it.
+  /// The place in the source. It identifies repeats of a line.
   public let file: StaticString
   public let line: UInt
 
@@ -90,10 +90,10 @@ public struct SessionLog: Sendable, Equatable {
   }
 }
 
-/// What is counted or recorded.
+/// An occurrence for metrics and audit.
 public enum SessionNote: Sendable, Equatable {
   case refused(Refusal, Message)
-  /// It counts no more against the limits.
+  /// The client no longer counts against the limits.
   case turnedAway
   case loggedIn
   case upstreamOpened

@@ -1,28 +1,28 @@
-// Couples the state machine of a session with the relay of its packets and the host that carries out actions.
+// Connects the state machine of a session to its relay and its host.
 
-/// Does what a session decides: connects, asks services, counts, logs. Implemented over real sockets, and by the
-/// simulator.
+/// Carries out a session's actions: connects, asks services, counts, logs. One implementation uses sockets, another
+/// is the simulator.
 public protocol SessionHost: RelayObserver {
-  /// Carries out an action of the host's. What comes of it is told to the driver by `post`, now or later.
+  /// Carries out an action. The host reports the result to the driver by `post`, now or later.
   func perform(_ action: SessionAction)
-  /// The session's deadline is another than the one it began with, or than it was last; nil: there is none.
+  /// The session's deadline has changed, or its timer has fired and must be set again; nil: no deadline.
   func deadlineChanged(to deadline: Double?)
-  /// Everything that could move has moved: the time to watch sockets anew.
+  /// The turn is over. The host updates what it watches the sockets for.
   func turnEnded()
-  /// Why a connection is over: the client's, or that of an upstream.
+  /// Why a connection is over: the client's if `upstream` is nil, else that upstream's.
   func message(for end: LinkEnd, upstream: Int?) -> Message
 }
 
-/// Runs one session: turns of the relay become events of the machine, and the machine's actions are carried out after it
-/// has returned. Neither is ever entered while it is at work.
+/// Runs one session. Turns of the relay become events of the state machine. The driver carries out the machine's
+/// actions after it has returned. Neither is re-entered while it runs.
 public final class SessionDriver: RelayOwner {
   public private(set) var session: Session
   private unowned(unsafe) let host: any SessionHost
   private var madeRelay: Relay?
-  /// What has happened and is not handled yet.
+  /// Events not handled yet.
   private var events: [SessionEvent] = []
   private var isBusy = false
-  /// Of the session, looked up once for each event instead of in each turn.
+  /// `isOver` and `awaitsProgress` of the session, read once per event instead of in each turn.
   public private(set) var isOver = false
   private var awaitsProgress = false
   private var hasClientEnded = false
@@ -45,9 +45,9 @@ public final class SessionDriver: RelayOwner {
       largestWhole: largestWhole)
   }
 
-  /// Made right after the driver itself, which is its owner.
+  /// Created after the driver, because the driver is its owner.
   public var relay: Relay {
-    guard let madeRelay else { preconditionFailure("a driver has its relay from its first moment") }
+    guard let madeRelay else { preconditionFailure("the initializer has made the relay") }
     return madeRelay
   }
 
@@ -68,14 +68,14 @@ public final class SessionDriver: RelayOwner {
     finishTurn()
   }
 
-  /// Moves what can move after a change that did not come from a socket.
+  /// Routes and sends what is possible after a change that did not come from a socket.
   public func settle(at now: Double) {
     begin(at: now)
     relay.settle()
     finishTurn()
   }
 
-  /// Something has happened. It is handled at once, or right after what is being handled.
+  /// Handles an event at once, or right after the events that are being handled.
   public func post(_ event: SessionEvent, at now: Double) {
     events.append(event)
     guard !isBusy else { return }
@@ -110,7 +110,7 @@ public final class SessionDriver: RelayOwner {
     if isOver { events = [] } else { host.turnEnded() }
   }
 
-  /// Handles what has happened so far, and moves what can move then.
+  /// Handles the collected events, then routes and sends what is possible.
   private func handleEvents() {
     let happened = events
     events = []
@@ -129,7 +129,7 @@ public final class SessionDriver: RelayOwner {
     awaitsProgress = session.awaitsProgress
     for action in actions { perform(action) }
     let deadline = session.deadline
-    // A timer that has run out is set anew in any case: it may have been early.
+    // A timer that has fired is always set again: it may have fired early.
     guard deadline != self.deadline || event == .time else { return }
     self.deadline = deadline
     host.deadlineChanged(to: deadline)
@@ -175,7 +175,7 @@ public final class SessionDriver: RelayOwner {
 
   // MARK: Upstreams
 
-  /// An upstream's connection gets a place in the relay: its slot.
+  /// Adds an upstream's connection to the relay. Returns its slot.
   public func attach(_ id: Int, _ transport: any Transport, at now: Double) -> Int {
     let slot = relay.add(upstream: transport)
     while ids.count <= slot { ids.append(0) }
@@ -185,22 +185,22 @@ public final class SessionDriver: RelayOwner {
     return slot
   }
 
-  /// The slot of an upstream that has one.
+  /// The slot of an upstream; nil: it is not attached.
   public func slot(of id: Int) -> Int? { id > 0 ? ids.firstIndex(of: id) : nil }
 
-  /// The upstream in a slot.
+  /// The upstream in a slot; nil: none.
   public func upstream(in slot: Int) -> Int? {
     ids.indices.contains(slot) && ids[slot] > 0 ? ids[slot] : nil
   }
 
-  /// Ends everything that is under way in the relay.
+  /// Ends all calls and connections of the relay.
   public func clear(at now: Double) {
     relay.now = now
     relay.clear()
     ids = []
   }
 
-  // MARK: What the relay tells
+  // MARK: RelayOwner
 
   public func takes(_ call: PacketHeader, body: [UInt8]) -> Bool {
     guard session.takes(call, body: body) else { return false }

@@ -1,11 +1,11 @@
-// Everything that can happen to a session.
+// The events of a session.
 
-/// What a session reacts to. Each is handled by itself, in the order in which they happened.
+/// An event of a session. The session handles one event at a time, in the order of their occurrence.
 public enum SessionEvent: Sendable, Equatable {
-  /// There are too many clients of its kind.
+  /// A limit on clients is reached, so the client is turned away.
   case turnAway(Refusal, Message)
-  /// A call of the client that `Session.takes` claimed, with its body. The relay passes on nothing of the client until
-  /// it is handled.
+  /// A call of the client that `Session.takes` claimed, with its body. The relay forwards no packet of the client until
+  /// the session has handled it.
   case call(PacketHeader, body: [UInt8])
   /// The relay holds a call for this driver until it has a route.
   case needsRoute(Driver)
@@ -17,10 +17,10 @@ public enum SessionEvent: Sendable, Equatable {
   case polkit(PolkitAnswer)
   /// Something happened to the upstream with this number.
   case upstream(Int, UpstreamEvent)
-  /// The client's connection is over. The message says why; its severity is that of the log line.
+  /// The client's connection is over. The message has the reason, and the severity of the log line.
   case clientEnded(LinkEnd, Message)
   case settings(SessionSettings)
-  /// The broker stops: the session ends as soon as nothing is under way.
+  /// The broker is stopping: the session ends as soon as nothing is under way.
   case stop
   /// The session ends now: by an administrator's request, a limit or the admission.
   case end(Message)
@@ -30,15 +30,15 @@ public enum SessionEvent: Sendable, Equatable {
   case progress
 }
 
-/// What a SASL service says of a step.
+/// The answer of the SASL service to a step.
 public enum SASLAnswer: Sendable, Equatable {
   /// The mechanisms that the client may choose from.
   case offers(String)
-  /// The client has to answer this.
+  /// The client must answer this data.
   case proceeds([UInt8]?)
-  /// The client has authenticated. `tooMany` says why it cannot stay nevertheless.
+  /// The client has authenticated. `tooMany`: the limit for which it is turned away nevertheless; nil: none.
   case done(SASLSuccess, tooMany: Message?)
-  /// For the log; the client receives only that authentication failed.
+  /// The reason for the log. The client receives only that authentication failed.
   case failed(Message)
 }
 
@@ -47,7 +47,7 @@ public struct SASLSuccess: Sendable, Equatable {
   public var lastWords: [UInt8]?
   public var user: String
   public var mechanism: String
-  /// Of the protection that the mechanism gives the connection, in bits; 0: none.
+  /// Strength of the protection that the mechanism gives the connection, in bits; 0: none.
   public var strength: Int
 
   public init(lastWords: [UInt8]?, user: String, mechanism: String, strength: Int) {
@@ -58,24 +58,24 @@ public struct SASLSuccess: Sendable, Equatable {
   }
 }
 
-/// What polkit says.
+/// The answer of polkit.
 public enum PolkitAnswer: Sendable, Equatable {
   case granted
   /// The error for the client, and the reason for the log.
   case refused(RemoteError, Message)
 }
 
-/// What can happen to an upstream. The first is `located` or `unavailable`.
+/// An event of an upstream. The first is `located` or `unavailable`.
 public enum UpstreamEvent: Sendable, Equatable {
   /// The daemon is known, and the connection to it is under way.
   case located(UpstreamTarget)
-  /// There is no such daemon, or it refused the connection at once.
+  /// No such daemon exists, or it refused the connection at once.
   case unavailable(RemoteError)
-  /// The connection has a place in the relay: packets for it are kept until it is open.
+  /// The connection has a slot in the relay. The relay keeps packets for it until it is open.
   case attached(carriesDescriptors: Bool)
   /// Packets can be sent.
   case connected
-  /// The connection could not be made.
+  /// The connection attempt failed.
   case failed(RemoteError)
   /// The daemon's reply to the broker's own call.
   case answered(PacketHeader, body: [UInt8])
@@ -85,21 +85,23 @@ public enum UpstreamEvent: Sendable, Equatable {
   case sasl(UpstreamSASLAnswer)
 }
 
-/// The daemon that an upstream leads to, in the terms that the session needs.
+/// The daemon that an upstream leads to, as far as the session needs to know it.
 public struct UpstreamTarget: Sendable, Equatable {
   /// `virtqemud`, `libvirtd`, ...
   public var daemon: String
-  /// Its socket, or the other host.
+  /// The daemon's socket, or the other host.
   public var path: String
-  /// What is opened there.
+  /// The URI that CONNECT_OPEN opens there.
   public var uri: String
-  /// It serves every driver itself.
+  /// The daemon serves every driver itself.
   public var servesAll: Bool
-  /// On another host. User numbers mean other users there, so it is not told who the client is.
+  /// The daemon is on another host. Numeric user IDs mean other users there, so it does not receive the client's
+  /// identity.
   public var isRemote: Bool
-  /// Features that only brokers have which the client came through: the session probes the other host for each.
+  /// Marks of the brokers that the client came through. The session asks the other host for each mark as a feature, to
+  /// detect a loop.
   public var marks: [Int32]
-  /// There are credentials for a host that asks for SASL.
+  /// The broker has credentials for a host that requires SASL.
   public var hasCredentials: Bool
 
   public init(
@@ -116,13 +118,13 @@ public struct UpstreamTarget: Sendable, Equatable {
   }
 }
 
-/// What the SASL library says about the broker's own login at another host.
+/// The answer of the SASL library about the broker's own login at another host.
 public enum UpstreamSASLAnswer: Sendable, Equatable {
-  /// The mechanism it chose, and what is said first. It expects nothing more where `isDone`.
+  /// The mechanism that the library chose, and its first data. `isDone`: the library expects no more data.
   case starts(mechanism: String, [UInt8]?, isDone: Bool)
-  /// What is said next.
+  /// The next data. `isDone`: the library expects no more data.
   case says([UInt8]?, isDone: Bool)
-  /// The protection that was agreed on is in use.
+  /// The negotiated protection is active.
   case accepted
   case failed(Message)
 }

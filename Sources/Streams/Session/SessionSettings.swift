@@ -1,15 +1,15 @@
-// What the configuration says about one client's session.
+// Settings of one client's session.
 
-/// How the clients of a listener authenticate, in libvirt's words.
+/// How the clients of a listener authenticate, by libvirt's names.
 public enum Authentication: String, Sendable {
   case none, sasl
-  /// The local authority decides, as it does on UNIX sockets alone.
+  /// polkit decides; only on UNIX sockets.
   case polkit
 }
 
-/// Liveness of connections, as libvirt counts it.
+/// Keepalive settings, with libvirt's meaning.
 public struct KeepAliveSettings: Sendable, Equatable {
-  /// Seconds of silence before a PING; 0 or less: never send any.
+  /// Seconds of silence before a PING; 0 or less: no PINGs.
   public var intervalSeconds: Int
   /// Unanswered PINGs before the connection is dropped, one interval after the last.
   public var count: Int
@@ -23,9 +23,9 @@ public struct KeepAliveSettings: Sendable, Equatable {
 /// Settings that can change while the client is connected.
 public struct SessionSettings: Sendable, Equatable {
   public var keepAlive: KeepAliveSettings
-  /// How long a client may take to authenticate, in seconds; 0: as long as it likes.
+  /// Timeout for a client's authentication, in seconds; 0: no timeout.
   public var loginSeconds: Double
-  /// How long a backend daemon may take to be opened, in seconds.
+  /// Timeout for opening a backend daemon, in seconds.
   public var openSeconds: Double
 
   public init(
@@ -42,9 +42,9 @@ public struct SessionSettings: Sendable, Equatable {
 public struct SessionClient: Sendable {
   public var identity: VerifiedIdentity
   public var authentication: Authentication
-  /// It came in by a socket that allows only reading.
+  /// The client connected to a read-only socket.
   public var isReadOnly: Bool
-  /// The number by which this broker recognises itself behind other brokers: a feature that it alone has.
+  /// The number of a feature that only this broker supports. With it the broker detects a loop through other brokers.
   public var mark: Int32
 
   public init(
@@ -57,7 +57,7 @@ public struct SessionClient: Sendable {
   }
 }
 
-/// Why a client was not admitted, or was sent away.
+/// Why a client was refused or turned away.
 public enum Refusal: String, CaseIterable, Sendable {
   case address = "max_clients_per_address"
   case identity = "max_clients_per_identity"

@@ -1,8 +1,8 @@
-// One upstream connection of a session: how far it has come.
+// The state of one upstream connection of a session.
 
 /// A connection to a backend daemon on behalf of one client, from the search for the daemon to its close.
 public struct Upstream: Sendable {
-  /// What is awaited.
+  /// What the upstream waits for.
   enum State: Sendable, Equatable {
     /// The host finds the daemon.
     case locating
@@ -12,26 +12,26 @@ public struct Upstream: Sendable {
     case listingMethods
     case askingPolkit
     case listingMechanisms
-    /// The SASL library's next words, or the other host's. The library expects nothing more, or the other host has said
-    /// that it does not.
+    /// The next SASL data, from the library or the other host. `isDone`: the library expects no more data.
+    /// `isSatisfied`: the other host has reported that the exchange is complete.
     case talkingSASL(isDone: Bool, isSatisfied: Bool)
     /// The reply to CONNECT_OPEN.
     case opening
-    /// Whether the other host is a broker that the client came through: the marks that are left to be asked for.
+    /// The answer whether the other host is a broker that the client came through. `rest`: the marks not checked yet.
     case recognising(rest: [Int32])
     /// The names of the client's user.
     case awaitingNames
     /// The reply to CONNECT_SET_IDENTITY.
     case identifying
-    /// Nothing: it is open.
+    /// Nothing: the upstream is open.
     case ready
     /// The reply to CONNECT_CLOSE.
     case closing
   }
 
-  /// Counts up in the session and is never used again.
+  /// Unique in the session; starts at 1.
   public let id: Int
-  /// Whose own daemon it leads to; nil: to the one that the client opened.
+  /// The driver whose daemon it leads to; nil: the daemon that the client opened.
   let driver: Driver?
   public internal(set) var target: UpstreamTarget?
   var state = State.locating
@@ -39,9 +39,9 @@ public struct Upstream: Sendable {
   var deadline: Double
   /// Descriptors can be passed to the daemon.
   var carriesDescriptors = false
-  /// It has a place in the relay.
+  /// It has a slot in the relay.
   var isAttached = false
-  /// Serials of the broker's own calls: a range that clients do not reach, which count up from 1.
+  /// The last serial of the broker's own calls. Clients count up from 1 and do not reach its range.
   private var serial = Upstream.firstSerial
   static let firstSerial: UInt32 = 0xFFFF_0000
 
@@ -56,13 +56,13 @@ public struct Upstream: Sendable {
     return serial
   }
 
-  /// It is on its way to being open, which may take until the deadline.
+  /// It is being opened, which may take until the deadline.
   var isOpening: Bool { state != .ready && state != .closing }
 
   /// For the log: `virtqemud at /run/libvirt/virtqemud-sock`.
   var name: String { target.map { "\($0.daemon) at \($0.path)" } ?? "the backend" }
 
-  /// What is awaited, in words.
+  /// The state in words.
   public var stateText: String {
     switch state {
     case .locating, .connecting: "connecting"

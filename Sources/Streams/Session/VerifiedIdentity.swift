@@ -1,11 +1,11 @@
-// Who a client is, as far as this hop has verified it.
+// A client's identity, as far as this hop has verified it.
 
-/// A local client's process, as the kernel vouches for it.
+/// A local client's process, as reported by the kernel.
 public struct UnixPeer: Sendable, Equatable {
   public let pid: Int32
   public let uid: UInt32
   public let gid: UInt32
-  /// When the process started, in clock ticks since boot: a pid alone can have been reused.
+  /// When the process started, in clock ticks since boot. A pid alone may have been reused.
   public let startTime: UInt64?
   public let selinuxContext: String?
 
@@ -18,7 +18,7 @@ public struct UnixPeer: Sendable, Equatable {
   }
 }
 
-/// What the name service calls a local user and its group; nil where it knows no name.
+/// The name service's names of a local user and its group; nil: it knows no name.
 public struct UnixNames: Sendable, Equatable {
   public var user: String?
   public var group: String?
@@ -29,15 +29,15 @@ public struct UnixNames: Sendable, Equatable {
   }
 }
 
-/// All that was verified about a client. What the client claims about itself is not part of it.
+/// Everything that was verified about a client, without the client's own claims.
 public struct VerifiedIdentity: Sendable, Equatable {
-  /// Of a local client, from the kernel.
+  /// A local client's process, from the kernel.
   public var peer: UnixPeer?
-  /// Of a local client; nil until the name service has answered.
+  /// A local client's names; nil until the name service has answered.
   public var names: UnixNames?
-  /// After authentication by SASL.
+  /// The user that has authenticated by SASL.
   public var saslUser: String?
-  /// Of the certificate that a TLS client has shown.
+  /// The distinguished name in the certificate of a TLS client.
   public var distinguishedName: String?
 
   public init(
@@ -50,7 +50,7 @@ public struct VerifiedIdentity: Sendable, Equatable {
     self.distinguishedName = distinguishedName
   }
 
-  /// No further answer is awaited.
+  /// The names are known, or not needed.
   public var isComplete: Bool { peer == nil || names != nil }
 
   /// The parameters of CONNECT_SET_IDENTITY, in libvirt's order.
@@ -75,19 +75,19 @@ public struct VerifiedIdentity: Sendable, Equatable {
     return parameters
   }
 
-  /// The client's identity by the strongest proof there is, with the kind of proof: a key for counting. Nil for a
-  /// client that has proved none.
+  /// The client's identity by its strongest proof, with the kind of proof: a key for counting. Nil: the client has
+  /// proved none.
   public var subject: String? {
     if let saslUser { return "SASL user '\(saslUser)'" }
     if let distinguishedName { return "certificate '\(distinguishedName)'" }
     return peer.map { "uid \($0.uid)" }
   }
 
-  /// The identity as it is written in tables, in the audit, and in rules for rates: a SASL user's name, the name in a
-  /// certificate, or `uid N`. A user's name can change, this does not.
+  /// The identity in tables, audit records and rules for rates: a SASL user's name, the name in a certificate, or
+  /// `uid N`. A local user's name can change, its uid does not.
   public var name: String? { saslUser ?? distinguishedName ?? peer.map { "uid \($0.uid)" } }
 
-  /// Names by which a rule may call it: its own, and the name of a local user.
+  /// Names that rules may use for the identity: its `name`, and the name of a local user.
   public var ruleNames: [String] {
     guard let name else { return [] }
     let isLocal = saslUser == nil && distinguishedName == nil

@@ -1,4 +1,4 @@
-// What libvirt's admin interface talks about: servers of a daemon, their clients, and lists of them.
+// The types in the bodies of libvirt's admin interface: servers of a daemon, their clients, and lists of them.
 
 /// A server of a daemon, by its name.
 public struct AdminServer: XDRBody, Equatable, Sendable {
@@ -11,7 +11,7 @@ public struct AdminServer: XDRBody, Equatable, Sendable {
   public func encode(into writer: inout XDRWriter) { writer.string(name) }
 }
 
-/// A client of a server. Its number alone names it; the rest is what there is to list.
+/// A client of a server. `server` and `id` identify it. The other fields are for lists.
 public struct AdminClient: XDRBody, Equatable, Sendable {
   public var server: String
   public var id: UInt64
@@ -45,7 +45,7 @@ public struct AdminClient: XDRBody, Equatable, Sendable {
   }
 }
 
-/// The version of libvirt whose interface is spoken: 1,000,000 times major, 1,000 times minor, micro.
+/// The libvirt version of the interface: major times 1,000,000, plus minor times 1,000, plus micro.
 public struct AdminVersion: XDRBody, Equatable, Sendable {
   public var number: UInt64
 
@@ -56,7 +56,7 @@ public struct AdminVersion: XDRBody, Equatable, Sendable {
   public func encode(into writer: inout XDRWriter) { writer.uint64(number) }
 }
 
-/// A list and the number of what is on it. Who asks for the number alone gets an empty list with it.
+/// A list and the number of its elements. A caller that asks only for the number receives an empty list.
 public struct AdminList<Element: XDRBody & Equatable & Sendable>: XDRBody, Equatable, Sendable {
   public var elements: [Element]
   public var count: UInt32
@@ -79,7 +79,7 @@ public struct AdminList<Element: XDRBody & Equatable & Sendable>: XDRBody, Equat
   }
 }
 
-/// Named values, in an order that clients print them in.
+/// Named values, in the order in which clients print them.
 public struct AdminParameters: XDRBody, Equatable, Sendable {
   public var parameters: [TypedParameter]
 
@@ -96,7 +96,7 @@ public struct AdminParameters: XDRBody, Equatable, Sendable {
   }
 }
 
-/// The log's outputs, as one string, and how many they are.
+/// The log's outputs as one string, and their number.
 public struct AdminLogOutputs: XDRBody, Equatable, Sendable {
   public var text: String
   public var count: UInt32
@@ -117,7 +117,7 @@ public struct AdminLogOutputs: XDRBody, Equatable, Sendable {
   }
 }
 
-/// The log's filters; where there are none there is no string either.
+/// The log's filters as one string, and their number. `text` is nil if there are no filters.
 public struct AdminLogFilters: XDRBody, Equatable, Sendable {
   public var text: String?
   public var count: UInt32

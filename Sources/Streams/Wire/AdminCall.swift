@@ -1,11 +1,11 @@
-// The calls of libvirt's admin interface, read and written.
+// Decodes and encodes the calls of libvirt's admin interface.
 
 /// One call of the ADMIN program with its arguments.
 public enum AdminCall: Equatable, Sendable {
   case open(flags: UInt32)
   case close
   case libraryVersion
-  /// Whether the list is wanted, or its length alone.
+  /// `wantsList`: whether the caller wants the list, or only its length.
   case listServers(wantsList: Bool, flags: UInt32)
   case lookUpServer(String, flags: UInt32)
   case threadPool(server: String, flags: UInt32)
@@ -18,16 +18,16 @@ public enum AdminCall: Equatable, Sendable {
   case setClientLimits(server: String, [TypedParameter], flags: UInt32)
   case logOutputs(flags: UInt32)
   case logFilters(flags: UInt32)
-  /// Nil and nothing: the usual ones again.
+  /// Nil or an empty string: the default outputs. `setLogFilters` likewise.
   case setLogOutputs(String?, flags: UInt32)
   case setLogFilters(String?, flags: UInt32)
   case updateTLS(server: String, flags: UInt32)
-  /// Seconds without a client after which the daemon ends; 0: it does not.
+  /// Seconds without a client after which the daemon exits; 0: never.
   case setTimeout(seconds: UInt32, flags: UInt32)
   /// Since 11.2.0.
   case shutDown(flags: UInt32)
 
-  /// The call's number, by which its name is found in `ProcedureTable.admin`.
+  /// The call's number. `ProcedureTable.admin` has its name.
   public var procedure: Int32 {
     switch self {
     case .open: 1
@@ -53,8 +53,8 @@ public enum AdminCall: Equatable, Sendable {
     }
   }
 
-  /// The call with this number, its arguments read from `body`. Nil: there is none with this number.
-  /// What follows the arguments is ignored, as libvirt ignores it.
+  /// Decodes the call with this number from `body`. Nil: no call has this number.
+  /// Bytes behind the arguments are ignored, as libvirt ignores them.
   public init?(procedure: Int32, body: UnsafeRawBufferPointer) throws(Violation) {
     var reader = XDRReader(body)
     func flags() throws(Violation) -> UInt32 { try reader.uint32() }

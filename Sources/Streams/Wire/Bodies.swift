@@ -1,8 +1,8 @@
 // The bodies of the calls, replies and events that the broker reads or writes itself.
 
-/// What follows a header: the arguments of a call, the result in a reply, or what an event tells.
+/// The body of a packet: the arguments of a call, the result in a reply, or the data of an event.
 public protocol XDRBody {
-  /// Reads the body, leaving what follows it unread.
+  /// Reads the body, and leaves the bytes behind it unread.
   init(from reader: inout XDRReader) throws(Violation)
   func encode(into writer: inout XDRWriter)
 }
@@ -14,7 +14,7 @@ extension XDRBody {
     try self.init(from: &reader)
   }
 
-  /// The body alone, without a header.
+  /// The encoded body, without a header.
   public var encoded: [UInt8] {
     var writer = XDRWriter()
     encode(into: &writer)
@@ -27,7 +27,7 @@ public struct ConnectOpenArguments: XDRBody, Equatable, Sendable {
   public var name: String?
   public var flags: UInt32
 
-  /// The one flag that means something to a server; clients also send flags of their own.
+  /// The only flag that servers evaluate. Clients also send flags of their own.
   public static let readOnly: UInt32 = 1
   public var isReadOnly: Bool { flags & Self.readOnly != 0 }
 
@@ -47,7 +47,7 @@ public struct ConnectOpenArguments: XDRBody, Equatable, Sendable {
   }
 }
 
-/// CONNECT_SUPPORTS_FEATURE: the number of the feature asked for.
+/// CONNECT_SUPPORTS_FEATURE: the number of the feature.
 public struct FeatureArguments: XDRBody, Equatable, Sendable {
   public var feature: Int32
 
@@ -104,7 +104,7 @@ public struct AuthListResult: XDRBody, Equatable, Sendable {
   }
 }
 
-/// The answer to AUTH_POLKIT: 1 when the client may go on.
+/// The answer to AUTH_POLKIT: 1 if the client has authenticated.
 public struct AuthPolkitResult: XDRBody, Equatable, Sendable {
   public var complete: Int32
 

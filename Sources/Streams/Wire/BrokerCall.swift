@@ -1,23 +1,23 @@
-// The broker's own program on the admin socket: what is under way, ending it, and the rates it is kept to.
+// The broker's own program on the admin socket: it lists clients, calls and streams, ends streams and sets rates.
 
 /// One call of the program `Program.broker`, version 1.
 ///
-/// What comes back are `BrokerPage`s: rows of named values, so that a newer broker can tell more without a new
-/// version of the program, and whoever reads them takes what it knows.
+/// The replies are `BrokerPage`s: rows of named values. A newer broker can add values without a new version of the
+/// program, and readers ignore values that they do not know.
 public enum BrokerCall: Equatable, Sendable {
   /// One row about the broker as a whole.
   case status
-  /// A row for each client, call or stream, from the first client behind this one on; 0: from the start.
+  /// A row for each client, call or stream, starting with the client after this one; 0: from the start.
   case clients(after: UInt64)
   case calls(after: UInt64)
   case streams(after: UInt64)
-  /// Ends the stream that this client's call opened, with what is told to both sides. No rows.
+  /// Ends the stream that this client's call opened. Both sides receive `reason`. No rows.
   case endStream(client: UInt64, serial: UInt32, reason: String)
-  /// A row for each rate, from this one on; 0: from the first.
+  /// A row for each rate, starting with this one; 0: from the first.
   case rates(after: UInt64)
-  /// Keeps streams of a kind to another rate, as the configuration has it, or `off`: all together, or those of
-  /// each identity that fits. `default` takes back what an identity has of its own. With an identity, one row:
-  /// how many clients have it now.
+  /// Sets the rate of streams of a kind, in the format of the configuration, or `off`. With an identity the rate holds
+  /// for each identity that matches, `default` removes the rule, and the reply has one row: the number of clients that
+  /// match now. Without an identity the rate holds for all streams of the kind together.
   case setRate(kind: String, identity: String?, rate: String)
 
   public var procedure: Int32 {
@@ -32,13 +32,13 @@ public enum BrokerCall: Equatable, Sendable {
     }
   }
 
-  /// The longest reason there may be, in bytes.
+  /// The longest reason, in bytes.
   public static let reasonLimit = 256
-  /// Of a kind and of a rate, and of an identity: certificates have long names.
+  /// The longest kind or rate, and the longest identity, in bytes. Certificates have long names.
   public static let wordLimit = 32
   public static let identityLimit = 1024
 
-  /// The call with this number, its arguments read from `body`. Nil: there is none with this number.
+  /// Decodes the call with this number from `body`. Nil: no call has this number.
   public init?(procedure: Int32, body: UnsafeRawBufferPointer) throws(Violation) {
     var reader = XDRReader(body)
     switch procedure {
@@ -81,16 +81,17 @@ public enum BrokerCall: Equatable, Sendable {
   }
 }
 
-/// The answer to a call that asks for rows. Long lists come in pages, so that nobody waits for a whole one.
+/// The answer to a call that requests rows. Long lists are split into pages, so that no other client waits for a whole
+/// list.
 public struct BrokerPage: XDRBody, Equatable, Sendable {
   public var rows: [[TypedParameter]]
-  /// What to ask for the next page with; 0: this was the last.
+  /// The argument of the call for the next page; 0: this page is the last.
   public var next: UInt64
 
-  /// Rows in one page, and values in one row. A client with more streams than this has a page of its own.
+  /// The most rows in one page, and the most values in one row.
   public static let mostRows = 4096
   public static let mostValues = 64
-  /// A page is full with this many rows. It ends with the client that filled it.
+  /// The rows after which a page ends, once all rows of the current client are in it.
   public static let usualRows = 256
 
   public init(rows: [[TypedParameter]], next: UInt64) {

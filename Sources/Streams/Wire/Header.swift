@@ -1,6 +1,6 @@
-// The 28 bytes in front of every packet, read where they lie.
+// The 28 bytes in front of every packet, read in place.
 
-/// A packet's header. Every field is as it came: nothing here has been checked but that 28 bytes exist.
+/// A packet's header. Every field is as received and unchecked.
 public struct PacketHeader: Equatable, Sendable {
   /// The whole packet in bytes, this word included, descriptor carriers excluded.
   public var length: UInt32
@@ -26,11 +26,11 @@ public struct PacketHeader: Equatable, Sendable {
     self.status = status
   }
 
-  /// Bytes behind the header, by its own account.
+  /// Bytes behind the header, computed from `length`.
   @inlinable
   public var payloadLength: Int { max(0, Int(length) - Limits.header) }
 
-  /// Reads the 28 bytes at `bytes`, which the caller knows to be there.
+  /// Reads the 28 bytes at `bytes`. The caller guarantees that they exist.
   @inlinable
   public init(at bytes: UnsafeRawPointer) {
     func word(_ index: Int) -> UInt32 {
@@ -45,7 +45,7 @@ public struct PacketHeader: Equatable, Sendable {
     status = PacketStatus(rawValue: word(6))
   }
 
-  /// Whether the headers at both places, known to be there, differ at most in their length.
+  /// Whether two headers differ at most in their length. The caller guarantees that both exist.
   static func areAlike(_ one: UnsafeRawPointer, _ other: UnsafeRawPointer) -> Bool {
     func words(_ bytes: UnsafeRawPointer) -> (UInt64, UInt64, UInt64) {
       (
@@ -57,7 +57,7 @@ public struct PacketHeader: Equatable, Sendable {
     return words(one) == words(other)
   }
 
-  /// Writes the 28 bytes at `bytes`, which the caller knows to be there.
+  /// Writes the 28 bytes at `bytes`. The caller guarantees that they exist.
   @inlinable
   public func write(at bytes: UnsafeMutableRawPointer) {
     func put(_ index: Int, _ word: UInt32) {

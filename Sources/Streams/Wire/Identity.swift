@@ -1,11 +1,11 @@
-// Who a client is, as one daemon tells another.
+// A client's identity, as one daemon sends it to another.
 
-/// A name with a value of one of seven types, libvirt's `virTypedParameter`.
+/// A name with a value of one of seven types: libvirt's `virTypedParameter`.
 public struct TypedParameter: XDRBody, Equatable, Sendable {
   public var field: String
   public var value: Value
 
-  /// The value; the order of the cases is that of the type numbers, which start at 1.
+  /// The value. The order of the cases is that of the type numbers, which start at 1.
   public enum Value: Equatable, Sendable {
     case int(Int32)
     case uint(UInt32)
@@ -64,7 +64,7 @@ public struct TypedParameter: XDRBody, Equatable, Sendable {
   }
 }
 
-/// CONNECT_SET_IDENTITY: replaces, as a whole, what the backend believes about the client of a connection.
+/// CONNECT_SET_IDENTITY: replaces the whole identity that the backend has for the client of a connection.
 public struct SetIdentityArguments: XDRBody, Equatable, Sendable {
   public var parameters: [TypedParameter]
   public var flags: UInt32

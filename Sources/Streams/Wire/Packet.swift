@@ -1,6 +1,6 @@
-// The numbers of libvirt's RPC protocol that concern a relay, each written once.
+// The constants of libvirt's RPC protocol that the relay needs.
 
-/// What a packet is: the header word `type`. Any number can arrive, so this is an open set.
+/// The kind of a packet: the header word `type`. Any number can arrive, so this is an open set.
 public struct PacketKind: RawRepresentable, Equatable, Sendable {
   public let rawValue: UInt32
   public init(rawValue: UInt32) { self.rawValue = rawValue }
@@ -17,16 +17,16 @@ public struct PacketKind: RawRepresentable, Equatable, Sendable {
   public static let streamHole = PacketKind(rawValue: 6)
 }
 
-/// How a packet stands: the header word `status`. Any number can arrive, so this is an open set.
+/// The status of a packet: the header word `status`. Any number can arrive, so this is an open set.
 public struct PacketStatus: RawRepresentable, Equatable, Sendable {
   public let rawValue: UInt32
   public init(rawValue: UInt32) { self.rawValue = rawValue }
 
-  /// A call, an event or a good reply; on a stream: finish (client) or confirmation (server).
+  /// A call, an event or a successful reply; on a stream: finish (client) or confirmation (server).
   public static let ok = PacketStatus(rawValue: 0)
   /// A failed reply; on a stream: abort (client) or failure (server).
   public static let error = PacketStatus(rawValue: 1)
-  /// Stream data, or its end when it carries none.
+  /// Stream data; without payload, the end of the data.
   public static let `continue` = PacketStatus(rawValue: 2)
 }
 
@@ -35,16 +35,16 @@ public enum Program {
   public static let remote: UInt32 = 0x2000_8086
   public static let qemu: UInt32 = 0x2000_8087
   public static let lxc: UInt32 = 0x0006_8000
-  /// "keep"; handled below the dispatcher, on each hop by itself.
+  /// "keep". Each hop handles it by itself, below the dispatcher.
   public static let keepAlive: UInt32 = 0x6b65_6570
-  /// On the admin socket alone.
+  /// Only on the admin socket.
   public static let admin: UInt32 = 0x0690_0690
-  /// "vbrk": the broker's own, beside it.
+  /// "vbrk": the broker's own program, also on the admin socket.
   public static let broker: UInt32 = 0x7662_726b
   public static let version: UInt32 = 1
 }
 
-/// Procedures of the REMOTE program that the broker itself answers, sends or watches.
+/// Procedures of the REMOTE program that the broker answers, sends or evaluates.
 public enum Remote {
   public static let connectOpen: Int32 = 1
   public static let connectClose: Int32 = 2
@@ -69,9 +69,9 @@ public enum KeepAliveProcedure {
   public static let pong: Int32 = 2
 }
 
-/// Sizes the protocol sets. Source: libvirt's virnetprotocol.x, 9.0.0 and 11.3.0 alike.
+/// Limits of the protocol. Source: libvirt's virnetprotocol.x; 9.0.0 and 11.3.0 have the same values.
 public enum Limits {
-  /// The length word and the six words after it, in bytes.
+  /// The header in bytes: the length word and the six words after it.
   public static let header = 28
   /// The largest value of a length word, in bytes: 32 MiB and the four bytes of the word itself.
   public static let packet = 33_554_436
@@ -79,12 +79,12 @@ public enum Limits {
   public static let usualPayload = 262_120
   /// A packet with that payload, in bytes. Larger ones are legal and rare.
   public static let usualPacket = header + usualPayload
-  /// The largest reply that the broker reads itself, in bytes: an error that repeats, three times over, the longest
-  /// name that the broker passes on.
+  /// The largest reply that the broker reads itself, in bytes. An error can contain the longest name that the broker
+  /// forwards three times.
   public static let ownReply = 4 * usualPacket
   /// Any string, in bytes.
   public static let string = 4_194_304
-  /// Descriptors that travel with one packet.
+  /// Descriptors of one packet.
   public static let descriptors = 32
   /// Typed parameters in one CONNECT_SET_IDENTITY.
   public static let identityParameters = 20

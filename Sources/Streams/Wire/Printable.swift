@@ -1,8 +1,8 @@
-// Text from outside on lines that people and programs read: the log, the audit, tables, JSON.
+// Escapes text from outside for output: the log, audit records, tables, JSON.
 
 extension Unicode.Scalar {
-  /// Whether it is shown as itself and leaves what stands around it alone. Line ends, control characters of both
-  /// sets, and characters that turn the direction of writing or cannot be seen are not.
+  /// Whether the character is visible and does not affect the text around it. Line ends, C0 and C1 control characters,
+  /// invisible characters, and characters that change the writing direction are not plain.
   public var isPlain: Bool {
     if value < 0x7f { return value >= 0x20 }
     return switch properties.generalCategory {
@@ -14,8 +14,8 @@ extension Unicode.Scalar {
   }
 }
 
-/// `text` on one line of visible characters: the words of a client could otherwise write lines of their own or
-/// steer the terminal of an administrator. Of more than `mostBytes` the beginning is left, with a note.
+/// `text` on one line of visible characters. Otherwise text from a client could forge log lines or control an
+/// administrator's terminal. Text longer than `mostBytes` is truncated, with a note.
 public func printable(_ text: String, mostBytes: Int = .max) -> String {
   if text.utf8.count <= mostBytes, text.utf8.allSatisfy({ $0 >= 0x20 && $0 < 0x7f }) { return text }
   var clean = ""
@@ -41,8 +41,8 @@ private func cut(_ text: String, to bytes: Int) -> Substring {
   return text[..<end]
 }
 
-/// `text` as a string of JSON, in quotes. What is not plain is written by its number, so that the same text comes
-/// out of a parser and none of it is obeyed by a terminal before.
+/// `text` as a JSON string, in quotes. Characters that are not plain are escaped, so that a parser returns the same
+/// text and a terminal does not interpret it.
 public func jsonQuoted(_ text: String) -> String {
   var quoted = "\""
   for scalar in text.unicodeScalars {

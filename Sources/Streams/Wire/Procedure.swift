@@ -1,18 +1,18 @@
-// What a relay wants to know of a procedure, and where to find it.
+// The properties of a procedure, and their lookup.
 
-/// One procedure of an RPC program: whose it is and what travels with it.
+/// One procedure of an RPC program: its driver, its access, and whether it has a stream or descriptors.
 public struct Procedure: Sendable {
   /// The name in libvirt's interface description, without the prefix of its program.
   public let name: StaticString
-  /// A message from the server. A call with this number is one of an unknown procedure.
+  /// The procedure is an event from the server. A call with this number is a call of an unknown procedure.
   public let isEvent: Bool
   /// The driver that serves the call or raises the event.
   public let driver: Driver
-  /// Which way the stream runs that the call opens, if it opens one.
+  /// The direction of the stream that the call opens.
   public let stream: StreamDirection
-  /// Where descriptors may travel along. A call or reply without them is always legal too.
+  /// The packets that may carry descriptors. A call or reply without descriptors is always legal too.
   public let descriptors: Descriptors
-  /// What the permissions it needs let somebody do.
+  /// The kind of access that the permissions of the procedure grant.
   public let access: Access
 
   enum Kind { case call, event }
@@ -30,28 +30,28 @@ public struct Procedure: Sendable {
   }
 }
 
-/// What a call does, as far as the permissions tell that libvirt's own daemons ask for: the column `acl`.
+/// The effect of a call, derived from the permissions that libvirt's daemons check for it: the column `acl`.
 public enum Access: UInt8, CaseIterable, Sendable {
-  /// It looks at what is there, or asks for no permission at all.
+  /// The call reads state, or needs no permission.
   case read
-  /// It shows what is inside: a guest's memory, screen or console, a volume, a secret.
+  /// The call discloses content: a guest's memory, screen or console, a volume, a secret.
   case disclose
-  /// It changes something, or can.
+  /// The call changes something, or can.
   case change
 
-  /// Its place in a set of them.
+  /// The bit of the access in a bit set.
   var bit: UInt8 { 1 << rawValue }
 }
 
 /// The part of libvirt that serves a procedure: in the modular layout, a daemon of its own.
 ///
-/// These are the values of the column `driver` in `scripts/procedures/*.tsv`. It says through which of a
-/// connection's drivers a backend serves the call, which is not always what the procedure's name suggests:
-/// detaching a node device from the host goes through the hypervisor. The daemons named are of system connections
-/// to a modular libvirt; the monolithic libvirtd serves all drivers.
+/// These are the values of the column `driver` in `scripts/procedures/*.tsv`: the driver through which a backend serves
+/// the call. The procedure's name can suggest another one. For example, the hypervisor's driver detaches a node device
+/// from the host. The daemons named here are those of system connections to a modular libvirt. The monolithic libvirtd
+/// serves all drivers.
 public enum Driver: UInt8, CaseIterable, Sendable {
-  /// `hypervisor`: the daemon of the connection's own URI, virtqemud for `qemu`. Also everything that belongs to the
-  /// connection as a whole, features and identity included.
+  /// `hypervisor`: the daemon of the connection's own URI, virtqemud for `qemu`. It also serves calls about the
+  /// connection itself, such as features and identity.
   case hypervisor
   /// `storage`: virtstoraged.
   case storage
@@ -65,11 +65,11 @@ public enum Driver: UInt8, CaseIterable, Sendable {
   case secret
   /// `nwfilter`: virtnwfilterd.
   case nwfilter
-  /// `proxy`: no driver at all. The daemon a client is connected to answers by itself: open, close, authentication.
+  /// `proxy`: no driver. The daemon that the client is connected to answers by itself: open, close, authentication.
   case proxy
 }
 
-/// Which way the data of a stream runs.
+/// The direction of a stream's data.
 public enum StreamDirection: UInt8, Sendable {
   /// The procedure opens no stream.
   case none
@@ -80,7 +80,7 @@ public enum StreamDirection: UInt8, Sendable {
   case both
 }
 
-/// Which packets of a procedure may be followed by descriptors, on UNIX sockets.
+/// The packets of a procedure that descriptors may follow, on UNIX sockets.
 public struct Descriptors: OptionSet, Sendable {
   public let rawValue: UInt8
   public init(rawValue: UInt8) { self.rawValue = rawValue }
@@ -90,17 +90,17 @@ public struct Descriptors: OptionSet, Sendable {
 }
 
 extension ProcedureTable {
-  /// What is known of a procedure: nothing if the program or the number is not in the table.
+  /// The properties of a procedure. Nil: the table does not have the program or the number.
   ///
-  /// That is no error of a peer's: a newer libvirt has more procedures, and they are relayed all the same.
+  /// An unknown procedure is not an error: a newer libvirt has more procedures, and the broker relays them too.
   public static func find(program: UInt32, procedure: Int32) -> Procedure? {
     guard let table = table(of: program) else { return nil }
-    // Compared before 1 is taken away: the least number there is would not survive it.
+    // Checked before the subtraction of 1, which would overflow for the least number.
     guard procedure >= 1, procedure <= table.count else { return nil }
     return table[Int(procedure) - 1]
   }
 
-  /// How many procedures of a program are known.
+  /// The number of known procedures of a program.
   public static func count(of program: UInt32) -> Int { table(of: program)?.count ?? 0 }
 
   private static func table(of program: UInt32) -> [Procedure]? {

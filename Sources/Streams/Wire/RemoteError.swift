@@ -1,6 +1,6 @@
-// How a libvirt daemon says that something failed.
+// libvirt's errors, as daemons send them.
 
-/// What failed: libvirt's `virErrorNumber`. Backends send any of them, so this is an open set.
+/// The code of an error: libvirt's `virErrorNumber`. Backends can send any number, so this is an open set.
 public struct ErrorCode: RawRepresentable, Hashable, Sendable {
   public let rawValue: Int32
   public init(rawValue: Int32) { self.rawValue = rawValue }
@@ -24,9 +24,9 @@ public struct ErrorCode: RawRepresentable, Hashable, Sendable {
   public static let noServer = ErrorCode(rawValue: 95)
   public static let noClient = ErrorCode(rawValue: 96)
 
-  /// What libvirt says before the detail of an error with this code, empty for codes that are all detail.
+  /// libvirt's text before the detail of an error with this code. Empty for codes whose text is only the detail.
   ///
-  /// Of the codes without a name here the detail alone is said.
+  /// It is also empty for codes without a name here.
   public var prefix: String {
     switch self {
     case .internalError: "internal error: "
@@ -50,13 +50,13 @@ public struct ErrorCode: RawRepresentable, Hashable, Sendable {
   }
 }
 
-/// Which part of libvirt failed: its `virErrorDomain`. Backends send any of them, so this is an open set.
+/// The part of libvirt that failed: its `virErrorDomain`. Backends can send any number, so this is an open set.
 public struct ErrorDomain: RawRepresentable, Hashable, Sendable {
   public let rawValue: Int32
   public init(rawValue: Int32) { self.rawValue = rawValue }
 
   public static let none = ErrorDomain(rawValue: 0)
-  /// What a proxy raises itself.
+  /// The domain of errors that a proxy raises itself.
   public static let rpc = ErrorDomain(rawValue: 7)
   public static let qemu = ErrorDomain(rawValue: 10)
   public static let remote = ErrorDomain(rawValue: 13)
@@ -79,28 +79,28 @@ public struct ErrorDomain: RawRepresentable, Hashable, Sendable {
 public struct RemoteError: XDRBody, Error, Equatable, Sendable {
   public var code: ErrorCode
   public var domain: ErrorDomain
-  /// The whole sentence for people. Clients also look into it: see `ErrorCode.rpc` in libvirt's client.
+  /// The whole text for people. Clients also evaluate it: see `ErrorCode.rpc` in libvirt's client.
   public var message: String?
   /// 2 for an error, 1 for a warning.
   public var level: Int32 = 2
-  /// By convention the template the message was made of.
+  /// By convention the template of the message.
   public var str1: String?
-  /// By convention the detail that went into the template.
+  /// By convention the detail in the message.
   public var str2: String?
   public var str3: String?
   /// By convention the errno of a failed system call, otherwise -1.
   public var int1: Int32 = -1
   public var int2: Int32 = -1
-  /// What the broker made the error of; nil: a backend sent it. Clients do not receive it.
+  /// The broker's message that the error was made from; nil: a backend sent the error. Clients do not receive it.
   public private(set) var origin: Message?
 
-  /// The longest detail we send, in bytes. It keeps an error that quotes a client's string of megabytes small, and
-  /// within the protocol's limit for a string.
+  /// The longest detail that the broker sends, in bytes. An error that quotes a client's string of megabytes stays
+  /// small, and within the protocol's limit for a string.
   public static let detailLimit = 1023
 
-  /// An error as libvirt itself would raise it: the message is the code's template with `detail` filled in.
+  /// An error as libvirt itself raises it: the message is the code's template with `detail` filled in.
   ///
-  /// A detail beyond `detailLimit` is cut before the character that would exceed it.
+  /// A detail beyond `detailLimit` is truncated before the character that would exceed it.
   public init(
     _ code: ErrorCode, domain: ErrorDomain = .rpc, _ detail: String, int1: Int32 = -1,
     int2: Int32 = -1
@@ -134,7 +134,7 @@ public struct RemoteError: XDRBody, Error, Equatable, Sendable {
     self.init(code, domain: domain, Message(definition, arguments), int1: int1, int2: int2)
   }
 
-  /// The error as the argument of a message that names it as the cause.
+  /// The error as an argument of a message, as the cause.
   public var cause: any CustomStringConvertible {
     if let origin { return origin }
     return message ?? "no reason given"
@@ -146,7 +146,7 @@ public struct RemoteError: XDRBody, Error, Equatable, Sendable {
       && a.int2 == b.int2
   }
 
-  /// What libvirt sends when a handler failed without saying why.
+  /// The error that libvirt sends when a handler failed without a reason.
   public static var unset: RemoteError {
     var error = RemoteError(.internalError, .noErrorSet, int1: 0, int2: 0)
     error.message = Message(.noErrorSet).text
@@ -164,7 +164,7 @@ public struct RemoteError: XDRBody, Error, Equatable, Sendable {
     domain = ErrorDomain(rawValue: try reader.int32())
     message = try text(&reader)
     level = try reader.int32()
-    // The domain the error is about: name, UUID, id. Absent in practice and of no use to a broker.
+    // The domain that the error concerns: name, UUID, id. Absent in practice, and not used by the broker.
     _ = try reader.optional { reader throws(Violation) in
       _ = try reader.opaque(limit: Limits.string)
       _ = try reader.fixed(16 + 4)
@@ -174,14 +174,14 @@ public struct RemoteError: XDRBody, Error, Equatable, Sendable {
     str3 = try text(&reader)
     int1 = try reader.int32()
     int2 = try reader.int32()
-    // The network the error is about: name, UUID. The same holds.
+    // The network that the error concerns: name, UUID. Absent in practice, and not used by the broker.
     _ = try reader.optional { reader throws(Violation) in
       _ = try reader.opaque(limit: Limits.string)
       _ = try reader.fixed(16)
     }
   }
 
-  /// Writes the error without the domain or network it may have arrived with.
+  /// Writes the error without the domain or network with which it may have arrived.
   public func encode(into writer: inout XDRWriter) {
     writer.int32(code.rawValue)
     writer.int32(domain.rawValue)
@@ -199,7 +199,7 @@ public struct RemoteError: XDRBody, Error, Equatable, Sendable {
   private static func cut(_ detail: String) -> String {
     guard detail.utf8.count > detailLimit else { return detail }
     var end = detail.utf8.index(detail.startIndex, offsetBy: detailLimit)
-    // Back to the start of a scalar, at most three bytes, so that no half of one is left over.
+    // Go back to the start of a scalar, at most three bytes, so that no partial scalar is left.
     while end.samePosition(in: detail.unicodeScalars) == nil {
       end = detail.utf8.index(before: end)
     }

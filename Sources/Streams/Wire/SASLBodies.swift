@@ -1,7 +1,7 @@
-// The bodies of the SASL exchange. Its data are characters, each in a word of its own.
+// The bodies of the SASL exchange. Its data are characters, each encoded as one word.
 
 extension XDRReader {
-  /// At most `limit` characters. Of each word the lowest byte counts, as in libvirt.
+  /// Reads at most `limit` characters. Only the lowest byte of each word counts, as in libvirt.
   mutating func characters(limit: Int) throws(Violation) -> [UInt8] {
     let count = Int(try uint32())
     guard count <= limit else { throw Violation(.tooManyCharacters, [count, limit]) }
@@ -11,14 +11,14 @@ extension XDRReader {
 }
 
 extension XDRWriter {
-  /// Characters with their count. They are signed on the wire, so the upper half of them is below zero.
+  /// Writes characters with their count. They are signed on the wire: values above 127 are negative.
   mutating func characters(_ characters: [UInt8]) {
     uint32(UInt32(clamping: characters.count))
     for character in characters { int32(Int32(Int8(bitPattern: character))) }
   }
 }
 
-/// What one side of an exchange says. SASL tells nothing apart from an empty piece.
+/// The data of one step of an exchange. SASL distinguishes between no data and empty data.
 public struct SASLData: XDRBody, Equatable, Sendable {
   public var bytes: [UInt8]?
 
@@ -38,7 +38,7 @@ public struct SASLData: XDRBody, Equatable, Sendable {
   }
 }
 
-/// The answer to AUTH_SASL_INIT: the mechanisms there are, with commas between them.
+/// The answer to AUTH_SASL_INIT: the available mechanisms, separated by commas.
 public struct SASLInitResult: XDRBody, Equatable, Sendable {
   public var mechanisms: String
 
@@ -55,8 +55,8 @@ public struct SASLInitResult: XDRBody, Equatable, Sendable {
   }
 }
 
-/// AUTH_SASL_START: the mechanism the client has chosen, and its first piece. The arguments of
-/// AUTH_SASL_STEP are a `SASLData` alone.
+/// AUTH_SASL_START: the mechanism that the client has chosen, and its first data. The arguments of AUTH_SASL_STEP are
+/// only a `SASLData`.
 public struct SASLStartArguments: XDRBody, Equatable, Sendable {
   public var mechanism: String
   public var data: SASLData

@@ -1,18 +1,18 @@
-// The bodies that tell what a stream carries: which volume it moves, and what it skips.
+// The bodies about a stream's content: the volume that it transfers, and the holes that it skips.
 
 /// STORAGE_VOL_UPLOAD and STORAGE_VOL_DOWNLOAD, whose arguments are the same.
 public struct VolumeTransferArguments: XDRBody, Equatable, Sendable {
   public var pool: String
   public var name: String
-  /// The volume's own identification, for most pools its path.
+  /// The volume's key, for most pools its path.
   public var key: String
   /// Where in the volume the transfer starts, in bytes.
   public var offset: UInt64
-  /// How much is moved, in bytes; 0 means up to the end.
+  /// Length of the transfer, in bytes; 0: up to the end.
   public var length: UInt64
   public var flags: UInt32
 
-  /// Holes may be sent as such: only then is a hole packet legal on the stream.
+  /// The flag of a sparse stream. Hole packets are legal only with it.
   public static let sparse: UInt32 = 1
   public var isSparse: Bool { flags & Self.sparse != 0 }
 
@@ -48,7 +48,7 @@ public struct VolumeTransferArguments: XDRBody, Equatable, Sendable {
 
 /// The body of a stream hole packet.
 public struct StreamHole: XDRBody, Equatable, Sendable {
-  /// What is skipped, in bytes. Honest senders send more than 0; nothing here checks that.
+  /// Length of the hole, in bytes. Correct senders send more than 0. The value is unchecked.
   public var length: Int64
   public var flags: UInt32
 

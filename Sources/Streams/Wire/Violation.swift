@@ -1,10 +1,10 @@
-// A peer's mistake, as a sentence.
+// A peer's violation of the protocol.
 
-/// What a peer did against the protocol: one refused call, or the end of that session, never of another.
+/// A peer's violation of the protocol. It leads to one refused call or the end of that session, never of another.
 ///
-/// It is meant for the log and for typed throws. A failure of the kernel or of ourselves is something else.
+/// It is for the log and for typed throws. Failures of the kernel or of the broker itself have other types.
 public struct Violation: Error, Equatable, Sendable, CustomStringConvertible {
-  /// What was wrong, with the numbers that show it, ready to follow a colon in a log line.
+  /// The violation with its values. The text can follow a colon in a log line.
   public let message: Message
   public var description: String { message.text }
 

@@ -1,10 +1,10 @@
-// A cursor for the few bodies the broker reads or writes itself.
+// Reads and writes XDR, for the few bodies that the broker reads or writes itself.
 
 /// Reads XDR values one after the other from bytes that a peer sent.
 ///
-/// Every read is checked against the bytes that are left, so any input ends in a value or in a `Violation`
-/// and never in a trap. The reader borrows the bytes: whoever makes one keeps them in place while it is used.
-/// After a `Violation` the position is unspecified and the reader is of no further use.
+/// Every read is checked against the remaining bytes, so any input gives a value or a `Violation`, never a trap. The
+/// reader borrows the bytes: its creator keeps them in place while the reader is in use. After a `Violation` the
+/// position is unspecified, and the reader must not be used.
 public struct XDRReader {
   private let bytes: UnsafeRawBufferPointer
   /// The next byte to read: 0 ≤ offset ≤ bytes.count.
@@ -14,10 +14,10 @@ public struct XDRReader {
     self.bytes = bytes
   }
 
-  /// Bytes not read yet. libvirt ignores what follows a decoded body, so more than none is no error.
+  /// Bytes not read yet. libvirt ignores bytes behind a decoded body, so remaining bytes are not an error.
   public var remaining: Int { bytes.count - offset }
 
-  /// The next `count` bytes without padding, valid as long as the bytes the reader was made of.
+  /// The next `count` bytes without padding, valid as long as the bytes that the reader was created with.
   public mutating func fixed(_ count: Int) throws(Violation) -> UnsafeRawBufferPointer {
     guard count >= 0, count <= remaining else {
       throw Violation(.bodyTooShort, [remaining, count])
@@ -47,9 +47,9 @@ public struct XDRReader {
     Double(bitPattern: try uint64())
   }
 
-  /// Bytes of variable length, at most `limit` of them, valid as long as the bytes the reader was made of.
+  /// Bytes of variable length, at most `limit`, valid as long as the bytes that the reader was created with.
   ///
-  /// The padding must be there; what it holds is not looked at, as in libvirt.
+  /// The padding must exist. Its content is ignored, as in libvirt.
   public mutating func opaque(limit: Int) throws(Violation) -> UnsafeRawBufferPointer {
     let count = Int(try uint32())
     guard count <= limit else { throw Violation(.tooManyBytes, [count, limit]) }
@@ -58,11 +58,11 @@ public struct XDRReader {
     return value
   }
 
-  /// A string of at most `limit` bytes, both as it came and as it is returned.
+  /// A string of at most `limit` bytes, both as received and as returned.
   ///
-  /// Nothing in the protocol promises UTF-8: what is not becomes U+FFFD, which is longer, hence the second half of
-  /// the limit. The string ends before its first NUL, because that is where libvirt, reading the same bytes in C,
-  /// sees it end: an allow-list that looked further would judge another name than the backend opens.
+  /// The protocol does not guarantee UTF-8. Invalid bytes become U+FFFD, which is longer, so the result is checked
+  /// against the limit again. The string ends before its first NUL, as in libvirt, which reads the same bytes as a C
+  /// string. Otherwise an allow-list would check another name than the backend opens.
   public mutating func string(limit: Int = Limits.string) throws(Violation) -> String {
     let value = String(decoding: try opaque(limit: limit).prefix { $0 != 0 }, as: UTF8.self)
     guard value.utf8.count <= limit else {
@@ -71,7 +71,7 @@ public struct XDRReader {
     return value
   }
 
-  /// A value that may be absent. Any word but 0 announces it, as in libvirt.
+  /// A value that may be absent. Any word except 0 announces it, as in libvirt.
   public mutating func optional<Value>(
     _ read: (inout XDRReader) throws(Violation) -> Value
   ) throws(Violation) -> Value? {
@@ -85,7 +85,7 @@ public struct XDRReader {
     let count = Int(try uint32())
     guard count <= limit else { throw Violation(.tooManyElements, [count, limit]) }
     var values: [Value] = []
-    // No element is shorter than a word, so a count that cannot be true reserves nothing for itself.
+    // No element is shorter than a word, so an impossible count does not reserve memory for itself.
     values.reserveCapacity(min(count, remaining / 4))
     for _ in 0..<count { values.append(try read(&self)) }
     return values
@@ -94,11 +94,11 @@ public struct XDRReader {
 
 /// Appends XDR values to `bytes`.
 ///
-/// It writes what it is given: the limits of the protocol are the caller's business.
+/// It does not check values: the caller keeps the limits of the protocol.
 public struct XDRWriter {
   public private(set) var bytes: [UInt8]
 
-  /// Starts with `reserved` zero bytes, for a header that is written when the length is known.
+  /// Starts with `reserved` zero bytes, for a header that the caller writes when the length is known.
   public init(reserved: Int = 0) {
     bytes = Array(repeating: 0, count: reserved)
   }
@@ -126,7 +126,7 @@ public struct XDRWriter {
     uint64(value.bitPattern)
   }
 
-  /// Bytes of variable length with their count and padding. A count beyond 32 bits cannot be said and is clamped.
+  /// Bytes of variable length with their count and padding. A count beyond 32 bits is clamped.
   public mutating func opaque(_ value: some Collection<UInt8>) {
     uint32(UInt32(clamping: value.count))
     bytes.append(contentsOf: value)
@@ -137,7 +137,7 @@ public struct XDRWriter {
     opaque(value.utf8)
   }
 
-  /// Words that are written already.
+  /// Appends encoded words.
   mutating func append(_ words: [UInt8]) {
     bytes.append(contentsOf: words)
   }
@@ -159,7 +159,7 @@ public struct XDRWriter {
     for value in values { write(&self, value) }
   }
 
-  /// Lets `write` fill the bytes that were reserved at the start or written since.
+  /// Calls `write` with all bytes, the reserved ones included, for changes in place.
   mutating func patch(_ write: (UnsafeMutableRawBufferPointer) -> Void) {
     bytes.withUnsafeMutableBytes { write($0) }
   }
