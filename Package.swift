@@ -63,8 +63,20 @@ let package = Package(
     .target(
       name: "Certificates", dependencies: ["CGnuTLS"], path: "Tests/Certificates",
       swiftSettings: settings),
+    // Whole brokers in virtual time. It looks inside Streams, as tests do, so it is for debug builds.
+    .target(
+      name: "Simulator", dependencies: ["Streams"], path: "Tests/Simulation/Simulator",
+      // Ten thousand brokers are to take a minute. What Streams checks at run time is checked all the same.
+      swiftSettings: settings
+        + [.unsafeFlags(["-O", "-assert-config", "Debug"], .when(configuration: .debug))]),
+    .executableTarget(
+      name: "simulate", dependencies: ["Simulator"], path: "Tests/Simulation/Simulate",
+      swiftSettings: settings),
     .testTarget(
-      name: "StreamsTests", dependencies: ["Streams", "SyntheticRelay"],
+      name: "SimulationTests", dependencies: ["Simulator", "Streams", "simulate"],
+      path: "Tests/Simulation", exclude: ["Simulator", "Simulate"], swiftSettings: settings),
+    .testTarget(
+      name: "StreamsTests", dependencies: ["Simulator", "Streams", "SyntheticRelay"],
       resources: [.copy("Golden")], swiftSettings: settings),
     .testTarget(
       name: "BrokerTests",

@@ -85,21 +85,26 @@ public final class Broker {
   /// Stops accepting, lets calls under way end for `stopSeconds`, then makes `run` return. At once if the broker is
   /// stopping already.
   public func stop() {
-    guard !life.isStopping else { return reactor.stop() }
-    life.stop(within: settings.timeouts.stopSeconds) { [unowned self] in stopTimeUp() }
+    let isFirst = !life.isStopping
+    life.stop(clients: sessions.count, within: settings.timeouts.stopSeconds) {
+      [unowned self] in stopTimeUp()
+    }
+    guard isFirst else { return endIfOver() }
     log.write(.stopping, [counted(sessions.count, "client")])
     stopBegins?()
     acceptor.close()
     admin?.close()
     for session in sessions.all { session.post(.stop) }
-    if sessions.isEmpty { reactor.stop() }
+    endIfOver()
   }
 
   private func stopTimeUp() {
     log.write(
       .clientsCutOff, [counted(sessions.count, "client"), settings.timeouts.stopSeconds])
-    reactor.stop()
+    endIfOver()
   }
+
+  private func endIfOver() { if life.isOver { reactor.stop() } }
 
   /// A timer on the loop that calls `ring` whenever it runs out.
   public func timer(_ ring: @escaping () -> Void) -> BrokerTimer { BrokerTimer(on: reactor, ring) }
@@ -129,8 +134,8 @@ public final class Broker {
     sessions.remove(session)
     clientsChanged?()
     if life.isStopping {
-      if sessions.isEmpty { reactor.stop() }
-      return
+      life.clientLeft(leaving: sessions.count)
+      return endIfOver()
     }
     acceptor.closed(session)
     occupancyChanged()
@@ -139,14 +144,12 @@ public final class Broker {
 
   /// The time without clients begins, or ends. Administrators count, as in libvirt.
   func occupancyChanged() {
-    let seconds = settings.timeouts.idleSeconds
-    life.setIdle(seconds: isEmpty && seconds > 0 ? seconds : nil)
+    life.occupancyChanged(isEmpty: isEmpty, idleSeconds: settings.timeouts.idleSeconds)
   }
 
   private var isEmpty: Bool { sessions.isEmpty && admin?.sessions.isEmpty != false }
 
   private func idleTimeUp() {
-    guard isEmpty, !life.isStopping else { return }
     log.write(.noClientForSeconds, [settings.timeouts.idleSeconds])
     stop()
   }

@@ -1,54 +1,58 @@
 // The broker from the moment it can serve until it ends.
+import Streams
 
-/// Whether the broker serves or stops. Stopping cannot be undone.
+/// Whether the broker serves or stops, with the timer of that. `Lifetime` decides.
 ///
-///     serving ──── stop, signal, idle timeout ────▶ stopping ──── last client left, or time limit ────▶ the loop ends
+///     serving ──── stop, signal, idle timeout ────▶ stopping ──── last client left, or time limit ────▶ over
 final class LifeCycle {
-  private enum State {
-    /// Clients are accepted. The alarm runs while there is an idle timeout and no client.
-    case serving(idle: Alarm)
-    /// No new clients and no new calls: what is under way may end until the alarm fires.
-    case stopping(limit: Alarm)
-  }
-
   private let reactor: Reactor
   /// On the loop's clock.
   private let startedAt: Double
-  private var state: State
+  private var lifetime = Lifetime()
+  private let idleTimeUp: () -> Void
+  private var stopTimeUp: (() -> Void)?
+  private lazy var alarm = Alarm(on: reactor) { [unowned self] in timeUp() }
 
   /// - Parameter idleTimeUp: there has been no client for the whole idle timeout.
   init(on reactor: Reactor, idleTimeUp: @escaping () -> Void) {
     self.reactor = reactor
+    self.idleTimeUp = idleTimeUp
     startedAt = reactor.now
-    state = .serving(idle: Alarm(on: reactor, idleTimeUp))
   }
 
-  var isStopping: Bool {
-    switch state {
-    case .serving: false
-    case .stopping: true
-    }
-  }
+  var isStopping: Bool { lifetime.isStopping }
+  /// The loop need not run any longer.
+  var isOver: Bool { lifetime.state == .over }
 
   /// Seconds since the broker was made.
   var uptimeSeconds: Double { reactor.now - startedAt }
 
   /// The time without clients begins, or ends.
-  /// - Parameter seconds: after which the broker stops; nil: a client is connected, or there is no idle timeout.
-  func setIdle(seconds: Int?) {
-    guard case .serving(let alarm) = state else { return }
-    if let seconds { alarm.start(seconds: Double(seconds)) } else { alarm.stop() }
+  /// - Parameter isEmpty: neither a client nor an administrator is connected.
+  /// - Parameter idleSeconds: after which the broker stops; 0: there is no idle timeout.
+  func occupancyChanged(isEmpty: Bool, idleSeconds: Int) {
+    lifetime.occupancyChanged(isEmpty: isEmpty, idleSeconds: idleSeconds, at: reactor.now)
+    setAlarm()
   }
 
-  /// The broker begins to stop. To be called once.
+  /// The broker begins to stop. If it is stopping already, it is over.
   /// - Parameter timeUp: called when what is under way has not ended within `seconds`.
-  func stop(within seconds: Double, timeUp: @escaping () -> Void) {
-    guard case .serving(let idle) = state else { preconditionFailure("the broker stops once") }
-    // This may be the idle alarm's own callback.
-    reactor.releaseAfterTurn(idle)
-    idle.stop()
-    let limit = Alarm(on: reactor, timeUp)
-    limit.start(seconds: seconds)
-    state = .stopping(limit: limit)
+  func stop(clients: Int, within seconds: Double, timeUp: @escaping () -> Void) {
+    stopTimeUp = stopTimeUp ?? timeUp
+    lifetime.stop(clients: clients, seconds: seconds, at: reactor.now)
+    setAlarm()
   }
+
+  /// A client has left, and so many are connected.
+  func clientLeft(leaving count: Int) {
+    lifetime.clientLeft(leaving: count)
+    setAlarm()
+  }
+
+  private func setAlarm() {
+    guard let deadline = lifetime.deadline else { return alarm.stop() }
+    alarm.start(seconds: max(0, deadline - reactor.now))
+  }
+
+  private func timeUp() { if lifetime.timeUp() { idleTimeUp() } else { stopTimeUp?() } }
 }

@@ -22,13 +22,13 @@ struct LifeCycleTests {
     var life: LifeCycle?
     life = LifeCycle(on: reactor) { [reactor] in
       events.append("idle")
-      life?.stop(within: 0) {
+      life?.stop(clients: 1, within: 0) {
         events.append("limit")
         reactor.stop()
       }
     }
     #expect(life?.isStopping == false)
-    life?.setIdle(seconds: 0)
+    life?.occupancyChanged(isEmpty: true, idleSeconds: 1)
     reactor.run()
     #expect(events == ["idle", "limit"])
     #expect(life?.isStopping == true)
@@ -38,17 +38,17 @@ struct LifeCycleTests {
   @Test("a new client cancels the idle timeout")
   func occupied() {
     let life = LifeCycle(on: reactor) { Issue.record("the idle alarm fired") }
-    life.setIdle(seconds: 0)
-    life.setIdle(seconds: nil)
+    life.occupancyChanged(isEmpty: true, idleSeconds: 1)
+    life.occupancyChanged(isEmpty: false, idleSeconds: 1)
     runDueTimers()
   }
 
   @Test("a stopping broker has no idle timeout")
   func stopping() {
     let life = LifeCycle(on: reactor) { Issue.record("the idle alarm fired") }
-    life.setIdle(seconds: 0)
-    life.stop(within: 60) { Issue.record("the time limit passed") }
-    life.setIdle(seconds: 0)
+    life.occupancyChanged(isEmpty: true, idleSeconds: 1)
+    life.stop(clients: 1, within: 60) { Issue.record("the time limit passed") }
+    life.occupancyChanged(isEmpty: true, idleSeconds: 1)
     runDueTimers()
   }
 

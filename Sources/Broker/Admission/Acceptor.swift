@@ -5,17 +5,13 @@ import Streams
 /// Owns the listeners and every connection that is not a client yet, and does what `Admission` decides: a connection gets
 /// a place and becomes a session, waits, or ends. After `close` it owns neither.
 final class Acceptor {
-  /// Without descriptors accepting is tried again when a client leaves, or after this time.
-  private static let pauseSeconds = 5.0
-  /// The same after a connection was dropped to free a descriptor: it is closed by then.
-  private static let shedPauseSeconds = 0.1
-
   private unowned let broker: Broker
   private(set) var listeners: [Listener] = []
   /// Nil: no listener is for TLS.
   private(set) var tls: TLSAcceptor?
   /// Knows connections and sessions by their client's number.
   private var admission: Admission
+  private var pause = AcceptPause()
   /// Connections that wait for a place, and those over TLS whose confirmation is being sent.
   private var pending: [UInt64: any PendingConnection] = [:]
   private var lastClient: UInt64 = 0
@@ -109,20 +105,19 @@ final class Acceptor {
         transport, from: peer, origin, on: listener, acceptor: self, log: broker.log[.client]))
   }
 
-  /// The kernel has no descriptor or memory for another connection. Those that wait in the backlog stay there, since
-  /// trying again at once would only spin.
+  /// The kernel has no descriptor or memory for another connection.
   func cannotAccept(on listener: Listener, _ number: Int32) {
     broker.log.write(.cannotAccept, [listener.name, errorText(number)])
     for listener in listeners { listener.isAccepting = false }
     broker.admin?.pauseAccepting()
-    // A connection that waits or has not authenticated makes room, so that these do not keep root out.
-    let shed = admission.shed()
-    resumeAlarm.start(seconds: shed == nil ? Acceptor.pauseSeconds : Acceptor.shedPauseSeconds)
-    if let shed { perform([shed]) }
+    let (actions, seconds) = pause.failed(&admission, at: broker.reactor.now)
+    resumeAlarm.start(seconds: seconds)
+    perform(actions)
   }
 
   private func resume() {
     guard !broker.life.isStopping else { return }
+    pause.resume()
     broker.admin?.limitChanged()
     for listener in listeners where !listener.isAccepting { listener.isAccepting = true }
   }

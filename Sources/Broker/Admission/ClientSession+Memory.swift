@@ -20,11 +20,11 @@ extension SessionSet {
     memory.share = memory.total / 2
   }
 
-  /// Ends the client that holds most of what this origin does.
-  fileprivate func relieve(_ origin: Origin) {
-    let largest = all.filter { $0.origin == origin }.max { $0.heldBytes < $1.heldBytes }
-    largest?.finish(
-      because: Message(.totalBufferReached, [origin, memory.used(by: origin)]))
+  /// Ends the client that holds most of what its origin does.
+  fileprivate func endForMemory(_ id: UInt64) {
+    guard let session = self[id] else { return }
+    session.finish(
+      because: Message(.totalBufferReached, [session.origin, memory.used(by: session.origin)]))
   }
 }
 
@@ -33,9 +33,8 @@ extension ClientSession {
   func countMemory() {
     let held = pool.heldCount * pool.capacity
     guard held != heldBytes else { return }
-    let grown = held - heldBytes
     heldBytes = held
     let sessions = broker.sessions
-    if let origin = sessions.memory.changed(origin, by: grown) { sessions.relieve(origin) }
+    for id in sessions.memory.changed(id, of: origin, to: held) { sessions.endForMemory(id) }
   }
 }

@@ -51,9 +51,8 @@ extension ClientSession {
   func begin() {
     recordOpened()
     if let address = login.address {
-      broker.sessions.addresses.add(address)
       let most = broker.settings.limits.maxClientsPerAddress
-      if most > 0, broker.sessions.addresses[address] > most {
+      if broker.sessions.addresses.add(address, most: most) {
         // It counts no more by then.
         return post(.turnAway(.address, Message(.addressLimitReached, [most, address])))
       }
@@ -75,9 +74,8 @@ extension ClientSession {
     guard let subject = identity.subject else { return nil }
     if let before = login.subject { broker.sessions.subjects.remove(before) }
     login.subject = subject
-    broker.sessions.subjects.add(subject)
     let most = broker.settings.limits.maxClientsPerIdentity
-    guard most > 0, broker.sessions.subjects[subject] > most else { return nil }
+    guard broker.sessions.subjects.add(subject, most: most) else { return nil }
     return Message(.identityLimitReached, [most, identity.name ?? subject])
   }
 

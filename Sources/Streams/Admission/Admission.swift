@@ -129,12 +129,12 @@ public struct Admission: Sendable {
     return actions
   }
 
-  /// The kernel has no room for another connection: one that is dropped so that there is some; nil: there is
-  /// none that should be.
-  public mutating func shed() -> Action? {
-    guard let id = surplus(leaving: 1) ?? oldestUnauthenticated() else { return nil }
+  /// The kernel has no room for another connection. One is dropped so that there is some, unless there is none that
+  /// should be. If it had a place, one that waits gets that.
+  public mutating func shed(at now: Double) -> [Action] {
+    guard let id = surplus(leaving: 1) ?? oldestUnauthenticated() else { return [] }
     remove(id)
-    return .drop(id)
+    return [.drop(id)] + fill(at: now)
   }
 
   // MARK: Decisions

@@ -146,11 +146,10 @@ struct AdmissionTests {
     _ = fixture.connect(root)
     _ = fixture.connect(attacker)
     _ = fixture.connect(attacker)
-    #expect(fixture.admission.shed() == .drop(4))
-    #expect(fixture.admission.shed() == .drop(1))
-    #expect(fixture.fill() == [.admit(5)])
-    #expect(fixture.admission.shed() == .drop(2))
-    #expect(fixture.admission.shed() == nil)
+    #expect(fixture.admission.shed(at: 0) == [.drop(4)])
+    #expect(fixture.admission.shed(at: 0) == [.drop(1), .admit(5)], "its place is not left empty")
+    #expect(fixture.admission.shed(at: 0) == [.drop(2)])
+    #expect(fixture.admission.shed(at: 0) == [])
   }
 
   /// A connection that has neither closed nor been dropped.
@@ -260,16 +259,32 @@ struct QuotaTests {
   func memory() {
     var budget = MemoryBudget(total: 100)
     let (one, two, root) = (Origin.user(1), Origin.user(2), Origin.user(0))
-    #expect(budget.changed(one, by: 50) == nil)
-    #expect(budget.changed(one, by: 1) == one)
-    #expect(budget.changed(one, by: -11) == nil)
-    #expect(budget.changed(root, by: 60) == nil)
-    #expect(budget.changed(two, by: 1) == one, "it holds more")
-    #expect(budget.changed(one, by: -40) == nil)
-    #expect(budget.changed(root, by: 100) == two, "the only one left to give")
-    #expect(budget.changed(two, by: -1) == nil)
-    #expect(budget.changed(root, by: 1) == nil)
-    #expect(budget.used == 161 && budget.used(by: one) == 0)
+    #expect(budget.changed(1, of: one, to: 20) == [])
+    #expect(budget.changed(2, of: one, to: 30) == [])
+    #expect(budget.changed(1, of: one, to: 21) == [2], "it holds more")
+    #expect(budget.changed(2, of: one, to: 0) == [])
+    #expect(budget.changed(3, of: root, to: 70) == [])
+    #expect(budget.changed(4, of: two, to: 9) == [])
+    #expect(budget.changed(4, of: two, to: 10) == [1], "another origin holds more")
+    #expect(budget.changed(1, of: one, to: 0) == [])
+    #expect(budget.changed(3, of: root, to: 170) == [4], "the only one left to give")
+    #expect(budget.changed(4, of: two, to: 0) == [])
+    #expect(budget.changed(3, of: root, to: 171) == [])
+    #expect(budget.used == 171 && budget.used(by: one) == 0)
+  }
+
+  @Test("as many clients end as it takes for what one took in addition, and no more")
+  func memoryOfSeveral() {
+    var budget = MemoryBudget(total: 100)
+    let (one, two) = (Origin.user(1), Origin.user(2))
+    for id in 1...4 as ClosedRange<UInt64> { #expect(budget.changed(id, of: one, to: 12) == []) }
+    #expect(budget.changed(5, of: two, to: 40) == [])
+    #expect(budget.changed(6, of: .user(0), to: 30) == [1, 5])
+    budget.total = 50
+    #expect(budget.changed(1, of: one, to: 0) == [])
+    #expect(budget.changed(5, of: two, to: 0) == [])
+    #expect(budget.used == 66, "a limit that was narrowed ends nobody by itself")
+    #expect(budget.changed(6, of: .user(0), to: 31) == [2])
   }
 
   @Test("IPv6 hosts are counted by network, and mapped IPv4 addresses as IPv4")

@@ -1,6 +1,7 @@
 // The state machine of a stream: every phase with every event.
 import Testing
 
+@testable import Simulator
 @testable import Streams
 
 /// The events of a stream.

@@ -1,6 +1,7 @@
 // The table of calls under way, compared with a dictionary.
 import Testing
 
+@testable import Simulator
 @testable import Streams
 
 @Suite("call table")

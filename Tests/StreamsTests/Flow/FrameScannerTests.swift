@@ -1,6 +1,7 @@
 // The frame scanner: it finds where packets begin and end, however many of their bytes have arrived.
 import Testing
 
+@testable import Simulator
 @testable import Streams
 
 @Suite("frame scanner")

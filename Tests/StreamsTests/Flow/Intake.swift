@@ -1,4 +1,5 @@
 // A receive buffer for tests.
+@testable import Simulator
 @testable import Streams
 
 /// A receive buffer with a scripted socket and a queue for the received packets.

@@ -1,6 +1,7 @@
 // Looking at packets that are queued behind waiting ones.
 import Testing
 
+@testable import Simulator
 @testable import Streams
 
 @Suite("receive buffer: looking ahead")

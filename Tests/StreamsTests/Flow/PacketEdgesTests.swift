@@ -1,6 +1,7 @@
 // Where packets begin in bytes that are sent in pieces.
 import Testing
 
+@testable import Simulator
 @testable import Streams
 
 @Suite("packet edges")

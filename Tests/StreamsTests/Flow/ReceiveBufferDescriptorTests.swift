@@ -1,6 +1,7 @@
 // Received descriptors: each belongs to a carrier byte after its packet, or is an error.
 import Testing
 
+@testable import Simulator
 @testable import Streams
 
 @Suite("receive buffer: descriptors")

@@ -1,6 +1,7 @@
 // The receive buffer, with reads and segments that end at every possible byte.
 import Testing
 
+@testable import Simulator
 @testable import Streams
 
 @Suite("receive buffer")

@@ -1,6 +1,7 @@
 // The bytes queued for a socket: slices of segments in order, and references to those segments.
 import Testing
 
+@testable import Simulator
 @testable import Streams
 
 @Suite("segment queue")

@@ -1,6 +1,7 @@
 // Packets that are sent while they still arrive, descriptors after packets, and closed sockets.
 import Testing
 
+@testable import Simulator
 @testable import Streams
 
 @Suite("send scheduler: packets stay whole")

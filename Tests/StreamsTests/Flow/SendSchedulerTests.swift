@@ -1,6 +1,7 @@
 // The send scheduler: queues of packets, and the choice of the next queue.
 import Testing
 
+@testable import Simulator
 @testable import Streams
 
 @Suite("send scheduler")

@@ -1,6 +1,7 @@
 // A connection whose calls the broker itself answers at once.
 import Testing
 
+@testable import Simulator
 @testable import Streams
 
 @Suite("server connection")

@@ -1,6 +1,7 @@
 // Descriptors that pass through a relay.
 import Testing
 
+@testable import Simulator
 @testable import Streams
 
 @Suite("relay: descriptors")

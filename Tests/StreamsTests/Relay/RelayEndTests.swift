@@ -1,6 +1,7 @@
 // What happens to calls and streams when the client or an upstream disconnects.
 import Testing
 
+@testable import Simulator
 @testable import Streams
 
 @Suite("relay: ends")

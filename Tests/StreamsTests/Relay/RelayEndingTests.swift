@@ -1,6 +1,7 @@
 // A stream that the broker ends, in every state of the stream.
 import Testing
 
+@testable import Simulator
 @testable import Streams
 
 @Suite("relay: ending a stream")

@@ -1,6 +1,7 @@
 // Recorded connections through a relay: the same packets come out.
 import Testing
 
+@testable import Simulator
 @testable import Streams
 
 /// One capture, replayed between both sides of a relay in the recorded order.

@@ -1,4 +1,5 @@
 // A relay with an owner and scripted sockets.
+@testable import Simulator
 @testable import Streams
 
 /// The relay's owner. It routes as configured, records what the relay asks and reports, and answers chosen calls.

@@ -1,6 +1,7 @@
 // Limits of the relay: what waits, and what passes meanwhile.
 import Testing
 
+@testable import Simulator
 @testable import Streams
 
 @Suite("relay: limits")

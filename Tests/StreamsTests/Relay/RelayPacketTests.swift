@@ -1,6 +1,7 @@
 // Which packets the relay forwards, and where, and which it drops.
 import Testing
 
+@testable import Simulator
 @testable import Streams
 
 @Suite("relay: packets")

@@ -1,4 +1,5 @@
 // A session with sockets and services that a test leads step by step.
+@testable import Simulator
 @testable import Streams
 
 /// The session's host: notes every action and leaves the answers to the test.

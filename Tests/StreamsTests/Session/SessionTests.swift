@@ -1,6 +1,7 @@
 // What one session does, behaviour by behaviour.
 import Testing
 
+@testable import Simulator
 @testable import Streams
 
 @Suite("session")

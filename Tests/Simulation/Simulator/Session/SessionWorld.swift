@@ -13,6 +13,8 @@ final class SessionWorld {
     case connected(Int)
     case clientActs, clientPongs, clientStalls, clientResumes, clientVanishes, clientFallsSilent
     case clientPings, clientCloses
+    case clientStreams
+    case backendStreams(Int)
     case backendAnswers(Int)
     case backendRaisesEvent(Int)
     case backendPings(Int)
@@ -24,25 +26,31 @@ final class SessionWorld {
   enum Phase { case faults, rest, work, finish }
 
   let seed: UInt64
+  /// What every packet of this session says, so that one that went astray is known.
+  let tag: UInt32
   var random: Seed
   var coverage: SessionCoverage?
-  var trace = Trace()
-  var now = 0.0
+  let loop: SimulatedLoop
+  /// The broker that hosts it, unless it is alone.
+  private(set) weak var broker: BrokerWorld?
+  /// Its connection, in that broker.
+  weak var arrival: Arrival?
   var phase = Phase.faults
-  private(set) var problem: String?
-  private var agenda: [(time: Double, order: Int, job: Job)] = []
-  private var order = 0
+  let beganAt: Double
   /// Answers that do not come before the calm phase.
   private var postponed: [Job] = []
   /// The host's timer, by what the driver said last.
   private(set) var timer: Double?
+  /// When a stream that waits for its rate may proceed.
+  private(set) var rateTimer: Double?
   private(set) var isInTurn = false
+  private var areStreamsFed = false
   /// Nothing goes wrong in such a run, from the start.
   let isFaultless: Bool
 
   let plan: SessionPlan
   let client: SessionClientModel
-  let pool = SegmentPool(capacity: 1024, spare: 8)
+  let pool: SegmentPool
   private var made: SessionDriver?
   var driver: SessionDriver { made! }
   var session: Session { driver.session }
@@ -56,34 +64,67 @@ final class SessionWorld {
 
   enum SASLService { case idle, asked, offered, stepping, started }
 
+  var now: Double { loop.now }
+
+  /// A session by itself.
   /// - Parameter isMistaken: the session is told another identity than the client has, which the checks must find.
-  init(seed: UInt64, coverage: SessionCoverage? = nil, isMistaken: Bool = false) {
-    self.seed = seed
-    self.coverage = coverage
+  convenience init(seed: UInt64, coverage: SessionCoverage? = nil, isMistaken: Bool = false) {
     // Neighbouring seeds would draw the same numbers, one place apart.
-    random = Seed(seed &* 0xD134_2543_DE82_EF95)
-    plan = SessionPlan(&random)
+    var random = Seed(seed &* 0xD134_2543_DE82_EF95)
+    let plan = SessionPlan(&random)
+    self.init(
+      seed: seed, tag: 1, plan, random, on: SimulatedLoop(seed: random.next()), in: nil,
+      pool: SegmentPool(capacity: 1024, spare: 8), coverage, isMistaken: isMistaken)
+    begin()
+    schedule(.calm, in: plan.calmAt)
+  }
+
+  init(
+    seed: UInt64, tag: UInt32, _ plan: SessionPlan, _ random: Seed, on loop: SimulatedLoop,
+    in broker: BrokerWorld?, pool: SegmentPool, _ coverage: SessionCoverage?, isMistaken: Bool
+  ) {
+    self.seed = seed
+    self.tag = tag
+    self.coverage = coverage
+    self.random = random
+    self.loop = loop
+    self.broker = broker
+    self.pool = pool
+    self.plan = plan
+    beganAt = loop.now
     isFaultless = plan.isFaultless
     settings = plan.settings
     proven = plan.client.identity
-    client = SessionClientModel(seed: random.next(), client: plan.client, habits: plan.habits)
-    client.socket.capacity = random.pick(200...4000)
+    client = SessionClientModel(
+      seed: self.random.next(), tag: tag, client: plan.client, habits: plan.habits)
+    client.socket.capacity = self.random.pick(200...4000)
     client.budget = plan.calls
     client.passesDescriptors = plan.target.isRemote ? 0 : 1
+    client.socket.carriesDescriptors = plan.client.identity.peer != nil
+    client.socket.makesRecords = plan.makesRecords
     var told = plan.client
     if isMistaken { told.identity.distinguishedName = "CN=mallory" }
+    checks.heardAt = beganAt
     made = SessionDriver(
-      Session(told, settings, at: 0), host: self, client: client.socket, pool: pool,
-      maxRequests: random.pick(1...5), watermarks: Watermarks(high: 3000, ahead: 1000, own: 1500),
-      largestWhole: 2048)
+      Session(told, settings, at: beganAt), host: self, client: client.socket, pool: pool,
+      maxRequests: plan.maxRequests, watermarks: SessionWorld.watermarks,
+      largestWhole: SessionWorld.largestWhole)
     checks.isLoggedIn = plan.client.authentication == .none
+    checks.mostRequests = plan.maxRequests
     checks.note(settings.keepAlive)
     timer = session.deadline
-    schedule(.calm, in: plan.calmAt)
+    loop.add(self)
+  }
+
+  static let watermarks = Watermarks(high: 3000, ahead: 1000, own: 1500)
+  static let largestWhole = 2048
+
+  /// The client may act from now on.
+  func begin() {
     schedule(.clientActs, in: 0)
     if plan.client.identity.peer != nil, plan.client.identity.names == nil {
       let names = UnixNames(user: random.once(in: 4) ? nil : "alice", group: "users")
-      answerLater(.post(.namesKnown(names)), mayBeAtOnce: false)
+      answerLater(.post(.namesKnown(names)), mayBeAtOnce: broker != nil)
     }
     planFaults()
   }
@@ -91,8 +132,7 @@ final class SessionWorld {
   // MARK: Time
 
   func schedule(_ job: Job, in seconds: Double) {
-    order += 1
-    agenda.append((now + seconds, order, job))
+    loop.schedule(in: seconds) { [self] in execute(job) }
   }
 
   /// A service answers soon, late, or not before the calm phase.
@@ -116,13 +156,14 @@ final class SessionWorld {
   func fails(_ n: Int) -> Bool { !isFaultless && phase == .faults && random.once(in: n) }
 
   private func planFaults() {
-    guard !isFaultless else { return }
+    guard !isFaultless, phase == .faults else { return }
     for _ in 0..<random.pick(0...3) {
       schedule(.clientStalls, in: seconds(0, plan.calmAt))
     }
     if random.once(in: 8) { schedule(.clientVanishes, in: seconds(0, plan.calmAt)) }
     if random.once(in: 5) { schedule(.clientFallsSilent, in: seconds(0, plan.calmAt)) }
-    for _ in 0..<random.pick(0...2) {
+    // In a broker these come from what its administrator does.
+    for _ in 0..<(broker == nil ? random.pick(0...2) : 0) {
       schedule(.post(drawEvent()), in: seconds(0, plan.calmAt))
     }
   }
@@ -140,6 +181,7 @@ final class SessionWorld {
   /// The session has entered a state that does not last long: something may happen meanwhile.
   func disturb(onceIn n: Int) {
     guard fails(n) else { return }
+    if let broker { return broker.disturb(self) }
     let jobs: [Job] = [
       .post(drawEvent()), .post(.stop), .post(.turnAway(.identity, Message(.simulated))),
       .post(.end(Message(.simulatedWarning))), .clientVanishes,
@@ -150,21 +192,23 @@ final class SessionWorld {
   // MARK: Steps
 
   func report(_ text: String) {
-    problem = problem ?? text
+    loop.report(broker == nil ? text : "client \(tag): \(text)")
   }
 
+  /// When one of its timers rings next.
+  var nextTimer: Double { min(timer ?? .infinity, rateTimer ?? .infinity) }
+
   /// The sockets that the loop would report: 0 is the client's, then the upstreams'.
-  private func readySocket() -> Int? {
-    var ready: [Int] = []
-    if !readiness(client.socket, driver.relay.clientInterest).isEmpty { ready.append(0) }
+  func eachReadySocket(_ body: (Int) -> Void) {
+    guard !isOver else { return }
+    if !readiness(client.socket, driver.relay.clientInterest).isEmpty { body(0) }
     for (index, connection) in connections.enumerated() {
       guard connection.isConnected, !connection.isGone, let backend = connection.backend else {
         continue
       }
       let interest = driver.relay.upstreamInterest(connection.slot)
-      if !readiness(backend.socket, interest).isEmpty { ready.append(index + 1) }
+      if !readiness(backend.socket, interest).isEmpty { body(index + 1) }
     }
-    return ready.randomElement(using: &random)
   }
 
   private func readiness(_ socket: ScriptedTransport, _ interest: Interest) -> Interest {
@@ -174,33 +218,18 @@ final class SessionWorld {
     return ready
   }
 
-  /// One turn of the loop: a socket that is ready, the timer, or what is due next.
-  private func step() {
-    let next = agenda.indices.min {
-      (agenda[$0].time, agenda[$0].order) < (agenda[$1].time, agenda[$1].order)
+  func timerRings() {
+    if let time = rateTimer, time <= timer ?? .infinity {
+      rateTimer = nil
+      return turn { driver.settle(at: now) }
     }
-    let due = min(timer ?? .infinity, next.map { agenda[$0].time } ?? .infinity)
-    if let socket = readySocket(), due > now + 0.01 || !random.once(in: 4) {
-      now += Double(random.pick(1...4)) * 0.001
-      socketReady(socket)
-    } else if let time = timer, time <= due {
-      // A loop's timer may ring early by what clocks differ.
-      now = max(now, random.once(in: 2) ? time : time - 0.0004)
-      timer = nil
-      post(.time)
-      if !isOver, session.deadline != nil, timer == nil { report("the timer is not set again") }
-    } else if let next {
-      now = max(now, agenda[next].time)
-      execute(agenda.remove(at: next).job)
-    } else {
-      report("nothing will happen any more")
-    }
-    trace.mix(now)
-    checkClock()
+    timer = nil
+    post(.time)
+    if !isOver, session.deadline != nil, timer == nil { report("the timer is not set again") }
   }
 
-  private func socketReady(_ socket: Int) {
-    trace.mix(UInt64(socket))
+  func socketReady(_ socket: Int) {
+    loop.trace.mix(UInt64(tag) << 32 | UInt64(socket))
     guard socket > 0 else {
       let ready = readiness(client.socket, driver.relay.clientInterest)
       if ready.contains(.read) { checks.heardAt = now }
@@ -219,10 +248,12 @@ final class SessionWorld {
 
   /// A call into the driver that did not come from within another.
   func turn(_ body: () -> Void) {
+    // A turn of another session's may have ended this one, or be within one of its own.
+    let isInner = isInTurn
     isInTurn = true
     body()
-    isInTurn = false
-    readEnds()
+    isInTurn = isInner
+    if !isInner { readEnds() }
   }
 
   func post(_ event: SessionEvent) {
@@ -240,7 +271,9 @@ final class SessionWorld {
       }
     }
     if client.isKeepAliveGranted { checks.keepAliveSince = checks.keepAliveSince ?? now }
+    if !client.confirmed.isEmpty { checkConfirmed() }
     if let found = client.problem { report(found) }
+    if client.hasOpenStreams { startStreams() }
     for connection in connections {
       guard let backend = connection.backend, !connection.isGone, !backend.isDead, !backend.isHung,
         !backend.socket.taken.isEmpty
@@ -256,6 +289,7 @@ final class SessionWorld {
       schedule(.backendAnswers(connection.id), in: fails(8) ? seconds(0, 4) : seconds(0, 0.2))
     }
     if let found = backend.problem { report("backend \(backend.id): \(found)") }
+    if backend.hasOpenStreams { startStreams(of: connection) }
     for call in backend.clientCalls[calls...] { checkArrival(of: call, at: connection) }
     if let identity = backend.takeIdentity() { checkIdentity(identity) }
     guard count > 0 else { return }
@@ -268,6 +302,18 @@ final class SessionWorld {
     if random.once(in: 20) { schedule(.backendPings(backend.id), in: seconds(0, 1)) }
   }
 
+  private func startStreams() {
+    guard !areStreamsFed else { return }
+    areStreamsFed = true
+    schedule(.clientStreams, in: seconds(0, 0.2))
+  }
+
+  private func startStreams(of connection: Connection) {
+    guard !connection.areStreamsFed else { return }
+    connection.areStreamsFed = true
+    schedule(.backendStreams(connection.id), in: seconds(0, 0.2))
+  }
+
   // MARK: Jobs
 
   func connection(_ id: Int) -> Connection? { connections.first { $0.id == id } }
@@ -276,6 +322,7 @@ final class SessionWorld {
   }
 
   func execute(_ job: Job) {
+    guard !isOver else { return }
     switch job {
     case .post(let event): postAnswer(event)
     case .attach(let id): attach(id)
@@ -302,7 +349,15 @@ final class SessionWorld {
     case .clientFallsSilent: client.isSilent = true
     case .backendAnswers(let id):
       let isCalm = isFaultless || phase != .faults
-      backend(id)?.answer(&random, isCalm: isCalm, &client.excuses.backendErrors)
+      guard let backend = backend(id) else { return }
+      backend.answer(&random, isCalm: isCalm, &client.excuses.backendErrors)
+      if backend.hasOpenStreams, let connection = connection(id) { startStreams(of: connection) }
+    case .clientStreams:
+      areStreamsFed = false
+      guard !isOver, client.hasOpenStreams else { return }
+      client.feedStream(&random, isCalm: isFaultless || phase != .faults)
+      startStreams()
+    case .backendStreams(let id): feedStreams(of: id)
     case .backendRaisesEvent(let id):
       guard backend(id)?.raiseEvent() == true, case .open = session.state else { return }
       checks.eventsWhileOpen += 1
@@ -313,14 +368,25 @@ final class SessionWorld {
     }
   }
 
-  private func wake(_ id: Int) {
+  private func feedStreams(of id: Int) {
+    guard let connection = connection(id), let backend = backend(id) else { return }
+    connection.areStreamsFed = false
+    guard !isOver, !backend.isGone, backend.hasOpenStreams else { return }
+    if let serial = backend.feedStream(&random, isCalm: isFaultless || phase != .faults) {
+      client.excuses.streamErrors.insert(serial)
+    }
+    startStreams(of: connection)
+  }
+
+  func wake(_ id: Int) {
     guard let backend = backend(id), backend.isHung else { return }
     backend.isHung = false
     readEnds()
     for _ in backend.pending { schedule(.backendAnswers(id), in: seconds(0, 0.2)) }
   }
 
-  private func becomeCalm() {
+  func becomeCalm() {
+    guard phase == .faults, !isOver else { return }
     phase = .rest
     client.socket.isStalled = false
     for job in postponed { schedule(job, in: seconds(0, 0.5)) }
@@ -331,43 +397,51 @@ final class SessionWorld {
 
   // MARK: The run
 
-  /// Runs to the end of the session. What was wrong, or nil.
+  /// Runs a session by itself to its end. What was wrong, or nil.
   func run() -> String? {
-    var steps = 0
     func run(until isDone: () -> Bool, within seconds: Double) {
       let limit = now + seconds
-      while !isOver, problem == nil, !isDone() {
-        step()
-        steps += 1
-        if steps > 30_000 { report("it does not come to an end") }
+      while !isOver, loop.problem == nil, !isDone() {
+        loop.step()
+        if loop.steps > 30_000 { report("it does not come to an end") }
         if now > limit { report("phase \(phase) takes more than \(seconds) s in \(session.state)") }
       }
     }
     run(until: { phase == .rest }, within: 1000)
     run(until: { isAtRest }, within: 60)
-    if problem == nil, !isOver, !client.isSilent, !client.hasSentClose, plan.canLogIn {
-      phase = .work
-      client.forgetExcuses()
-      client.budget = 8
-      schedule(.clientActs, in: 0)
-      run(
-        until: { client.isOpened && client.budget == 0 && !client.isWaiting && isAtRest },
-        within: 60)
-      if problem == nil, !isOver { checkEvents() }
+    if loop.problem == nil, !isOver, canWork {
+      beginWork()
+      run(until: { isWorkDone }, within: 60)
+      if loop.problem == nil, !isOver { checkEvents() }
     }
-    if problem == nil, !isOver {
-      phase = .finish
+    if loop.problem == nil, !isOver {
       finish()
       run(until: { false }, within: 12)
     }
     checkEnd()
-    return problem.map { "seed \(seed) at \(now): \($0)" }
+    loop.end()
+    return loop.problem.map { "seed \(seed) at \(now): \($0)" }
+  }
+
+  /// The client may be asked for something once more.
+  var canWork: Bool { !client.isSilent && !client.hasSentClose && !client.isDead && plan.canLogIn }
+
+  func beginWork() {
+    phase = .work
+    client.forgetExcuses()
+    client.budget = 8
+    schedule(.clientActs, in: 0)
+  }
+
+  var isWorkDone: Bool {
+    client.isOpened && client.budget == 0 && !client.isWaiting && isAtRest
   }
 
   /// Everything that was begun has come to its end.
-  private var isAtRest: Bool {
-    guard client.awaited.isEmpty, driver.relay.waitingForClient == 0, !client.isDead,
-      checks.stopsSince == nil, checks.turnedAwayAt == nil
+  var isAtRest: Bool {
+    guard client.awaited.isEmpty, client.isSilent || !client.hasOpenStreams,
+      driver.relay.waitingForClient == 0,
+      !client.isDead, checks.stopsSince == nil, checks.turnedAwayAt == nil
     else { return false }
     switch session.state {
     case .loggingIn(.awaited, _), .loggingIn(.offered, _), .loggingIn(.started, _): return true
@@ -376,15 +450,28 @@ final class SessionWorld {
     }
   }
 
-  private func finish() {
+  /// The client leaves, or an administrator or the broker ends it.
+  func finish() {
+    phase = .finish
     switch random.pick(0...3) {
     case 0 where client.isLoggedIn && !client.isSilent && !client.hasSentClose:
       client.send(.close, &random)
-    case 1: post(.stop)
+    case 1 where broker == nil: post(.stop)
     case 2: post(.end(Message(.simulated)))
     default: client.vanish()
     }
   }
 
+  /// Its client's socket is not watched for anything to read.
+  var isNotRead: Bool { !isOver && !driver.relay.clientInterest.contains(.read) }
+
+  func meters(for kind: StreamKind) -> [Meter] {
+    guard let meter = broker?.meters[kind], meter.rate > 0 else { return [] }
+    return [meter]
+  }
+
   func deadlineChanged(to deadline: Double?) { timer = deadline }
+
+  /// The host looks when the next packet that waits for its rate may go.
+  func watchRates() { rateTimer = driver.relay.nextMeteredTime }
 }

@@ -19,7 +19,7 @@ extension SessionClientModel {
   ) -> (PacketHeader, [UInt8]) {
     var header = PacketHeader(
       procedure: SessionClientModel.procedures[random.pick(0...7)], kind: .call, serial: serial)
-    var body = Stamp.bytes(serial, padding: 4 * random.pick(0...20))
+    var body = Stamp.bytes(serial, tag, padding: 4 * random.pick(0...20))
     switch random.pick(0...19) {
     case 0: header.procedure = 4000
     case 1:

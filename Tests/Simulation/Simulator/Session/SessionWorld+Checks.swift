@@ -37,6 +37,8 @@ struct SessionChecks {
   /// The client's connection is over, or an administrator ended the session.
   var isEndedFromOutside = false
   var waitedAtEnd = 0
+  /// Calls that may be under way.
+  var mostRequests = 0
 
   mutating func note(_ keepAlive: KeepAliveSettings) {
     leastCount = min(leastCount, keepAlive.count)
@@ -57,8 +59,14 @@ extension SessionWorld {
     noteState()
     coverage?.noteTurn(driver)
     if checks.stopsSince != nil { checkStop() }
-    guard checks.lostSince != nil, !session.isLost, checks.turnedAwayAt == nil else { return }
-    report("the session stays in \(session.state) without the backend that the client opened")
+    checkBounds()
+    if checks.lostSince != nil, !session.isLost, checks.turnedAwayAt == nil {
+      report("the session stays in \(session.state) without the backend that the client opened")
+    }
+    watchRates()
+    guard let broker else { return }
+    if !broker.hangUpAlarm.isSet, isNotRead { broker.startHangUpLooks() }
+    broker.countMemory(self)
   }
 
   private func noteState() {
@@ -97,6 +105,48 @@ extension SessionWorld {
     }
   }
 
+  /// What waits is bounded, in bytes and in calls.
+  private func checkBounds() {
+    let relay = driver.relay
+    let queues =
+      relay.upstreams.indices.count * (relay.hasMeteredStreams ? 2 : 1) + relay.upstreams.draining.count + 3
+    let bound =
+      queues
+      * (SessionWorld.watermarks.high + 2 * pool.capacity + SessionWorld.largestWhole + 600)
+    if relay.waitingForClient > bound {
+      report("\(relay.waitingForClient) bytes wait for the client")
+    }
+    if relay.waitingForUpstreams > bound {
+      report("\(relay.waitingForUpstreams) bytes wait for the upstreams")
+    }
+    let most = max(relay.maxRequests, checks.mostRequests)
+    if relay.awaitedCount > most {
+      report("\(relay.awaitedCount) calls are under way, of at most \(most)")
+    }
+    checks.mostRequests = max(relay.maxRequests, relay.awaitedCount)
+    if client.socket.mixedRecords > 0 { report("a record holds bytes of two packets") }
+  }
+
+  /// Streams that ended in good order have carried every byte.
+  func checkConfirmed() {
+    for stream in client.confirmed {
+      let backend = connections.lazy.compactMap { connection in
+        connection.backend?.streams.first { $0.call.serial == stream.serial }
+      }.first
+      guard let backend else {
+        report("stream \(stream.serial) is confirmed, and no daemon has it")
+        continue
+      }
+      if backend.received != stream.sent, !stream.isAborted {
+        report("\(backend.received) of \(stream.sent) bytes of stream \(stream.serial) arrived")
+      }
+      if backend.sent != stream.received {
+        report("\(stream.received) of \(backend.sent) bytes of stream \(stream.serial) came")
+      }
+    }
+    client.confirmed = []
+  }
+
   // MARK: Time
 
   /// Nothing lasts longer than it may.
@@ -131,7 +181,7 @@ extension SessionWorld {
     let limit = plan.settings.loginSeconds
     guard !checks.isLoggedIn, checks.turnedAwayAt == nil, checks.leavingSince == nil, limit > 0
     else { return }
-    if isOverdue(0, limit) { report("it may take longer than \(limit) s to authenticate") }
+    if isOverdue(beganAt, limit) { report("it may take longer than \(limit) s to authenticate") }
   }
 
   private func checkOpenings() {
@@ -177,7 +227,8 @@ extension SessionWorld {
   func checkArrival(of call: PacketHeader, at connection: Connection) {
     if !checks.isLoggedIn { report("a call was passed on before authentication") }
     if !client.excuses.hasOpened { report("a call was passed on before CONNECT_OPEN") }
-    guard client.awaited[call.serial]?.form == .ordinary else {
+    let form = client.awaited[call.serial]?.form
+    guard form == .ordinary || form == .stream else {
       return report("call \(call.serial) was passed on and answered")
     }
     guard connection.driver == nil, !plan.target.servesAll,
@@ -236,6 +287,7 @@ extension SessionWorld {
     post(.time)
     post(.stop)
     if !client.isDead { client.read() }
+    checkConfirmed()
     if let found = client.problem { report(found) }
     checkSent()
     if pool.heldCount != 0 { report("\(pool.heldCount) segments are still held") }
@@ -243,8 +295,8 @@ extension SessionWorld {
       guard let backend = connection.backend, let sends = backend.removedAfter else { continue }
       if backend.socket.sends != sends { report("something was sent to a removed upstream") }
     }
-    trace.mix(client.trace.hash)
-    for connection in connections { trace.mix(connection.backend?.trace.hash ?? 0) }
+    loop.trace.mix(client.trace.hash)
+    for connection in connections { loop.trace.mix(connection.backend?.trace.hash ?? 0) }
   }
 
   /// The client has received all that was to be sent to it.

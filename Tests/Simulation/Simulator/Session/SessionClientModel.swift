@@ -12,6 +12,8 @@ final class SessionClientModel {
     case feature(Int32)
     /// Passed on to a backend once the connection is open.
     case ordinary
+    /// The same, and it opens a stream.
+    case stream
     /// Refused in every state: an unknown program, arguments that cannot be decoded.
     case hopeless
   }
@@ -40,6 +42,8 @@ final class SessionClientModel {
     var refusedOpens: Set<UInt32> = []
     /// Calls that a backend answered with an error.
     var backendErrors: Set<UInt32> = []
+    /// Streams that a backend ended with an error.
+    var streamErrors: Set<UInt32> = []
     var isUpstreamRemoved = false
     /// The session has been open.
     var hasOpened = false
@@ -48,6 +52,8 @@ final class SessionClientModel {
   enum SASLPhase { case awaited, offered, started }
 
   let socket: ScriptedTransport
+  /// What the payload of its packets says.
+  var tag: UInt32
   let client: SessionClient
   let habits: Habits
   var excuses = Excuses()
@@ -68,6 +74,11 @@ final class SessionClientModel {
   var hasUnregistered = false
   private(set) var closedEvents = 0
   private(set) var events = 0
+  /// The last event of each of its upstreams.
+  private var lastEvents: [UInt32: UInt32] = [:]
+  var streams: [Stream] = []
+  /// Streams that ended in good order since the world looked.
+  var confirmed: [Stream] = []
   /// PINGs of the broker that have not been answered yet.
   private(set) var openPings = 0
   private(set) var pingsReceived = 0
@@ -79,7 +90,8 @@ final class SessionClientModel {
   private var reader = PacketReader()
   private(set) var trace = Trace()
 
-  init(seed: UInt64, client: SessionClient, habits: Habits) {
+  init(seed: UInt64, tag: UInt32, client: SessionClient, habits: Habits) {
+    self.tag = tag
     socket = ScriptedTransport(seed: seed)
     self.client = client
     self.habits = habits
@@ -130,6 +142,7 @@ final class SessionClientModel {
     guard isOpened else { return .open(isReadOnly: habits.wantsReadOnly) }
     guard budget > 0 else { return habits.closesWhenDone ? .close : nil }
     budget -= 1
+    if random.once(in: 5) { return .stream }
     return random.once(in: 8) ? .identity : random.once(in: 8) ? .feature(14) : .ordinary
   }
 
@@ -149,6 +162,7 @@ final class SessionClientModel {
     case 13: .feature(client.mark)
     case 14: .feature(10)
     case 15: .hopeless
+    case 16 where isOpened: .stream
     default: .ordinary
     }
   }
@@ -184,6 +198,7 @@ final class SessionClientModel {
       header.procedure = Remote.connectSupportsFeature
       body = FeatureArguments(feature: feature).encoded
     case .ordinary: (header, body) = ordinaryCall(serial, &random)
+    case .stream: (header, body) = opening(serial, &random)
     case .hopeless: (header, body) = hopelessCall(serial, &random)
     }
     awaited[serial] = (header, form)
@@ -219,14 +234,15 @@ final class SessionClientModel {
     while problem == nil, let (header, packet) = reader.next() {
       trace.mix(header)
       switch header.kind {
-      case .message: message(header)
+      case .message: message(header, packet)
       case .reply: reply(header, packet)
+      case .stream: problem = streamArrived(header, packet)
       default: problem = "the client received a packet of type \(header.kind.rawValue)"
       }
     }
   }
 
-  private func message(_ header: PacketHeader) {
+  private func message(_ header: PacketHeader, _ packet: [UInt8]) {
     if header.program == Program.keepAlive {
       guard header.procedure == KeepAliveProcedure.ping else { return }
       if !hasAskedKeepAlive { problem = "a PING that was not asked for" }
@@ -238,7 +254,19 @@ final class SessionClientModel {
       closedEvents += 1
     } else {
       events += 1
+      event(packet)
     }
+  }
+
+  /// Each daemon counts the events that it raises.
+  private func event(_ packet: [UInt8]) {
+    let upstream = Stamp.word(packet, 0) ?? 0
+    let number = Stamp.word(packet, 1) ?? 0
+    if Stamp.word(packet, 2) != tag { problem = "it received another client's event" }
+    if let last = lastEvents[upstream], number != last + 1 {
+      problem = "event \(number) of upstream \(upstream) behind \(last)"
+    }
+    lastEvents[upstream] = number
   }
 
   private func reply(_ header: PacketHeader, _ packet: [UInt8]) {
@@ -316,6 +344,8 @@ final class SessionClientModel {
     default:
       guard excuses.hasOpened else { return "served before CONNECT_OPEN" }
       if call.procedure == Remote.connectRegisterCloseCallback { registeredForClose = true }
+      if form == .stream { streamOpened(call.serial, true) }
+      guard Stamp.word(packet, 2) == tag else { return "it has another client's body" }
       return Stamp.word(packet, 0) == call.serial ? nil : "it has another call's body"
     }
   }
@@ -333,6 +363,7 @@ final class SessionClientModel {
       excuses.polkitRefusals -= 1
       return excuses.polkitRefusals >= 0 ? nil : "polkit did not refuse it"
     case .hopeless: return nil
+    case .stream: streamOpened(call.serial, false)
     default: break
     }
     guard isLoggedIn else { return error.code == .rpc ? nil : "not 'authentication required'" }

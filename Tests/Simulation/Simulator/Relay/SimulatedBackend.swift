@@ -52,7 +52,7 @@ final class SimulatedBackend {
   private(set) var streams: [Stream] = []
   private var events: UInt32 = 0
   private(set) var received: [[UInt8]] = []
-  private(set) var problem: String?
+  var problem: String?
 
   init(number: Int, slot: Int, driver: Driver, seed: UInt64) {
     self.number = number

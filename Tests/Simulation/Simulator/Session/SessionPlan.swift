@@ -15,6 +15,12 @@ struct SessionPlan {
   /// Seconds between two calls of the client, at most.
   var pace: Double
   var calls: Int
+  /// Calls that may be under way at a time.
+  var maxRequests: Int
+  /// The client comes over TLS.
+  var makesRecords = false
+  /// The name that it proves by SASL.
+  var saslUser: String
 
   /// polkit cannot be asked about a process that is not known, unless the client is root.
   var canLogIn: Bool {
@@ -45,6 +51,9 @@ struct SessionPlan {
     calmAt = Double(random.once(in: 4) ? random.pick(20...90) : random.pick(2...20))
     pace = random.once(in: 2) ? 0.3 : 3
     calls = random.pick(2...20)
+    maxRequests = random.pick(1...5)
+    makesRecords = client.identity.distinguishedName != nil
+    saslUser = "user\(random.pick(0...1_000_000))"
   }
 
   static func settings(_ random: inout Seed) -> SessionSettings {

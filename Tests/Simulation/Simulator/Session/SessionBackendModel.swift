@@ -19,6 +19,10 @@ final class SessionBackendModel {
   /// What the broker must send.
   struct Expectation {
     var target: UpstreamTarget
+    /// What the packets of its client say.
+    var tag: UInt32
+    /// Its streams may have a rate.
+    var isMetered = false
     /// Whose own daemon it is; nil: the one that the client opened.
     var driver: Driver?
     var isReadOnly: Bool
@@ -43,6 +47,7 @@ final class SessionBackendModel {
   /// SET_IDENTITY as it arrived.
   private var identity: [TypedParameter]?
   private(set) var clientCalls: [PacketHeader] = []
+  var streams: [Stream] = []
   private var marks: [Int32]
   var isHung = false
   var isDead = false
@@ -78,6 +83,12 @@ final class SessionBackendModel {
     while problem == nil, let (header, packet) = reader.next() {
       trace.mix(header)
       if header.program == Program.keepAlive { continue }
+      if header.kind == .stream {
+        // What waits for its rate does not hold the close up.
+        let isLate = stage == .closing && !expectation.isMetered
+        problem = isLate ? "a stream behind CONNECT_CLOSE" : streamArrived(header, packet)
+        continue
+      }
       guard header.kind == .call else {
         problem = "it received a packet of type \(header.kind.rawValue)"
         break
@@ -142,6 +153,10 @@ final class SessionBackendModel {
     let known = ProcedureTable.find(program: call.program, procedure: call.procedure)
     if stage != .ready {
       problem = "a call of the client arrived in stage \(stage)"
+    } else if call.procedure != Remote.connectSupportsFeature,
+      Stamp.word(packet, 1) != expectation.tag
+    {
+      problem = "another client's call arrived"
     } else if call.version != Program.version {
       problem = "a call of an unknown version arrived"
     } else if call.program == Program.remote,
@@ -179,8 +194,13 @@ final class SessionBackendModel {
     }
     var reply = call
     reply.kind = .reply
+    let large = random.once(in: 25) ? 300 : 0
     socket.supply(
-      Stamp.packet(reply, Stamp.bytes(call.serial, UInt32(id), padding: 4 * random.pick(0...20))))
+      Stamp.packet(
+        reply,
+        Stamp.bytes(
+          call.serial, UInt32(id), expectation.tag, padding: 4 * (large + random.pick(0...20)))))
+    if SessionBackendModel.opensStream(call) { streamOpened(call, &random) }
   }
 
   private func refuse(_ call: PacketHeader, _ error: RemoteError) {
@@ -278,7 +298,8 @@ final class SessionBackendModel {
     events += 1
     socket.supply(
       Stamp.packet(
-        PacketHeader(procedure: 318, kind: .message, serial: 1), Stamp.bytes(UInt32(id), events)))
+        PacketHeader(procedure: 318, kind: .message, serial: 1),
+        Stamp.bytes(UInt32(id), events, expectation.tag)))
     return true
   }
 

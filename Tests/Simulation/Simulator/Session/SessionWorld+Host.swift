@@ -24,8 +24,7 @@ extension SessionWorld: SessionHost {
     case .note(let note): noted(note)
     case .end:
       isOver = true
-      checks.waitedAtEnd = driver.relay.waitingForClient
-      driver.clear(at: now)
+      ended()
     case .send, .beginRelaying, .route, .call, .openUpstream, .discardClient:
       report("the driver passed on \(action)")
     }
@@ -39,20 +38,29 @@ extension SessionWorld: SessionHost {
     return reason
   }
 
+  private func ended() {
+    checks.waitedAtEnd = driver.relay.waitingForClient
+    for connection in connections where !connection.isGone {
+      connection.backend?.removedAfter = connection.backend?.socket.sends
+    }
+    driver.clear(at: now)
+    if let broker, let arrival { broker.departed(self, arrival) }
+  }
+
   private func mix(_ action: SessionAction) {
-    trace.mix(action.name)
+    loop.trace.mix(action.name)
     switch action {
     case .connect(let id, _, let isReadOnly), .connectDriver(let id, _, _, let isReadOnly):
-      trace.mix(UInt64(id) << 1 | (isReadOnly ? 1 : 0))
-    case .remove(let id, _, _), .upstreamSASL(let id, _): trace.mix(UInt64(id))
-    case .end(let reason): trace.mix(reason.text)
+      loop.trace.mix(UInt64(id) << 1 | (isReadOnly ? 1 : 0))
+    case .remove(let id, _, _), .upstreamSASL(let id, _): loop.trace.mix(UInt64(id))
+    case .end(let reason): loop.trace.mix(reason.text)
     default: break
     }
   }
 
   /// An event of the host's own goes to the session.
   func note(_ event: SessionEvent) {
-    trace.mix(event.name)
+    loop.trace.mix(event.name)
     // Within a turn other events may be handled first.
     if !isInTurn { coverage?.note(session, event) }
     switch event {
@@ -77,6 +85,8 @@ extension SessionWorld: SessionHost {
     case .loggedIn:
       if plan.client.authentication == .polkit, proven.peer?.uid == 0 { checks.isLoggedIn = true }
       if !checks.isLoggedIn { report("it counts as logged in without a proof") }
+      if let broker, let arrival { broker.authenticated(arrival) }
+    case .turnedAway: if let broker, let arrival { broker.uncount(arrival) }
     case .upstreamOpened:
       guard case .open(let main) = session.state else { return }
       checks.openMain = main
@@ -97,7 +107,8 @@ extension SessionWorld: SessionHost {
     checks.isReadOnly = plan.client.isReadOnly || wantsReadOnly
     if isReadOnly != checks.isReadOnly { report("an upstream with read-only \(isReadOnly)") }
     let connection = add(id, nil, opening.header.serial, isReadOnly: checks.isReadOnly)
-    begin(connection, plan.target, isThere: !fails(12))
+    begin(
+      connection, plan.target, isThere: isThere(plan.target.path) && reserveHelper(for: connection))
   }
 
   private func connect(_ id: Int, to driver: Driver, beside main: Int, _ isReadOnly: Bool) {
@@ -108,9 +119,34 @@ extension SessionWorld: SessionHost {
     if connection(main)?.backend?.stage != .ready { report("a driver's daemon beside no main one") }
     let connection = add(id, driver, nil, isReadOnly: checks.isReadOnly)
     let target = UpstreamTarget(
-      daemon: "virt\(driver)d", path: "/run/\(driver)", uri: "\(driver):///target", servesAll: false
+      daemon: "virt\(driver)d", path: SessionWorld.path(of: driver), uri: "\(driver):///target",
+      servesAll: false
     )
-    begin(connection, target, isThere: plan.own.contains(driver) && !fails(6))
+    begin(connection, target, isThere: plan.own.contains(driver) && isThere(target.path, onceIn: 6))
+  }
+
+  static func path(of driver: Driver) -> String { "/run/\(driver)" }
+
+  private func isThere(_ path: String, onceIn n: Int = 12) -> Bool {
+    broker?.daemons[path].map { $0.isUp && !fails(3 * n) } ?? !fails(n)
+  }
+
+  /// Another host is reached through a program, of which there are so many in a broker.
+  private func reserveHelper(for connection: Connection) -> Bool {
+    guard let broker, let arrival, plan.target.isRemote else { return true }
+    let (used, own) = (broker.helpers.used, broker.helpers.used(by: arrival.origin))
+    let isReserved = broker.helpers.tryReserve(for: arrival.origin)
+    broker.checkHelpers(arrival.origin, isReserved: isReserved, used: used, own: own)
+    if isReserved { arrival.helpers += 1 } else { arrival.wasStarved = true }
+    connection.hasHelper = isReserved
+    return isReserved
+  }
+
+  private func releaseHelper(of connection: Connection) {
+    guard let broker, let arrival, connection.hasHelper else { return }
+    connection.hasHelper = false
+    arrival.helpers -= 1
+    broker.helpers.release(for: arrival.origin)
   }
 
   private func add(
@@ -129,7 +165,9 @@ extension SessionWorld: SessionHost {
     let id = connection.id
     let error = RemoteError(.systemError, "simulated", int1: 111)
     guard isThere else { return answerLater(.post(.upstream(id, .unavailable(error)))) }
-    connection.backend = makeBackend(connection, target)
+    let backend = makeBackend(connection, target)
+    connection.backend = backend
+    broker?.daemons[target.path]?.accepted(backend, of: self)
     var delays = [0.0, 0.0, 0.0]
     if !random.once(in: 3) { delays = delays.map { _ in random.once(in: 2) ? 0 : seconds(0, 0.5) } }
     if fails(20) { delays[random.pick(0...2)] = seconds(1, 30) }
@@ -155,7 +193,9 @@ extension SessionWorld: SessionHost {
     if target.isRemote { methods = target.hasCredentials ? [.none, .sasl, .sasl] : [.none] }
     if fails(12) { methods = target.hasCredentials ? [.refused] : [.refused, .sasl] }
     let expectation = SessionBackendModel.Expectation(
-      target: target, driver: connection.driver, isReadOnly: connection.isReadOnly,
+      target: target, tag: tag,
+      isMetered: broker.map { !$0.plan.isFaultless || $0.plan.rates != [0, 0, 0] } ?? false,
+      driver: connection.driver, isReadOnly: connection.isReadOnly,
       ownFeatures: [8, 10, 14, 15, plan.client.mark])
     let backend = SessionBackendModel(
       id: connection.id, expectation, method: methods[random.pick(0...methods.count - 1)],
@@ -183,6 +223,7 @@ extension SessionWorld: SessionHost {
     if closedEvent, connection.driver != nil { report("a close event for a driver's daemon") }
     checkRemoval(of: connection)
     connection.isGone = true
+    releaseHelper(of: connection)
     connection.backend?.removedAfter = connection.backend?.socket.sends
     client.excuses.isUpstreamRemoved = true
     if let serial = connection.openSerial { client.excuses.refusedOpens.insert(serial) }
@@ -228,6 +269,7 @@ extension SessionWorld: SessionHost {
 
   private func unavailable(_ connection: Connection) {
     connection.isGone = true
+    releaseHelper(of: connection)
     if let serial = connection.openSerial { client.excuses.refusedOpens.insert(serial) }
     if let driver = connection.driver { checks.absences[driver, default: 0] += 1 }
   }
@@ -250,7 +292,7 @@ extension SessionWorld: SessionHost {
       return answerLater(.post(.sasl(.proceeds(random.once(in: 2) ? nil : [5]))))
     }
     let success = SASLSuccess(
-      lastWords: random.once(in: 2) ? nil : [6], user: "user\(seed)", mechanism: "SIMPLE",
+      lastWords: random.once(in: 2) ? nil : [6], user: plan.saslUser, mechanism: "SIMPLE",
       strength: random.once(in: 3) ? 56 : 0)
     let tooMany = fails(10) ? Message(.simulated) : nil
     answerLater(.post(.sasl(.done(success, tooMany: tooMany))))
@@ -263,12 +305,19 @@ extension SessionWorld: SessionHost {
     case .offers: saslService = .offered
     case .proceeds: saslService = .started
     case .failed: client.excuses.saslRefusals += 1
-    case .done(let success, let tooMany):
+    case .done(let success, let drawn):
+      var tooMany = drawn
+      if let broker, let arrival {
+        var identity = proven
+        identity.saslUser = success.user
+        tooMany = broker.count(identity, arrival)
+      }
       if case .loggingIn = session.state {
         proven.saslUser = success.user
         checks.isLoggedIn = true
         if tooMany != nil { turnedAway() }
       }
+      return post(.sasl(.done(success, tooMany: tooMany)))
     }
     post(.sasl(answer))
   }

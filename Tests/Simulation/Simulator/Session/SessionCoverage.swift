@@ -12,6 +12,15 @@ final class SessionCoverage {
     var description: String { "\(state) × \(event)" }
   }
 
+  /// All pairs, with how often each was met.
+  var report: String {
+    let tables = [("session", session), ("upstream", upstream), ("connection", connection)]
+    return tables.map { name, pairs in
+      let lines = pairs.map { "\(name): \($0.key): \($0.value)" }.sorted()
+      return lines.joined(separator: "\n")
+    }.filter { !$0.isEmpty }.joined(separator: "\n")
+  }
+
   /// What a turn of the driver began with.
   struct Before {
     let session: Session
@@ -20,17 +29,20 @@ final class SessionCoverage {
     let ownSerial: UInt32?
   }
 
-  private(set) var session: Set<Pair> = []
-  private(set) var upstream: Set<Pair> = []
+  /// How often each was met.
+  private(set) var session: [Pair: Int] = [:]
+  private(set) var upstream: [Pair: Int] = [:]
+  /// Of connections to a broker, from the kernel's queue on.
+  private(set) var connection: [Pair: Int] = [:]
   /// The upstream whose connection ended last.
   private var lastEnded = 0
 
   func note(_ session: Session, _ event: SessionEvent) {
-    self.session.insert(Pair(state: session.state.name, event: event.name))
+    insert(session.state.name, event.name)
     guard case .upstream(let id, let event) = event else { return }
     if case .ended = event { lastEnded = id }
     guard let upstream = session.upstreams.first(where: { $0.id == id }) else { return }
-    self.upstream.insert(Pair(state: upstream.state.name, event: event.name))
+    self.upstream[Pair(state: upstream.state.name, event: event.name), default: 0] += 1
   }
 
   func before(_ driver: SessionDriver, upstream: Int?) -> Before {
@@ -58,7 +70,7 @@ final class SessionCoverage {
       let upstream = before.session.upstreams.first(where: { $0.id == id }),
       ownSerial(id, driver) != serial
     else { return }
-    self.upstream.insert(Pair(state: upstream.state.name, event: "answered"))
+    self.upstream[Pair(state: upstream.state.name, event: "answered"), default: 0] += 1
     insert(before.session.state.name, "upstream")
   }
 
@@ -68,6 +80,10 @@ final class SessionCoverage {
   }
 
   private func insert(_ state: String, _ event: String) {
-    session.insert(Pair(state: state, event: event))
+    session[Pair(state: state, event: event), default: 0] += 1
+  }
+
+  func noteConnection(_ stage: String, _ event: String) {
+    connection[Pair(state: stage, event: event), default: 0] += 1
   }
 }

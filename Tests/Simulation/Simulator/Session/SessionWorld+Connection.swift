@@ -22,6 +22,10 @@ extension SessionWorld {
     var isLibraryDone = false
     /// The host has reported a failure.
     var hasFailed = false
+    /// It goes through a program of the broker's.
+    var hasHelper = false
+    /// The next step of its daemon's streams is due.
+    var areStreamsFed = false
 
     init(
       id: Int, driver: Driver?, openSerial: UInt32?, since: Double, openSeconds: Double,

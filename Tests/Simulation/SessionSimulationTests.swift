@@ -1,0 +1,35 @@
+// A session between its client, its backends and its services, with everything going wrong that can.
+import Testing
+
+@testable import Simulator
+@testable import Streams
+
+@Suite("session simulation")
+struct SessionSimulationTests {
+  @Test("a session keeps its promises whatever its ends do", arguments: 0..<20)
+  func promises(part: Int) {
+    let first = firstSeed &+ UInt64(part) * 500
+    for seed in (0..<500).map({ first &+ $0 }) {
+      let problem = SessionWorld(seed: seed).run()
+      #expect(problem == nil)
+      if problem != nil { return }
+    }
+  }
+
+  @Test("a session that takes its client for another is found out")
+  func canary() {
+    let problems = (0..<40).compactMap { SessionWorld(seed: $0, isMistaken: true).run() }
+    #expect(problems.contains { $0.contains("mallory") }, "\(problems)")
+  }
+
+  @Test("different seeds give different runs")
+  func different() {
+    let hashes = (0..<200).map { (seed: UInt64) in
+      let world = SessionWorld(seed: seed)
+      _ = world.run()
+      return world.loop.trace.hash
+    }
+    // A client may vanish before it has done anything.
+    #expect(Set(hashes).count > 190)
+  }
+}

@@ -1,0 +1,142 @@
+// What must hold in every simulated broker, while it runs and at its end.
+@testable import Streams
+
+/// What the checks have to remember of a simulated broker.
+struct BrokerChecks {
+  var stoppedAt: Double?
+  var emptySince: Double?
+  /// Bytes that may be held: the limit, or what was held when it became narrower.
+  var memoryAllowed = Int.max
+  var workFrom = 0.0
+}
+
+extension BrokerWorld {
+  private static let slack = 0.5
+
+  /// Of every step.
+  func stepEnded() {
+    for session in loop.takeEnded() { session.checkEnd() }
+    if lifetime.state == .over { return }
+    checkPlaces()
+    checkMemory()
+    checkTimes()
+  }
+
+  private func checkPlaces() {
+    guard !lifetime.isStopping else { return }
+    if admission.admittedCount != checks.admittedCount
+      || admission.waitingCount != checks.waitingCount
+    {
+      report("admission counts \(admission.admittedCount) clients and \(admission.waitingCount)")
+    }
+    let clients = arrivals.count { arrival in
+      switch arrival.stage {
+      case .client, .confirming: true
+      case .queued, .shaking, .waiting, .over: false
+      }
+    }
+    if clients != checks.admittedCount {
+      report("\(clients) clients have a place, and \(checks.admittedCount) were given one")
+    }
+    for gate in plan.listeners.indices
+    where admission.unauthenticated(at: gate) != checks.unauthenticated(at: gate) {
+      report("admission counts \(admission.unauthenticated(at: gate)) unauthenticated at \(gate)")
+    }
+    checks.checkWaiting(now: loop.now)
+    if let found = checks.problem { report(found) }
+  }
+
+  private func checkMemory() {
+    let held = pool.heldCount * pool.capacity
+    if held != memory.used { report("\(held) bytes are held, and \(memory.used) are counted") }
+    let ofOthers = arrivals.filter { !$0.origin.isRoot }.reduce(0) { $0 + $1.heldBytes }
+    if memory.used > max(memory.total, broken.memoryAllowed), ofOthers > 0 {
+      report("\(memory.used) bytes are held, of at most \(memory.total)")
+    }
+  }
+
+  private func checkTimes() {
+    if let since = broken.stoppedAt, loop.now > since + plan.stopSeconds + BrokerWorld.slack {
+      report("it was stopped \(loop.now - since) s ago, and has not ended")
+    }
+    if let since = broken.emptySince, !lifetime.isStopping, plan.idleSeconds > 0,
+      loop.now > since + Double(plan.idleSeconds) + BrokerWorld.slack
+    {
+      report("it is idle since \(since), and has not stopped")
+    }
+  }
+
+  /// Clients that have to end for a client that holds more than before.
+  func checkVictims(_ victims: [UInt64], _ grown: Arrival, by bytes: Int) {
+    if bytes < 0, !victims.isEmpty { report("clients have to end, though less is held") }
+    for id in victims {
+      guard let victim = arrivals.first(where: { $0.id == id && !$0.isOver }) else {
+        report("client \(id) has to end for memory, and is not there")
+        continue
+      }
+      if victim.origin.isRoot { report("a client of root's has to end for memory") }
+      let isLarger = arrivals.contains { other in
+        !other.isOver && other.origin == victim.origin && other.heldBytes > victim.heldBytes
+          && !(other.id.map(victims.contains) ?? false)
+      }
+      if isLarger { report("client \(id) has to end for memory, and does not hold the most") }
+      let own = memory.used(by: victim.origin)
+      guard victim.origin != grown.origin || own <= memory.share else { continue }
+      if memory.used <= memory.total { report("client \(id) has to end with memory to spare") }
+      let isBusier = arrivals.contains { other in
+        !other.isOver && !other.origin.isRoot && memory.used(by: other.origin) > own
+          && !arrivals.contains { gone in
+            gone.origin == other.origin && (gone.id.map(victims.contains) ?? false)
+          }
+      }
+      if isBusier { report("client \(id) has to end for memory, and another origin holds more") }
+    }
+    let left = arrivals.reduce(0) { sum, arrival in
+      arrival.id.map(victims.contains) == true ? sum : sum + arrival.heldBytes
+    }
+    let isOthers = arrivals.contains {
+      !$0.origin.isRoot && $0.heldBytes > 0 && !($0.id.map(victims.contains) ?? false)
+    }
+    if left > max(memory.total, broken.memoryAllowed), isOthers {
+      report("\(left) bytes are held, of at most \(memory.total), and nobody has to end")
+    }
+    guard !grown.origin.isRoot, bytes > 0 else { return }
+    let all = arrivals.filter { $0.origin == grown.origin }
+    let before = all.reduce(-bytes) { $0 + $1.heldBytes }
+    let own = all.reduce(0) { $0 + ($1.id.map(victims.contains) == true ? 0 : $1.heldBytes) }
+    if own > max(memory.share, before) {
+      report("\(grown.origin) holds \(own) bytes, of at most \(memory.share)")
+    }
+  }
+
+  /// Programs for connections to other hosts are shared fairly.
+  func checkHelpers(_ origin: Origin, isReserved: Bool, used: Int, own: Int) {
+    let (total, share) = plan.helpers
+    let isFree =
+      used < total
+      && (origin.isRoot || (own < min(share, total) && (own == 0 || used < total - total / 8)))
+    if isReserved != isFree {
+      report("\(own) of \(used) helpers are \(origin)'s, and it gets one: \(isReserved)")
+    }
+  }
+
+  // MARK: The end
+
+  func checkEnd() {
+    for session in loop.takeEnded() { session.checkEnd() }
+    guard loop.problem == nil else { return }
+    if lifetime.state != .over { report("the broker is not over: \(lifetime.state)") }
+    for arrival in arrivals where !arrival.isOver {
+      report("connection \(arrival.number) is not over: \(arrival.stage.name)")
+    }
+    if pool.heldCount != 0 { report("\(pool.heldCount) segments are still held") }
+    if memory.used != 0 { report("\(memory.used) bytes are still counted") }
+    if helpers.used != 0 { report("\(helpers.used) programs are still counted") }
+    for arrival in arrivals {
+      if memory.used(by: arrival.origin) != 0 { report("memory is counted for \(arrival.origin)") }
+      if helpers.used(by: arrival.origin) != 0 { report("programs of \(arrival.origin) are left") }
+    }
+    guard broken.stoppedAt == nil || !lifetime.isStopping else { return }
+    if admission.admittedCount + admission.waitingCount != 0 { report("places are still taken") }
+  }
+}
