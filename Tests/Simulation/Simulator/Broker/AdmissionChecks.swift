@@ -154,6 +154,7 @@ struct AdmissionChecks {
       if victim.origin.isRoot { fail("a connection of root's is dropped") }
       if sheds {
         checkBusiest(victim, at: nil, but: nil)
+        if held(at: nil, by: victim.origin) < 2 { fail("the last of its origin is dropped") }
       } else if case .admit(let id) = next, let newcomer = candidates.first(where: { $0.id == id })
       {
         checkVictim(victim, for: newcomer, now: now)
@@ -170,6 +171,9 @@ struct AdmissionChecks {
     if !sheds, waitingCount <= mostWaiting { fail("connection \(victim.id) need not be dropped") }
     guard !waiting.isEmpty || sheds else { return }
     let counts = Dictionary(waiting.map { ($0.origin, 1) }, uniquingKeysWith: +)
+    if sheds, counts[victim.origin] ?? 0 < 2 {
+      fail("the last that waits of its origin is dropped")
+    }
     if counts[victim.origin] != counts.values.max() {
       fail("connection \(victim.id) is dropped, though another origin has more that wait")
     }

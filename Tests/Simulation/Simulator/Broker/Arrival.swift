@@ -46,9 +46,9 @@ final class Arrival {
   var subject: String?
   /// Bytes that it holds, as they were counted last.
   var heldBytes = 0
-  /// Programs that its upstreams go through.
+  /// What its connections to other hosts use.
   var helpers = 0
-  /// It was denied such a program.
+  /// It was denied that.
   var wasStarved = false
 
   init(number: Int, gate: Int, origin: Origin, at now: Double, isLate: Bool) {

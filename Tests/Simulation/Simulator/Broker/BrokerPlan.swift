@@ -63,7 +63,7 @@ struct BrokerPlan {
   var descriptors: Int
   /// Bytes a second of all streams of a kind; 0: no rate.
   var rates: [Int]
-  /// Programs through which other hosts are reached, in all and for one origin.
+  /// What connections to other hosts use of something, in all and for one origin.
   var helpers: (total: Int, share: Int)
 
   struct DaemonPlan {
@@ -97,7 +97,7 @@ struct BrokerPlan {
     commands = isFaultless ? 0 : random.pick(0...4)
     descriptors = isFaultless || random.once(in: 2) ? 1000 : random.pick(2...6)
     rates = random.once(in: 3) ? (0..<3).map { _ in random.pick(8...60) * 1000 } : [0, 0, 0]
-    helpers = random.once(in: 3) ? (3, 1) : (64, 16)
+    helpers = random.once(in: 3) ? (8, random.pick(2...8)) : (64, 16)
   }
 
   private static func daemons(_ random: inout Seed) -> [DaemonPlan] {

@@ -56,6 +56,7 @@ extension BrokerWorld {
   }
 
   private func checkTimes() {
+    if lifetime.isStopping, clientCount == 0 { report("it stops, and waits for no client") }
     if let since = broken.stoppedAt, loop.now > since + plan.stopSeconds + BrokerWorld.slack {
       report("it was stopped \(loop.now - since) s ago, and has not ended")
     }
@@ -100,6 +101,7 @@ extension BrokerWorld {
     if left > max(memory.total, broken.memoryAllowed), isOthers {
       report("\(left) bytes are held, of at most \(memory.total), and nobody has to end")
     }
+    checkNeed(of: victims, grown, by: bytes, leaving: left)
     guard !grown.origin.isRoot, bytes > 0 else { return }
     let all = arrivals.filter { $0.origin == grown.origin }
     let before = all.reduce(-bytes) { $0 + $1.heldBytes }
@@ -109,12 +111,32 @@ extension BrokerWorld {
     }
   }
 
+  /// The last of those that have to end is not one too many.
+  private func checkNeed(
+    of victims: [UInt64], _ grown: Arrival, by bytes: Int, leaving left: Int
+  ) {
+    guard let last = arrivals.first(where: { $0.id != nil && $0.id == victims.last }) else {
+      return
+    }
+    let total = max(memory.total, memory.used - bytes)
+    let share = max(memory.share, memory.used(by: grown.origin) - bytes)
+    let own = arrivals.reduce(0) { sum, arrival in
+      let isGone = arrival !== last && arrival.id.map(victims.contains) == true
+      return arrival.origin == grown.origin && !isGone ? sum + arrival.heldBytes : sum
+    }
+    let isForShare = last.origin == grown.origin && !grown.origin.isRoot && own > share
+    if left + last.heldBytes <= total, !isForShare {
+      report("client \(last.number) has to end for memory, though there is enough without")
+    }
+  }
+
   /// Programs for connections to other hosts are shared fairly.
-  func checkHelpers(_ origin: Origin, isReserved: Bool, used: Int, own: Int) {
+  func checkHelpers(_ origin: Origin, _ count: Int, isReserved: Bool, used: Int, own: Int) {
     let (total, share) = plan.helpers
     let isFree =
-      used < total
-      && (origin.isRoot || (own < min(share, total) && (own == 0 || used < total - total / 8)))
+      used + count <= total
+      && (origin.isRoot
+        || (own + count <= min(share, total) && (own == 0 || used + count <= total - total / 8)))
     if isReserved != isFree {
       report("\(own) of \(used) helpers are \(origin)'s, and it gets one: \(isReserved)")
     }

@@ -209,8 +209,10 @@ extension BrokerWorld {
       arrival.address = address
       if addresses.add(address, most: limits.perAddress) {
         checkTooMany(counted(\.address, address), limits.perAddress)
+        // It counts no more by then.
         return session.post(.turnAway(.address, Message(.simulated)))
       }
+      checkFew(counted(\.address, address), limits.perAddress)
     }
     guard session.plan.client.authentication != .sasl,
       let reason = count(session.plan.client.identity, arrival)
@@ -223,7 +225,10 @@ extension BrokerWorld {
     guard let subject = identity.subject else { return nil }
     if let before = arrival.subject { subjects.remove(before) }
     arrival.subject = subject
-    guard subjects.add(subject, most: limits.perIdentity) else { return nil }
+    guard subjects.add(subject, most: limits.perIdentity) else {
+      checkFew(counted(\.subject, subject), limits.perIdentity)
+      return nil
+    }
     checkTooMany(counted(\.subject, subject), limits.perIdentity)
     return Message(.simulated)
   }
@@ -234,6 +239,10 @@ extension BrokerWorld {
 
   private func checkTooMany(_ count: Int, _ most: Int) {
     if most == 0 || count <= most { report("one too many, as one of \(count), of at most \(most)") }
+  }
+
+  private func checkFew(_ count: Int, _ most: Int) {
+    if most > 0, count > most { report("one of \(count) may stay, of at most \(most)") }
   }
 
   /// It counts no more.

@@ -328,7 +328,11 @@ final class SessionClientModel {
     case .hopeless: return "it was not refused"
     default: break
     }
-    guard isLoggedIn else { return "served before authentication" }
+    // The broker's own replies may leave behind those of a daemon, so the last step of a login, too.
+    let isPassedOn = form == .ordinary || form == .stream
+    guard isLoggedIn || (isPassedOn && excuses.hasOpened) else {
+      return "served before authentication"
+    }
     switch form {
     case .open:
       guard !isOpened else { return "opened twice" }

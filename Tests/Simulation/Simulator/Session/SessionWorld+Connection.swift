@@ -22,8 +22,8 @@ extension SessionWorld {
     var isLibraryDone = false
     /// The host has reported a failure.
     var hasFailed = false
-    /// It goes through a program of the broker's.
-    var hasHelper = false
+    /// What it uses of the broker's quota of helpers.
+    var helpers = 0
     /// The next step of its daemon's streams is due.
     var areStreamsFed = false
 

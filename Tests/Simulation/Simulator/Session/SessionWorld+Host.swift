@@ -49,6 +49,7 @@ extension SessionWorld: SessionHost {
 
   private func mix(_ action: SessionAction) {
     loop.trace.mix(action.name)
+    loop.tell("client \(tag), \(session.state.name): does \(action.name)")
     switch action {
     case .connect(let id, _, let isReadOnly), .connectDriver(let id, _, _, let isReadOnly):
       loop.trace.mix(UInt64(id) << 1 | (isReadOnly ? 1 : 0))
@@ -61,6 +62,7 @@ extension SessionWorld: SessionHost {
   /// An event of the host's own goes to the session.
   func note(_ event: SessionEvent) {
     loop.trace.mix(event.name)
+    loop.tell("client \(tag), \(session.state.name): hears \(event.name)")
     // Within a turn other events may be handled first.
     if !isInTurn { coverage?.note(session, event) }
     switch event {
@@ -131,22 +133,27 @@ extension SessionWorld: SessionHost {
     broker?.daemons[path].map { $0.isUp && !fails(3 * n) } ?? !fails(n)
   }
 
-  /// Another host is reached through a program, of which there are so many in a broker.
+  /// Another host is reached through programs, of which there are so many in a broker.
   private func reserveHelper(for connection: Connection) -> Bool {
     guard let broker, let arrival, plan.target.isRemote else { return true }
     let (used, own) = (broker.helpers.used, broker.helpers.used(by: arrival.origin))
-    let isReserved = broker.helpers.tryReserve(for: arrival.origin)
-    broker.checkHelpers(arrival.origin, isReserved: isReserved, used: used, own: own)
-    if isReserved { arrival.helpers += 1 } else { arrival.wasStarved = true }
-    connection.hasHelper = isReserved
-    return isReserved
+    let count = random.pick(1...3)
+    let isReserved = broker.helpers.tryReserve(count, for: arrival.origin)
+    broker.checkHelpers(arrival.origin, count, isReserved: isReserved, used: used, own: own)
+    guard isReserved else {
+      arrival.wasStarved = true
+      return false
+    }
+    arrival.helpers += count
+    connection.helpers = count
+    return true
   }
 
   private func releaseHelper(of connection: Connection) {
-    guard let broker, let arrival, connection.hasHelper else { return }
-    connection.hasHelper = false
-    arrival.helpers -= 1
-    broker.helpers.release(for: arrival.origin)
+    guard let broker, let arrival, connection.helpers > 0 else { return }
+    arrival.helpers -= connection.helpers
+    broker.helpers.release(connection.helpers, for: arrival.origin)
+    connection.helpers = 0
   }
 
   private func add(
