@@ -109,7 +109,8 @@ extension SessionWorld {
   private func checkBounds() {
     let relay = driver.relay
     let queues =
-      relay.upstreams.indices.count * (relay.hasMeteredStreams ? 2 : 1) + relay.upstreams.draining.count + 3
+      relay.upstreams.indices.count * (relay.hasMeteredStreams ? 2 : 1)
+      + relay.upstreams.draining.count + 3
     let bound =
       queues
       * (SessionWorld.watermarks.high + 2 * pool.capacity + SessionWorld.largestWhole + 600)
