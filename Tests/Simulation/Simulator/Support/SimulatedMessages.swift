@@ -1,5 +1,5 @@
 // Messages of the simulated host.
-import Streams
+@testable import Streams
 
 extension MessageDefinition {
   static let simulated = MessageDefinition("VB-TEST-001", .info, "simulated")
