@@ -46,7 +46,9 @@ extension Broker {
       "client_packets_total", .counter, "Packets relayed or answered, by where they came from.")
     text.sample([("from", "client")], live.relayed.counters.packetsUp)
     text.sample([("from", "daemon")], live.relayed.counters.packetsDown)
-    text.family("dropped_packets_total", .counter, "Packets dropped: of ended streams, or without a receiver.")
+    text.family(
+      "dropped_packets_total", .counter, "Packets dropped: of ended streams, or without a receiver."
+    )
     text.sample(live.relayed.counters.dropped)
     text.family("queued_bytes", .gauge, "Bytes that wait to be sent, by whom they wait for.")
     text.sample([("for", "client")], live.waitingForClients)
