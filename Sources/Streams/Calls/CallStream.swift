@@ -16,7 +16,7 @@ public enum StreamPhase: UInt8, Sendable {
 }
 
 /// What the relay does with a packet of a stream.
-public enum StreamVerdict: Equatable, Sendable {
+public enum StreamDecision: Equatable, Sendable {
   case relay
   /// Drop the packet: its receiver would ignore it.
   case drop
@@ -53,7 +53,7 @@ public struct CallStream: Equatable, Sendable {
   }
 
   /// Decides a packet from the client.
-  public mutating func client(_ kind: PacketKind, _ status: PacketStatus) -> StreamVerdict {
+  public mutating func client(_ kind: PacketKind, _ status: PacketStatus) -> StreamDecision {
     switch phase {
     case .finishing, .aborting, .closed:
       // The server would ignore it too: it has ended the stream, or will have when the packet arrives.
@@ -73,7 +73,7 @@ public struct CallStream: Equatable, Sendable {
   /// Decides a packet from the server. `payload` is in bytes.
   public mutating func server(
     _ kind: PacketKind, _ status: PacketStatus, payload: Int
-  ) -> StreamVerdict {
+  ) -> StreamDecision {
     if phase == .closed { return .drop }
     if kind == .streamHole { return isSparse ? .relay : .violation }
     switch status {

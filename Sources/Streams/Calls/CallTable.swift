@@ -96,23 +96,23 @@ struct CallTable {
   }
 
   /// Decides a stream packet from the client, and counts it if the relay forwards it.
-  mutating func client(at index: Int, _ header: PacketHeader) -> StreamVerdict {
-    guard let verdict = slots[index].stream?.client(header.kind, header.status) else {
+  mutating func client(at index: Int, _ header: PacketHeader) -> StreamDecision {
+    guard let decision = slots[index].stream?.client(header.kind, header.status) else {
       return .drop
     }
-    if verdict == .relay { passedUp(at: index, payload: header.payloadLength, packets: 1) }
-    return verdict
+    if decision == .relay { passedUp(at: index, payload: header.payloadLength, packets: 1) }
+    return decision
   }
 
   /// Decides a stream packet from the server, and counts it if the relay forwards it. The last packet ends the call.
-  mutating func server(at index: Int, _ header: PacketHeader) -> StreamVerdict {
+  mutating func server(at index: Int, _ header: PacketHeader) -> StreamDecision {
     let payload = header.payloadLength
-    guard let verdict = slots[index].stream?.server(header.kind, header.status, payload: payload)
+    guard let decision = slots[index].stream?.server(header.kind, header.status, payload: payload)
     else { return .drop }
-    if verdict == .relay { passedDown(at: index, payload: payload, packets: 1) }
+    if decision == .relay { passedDown(at: index, payload: payload, packets: 1) }
     // Data does not end a stream.
     if header.status != .continue { removeIfOver(at: index) }
-    return verdict
+    return decision
   }
 
   /// Sets the number of the call's stream in `MeteredStreams`.

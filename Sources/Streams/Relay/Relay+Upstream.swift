@@ -35,9 +35,9 @@ extension Relay {
       guard let index = calls.findStream(header), calls[index].upstream == slot else { break }
       let sendQueue =
         calls[index].metered >= 0 ? sendQueueDown(calls[index], upstream) : upstream.toClient
-      let verdict =
+      let decision =
         header.status == .continue ? calls.server(at: index, header) : routeEnd(header, of: index)
-      switch verdict {
+      switch decision {
       case .relay:
         guard frame.beginsRun else { return send(frame, from: upstream, by: sendQueue) }
         let run = upstream.link.receiveBuffer.run(behind: frame)
@@ -70,15 +70,15 @@ extension Relay {
   }
 
   /// Decides a stream packet of the daemon that is not data, and reports the end of the stream if it is the last one.
-  private func routeEnd(_ header: PacketHeader, of index: Int) -> StreamVerdict {
+  private func routeEnd(_ header: PacketHeader, of index: Int) -> StreamDecision {
     let phase = calls[index].stream?.phase
     let count = calls.count
-    let verdict = calls.server(at: index, header)
+    let decision = calls.server(at: index, header)
     if calls.count != count {
       let good: StreamResult = phase == .aborting ? .aborted : .finished
       ended(calls.lastEnded, header.status == .ok ? good : .failed)
     }
-    return verdict
+    return decision
   }
 
   private func routeReply(

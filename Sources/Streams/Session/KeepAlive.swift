@@ -19,7 +19,7 @@ public struct KeepAlive: Sendable {
   public init() {}
 
   /// The result of a check.
-  public enum Finding: Equatable, Sendable {
+  public enum Outcome: Equatable, Sendable {
     case nothing
     /// Send a PING. `unanswered` counts it and those before it; 0: it only shows that the broker is alive.
     case ping(unanswered: Int)
@@ -55,7 +55,7 @@ public struct KeepAlive: Sendable {
   /// Checks whether an interval has passed without a sign of life.
   public mutating func look(
     _ settings: KeepAliveSettings, _ traffic: Traffic, at now: Double
-  ) -> Finding {
+  ) -> Outcome {
     let interval = Double(settings.intervalSeconds)
     guard isWanted, interval > 0 else {
       lookAt = nil

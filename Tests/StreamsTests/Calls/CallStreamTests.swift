@@ -12,8 +12,8 @@ private enum StreamEvent: String, CaseIterable {
 }
 
 extension CallStream {
-  /// Handles the event. A reply has no verdict.
-  fileprivate mutating func take(_ event: StreamEvent) -> StreamVerdict? {
+  /// Handles the event. A reply has no decision.
+  fileprivate mutating func take(_ event: StreamEvent) -> StreamDecision? {
     let other = PacketStatus(rawValue: 7)
     switch event {
     case .replyOK: opened(.ok)
@@ -56,8 +56,8 @@ struct CallStreamTests {
     (.closed, [.serverError]),
   ]
 
-  /// The verdict and the next phase of a sparse stream, for each phase and event.
-  private static let table: [StreamPhase: [StreamEvent: (StreamVerdict?, StreamPhase)]] = [
+  /// The decision and the next phase of a sparse stream, for each phase and event.
+  private static let table: [StreamPhase: [StreamEvent: (StreamDecision?, StreamPhase)]] = [
     .opening: [
       .replyOK: (nil, .open), .replyError: (nil, .closed),
       .clientData: (.relay, .opening), .clientFinish: (.relay, .finishing),
@@ -116,22 +116,22 @@ struct CallStreamTests {
   /// On a stream that is not sparse, a hole is a violation by its sender while the stream would relay it.
   private static func expected(
     _ phase: StreamPhase, _ event: StreamEvent, isSparse: Bool
-  ) throws -> (StreamVerdict?, StreamPhase) {
+  ) throws -> (StreamDecision?, StreamPhase) {
     let known = try #require(table[phase]?[event])
     let isHole = event == .clientHole || event == .serverHole
     return isHole && !isSparse && known.0 == .relay ? (.violation, phase) : known
   }
 
-  @Test("every event in every phase gets the verdict of the table", arguments: [true, false])
+  @Test("every event in every phase gets the decision of the table", arguments: [true, false])
   func everyPair(isSparse: Bool) throws {
     for (phase, way) in Self.ways {
       for event in StreamEvent.allCases {
         var stream = CallStream(isSparse: isSparse)
         for step in way { _ = stream.take(step) }
         #expect(stream.phase == phase, "\(way)")
-        let verdict = stream.take(event)
+        let decision = stream.take(event)
         let expected = try Self.expected(phase, event, isSparse: isSparse)
-        #expect(verdict == expected.0, "\(event) while \(phase)")
+        #expect(decision == expected.0, "\(event) while \(phase)")
         #expect(stream.phase == expected.1, "after \(event) while \(phase)")
       }
     }
@@ -145,9 +145,9 @@ struct CallStreamTests {
     var isConfirmed = false
     for _ in 0..<40 {
       guard let event = StreamEvent.allCases.randomElement(using: &random) else { continue }
-      let verdict = stream.take(event)
-      if isOver { #expect(verdict == .drop || verdict == nil, "\(event)") }
-      if event == .serverConfirmation, verdict == .relay {
+      let decision = stream.take(event)
+      if isOver { #expect(decision == .drop || decision == nil, "\(event)") }
+      if event == .serverConfirmation, decision == .relay {
         #expect(!isConfirmed, "confirmed once")
         isConfirmed = true
       }

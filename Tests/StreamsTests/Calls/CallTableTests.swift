@@ -43,10 +43,10 @@ struct CallTableTests {
     }
     func insert(_ call: Call) { table.insert(call) }
     func answered(at index: Int, _ status: PacketStatus) { table.answered(at: index, status) }
-    func client(at index: Int, _ header: PacketHeader) -> StreamVerdict {
+    func client(at index: Int, _ header: PacketHeader) -> StreamDecision {
       table.client(at: index, header)
     }
-    func server(at index: Int, _ header: PacketHeader) -> StreamVerdict {
+    func server(at index: Int, _ header: PacketHeader) -> StreamDecision {
       table.server(at: index, header)
     }
     func removeAll(upstream: Int, _ each: (Call) -> Void) {
