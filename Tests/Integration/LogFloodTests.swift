@@ -20,7 +20,7 @@ struct LogFloodTests {
 
   private static func written(_ log: String) -> Int {
     log.split(separator: "\n").filter {
-      $0.contains("(127.0.0.1:") && $0.contains("VB-UPS-002: ") && !$0.contains("VB-LOG-020")
+      $0.contains("(127.0.0.1:") && $0.contains("VB-UPS-002") && !$0.contains("VB-LOG-020")
     }.count
   }
 
