@@ -77,7 +77,7 @@ private final class UserScene: Sendable {
   }
 
   func started(_ daemon: String) -> Int {
-    log.split(separator: "\n").count { $0.contains("starting \(directory)/bin/\(daemon) ") }
+    log.split(separator: "\n").count { $0.contains("VB-DAEM-001: started \(directory)/bin/\(daemon) ") }
   }
 
   func end() { child.end() }
@@ -134,7 +134,7 @@ struct SessionModeTests {
     ])
     try scene.ready("virtbroker-sock")
     // The socket is created before the line is logged.
-    #expect(eventually { scene.log.contains("libvirtd is installed and no modular daemon is") })
+    #expect(eventually { scene.log.contains("VB-START-004") })
     let result = try await scene.virsh("virtbroker-sock", "list", "--all")
     #expect(result.status == 0, "\(result) \(scene.log)")
     #expect(scene.started("libvirtd") == 1)
