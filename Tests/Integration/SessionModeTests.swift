@@ -77,7 +77,9 @@ private final class UserScene: Sendable {
   }
 
   func started(_ daemon: String) -> Int {
-    log.split(separator: "\n").count { $0.contains("VB-DAEM-001: started \(directory)/bin/\(daemon) ") }
+    log.split(separator: "\n").count {
+      $0.contains("VB-DAEM-001: started \(directory)/bin/\(daemon) ")
+    }
   }
 
   func end() { child.end() }
