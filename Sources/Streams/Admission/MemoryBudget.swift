@@ -26,8 +26,8 @@ public struct MemoryBudget: Sendable {
 
   public func used(by origin: Origin) -> Int { uses[origin] ?? 0 }
 
-  /// A client holds so many bytes by now. The clients that have to end so that what it took in addition fits, if any: a
-  /// limit that was narrowed ends nobody by itself.
+  /// Notes the bytes that a client holds now. Returns the clients that must end so that the growth fits. Lowering the
+  /// limit alone ends no client.
   public mutating func changed(_ id: UInt64, of origin: Origin, to bytes: Int) -> [UInt64] {
     let grown = bytes - (holders[id]?.bytes ?? 0)
     let before = (used: used, own: used(by: origin))

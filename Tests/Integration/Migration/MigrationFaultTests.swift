@@ -109,6 +109,7 @@ struct MigrationFaultTests {
   func shortCut(_ crossing: Crossing) async throws {
     let running = try await RunningMigration(crossing, "patient")
     let scene = running.scene
+    // The length of the cut, which is the fault itself.
     try await scene.hosts.whileCut(.b) { try await Task.sleep(for: .seconds(2)) }
     try await scene.output(.a, "migrate-setspeed", running.guest, "\(Self.fast)")
     let result = try await running.end.value

@@ -283,7 +283,7 @@ struct QuotaTests {
     budget.total = 50
     #expect(budget.changed(1, of: one, to: 0) == [])
     #expect(budget.changed(5, of: two, to: 0) == [])
-    #expect(budget.used == 66, "a limit that was narrowed ends nobody by itself")
+    #expect(budget.used == 66, "lowering the limit alone ends no client")
     #expect(budget.changed(6, of: .user(0), to: 31) == [2])
   }
 

@@ -131,7 +131,7 @@ struct AdmissionChecks {
       if other.origin == candidate.origin, other.id < candidate.id {
         fail("connection \(candidate.id) overtakes \(other.id)")
       }
-      // A place that was taken from somebody, or is beyond the limit, need not suit all.
+      // The rule holds only for free places: not for one taken from another connection, nor beyond the limit.
       guard !isForced, !isFull else { continue }
       let others = held(at: [other.gate], by: other.origin)
       if others < own || (others == own && other.id < candidate.id) {
@@ -159,7 +159,7 @@ struct AdmissionChecks {
       {
         checkVictim(victim, for: newcomer, now: now)
       } else {
-        fail("connection \(id) is dropped for nobody")
+        fail("connection \(id) is dropped, and no connection gets its place")
       }
     }
     candidates.remove(at: index)
@@ -215,7 +215,7 @@ struct AdmissionChecks {
     }
   }
 
-  // MARK: Nobody waits in vain
+  // MARK: No connection waits while a place is free
 
   /// A connection that waits has no place that it could have.
   mutating func checkWaiting(now: Double) {

@@ -99,7 +99,7 @@ extension BrokerWorld {
       !$0.origin.isRoot && $0.heldBytes > 0 && !($0.id.map(victims.contains) ?? false)
     }
     if left > max(memory.total, broken.memoryAllowed), isOthers {
-      report("\(left) bytes are held, of at most \(memory.total), and nobody has to end")
+      report("\(left) bytes are held, of at most \(memory.total), and no client has to end")
     }
     checkNeed(of: victims, grown, by: bytes, leaving: left)
     guard !grown.origin.isRoot, bytes > 0 else { return }

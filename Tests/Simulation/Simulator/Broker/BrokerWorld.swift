@@ -8,7 +8,7 @@ final class BrokerWorld {
   enum Mistake: CaseIterable {
     /// A session is told another identity than its client has.
     case identity
-    /// Admission is told of one place more than there is.
+    /// Admission gets a limit of one place more than configured.
     case places
     /// A client's packets bear the name of another client.
     case tag
