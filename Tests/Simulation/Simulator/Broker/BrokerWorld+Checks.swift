@@ -50,17 +50,17 @@ extension BrokerWorld {
     let held = pool.heldCount * pool.capacity
     if held != memory.used { report("\(held) bytes are held, and \(memory.used) are counted") }
     let ofOthers = arrivals.filter { !$0.origin.isRoot }.reduce(0) { $0 + $1.heldBytes }
-    if memory.used > max(memory.total, broken.memoryAllowed), ofOthers > 0 {
+    if memory.used > max(memory.total, seen.memoryAllowed), ofOthers > 0 {
       report("\(memory.used) bytes are held, of at most \(memory.total)")
     }
   }
 
   private func checkTimes() {
     if lifetime.isStopping, clientCount == 0 { report("it stops, and waits for no client") }
-    if let since = broken.stoppedAt, loop.now > since + plan.stopSeconds + BrokerWorld.slack {
+    if let since = seen.stoppedAt, loop.now > since + plan.stopSeconds + BrokerWorld.slack {
       report("it was stopped \(loop.now - since) s ago, and has not ended")
     }
-    if let since = broken.emptySince, !lifetime.isStopping, plan.idleSeconds > 0,
+    if let since = seen.emptySince, !lifetime.isStopping, plan.idleSeconds > 0,
       loop.now > since + Double(plan.idleSeconds) + BrokerWorld.slack
     {
       report("it is idle since \(since), and has not stopped")
@@ -98,7 +98,7 @@ extension BrokerWorld {
     let isOthers = arrivals.contains {
       !$0.origin.isRoot && $0.heldBytes > 0 && !($0.id.map(victims.contains) ?? false)
     }
-    if left > max(memory.total, broken.memoryAllowed), isOthers {
+    if left > max(memory.total, seen.memoryAllowed), isOthers {
       report("\(left) bytes are held, of at most \(memory.total), and no client has to end")
     }
     checkNeed(of: victims, grown, by: bytes, leaving: left)
@@ -158,7 +158,7 @@ extension BrokerWorld {
       if memory.used(by: arrival.origin) != 0 { report("memory is counted for \(arrival.origin)") }
       if helpers.used(by: arrival.origin) != 0 { report("programs of \(arrival.origin) are left") }
     }
-    guard broken.stoppedAt == nil || !lifetime.isStopping else { return }
+    guard seen.stoppedAt == nil || !lifetime.isStopping else { return }
     if admission.admittedCount + admission.waitingCount != 0 { report("places are still taken") }
   }
 }

@@ -122,7 +122,7 @@ extension BrokerWorld {
     checks.narrow(limits)
     memory.total = limits.segments * pool.capacity
     memory.share = memory.total / 2
-    broken.memoryAllowed = max(memory.total, memory.used)
+    seen.memoryAllowed = max(memory.total, memory.used)
     lookForPlaces()
   }
 
@@ -291,7 +291,7 @@ extension BrokerWorld {
       note(arrival, "too large")
       arrival.session?.post(.end(Message(.simulatedWarning)))
     }
-    broken.memoryAllowed = max(memory.total, memory.used)
+    seen.memoryAllowed = max(memory.total, memory.used)
   }
 
   // MARK: Hang-ups
@@ -326,7 +326,7 @@ extension BrokerWorld {
   func occupancyChanged() {
     lifetime.occupancyChanged(
       isEmpty: clientCount == 0, idleSeconds: plan.idleSeconds, at: loop.now)
-    broken.emptySince = clientCount == 0 ? broken.emptySince ?? loop.now : nil
+    seen.emptySince = clientCount == 0 ? seen.emptySince ?? loop.now : nil
     setLifeAlarm()
   }
 
@@ -346,7 +346,7 @@ extension BrokerWorld {
     loop.tell("stop")
     lifetime.stop(clients: clientCount, seconds: plan.stopSeconds, at: loop.now)
     guard isFirst else { return endAll() }
-    broken.stoppedAt = loop.now
+    seen.stoppedAt = loop.now
     for arrival in arrivals { note(arrival, "stop") }
     for arrival in arrivals {
       switch arrival.stage {

@@ -49,7 +49,7 @@ final class BrokerWorld {
   let daemonPaths: [String]
   var descriptors: Int
   var checks: AdmissionChecks
-  var broken = BrokerChecks()
+  var seen = BrokerChecks()
 
   init(seed: UInt64, coverage: SessionCoverage? = nil, mistake: Mistake? = nil) {
     self.seed = seed
@@ -226,7 +226,7 @@ final class BrokerWorld {
   /// Sessions that can, and clients that come only now, do some work.
   private func beginWork() {
     phase = .work
-    broken.workFrom = loop.now
+    seen.workFrom = loop.now
     // The clients that come only now have come by then.
     loop.schedule(in: 1.01) {}
     for session in arrivals.compactMap(\.session) where !session.isOver && session.canWork {
@@ -294,7 +294,7 @@ final class BrokerWorld {
     run("coming to rest", until: { isAtRest }, within: 90)
     if loop.problem == nil, lifetime.state != .over {
       beginWork()
-      run("the work", until: { isWorkDone && loop.now > broken.workFrom + 1 }, within: 120)
+      run("the work", until: { isWorkDone && loop.now > seen.workFrom + 1 }, within: 120)
     }
     if loop.problem == nil, lifetime.state != .over {
       beginFinish()

@@ -36,6 +36,8 @@ struct SessionChecks {
   var eventsWhileOpen = 0
   /// The client's connection is over, or an administrator ended the session.
   var isEndedFromOutside = false
+  /// A backend was lost in the middle of a packet that the client has the beginning of: nothing can follow it.
+  var isBrokenOff = false
   var waitedAtEnd = 0
   /// Calls that may be under way.
   var mostRequests = 0
@@ -117,6 +119,13 @@ extension SessionWorld {
     if relay.waitingForClient > bound {
       report("\(relay.waitingForClient) bytes wait for the client")
     }
+    // One read may end above the watermark, with a packet that waited to be complete.
+    let ofOne = SessionWorld.watermarks.high + 2 * pool.capacity + SessionWorld.largestWhole + 600
+    for slot in relay.upstreams.indices {
+      let bytes = relay.upstreams[slot]?.toClient.queue.bytes ?? 0
+      if bytes > ofOne { report("\(bytes) bytes of one upstream wait for the client") }
+    }
+    checkFlow()
     if relay.waitingForUpstreams > bound {
       report("\(relay.waitingForUpstreams) bytes wait for the upstreams")
     }
@@ -126,6 +135,16 @@ extension SessionWorld {
     }
     checks.mostRequests = max(relay.maxRequests, relay.awaitedCount)
     if client.socket.mixedRecords > 0 { report("a record holds bytes of two packets") }
+  }
+
+  /// What waits for the client waits for its socket, for its rate, or for the rest of a large packet.
+  private func checkFlow() {
+    let relay = driver.relay
+    guard relay.clientEnd == nil, relay.waitingForClient > 0, !relay.client.scheduler.isBlocked,
+      relay.nextMeteredTime == nil
+    else { return }
+    let isMidway = relay.client.scheduler.sendQueues.contains { $0.isMidway && $0.queue.isEmpty }
+    if !isMidway { report("\(relay.waitingForClient) bytes for the client wait for nothing") }
   }
 
   /// Streams that ended in good order have carried every byte.
@@ -162,7 +181,9 @@ extension SessionWorld {
     if let since = checks.leavingSince, checks.turnedAwayAt == nil, isOverdue(since, 5) {
       report("leaving for more than 5 s")
     }
-    if let since = checks.lostSince, isOverdue(max(since, checks.sentAt), 10) {
+    if let since = checks.lostSince, checks.turnedAwayAt == nil,
+      isOverdue(max(since, checks.sentAt), 10)
+    {
       report("lost, and stays")
     }
     checkLoginTime()
@@ -310,7 +331,9 @@ extension SessionWorld {
       report("calls \(client.awaited.keys.sorted()) were not answered before the close")
     }
     if checks.isHalfClosed { checkPassedOn() }
-    guard checks.lostSince != nil, client.registeredForClose, !client.hasUnregistered else {
+    guard checks.lostSince != nil, client.registeredForClose, !client.hasUnregistered,
+      !checks.isBrokenOff
+    else {
       return
     }
     if client.closedEvents == 0 { report("no close event for a client that registered for it") }

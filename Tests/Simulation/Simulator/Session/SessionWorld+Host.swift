@@ -31,7 +31,10 @@ extension SessionWorld: SessionHost {
   }
 
   func message(for end: LinkEnd, upstream: Int?) -> Message {
-    if upstream == nil { checks.isEndedFromOutside = true }
+    if upstream == nil {
+      checks.isEndedFromOutside = true
+      if end == .brokenOff { checks.isBrokenOff = true }
+    }
     let reason = Message(.simulated)
     coverage?.note(
       session, upstream.map { .upstream($0, .ended(reason)) } ?? .clientEnded(end, reason))
@@ -208,6 +211,7 @@ extension SessionWorld: SessionHost {
       id: connection.id, expectation, method: methods[random.pick(0...methods.count - 1)],
       saslSteps: random.pick(1...3), seed: random.next())
     backend.socket.capacity = random.pick(100...3000)
+    backend.socket.isSmooth = random.once(in: 4)
     backend.socket.carriesDescriptors = !target.isRemote
     return backend
   }

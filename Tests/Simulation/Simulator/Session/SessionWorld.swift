@@ -98,6 +98,7 @@ final class SessionWorld {
     client = SessionClientModel(
       seed: self.random.next(), tag: tag, client: plan.client, habits: plan.habits)
     client.socket.capacity = self.random.pick(200...4000)
+    client.socket.isSmooth = self.random.once(in: 4)
     client.budget = plan.calls
     client.passesDescriptors = plan.target.isRemote ? 0 : 1
     client.socket.carriesDescriptors = plan.client.identity.peer != nil
