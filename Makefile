@@ -20,11 +20,15 @@ export DESTDIR prefix sysconfdir
 CHECK_FLAGS = --scratch-path .build/check
 # The suites are a debug build, with all checks at run time; the broker that the integration tests start is the product.
 PRODUCT = VIRTBROKERD=$(CURDIR)/.build/release/virtbrokerd
+# Between clients and a real libvirtd.
+FAULTS = $(PRODUCT) VIRTBROKER_FAULT_SECONDS=20 VIRTBROKER_FAULT_SEED=1 \
+  swift test --skip-build $(CHECK_FLAGS) --filter FaultInjectionTests/real
 SOAK_SECONDS ?= 3600
 # Of `make bench`, without the builds: it begins no round that would end later.
 BENCH_MINUTES ?= 6
 
-.PHONY: all demo check test soak test-package build build-bench bench bench-publish lint install deb clean setup setup-tests
+.PHONY: all demo check test soak test-package build build-product build-suites build-bench-suites build-sanitized \
+  build-fuzz build-bench bench bench-publish lint install deb clean setup setup-tests
 all: build
 
 setup:
@@ -50,25 +54,36 @@ check: setup-tests lint
 	swift build --build-tests $(CHECK_FLAGS)
 	swift test --skip-build $(CHECK_FLAGS) --skip IntegrationTests
 
-# The last line printed is the test run's own summary, so the cheaper checks come first. The simulations compute for long,
-# and the integration tests wait for programs: not in one process, whose threads are few. While faults are injected the
-# processors wait a third of the time, which the builds with sanitizers make use of. The package is made of the release
-# build.
-test: setup-tests lint build
+# Two builds at a time, because much of each uses one processor. The last line printed is the test run's own summary, so
+# the cheaper checks come first. The simulations compute for long, and the integration tests wait for programs: not in one
+# process, whose threads are few. While faults are injected, into brokers with a sanitizer each, the processors wait a
+# third of the time, which the fuzzer makes use of. The package is made of the release build.
+test: setup-tests lint
+	$(MAKE) --no-print-directory --jobs=2 --output-sync=target build-product build-suites build-bench-suites build-sanitized build-fuzz
 	scripts/messages check
-	swift build -c release --product allocations
 	.build/release/allocations
-	scripts/fuzz check
-	swift build --build-tests --package-path bench
 	swift test --skip-build --package-path bench
-	swift build --build-tests $(CHECK_FLAGS)
-	scripts/beside scripts/sanitize \
-	  "$(PRODUCT) VIRTBROKER_FAULT_SECONDS=60 VIRTBROKER_FAULT_SEED=1 swift test --skip-build $(CHECK_FLAGS) --filter FaultInjectionTests"
+	scripts/beside "scripts/fuzz check" "scripts/sanitize faults && $(FAULTS)"
 	swift test --skip-build $(CHECK_FLAGS) --skip IntegrationTests
 	$(PRODUCT) swift test --skip-build $(CHECK_FLAGS) --filter IntegrationTests --skip FaultInjectionTests
 
+build-product: build
+	swift build -c release --product allocations --static-swift-stdlib
+
+build-suites: setup
+	swift build --build-tests $(CHECK_FLAGS)
+
+build-bench-suites: setup
+	swift build --build-tests --package-path bench
+
+build-sanitized: setup
+	scripts/sanitize build
+
+build-fuzz: setup
+	scripts/fuzz build
+
 # Each target of the fuzzer, and the fault injection, runs for SOAK_SECONDS. The fault injection prints its seed. The
-# simulations run under the sanitizers here alone, and with planted faults.
+# suites of the three layers and the simulations run under the sanitizers here alone, and with planted faults.
 soak: setup-tests build
 	scripts/fuzz $(SOAK_SECONDS)
 	VIRTBROKER_SOAK=1 scripts/sanitize

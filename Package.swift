@@ -88,8 +88,7 @@ let package = Package(
       name: "IntegrationTests",
       dependencies: ["Streams", "virtbrokerd", "virtbroker", "CGnuTLS", "Certificates"],
       path: "Tests/Integration", exclude: ["lab", "package", "prometheus", "python"],
-      // A hundred clients at work must not be slower than the broker.
-      swiftSettings: settings + [.unsafeFlags(["-O"], .when(configuration: .debug))]),
+      swiftSettings: settings),
   ],
   swiftLanguageModes: [.v6]
 )

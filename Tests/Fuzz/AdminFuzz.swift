@@ -1,5 +1,7 @@
 // The fuzz targets of the admin socket: its calls and its connection.
 
+@testable import Streams
+
 /// The first four bytes select the call; the rest are its arguments.
 func adminCall(_ input: UnsafeRawBufferPointer) {
   guard let (procedure, body) = split(input),

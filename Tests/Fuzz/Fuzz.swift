@@ -1,8 +1,9 @@
 // Fuzz targets for everything that parses a peer's bytes.
 //
-// This file is not part of the package: scripts/fuzz compiles it together with the sources of Streams into one module
-// and one program. The environment variable VIRTBROKER_FUZZ_TARGET selects the target; `list` prints all names.
+// This file is not part of the package: scripts/fuzz compiles it with the others of this folder. The environment variable VIRTBROKER_FUZZ_TARGET selects the target; `list` prints all names.
 import Glibc
+
+@testable import Streams
 
 /// A target parses its input in every possible way. It fails by a trap, by a read beyond the input, or by a check of
 /// its own.

@@ -1,5 +1,7 @@
 // The fuzz target for the receive buffer and its frame scanner, with reads cut at any byte.
 
+@testable import Streams
+
 /// The first eight bytes of the input set the size of segments, where reads are cut and whether the receive buffer
 /// looks ahead; the rest are the peer's bytes. The forwarded bytes must be those that a simple walk over the whole
 /// input finds.

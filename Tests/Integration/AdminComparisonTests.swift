@@ -4,7 +4,7 @@ import Streams
 import Testing
 
 // Serialized: all tests use one libvirtd, and some change its thread pools.
-@Suite("admin interface compared with libvirtd's", Lab.isPossible, .inTurn, .serialized)
+@Suite("admin interface compared with libvirtd's", Lab.isPossible, .inTurnFirst, .serialized)
 struct AdminComparisonTests {
   private func ready() async throws -> (Lab, BrokerProcess) {
     let lab = try await Lab.shared(.mono, for: "admin")

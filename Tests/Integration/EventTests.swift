@@ -2,7 +2,7 @@
 import Foundation
 import Testing
 
-@Suite("Events", Lab.isPossible, .inTurn)
+@Suite("Events", Lab.isPossible, .inTurnFirst)
 struct EventTests {
   /// An event, the commands that cause it repeatedly, and the output of virsh.
   struct Happening: Sendable, CustomTestStringConvertible {

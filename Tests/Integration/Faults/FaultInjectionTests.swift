@@ -2,6 +2,8 @@
 //
 //   VIRTBROKER_FAULT_SECONDS   the duration of each test; without it these tests do not run
 //   VIRTBROKER_FAULT_SEED      the seed of the faults; printed in any case
+//   VIRTBROKER_SANITIZED       the broker was built with a sanitizer: a quarter of the clients, for it is that much
+//                              slower, and no check of its memory, because the sanitizer keeps what is freed
 import Foundation
 import Streams
 import Synchronization
@@ -15,7 +17,8 @@ let faultSeed =
 
 @Suite("Fault injection", .serialized, .enabled(if: faultSeconds != nil))
 struct FaultInjectionTests {
-  static let clients = 100
+  static let isSanitized = ProcessInfo.processInfo.environment["VIRTBROKER_SANITIZED"] != nil
+  static let clients = isSanitized ? 25 : 100
   /// The limit of data queued for one client, in bytes.
   static let buffer = 128 << 10
   static let settings = [

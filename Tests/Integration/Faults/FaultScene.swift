@@ -65,6 +65,22 @@ final class FaultScene: Sendable {
     #expect(broker.isRunning, "\(broker.log.suffix(2000))")
 
     let after = try await atRest()
+    #expect(after.descriptors <= before.descriptors)
+    if !FaultInjectionTests.isSanitized {
+      try await checkMemory(unused: unused, before: before, after: after, peak: peak)
+    }
+    // The broker still serves.
+    let late = try await work(at: site, seed: seed &+ 8, seconds: min(3, seconds / 4))
+    #expect(
+      late.wrong.isEmpty && late.ends.values.allSatisfy { $0.cut == 0 }, "\(late.description)")
+    return account
+  }
+
+  /// `unused` and resident memory in KiB, `peak` in bytes.
+  private func checkMemory(
+    unused: Int, before: (descriptors: Int, resident: Int),
+    after: (descriptors: Int, resident: Int), peak: Int
+  ) async throws {
     // The broker returns memory after an idle time.
     let isGivenBack = try await blocking { [broker] in
       eventually { broker.residentBytes >> 10 < unused + 8192 }
@@ -74,16 +90,10 @@ final class FaultScene: Sendable {
       descriptors, resident KiB: before \(before), after \(after); \(unused) KiB before the first client, \
       at most \(peak >> 10) KiB, at last \(broker.residentBytes >> 10) KiB
       """)
-    #expect(after.descriptors <= before.descriptors)
     #expect(isGivenBack, "\(broker.residentBytes >> 10) KiB are kept, of \(unused) KiB at first")
     // For each client and its daemon the queued data, one read and the packet in which it ends.
     let bound = FaultInjectionTests.clients * 2 * (FaultInjectionTests.buffer + (1 << 20))
     #expect(peak - before.resident << 10 < bound)
-    // The broker still serves.
-    let late = try await work(at: site, seed: seed &+ 8, seconds: min(3, seconds / 4))
-    #expect(
-      late.wrong.isEmpty && late.ends.values.allSatisfy { $0.cut == 0 }, "\(late.description)")
-    return account
   }
 
   /// Operations under faults.

@@ -4,7 +4,7 @@ import Glibc
 import Testing
 
 @Suite(
-  "A migration with a failure in the middle", .serialized, Lab.isPossible, .inTurn)
+  "A migration with a failure in the middle", .serialized, Lab.isPossible, .inTurnFirst)
 struct MigrationFaultTests {
   /// Mebibytes per second. A migration then takes several seconds, so a test can act in the middle of it on any
   /// machine.

@@ -2,7 +2,8 @@
 import Foundation
 import Testing
 
-@Suite("A guest migrates to another host through the broker", .serialized, Lab.isPossible, .inTurn)
+@Suite(
+  "A guest migrates to another host through the broker", .serialized, Lab.isPossible, .inTurnFirst)
 struct MigrationTests {
   /// Mebibytes of incompressible memory of a guest.
   static let memory = 32
