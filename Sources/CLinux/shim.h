@@ -1,6 +1,8 @@
 #include <linux/capability.h>
 #include <sys/prctl.h>
+#include <sys/syscall.h>
 #include <sys/xattr.h>
+#include <unistd.h>
 
 /* prctl takes as many arguments as it likes, which Swift cannot call. */
 
@@ -16,5 +18,18 @@ linux_drop_bounding_capability(int number)
   return prctl(PR_CAPBSET_DROP, number, 0, 0, 0);
 }
 
-/* glibc defines these two for _GNU_SOURCE alone. */
-enum { LINUX_O_PATH = 010000000, LINUX_AT_EMPTY_PATH = 0x1000 };
+/* glibc declares pipe2 and splice for _GNU_SOURCE alone. */
+static inline int
+linux_pipe(int ends[2], int flags)
+{
+  return (int)syscall(SYS_pipe2, ends, flags);
+}
+
+static inline long
+linux_splice(int from, int to, unsigned long length)
+{
+  return syscall(SYS_splice, from, (void *)0, to, (void *)0, length, 1 /* MOVE */ | 2 /* NONBLOCK */);
+}
+
+/* glibc defines these for _GNU_SOURCE alone. */
+enum { LINUX_O_PATH = 010000000, LINUX_AT_EMPTY_PATH = 0x1000, LINUX_F_SETPIPE_SZ = 1031 };

@@ -9,7 +9,8 @@ struct HangUpTests {
   /// The reason in the log.
   private static let gone = "VB-CLI-005"
 
-  private static let enough = 2 << 20
+  /// More than the send buffer of the daemon's socket and both of the broker's watermarks together.
+  private static let enough = 3 << 20
 
   /// The daemon's end of the connection, after the daemon has stopped reading.
   private func stuck(_ backend: ScriptedBackend, _ number: Int) throws -> Line {

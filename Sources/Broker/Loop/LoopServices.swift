@@ -13,6 +13,8 @@ final class LoopServices {
   let closer: Closer
   /// Segments of all connections.
   let segments = SegmentPool()
+  /// Pipes of all connections.
+  let pipes: Pipes
   private(set) lazy var spareMemory = SpareMemory(of: segments, on: reactor)
 
   init() throws(BrokerFailure) {
@@ -20,6 +22,7 @@ final class LoopServices {
     reactor = try Reactor()
     blocking = BlockingPool(on: reactor)
     let limit = descriptorLimit()
+    pipes = Pipes(descriptorLimit: limit)
     closer = Closer(
       on: blocking, quota: Quota(total: max(512, limit / 8), share: max(512, limit / 32)))
   }

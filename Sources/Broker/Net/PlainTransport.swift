@@ -1,4 +1,5 @@
 // A socket without encryption: UNIX or TCP.
+import CLinux
 import Glibc
 import Streams
 
@@ -7,6 +8,15 @@ final class PlainTransport: Transport {
   let number: Int32
   let carriesDescriptors: Bool
   private let foreign: ForeignDescriptors?
+  /// Where the pipe to this socket comes from; nil: there is never one.
+  private let pipes: Pipes?
+  /// The pipe to this socket; nil: none is open, and none has content.
+  private var pipe: PipeEnds?
+  /// Bytes in the pipe.
+  private(set) var unsent = 0
+  private var isPipeClosing = false
+  /// Reading from this socket never waits, whatever the call.
+  private var isNonblocking = false
 
   /// Room for a control message with the kernel's maximum of descriptors (SCM_MAX_FD). The kernel closes descriptors
   /// that do not fit, and would do so on this thread.
@@ -14,16 +24,19 @@ final class PlainTransport: Transport {
 
   /// - Parameter foreign: closes the descriptors received over the socket, and the socket itself, beside the loop; nil:
   /// they are closed immediately.
+  /// - Parameter pipes: for payload to this socket, a UNIX socket that never blocks.
   init(
     _ descriptor: consuming Descriptor, carriesDescriptors: Bool,
-    foreign: ForeignDescriptors? = nil
+    foreign: ForeignDescriptors? = nil, pipes: Pipes? = nil
   ) {
     number = descriptor.release()
     self.carriesDescriptors = carriesDescriptors
     self.foreign = foreign
+    self.pipes = pipes
   }
 
   deinit {
+    if let pipe { pipes?.close(pipe) }
     guard number >= 0 else { return }
     if let foreign { foreign.close(number, isCounted: false) } else { close(number) }
   }
@@ -107,6 +120,7 @@ final class PlainTransport: Transport {
   }
 
   func send(_ runs: UnsafeBufferPointer<Run>) -> Outcome {
+    if runs.isEmpty { return emptyPipe() }
     let flags = Int32(MSG_DONTWAIT | MSG_NOSIGNAL)
     if runs.count == 1 {
       return PlainTransport.outcome(
@@ -142,6 +156,69 @@ final class PlainTransport: Transport {
         }
       }
     }
+  }
+
+  // MARK: The pipe
+
+  func openPipe(from source: any Transport) -> Bool {
+    guard let pipes, let source = source as? PlainTransport, !source.carriesDescriptors,
+      source.neverBlocks()
+    else { return false }
+    isPipeClosing = false
+    if pipe == nil { pipe = pipes.take() }
+    return pipe != nil
+  }
+
+  func fillPipe(with bytes: UnsafeRawBufferPointer) -> Bool {
+    guard let pipe, write(pipe.writing, bytes.baseAddress, bytes.count) == bytes.count else {
+      return false
+    }
+    unsent += bytes.count
+    return true
+  }
+
+  func fillPipe(from source: any Transport, limit: Int) -> Outcome {
+    guard let pipe, let source = source as? PlainTransport else { return .moved(0) }
+    let count = linux_splice(source.number, pipe.writing, UInt(limit))
+    if count > 0 {
+      unsent += count
+      return .moved(count)
+    }
+    if count == 0 { return .end }
+    switch errno {
+    case EAGAIN, EINTR: return .blocked(unsent == 0 ? .read : .write)
+    case EINVAL: return .moved(0)
+    case let number: return .failed(number)
+    }
+  }
+
+  func closePipe() {
+    isPipeClosing = true
+    closePipeIfEmpty()
+  }
+
+  /// Sends the pipe's content. Nothing else may be sent before it.
+  private func emptyPipe() -> Outcome {
+    guard let pipe, unsent > 0 else { return .moved(0) }
+    let count = linux_splice(pipe.reading, number, UInt(unsent))
+    guard count > 0 else { return PlainTransport.outcome(count, .write) }
+    unsent -= count
+    if isPipeClosing { closePipeIfEmpty() }
+    return .moved(count)
+  }
+
+  private func closePipeIfEmpty() {
+    guard unsent == 0, let pipe else { return }
+    self.pipe = nil
+    pipes?.close(pipe)
+  }
+
+  /// A splice from a socket obeys the flag of its file alone. False: the flag cannot be set.
+  private func neverBlocks() -> Bool {
+    if isNonblocking { return true }
+    let flags = fcntl(number, F_GETFL)
+    isNonblocking = flags >= 0 && fcntl(number, F_SETFL, flags | O_NONBLOCK) == 0
+    return isNonblocking
   }
 
   func discard(descriptor: Int32) { discard(descriptor, isCounted: true) }

@@ -101,7 +101,11 @@ final class ClientSession: Handler {
 
   // MARK: Turns
 
-  override func ready(_ ready: Interest) { driver.clientReady(ready, at: broker.reactor.now) }
+  override func ready(_ ready: Interest) {
+    let before = relay.receivedFromClient &+ relay.sentToClient
+    driver.clientReady(ready, at: broker.reactor.now)
+    noteMoved(relay.receivedFromClient &+ relay.sentToClient &- before)
+  }
 
   override func again() {
     guard !isOver, relay.clientInterest.contains(.read) else { return }

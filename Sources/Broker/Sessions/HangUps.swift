@@ -39,11 +39,17 @@ final class HangUpChecks {
         }
       }
     }
+    for client in unread { client.readAhead() }
     start()
   }
 }
 
 extension ClientSession {
+  func readAhead() {
+    guard isNotRead else { return }
+    driver.readAhead(at: broker.reactor.now)
+  }
+
   /// The peer has closed the connection, or the kernel has given it up.
   func hungUp() {
     // A client that was ended before may have made room for it.

@@ -5,6 +5,10 @@ import Streams
 /// Makes a connection to a daemon: over its socket, through a program, or over the network. After that it only reports
 /// to the session when its socket is ready.
 final class UpstreamConnection: Handler {
+  /// Bytes of the send buffer of a daemon's socket. With the kernel's default of 208 KiB the broker waits for the daemon
+  /// too often: in C prototypes, relay and ends on a processor each, uploads had 1.1 to 1.27 times the rate with this
+  /// size, and 0.7 of the processor time. The kernel doubles the value, for its own overhead.
+  private static let sendBuffer: Int32 = 512 << 10
   /// Delay before the next attempt to connect to a daemon whose backlog is full.
   private static let retrySeconds = 0.01
 
@@ -56,9 +60,15 @@ final class UpstreamConnection: Handler {
         RemoteError(
           .systemError, .cannotCreateSocket, [backend.daemon, errorText(errno)], int1: errno))
     }
+    // SO_SNDBUFFORCE may exceed net.core.wmem_max, but needs a privilege.
+    if !setOption(descriptor.number, SOL_SOCKET, SO_SNDBUFFORCE, sendBuffer) {
+      setOption(descriptor.number, SOL_SOCKET, SO_SNDBUF, sendBuffer)
+    }
     let upstream = UpstreamConnection(backend, id, session, at: address)
     upstream.use(
-      PlainTransport(descriptor, carriesDescriptors: true, foreign: session.foreign))
+      PlainTransport(
+        descriptor, carriesDescriptors: true, foreign: session.foreign,
+        pipes: session.broker.loop.pipes))
     return .success(upstream)
   }
 
@@ -175,7 +185,10 @@ final class UpstreamConnection: Handler {
   // MARK: Turns
 
   override func ready(_ ready: Interest) {
+    let relay = session.relay
+    let before = relay.moved(by: slot)
     session.driver.upstreamReady(slot, ready, at: session.broker.reactor.now)
+    noteMoved(relay.moved(by: slot) &- before)
   }
 
   /// Watches for the events that the relay can handle.

@@ -52,6 +52,14 @@ public struct CallStream: Equatable, Sendable {
     isCut = true
   }
 
+  /// Whether data from the client is forwarded.
+  var takesData: Bool {
+    switch phase {
+    case .opening, .open, .drained: true
+    case .finishing, .aborting, .closed: false
+    }
+  }
+
   /// Decides a packet from the client.
   public mutating func client(_ kind: PacketKind, _ status: PacketStatus) -> StreamDecision {
     switch phase {

@@ -97,6 +97,19 @@ struct FrameScanner {
     return pass(header, available)
   }
 
+  /// A packet without carriers, of which only the header has arrived, is forwarded in parts.
+  mutating func beginPassing(_ header: PacketHeader) {
+    passing = header
+    passingLeft = header.payloadLength
+    passingCarriers = 0
+  }
+
+  /// Bytes of the packet that is being forwarded in parts went another way.
+  mutating func passed(_ count: Int) {
+    passingLeft -= count
+    if passingLeft <= 0 { passing = nil }
+  }
+
   /// The header at `front` and the number of carriers behind its packet; nil until both have arrived.
   func edges(
     at front: UnsafeRawPointer, _ available: Int

@@ -43,9 +43,9 @@ final class Link {
     scheduler.add(own)
   }
 
-  /// Reads once. False: no data was available, or the connection is over.
-  func receive() -> Bool {
-    switch receiveBuffer.receive(from: transport) {
+  /// Reads once, at most `limit` bytes. False: no data was available, or the connection is over.
+  func receive(limit: Int = .max) -> Bool {
+    switch receiveBuffer.receive(from: transport, limit: limit) {
     case .moved(let count):
       received &+= UInt64(count)
       return true
@@ -65,6 +65,17 @@ final class Link {
     case .end: sendFailure = .closed
     case .failed(let number): sendFailure = .failed(number)
     }
+  }
+
+  /// There is data to send, and the owner waits until the socket accepts it.
+  var isWaitingToSend: Bool {
+    end == nil && sendFailure == nil && scheduler.isBlocked && scheduler.hasWork
+  }
+
+  /// Bytes of a packet of `sendQueue` went to the transport's pipe. `unfinished` more follow.
+  func passed(_ count: Int, unfinished: Int, of sendQueue: SendQueue) {
+    sent &+= UInt64(count)
+    scheduler.passed(count, unfinished: unfinished, of: sendQueue, transport)
   }
 
   /// Discards all received and queued bytes and descriptors.

@@ -60,16 +60,19 @@ struct ReceiveBuffer: ~Copyable {
 
   // MARK: Receiving
 
-  /// Reads once, into all the room of the segments. If the read fills it, the kernel may have more.
-  mutating func receive(from transport: any Transport) -> Outcome {
+  /// Reads once, into all the room of the segments, but at most `limit` bytes. If the read fills that, the kernel may
+  /// have more.
+  mutating func receive(from transport: any Transport, limit: Int = .max) -> Outcome {
     let first = openRoom()
     var second: Segment?
-    pool.runs[0] = Run(base: first.bytes + first.end, count: first.room)
+    pool.runs[0] = Run(base: first.bytes + first.end, count: min(first.room, limit))
     var places = 1
-    if first.room < ReceiveBuffer.comfortableRoom, first.capacity > first.room + Segment.headroom {
+    if first.room < min(ReceiveBuffer.comfortableRoom, limit),
+      first.capacity > first.room + Segment.headroom
+    {
       let fresh = pool.take()
       second = fresh
-      pool.runs[1] = Run(base: fresh.bytes + fresh.end, count: fresh.room)
+      pool.runs[1] = Run(base: fresh.bytes + fresh.end, count: min(fresh.room, limit - first.room))
       places = 2
     }
     var descriptor: Int32 = -1
@@ -152,6 +155,39 @@ struct ReceiveBuffer: ~Copyable {
       packets += 1
     }
     return (end - length, packets)
+  }
+
+  // MARK: Packets whose payload goes another way
+
+  /// How many bytes may be read so that the buffer ends with a header, or with the packet at the front.
+  mutating func bytesToEdge() -> Int {
+    if scanner.unfinished > 0 { return max(1, scanner.unfinished - waiting) }
+    guard waiting >= Limits.header, let place = look(atOffset: 0) else {
+      return max(1, Limits.header - waiting)
+    }
+    let length = Int(PacketHeader(at: place).length)
+    // Bytes behind the packet are waiting already, or its length is invalid: `next` decides.
+    return length > waiting && length <= Limits.packet ? length - waiting : Limits.usualPacket
+  }
+
+  /// The bytes of the header at the front, if exactly that has arrived of a packet.
+  mutating func loneHeader() -> UnsafeRawBufferPointer? {
+    guard waiting == Limits.header, scanner.unfinished == 0, descriptors.isEmpty,
+      let place = look(atOffset: 0)
+    else { return nil }
+    return UnsafeRawBufferPointer(start: place, count: Limits.header)
+  }
+
+  /// The lone header at the front was forwarded, and so will be the packet's payload, in parts.
+  mutating func beginPassing(_ header: PacketHeader) {
+    scanner.beginPassing(header)
+    advance(Limits.header) { _, _, _ in }
+  }
+
+  /// Payload of a packet forwarded in parts went another way.
+  mutating func passed(_ count: Int) {
+    scanner.passed(count)
+    position &+= UInt64(count)
   }
 
   /// The kind of the packet that begins at the front; nil in the middle of a packet or until its header has arrived.

@@ -110,6 +110,14 @@ final class SendQueue {
     }
   }
 
+  /// Bytes of a packet went to the socket's pipe, past the empty queue; its rest follows.
+  fileprivate func passed(_ count: Int, unfinished rest: Int) {
+    gone &+= UInt64(count)
+    due &+= UInt64(count)
+    unfinished = rest
+    midway = rest
+  }
+
   func clear(_ transport: any Transport) {
     queue.clear { transport.discard(descriptor: $0) }
     unfinished = 0
@@ -160,6 +168,22 @@ struct SendScheduler: ~Copyable {
       if !sendQueue.isHeld, !sendQueue.queue.isEmpty { hasWork = true }
     }
     return hasWork
+  }
+
+  /// Nothing is queued, and no packet is sent in part. The transport itself may hold bytes.
+  var isIdle: Bool {
+    for sendQueue in sendQueues {
+      if sendQueue.isMidway || !sendQueue.queue.isEmpty { return false }
+    }
+    return true
+  }
+
+  /// Bytes of a packet of `sendQueue`, which is empty, went to the transport's pipe. `unfinished` more follow.
+  mutating func passed(
+    _ count: Int, unfinished: Int, of sendQueue: SendQueue, _ transport: any Transport
+  ) {
+    sendQueue.passed(count, unfinished: unfinished)
+    held = transport.unsent
   }
 
   /// The socket is ready.

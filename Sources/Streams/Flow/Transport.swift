@@ -53,6 +53,22 @@ public protocol Transport: AnyObject {
   /// readiness to send them.
   var unsent: Int { get }
 
+  // A pipe in the kernel, through which bytes reach this socket without being read. Its content is `unsent`.
+
+  /// Provides a pipe to this socket for bytes that `source` receives. False: such bytes must be copied.
+  func openPipe(from source: any Transport) -> Bool
+
+  /// Appends bytes to the pipe's content. False: there is no room for all of them, and none was appended.
+  func fillPipe(with bytes: UnsafeRawBufferPointer) -> Bool
+
+  /// Moves up to `limit` bytes from what `source` has received to the pipe. `.moved(0)`: they must be copied.
+  /// `.blocked(.read)`: `source` has none. `.blocked(.write)`: it has none, or the pipe has no room; the two cannot be
+  /// told apart before the pipe is empty.
+  func fillPipe(from source: any Transport, limit: Int) -> Outcome
+
+  /// The pipe may be closed when it is empty, if there is one.
+  func closePipe()
+
   /// Sends one zero byte with the descriptor attached. The caller still owns the descriptor.
   func send(descriptor: Int32) -> Outcome
 
@@ -64,4 +80,8 @@ extension Transport {
   public var holdsBytes: Bool { false }
   public var unsent: Int { 0 }
   public var error: Message? { nil }
+  public func openPipe(from source: any Transport) -> Bool { false }
+  public func fillPipe(with bytes: UnsafeRawBufferPointer) -> Bool { false }
+  public func fillPipe(from source: any Transport, limit: Int) -> Outcome { .moved(0) }
+  public func closePipe() {}
 }

@@ -17,7 +17,7 @@ extension Relay {
     if metered[call.metered]?.isWaiting(at: now) ?? false { return .limit }
     if call.kind != .upload, call.kind != .migration, upstream.isPaused { return .client }
     // A slow daemon pauses the whole client.
-    if call.kind != .download, isCongested { return .backend }
+    if call.kind != .download, isCongested || awaitsBulkDaemon { return .backend }
     return nil
   }
 
@@ -37,7 +37,7 @@ extension Relay {
       guard let upstream = upstreams[slot] else { return false }
       return upstream.isPaused && !isWaitingForRate(upstream)
     }
-    accounts.pauses.note(.backend, isCongested, at: now)
+    accounts.pauses.note(.backend, isCongested || awaitsBulkDaemon, at: now)
     accounts.pauses.note(.limit, nextMeteredTime != nil, at: now)
     accounts.pauses.note(.client, isAnyPaused, at: now)
   }
@@ -46,6 +46,7 @@ extension Relay {
   func ended(_ call: Call, _ result: StreamResult) {
     guard call.stream != nil else { return }
     metered[call.metered]?.isOver = true
+    closePipe(of: call.upstream)
     owner.ended(call, object: accounts.objects.removeValue(forKey: Relay.key(call)), result)
   }
 }

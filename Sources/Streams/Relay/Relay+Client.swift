@@ -66,6 +66,9 @@ extension Relay {
       switch calls.client(at: index, header) {
       case .relay:
         guard let upstream = upstreams[calls[index].upstream] else { return drop(frame) }
+        if header.payloadLength >= limits.watermarks.splicedPayload {
+          beginBulkUpload(calls[index])
+        }
         let sendQueue =
           calls[index].metered >= 0 ? sendQueueUp(calls[index], upstream) : upstream.fromClient
         guard frame.beginsRun else { return send(frame, to: upstream, by: sendQueue) }

@@ -20,6 +20,7 @@ extension Relay {
   public func remove(upstream slot: Int, telling error: RemoteError, closedEvent: Bool = false) {
     guard let upstream = upstreams.remove(slot) else { return }
     if largePacket.goes(to: upstream) { largePacket = .dropped }
+    if bulkUpload?.upstream === upstream { bulkUpload = nil }
     front.loseRoute(to: slot, error)
     let isBroken = releaseMetered(of: slot)
     if isBroken || upstream.toClient.unfinished > 0 { client.end = client.end ?? .brokenOff }

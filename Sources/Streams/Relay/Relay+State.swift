@@ -22,9 +22,15 @@ extension Relay {
     (isCongested || metered.isAboveWatermark) && !mustFinish(largePacket.sendQueue)
   }
 
+  /// The daemon of the client's bulk upload accepts no more. Its bytes stay in the kernel.
+  var awaitsBulkDaemon: Bool {
+    guard let bulkUpload else { return false }
+    return bulkUpload.upstream.link.isWaitingToSend
+  }
+
   var canReadClient: Bool {
     guard !front.isDiscarded else { return client.end == nil }
-    return client.end == nil && !front.isCallForRoute
+    return client.end == nil && !front.isCallForRoute && !awaitsBulkDaemon
       && client.own.queue.bytes <= limits.watermarks.own
       && (canRoute || client.receiveBuffer.waiting < limits.watermarks.ahead)
   }
@@ -49,6 +55,8 @@ extension Relay {
     return interest
   }
 
+  /// The payload of the client's large packets goes through a pipe.
+  public var isUploadingByPipe: Bool { bulkUpload != nil }
   /// Why the client's connection has ended; nil: it has not.
   public var clientEnd: LinkEnd? { client.end }
   /// The client is connected but not read, because its packets cannot be queued.
@@ -78,6 +86,12 @@ extension Relay {
   /// Calls without an answer for `patience` seconds. Each is returned once. `now` is on the owner's clock.
   public func overdueCalls(at now: Double, patience: Double) -> [Call] {
     calls.overdue(at: now, patience: patience)
+  }
+
+  /// Bytes received from an upstream and sent to it.
+  public func moved(by slot: Int) -> UInt64 {
+    guard let link = upstreams[slot]?.link else { return 0 }
+    return link.received &+ link.sent
   }
 
   /// Bytes queued for an upstream.

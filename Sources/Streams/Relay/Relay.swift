@@ -25,6 +25,8 @@ public final class Relay {
   public var isHeld = false
   var front = ClientFront.free
   var largePacket = LargePacket.dropped
+  /// The client sends large packets to one daemon.
+  var bulkUpload: BulkUpload?
   /// The client has registered for the event that the backend has closed the connection.
   public internal(set) var hasCloseCallback = false
 
@@ -52,20 +54,30 @@ public final class Relay {
   /// The client's socket is ready.
   public func clientReady(_ ready: Interest) {
     if ready.contains(.write) { client.scheduler.unblock() }
-    if ready.contains(.read) {
-      let most = client.received &+ Relay.bytesPerTurn
-      while canReadClient, client.receive() {
-        routeFromClient()
-        guard client.receiveBuffer.wasFilled, client.received < most else { break }
-      }
-    }
+    if ready.contains(.read) { readClient() }
     settle()
+  }
+
+  private func readClient() {
+    let most =
+      client.received &+ (bulkUpload == nil ? Relay.bytesPerTurn : Relay.pipedBytesPerTurn)
+    while canReadClient, receiveFromClient() {
+      routeFromClient()
+      guard client.receiveBuffer.wasFilled, client.received < most else { return }
+    }
   }
 
   /// An upstream's socket is ready.
   public func upstreamReady(_ slot: Int, _ ready: Interest) {
     guard let upstream = upstreams[slot] else { return }
-    if ready.contains(.write) { upstream.link.scheduler.unblock() }
+    if ready.contains(.write) {
+      upstream.link.scheduler.unblock()
+      if bulkUpload?.upstream === upstream {
+        // Its client, whose bytes waited in the kernel, need not be waited for.
+        upstream.link.flush(at: now)
+        readClient()
+      }
+    }
     if ready.contains(.read) {
       let most = upstream.link.received &+ Relay.bytesPerTurn
       while upstream.link.end == nil, !upstream.isPaused, upstream.link.receive() {
@@ -83,6 +95,11 @@ public final class Relay {
   /// limit, downloads had 0.81 of the rate and 1.25 of the processor time with 1 MiB, and 1.02 and 0.97 with 4 MiB
   /// (medians of 4 and 6 rounds, relay and ends on a processor each).
   static let bytesPerTurn: UInt64 = 4 << 20
+
+  /// The same for an upload through a pipe, which hardly ever has to wait for its daemon. A keystroke beside such an
+  /// upload and a download on its connection was echoed within 60 to 100 ms (99 %) with 4 MiB, 16 ms with 512 KiB, and 6
+  /// to 10 ms with this, as with copying (7 to 14 ms); the upload alone had the same rate each time (3 runs of 4 s).
+  static let pipedBytesPerTurn: UInt64 = 256 << 10
 
   /// Routes and sends until no more progress is possible. The caller must call it after each change from outside.
   public func settle() {
@@ -110,7 +127,11 @@ public final class Relay {
     for slot in upstreams.indices { upstreams[slot]?.link.receiveBuffer.settle() }
     if !upstreams.draining.isEmpty { removeDrained() }
     if !metered.isEmpty { removeDrainedStreams() }
-    if isCongested || isAnyPaused || !metered.isEmpty || accounts.pauses.isAnyOn { notePauses() }
+    if isCongested || isAnyPaused || awaitsBulkDaemon || !metered.isEmpty
+      || accounts.pauses.isAnyOn
+    {
+      notePauses()
+    }
   }
 
   /// Compares the queues for the upstreams with the watermarks. True: an upstream is paused.
@@ -209,6 +230,7 @@ public final class Relay {
   /// no upstream is left, and never from within `takes`.
   public func discardClient() {
     front = .discarded
+    endBulkUpload()
     largePacket = .dropped
     client.receiveBuffer.clear(client.transport)
   }
@@ -222,6 +244,7 @@ public final class Relay {
   }
 
   private func release() {
+    bulkUpload = nil
     client.clear()
     for slot in upstreams.indices { upstreams[slot]?.link.clear() }
     upstreams.removeAll()

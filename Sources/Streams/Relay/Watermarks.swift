@@ -14,7 +14,16 @@ public struct Watermarks: Sendable, Equatable {
   /// memory.
   public static let streams = 1024
 
-  public init(high: Int = 512 * 1024, ahead: Int = 512 * 1024, own: Int = 64 * 1024) {
+  /// The smallest payload of a client's stream packet that goes through a pipe in the kernel, where there is one, in
+  /// bytes. In C prototypes, relay and ends on a processor each, with 65,536 bytes the rate was 1.37 to 1.62 times that
+  /// of copying and the processor time 0.41 to 0.49; with 8,192 bytes the processor time was 1.31.
+  public var splicedPayload: Int
+
+  public init(
+    high: Int = 512 * 1024, ahead: Int = 512 * 1024, own: Int = 64 * 1024,
+    splicedPayload: Int = 64 * 1024
+  ) {
+    self.splicedPayload = splicedPayload
     self.high = high
     self.ahead = ahead
     self.own = own

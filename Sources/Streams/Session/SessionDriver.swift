@@ -64,7 +64,9 @@ public final class SessionDriver: RelayOwner {
   /// An upstream's socket is ready.
   public func upstreamReady(_ slot: Int, _ ready: Interest, at now: Double) {
     begin(at: now)
+    let received = relay.receivedFromClient
     relay.upstreamReady(slot, ready)
+    if relay.receivedFromClient != received { session.heard(at: now) }
     finishTurn()
   }
 
@@ -72,6 +74,15 @@ public final class SessionDriver: RelayOwner {
   public func settle(at now: Double) {
     begin(at: now)
     relay.settle()
+    finishTurn()
+  }
+
+  /// The client has not been read for a while. Bytes behind a bulk upload that does not move are received as far as the
+  /// watermarks allow, so that a PING among them is answered.
+  public func readAhead(at now: Double) {
+    guard relay.isUploadingByPipe else { return }
+    begin(at: now)
+    relay.endBulkUpload()
     finishTurn()
   }
 

@@ -1,6 +1,8 @@
 // Temporary directories and socket pairs.
 import Glibc
 
+@testable import Broker
+
 /// A temporary directory of one test. It is removed with the last reference to it.
 final class Scratch {
   let path: String
@@ -41,4 +43,24 @@ func socketPair() throws -> (Int32, Int32) {
     throw Trouble(what: "socketpair: \(errno)")
   }
   return (ends[0], ends[1])
+}
+
+/// Both ends of a TCP connection. The caller closes them.
+func tcpPair() throws -> (Int32, Int32) {
+  let listener = Descriptor(socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0))
+  let far = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
+  var address = sockaddr_in()
+  address.sin_family = sa_family_t(AF_INET)
+  address.sin_addr.s_addr = INADDR_LOOPBACK.bigEndian
+  var length = socklen_t(MemoryLayout<sockaddr_in>.size)
+  let near = withUnsafeMutablePointer(to: &address) {
+    $0.withMemoryRebound(to: sockaddr.self, capacity: 1) { address -> Int32 in
+      guard bind(listener.number, address, length) == 0, listen(listener.number, 1) == 0,
+        getsockname(listener.number, address, &length) == 0, connect(far, address, length) == 0
+      else { return -1 }
+      return accept(listener.number, nil, nil)
+    }
+  }
+  guard near >= 0 else { throw Trouble(what: "a TCP connection: \(errno)") }
+  return (near, far)
 }

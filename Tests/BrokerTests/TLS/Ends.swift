@@ -164,23 +164,3 @@ extension Ends {
     }
   }
 }
-
-/// Both ends of a TCP connection.
-private func tcpPair() throws -> (Int32, Int32) {
-  let listener = Descriptor(socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0))
-  let far = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
-  var address = sockaddr_in()
-  address.sin_family = sa_family_t(AF_INET)
-  address.sin_addr.s_addr = INADDR_LOOPBACK.bigEndian
-  var length = socklen_t(MemoryLayout<sockaddr_in>.size)
-  let near = withUnsafeMutablePointer(to: &address) {
-    $0.withMemoryRebound(to: sockaddr.self, capacity: 1) { address -> Int32 in
-      guard bind(listener.number, address, length) == 0, listen(listener.number, 1) == 0,
-        getsockname(listener.number, address, &length) == 0, connect(far, address, length) == 0
-      else { return -1 }
-      return accept(listener.number, nil, nil)
-    }
-  }
-  guard near >= 0 else { throw Trouble(what: "a TCP connection: \(errorText(errno))") }
-  return (near, far)
-}

@@ -5,7 +5,7 @@
 final class RelayWorld: RelayOwner {
   static let segment = 256
   static let largestWhole = 320
-  static let watermarks = Watermarks(high: 512, ahead: 512, own: 256)
+  static let watermarks = Watermarks(high: 512, ahead: 512, own: 256, splicedPayload: 40)
 
   let seed: UInt64
   var random: Seed
@@ -33,6 +33,8 @@ final class RelayWorld: RelayOwner {
     client = SimulatedClient(seed: random.next())
     client.socket.capacity = random.pick(64...2000)
     client.socket.makesRecords = seed % 4 == 1
+    // Half of the clients come over TCP.
+    client.socket.carriesDescriptors = seed / 4 % 2 == 0
     // Where streams have a rate, packets of one serial may change their order.
     client.sharesSerials = meters.isEmpty
     made = Relay(
@@ -54,6 +56,7 @@ final class RelayWorld: RelayOwner {
       driver: driver, seed: random.next())
     backend.socket.capacity = random.pick(64...2000)
     backend.socket.makesRecords = seed % 5 == 2
+    backend.socket.pipeRoom = backend.socket.makesRecords ? 0 : 64 + Int(seed % 700)
     let slot = relay.add(upstream: backend.socket)
     if slot != backend.slot { backend.problem = "it has slot \(slot)" }
     backends.append(backend)
@@ -196,6 +199,9 @@ final class RelayWorld: RelayOwner {
     }
     if client.socket.mixedRecords > 0 || backends.contains(where: { $0.socket.mixedRecords > 0 }) {
       return "a record holds bytes of two packets"
+    }
+    if backends.contains(where: { $0.socket.pipeMistakes > 0 }) {
+      return "bytes have passed the content of a pipe, or the pipe was not open"
     }
     return client.problem ?? backends.lazy.compactMap { $0.problem }.first
   }

@@ -80,7 +80,7 @@ final class SimulatedClient {
       SimulatedClient.procedures.randomElement(using: &random) ?? (3, .hypervisor)
     let serial = takeSerial(&random)
     awaited[serial] = procedure
-    if random.once(in: 15) {
+    if socket.carriesDescriptors, random.once(in: 15) {
       let header = PacketHeader(procedure: procedure, kind: .callWithDescriptors, serial: serial)
       send(Stamp.packet(header, Stamp.bytes(1, serial)), to: driver, descriptors: [66])
       return

@@ -135,6 +135,9 @@ extension SessionWorld {
     }
     checks.mostRequests = max(relay.maxRequests, relay.awaitedCount)
     if client.socket.mixedRecords > 0 { report("a record holds bytes of two packets") }
+    for connection in connections where (connection.backend?.socket.pipeMistakes ?? 0) > 0 {
+      report("bytes have passed the content of a pipe, or the pipe was not open")
+    }
   }
 
   /// What waits for the client waits for its socket, for its rate, or for the rest of a large packet.

@@ -213,6 +213,7 @@ extension SessionWorld: SessionHost {
     backend.socket.capacity = random.pick(100...3000)
     backend.socket.isSmooth = random.once(in: 4)
     backend.socket.carriesDescriptors = !target.isRemote
+    if !target.isRemote { backend.socket.pipeRoom = 100 + backend.socket.capacity % 900 }
     return backend
   }
 

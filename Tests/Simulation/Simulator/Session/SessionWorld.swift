@@ -117,7 +117,8 @@ final class SessionWorld {
     loop.add(self)
   }
 
-  static let watermarks = Watermarks(high: 3000, ahead: 1000, own: 1500)
+  static let watermarks = Watermarks(
+    high: 3000, ahead: 1000, own: 1500, splicedPayload: 30)
   static let largestWhole = 2048
 
   /// The client may act from now on.

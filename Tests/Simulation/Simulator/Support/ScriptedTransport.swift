@@ -29,6 +29,14 @@ final class ScriptedTransport: Transport {
   /// Accepts bytes into a buffer of its own and makes records of them, as TLS does.
   var makesRecords = false
   private var records = RecordBuffer()
+  /// The room of a pipe to this socket, in bytes; 0: there is none.
+  var pipeRoom = 0
+  private var pipe: [UInt8] = []
+  private var isPipeOpen = false
+  /// How often the relay has used the pipe wrongly: without having opened it, or sent bytes past its content.
+  private(set) var pipeMistakes = 0
+  /// Payload that the relay has not seen.
+  private(set) var piped = 0
 
   init(seed: UInt64) { random = Seed(seed) }
 
@@ -88,6 +96,10 @@ final class ScriptedTransport: Transport {
   func send(_ runs: UnsafeBufferPointer<Run>) -> Outcome {
     sends += 1
     if isClosed { return .failed(32) }
+    if !pipe.isEmpty {
+      if !runs.isEmpty { pipeMistakes += 1 }
+      return emptyPipe()
+    }
     if makesRecords { return sendRecords(runs) }
     if !isWritable || (!isSmooth && random.once(in: 6)) { return .blocked(.write) }
     let offered = runs.reduce(0) { $0 + $1.count }
@@ -102,7 +114,7 @@ final class ScriptedTransport: Transport {
     return .moved(count)
   }
 
-  var unsent: Int { records.waiting.count }
+  var unsent: Int { records.waiting.count + pipe.count }
   /// Records that contain the end of one packet and the beginning of the next.
   var mixedRecords: Int { records.mixed }
 
@@ -125,6 +137,7 @@ final class ScriptedTransport: Transport {
 
   func send(descriptor: Int32) -> Outcome {
     if isClosed { return .failed(32) }
+    if !pipe.isEmpty { pipeMistakes += 1 }
     leave()
     if unsent > 0 { return .blocked(.write) }
     if !isWritable || (!isSmooth && random.once(in: 4)) { return .blocked(.write) }
@@ -134,6 +147,60 @@ final class ScriptedTransport: Transport {
   }
 
   func discard(descriptor: Int32) { discarded.append(descriptor) }
+
+  // MARK: The pipe
+
+  func openPipe(from source: any Transport) -> Bool {
+    guard pipeRoom > 0, let source = source as? ScriptedTransport, !source.carriesDescriptors,
+      !source.makesRecords, !random.once(in: 6)
+    else { return false }
+    isPipeOpen = true
+    return true
+  }
+
+  func fillPipe(with bytes: UnsafeRawBufferPointer) -> Bool {
+    if !isPipeOpen { pipeMistakes += 1 }
+    guard pipe.count + bytes.count <= pipeRoom, isSmooth || !random.once(in: 8) else {
+      return false
+    }
+    pipe += bytes
+    return true
+  }
+
+  func fillPipe(from source: any Transport, limit: Int) -> Outcome {
+    if !isPipeOpen { pipeMistakes += 1 }
+    guard let source = source as? ScriptedTransport, isSmooth || !random.once(in: 60) else {
+      return .moved(0)
+    }
+    if source.available == 0, source.isClosed { return .end }
+    var count = min(limit, source.available, pipeRoom - pipe.count)
+    // A pipe can have no room for more pieces while it has room for more bytes.
+    if !pipe.isEmpty, !isSmooth, random.once(in: 6) { count = 0 }
+    guard count > 0 else { return .blocked(pipe.isEmpty ? .read : .write) }
+    if !isSmooth, random.once(in: 2) { count = min(count, random.pick(1...100)) }
+    pipe += source.takeSupply(count)
+    piped += count
+    return .moved(count)
+  }
+
+  func closePipe() { isPipeOpen = false }
+
+  /// Takes bytes that the peer has sent. Such a peer sends no descriptors.
+  private func takeSupply(_ count: Int) -> ArraySlice<UInt8> {
+    let bytes = supply[supplyHead..<supplyHead + count]
+    supplyHead += count
+    received += count
+    return bytes
+  }
+
+  private func emptyPipe() -> Outcome {
+    if !isWritable || (!isSmooth && random.once(in: 6)) { return .blocked(.write) }
+    var count = min(pipe.count, capacity - taken.count)
+    if !isSmooth, random.once(in: 2) { count = min(count, random.pick(1...200)) }
+    taken += pipe.prefix(count)
+    pipe.removeFirst(count)
+    return .moved(count)
+  }
 }
 
 /// Takes whole packets from the front of received bytes.
