@@ -88,7 +88,8 @@ let package = Package(
       name: "IntegrationTests",
       dependencies: ["Streams", "virtbrokerd", "virtbroker", "CGnuTLS", "Certificates"],
       path: "Tests/Integration", exclude: ["lab", "package", "prometheus", "python"],
-      swiftSettings: settings),
+      // A hundred clients at work must not be slower than the broker.
+      swiftSettings: settings + [.unsafeFlags(["-O"], .when(configuration: .debug))]),
   ],
   swiftLanguageModes: [.v6]
 )
