@@ -34,6 +34,8 @@ public struct TimeoutSettings: Sendable, Equatable {
   public var loginSeconds: Double = 120
   /// For a backend daemon to be opened. libvirt's client waits forever.
   public var openSeconds: Double = 30
+  /// For a lost backend daemon to come back.
+  public var reconnectSeconds: Double = 30
   /// A call that a backend has not answered for this long is logged; 0: none is.
   public var slowCallSeconds: Double = 60
   /// For calls under way to finish after a request to stop. Together with the end itself this stays below the 5 s
@@ -106,6 +108,8 @@ public struct BackendSettings: Sendable, Equatable {
   public var sessionDirectory: String?
   /// For session URIs: the users' daemons, which the broker starts if they do not run. Nil: it never does.
   public var programs: DaemonPrograms?
+  /// Which clients are kept when the connection to their daemon is lost.
+  public var reconnect = ReconnectPolicy.safe
   public init() {}
 }
 

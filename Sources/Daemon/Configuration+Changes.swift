@@ -17,6 +17,7 @@ extension ConfigurationKey {
     "min_workers", "max_workers", "prio_workers", "admin_min_workers", "admin_max_workers",
     "admin_max_clients", "admin_max_queued_clients", "admin_keepalive_interval",
     "admin_keepalive_count", "upstream_allowed_hosts", "upstream_settings",
+    "upstream_reconnect", "upstream_reconnect_seconds",
   ]
 
   /// The keys whose values differ, in the order of the table.

@@ -125,6 +125,10 @@ struct ConfigurationKey: Sendable {
     text("backend_session_socket_dir", \.backendSessionDirectory, directory, isDirectory),
     texts("upstream_allowed_hosts", \.upstreamHosts),
     texts("upstream_settings", \.upstreamRules),
+    kept(
+      "upstream_reconnect", \.upstreamReconnect, reconnectPolicy, { .text($0.rawValue) },
+      { $0.text.flatMap(ReconnectPolicy.init(rawValue:)) }),
+    number("upstream_reconnect_seconds", \.upstreamReconnectSeconds, 1...3600),
   ]
 
   /// Checked although unused, so that the check finds a typing mistake here and not after the next update.
@@ -265,6 +269,7 @@ private let directory = "an absolute path with room for a socket's name, as a st
 private let file = "an absolute path, as a string"
 private let permissions = "permission bits in octal from 0 to 0777, as a string"
 private let authenticationMethod = "\"none\", \"sasl\" or \"polkit\""
+private let reconnectPolicy = "\"safe\", \"always\" or \"never\""
 private let listOfTexts = "a list of strings"
 private let zeroOrOne = "0 or 1"
 

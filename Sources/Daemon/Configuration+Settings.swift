@@ -54,6 +54,8 @@ extension Configuration {
     settings.limits.maxClientsPerAddress = maxClientsPerAddress
     settings.timeouts.loginSeconds = Double(authTimeout)
     settings.timeouts.openSeconds = Double(openTimeout)
+    settings.backends.reconnect = upstreamReconnect
+    settings.timeouts.reconnectSeconds = Double(upstreamReconnectSeconds)
     settings.timeouts.slowCallSeconds = Double(slowCallSeconds)
     settings.sasl.allowedUsers = saslUsers
     settings.sasl.leastTCPStrength = tcpMinSSF

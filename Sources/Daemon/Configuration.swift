@@ -38,6 +38,8 @@ struct Configuration: Equatable, Sendable {
   var maxClientsPerAddress = 0
   var authTimeout = 120
   var openTimeout = 30
+  var upstreamReconnect = ReconnectPolicy.safe
+  var upstreamReconnectSeconds = 30
   var slowCallSeconds = 60
   var maxClientBuffer = LimitSettings().bufferBytes
   var maxTotalBuffer = LimitSettings().totalBufferBytes

@@ -82,6 +82,12 @@ struct ConfigurationKeyTests {
     texts("access_drivers"), texts("tls_allowed_dn_list"), texts("sasl_allowed_username_list"),
     texts("upstream_allowed_hosts"), texts("upstream_settings"),
     Row(
+      "upstream_reconnect", ["\"always\"", "\"never\""], ["\"no\"", "1"],
+      "\"safe\", \"always\" or \"never\""),
+    Row(
+      "upstream_reconnect_seconds", ["1", "3600"], ["0", "3601", "\"30\""],
+      "a number from 1 to 3600"),
+    Row(
       "tcp_min_ssf", ["112", "256"], ["111", "-1", "\"112\""], "a number from 112 to 2147483647"),
     files("key_file"), files("cert_file"), file("ca_file"), file("crl_file"),
     Row("tls_priority", ["\"NORMAL\""], ["\"\"", "1"], "a GnuTLS priority string"),

@@ -5,12 +5,15 @@ import Testing
 
 @Suite("A backend whose connection breaks")
 struct BrokenBackendTests {
+  /// Clients whose backend is lost are not kept.
+  private static let closing = ["upstream_reconnect = \"never\""]
+
   @Test(
     "in the middle of a reply: the client gets an error and no part of the reply",
     arguments: Way.allCases
   )
   func reply(way: Way) async throws {
-    let scene = try await Scene { line, call in
+    let scene = try await Scene(settings: Self.closing) { line, call in
       let reply = Packets.reply(
         answering: call.header, GetURIResult(uri: String(repeating: "x", count: 100_000)))
       try line.send(Array(reply[..<70_000]))
@@ -32,7 +35,7 @@ struct BrokenBackendTests {
     "in the middle of a packet that is cut through: the client's connection ends, because no valid packet can follow",
     arguments: Way.allCases)
   func largeReply(way: Way) async throws {
-    let scene = try await Scene { line, call in
+    let scene = try await Scene(settings: Self.closing) { line, call in
       let reply = Packets.reply(
         answering: call.header, GetURIResult(uri: String(repeating: "x", count: 4_000_000)))
       try line.send(Array(reply[..<3_000_000]))
@@ -53,7 +56,7 @@ struct BrokenBackendTests {
   @Test(
     "an invalid packet from a backend affects only that backend's client", arguments: Way.allCases)
   func nonsense(way: Way) async throws {
-    let scene = try await Scene { line, call in
+    let scene = try await Scene(settings: Self.closing) { line, call in
       if call.header.procedure == 59 { return false }
       try line.send([UInt8](repeating: 0xff, count: 64))
       return true
@@ -73,7 +76,7 @@ struct BrokenBackendTests {
     "before it has confirmed an upload: the broker does not confirm it", arguments: Way.allCases
   )
   func unconfirmed(way: Way) async throws {
-    let scene = try await Scene { line, packet in
+    let scene = try await Scene(settings: Self.closing) { line, packet in
       // The backend accepts all data and hangs up at the finish.
       if packet.header.kind == .stream, packet.header.status == .ok { line.hangUp() }
       return packet.header.kind == .stream
@@ -98,7 +101,8 @@ struct BrokenBackendTests {
     "during an upload: the broker reads and drops the client's data until the client has seen the error",
     arguments: Way.allCases)
   func uploading(way: Way) async throws {
-    let scene = try await Scene { _, packet in packet.header.kind == .stream }
+    let scene = try await Scene(settings: Self.closing) { _, packet in packet.header.kind == .stream
+    }
     let broker = scene.broker
     try await blocking {
       let client = try broker.client(way)
@@ -125,7 +129,7 @@ struct BrokenBackendTests {
 
   @Test("a client that reads slowly gets all its queued data, and then the error")
   func slowReader() async throws {
-    let scene = try await Scene { line, call in
+    let scene = try await Scene(settings: Self.closing) { line, call in
       guard call.header.procedure == Remote.storageVolDownload else { return false }
       try line.reply(to: call)
       var data = call.header
@@ -167,7 +171,7 @@ struct BrokenBackendTests {
   @Test(
     "during CONNECT_OPEN: the call fails and can be repeated", arguments: Way.allCases)
   func opening(way: Way) async throws {
-    let scene = try await Scene { _, _ in false }
+    let scene = try await Scene(settings: Self.closing) { _, _ in false }
     let broker = scene.broker
     try await blocking {
       scene.backend.refusesNext = true

@@ -171,13 +171,14 @@ struct ForwardingTests {
   func death() async throws {
     let lab = try await Lab.shared(.mono)
     let far = try await BrokerProcess.start(in: lab)
-    let near = try await Bastion.start(allowed: ["127.0.0.1:*"])
+    let near = try await Bastion.start(
+      allowed: ["127.0.0.1:*"], settings: ["upstream_reconnect_seconds = 1"])
     let client = try near.client()
     try client.open(far.tcpURI())
     try await far.stop()
     #expect(try client.awaitEnd(within: 5).isEmpty, "the client's connection ends with it")
     let place = "tcp://127.0.0.1:\(far.port)"
-    #expect(eventually { near.log.contains("\(place) lost") }, "\(near.log)")
+    #expect(eventually { near.log.contains("\(place) is lost") }, "\(near.log)")
     try await near.stop()
   }
 

@@ -22,6 +22,23 @@ struct SessionSimulationTests {
     #expect(problems.contains { $0.contains("mallory") }, "\(problems)")
   }
 
+  @Test(
+    "daemons are lost and come back while their clients stay, calls are sent again, and events are told of"
+  )
+  func reopenings() {
+    var (reopenings, repeats, followers) = (0, 0, 0)
+    for seed in (0..<2000).map({ firstSeed &+ UInt64($0) }) {
+      let world = SessionWorld(seed: seed)
+      _ = world.run()
+      reopenings += world.checks.reopenings
+      repeats += world.checks.repeats
+      followers += world.checks.followers
+    }
+    #expect(reopenings > 50, "\(reopenings)")
+    #expect(repeats > 5, "\(repeats)")
+    #expect(followers > 5, "\(followers)")
+  }
+
   @Test("different seeds give different runs")
   func different() {
     let hashes = (0..<200).map { (seed: UInt64) in

@@ -64,9 +64,10 @@ struct SimulationCoverageTests {
       Upstream.State.names.filter { $0 != "connecting" }, ["attached", "connected", "failed"],
       "a connection is made after its daemon was found, and once"),
     Rule(
-      ["locating", "connecting", "awaitingNames", "ready"], ["answered"],
+      ["resting", "locating", "connecting", "awaitingNames", "settling"], ["answered"],
       "no call of the broker's own is under way"),
-    Rule(["locating", "connecting"], ["ended"], "nothing is read before it is connected"),
+    Rule(
+      ["resting", "locating", "connecting"], ["ended"], "nothing is read before it is connected"),
     Rule(
       Upstream.State.names.filter { $0 != "talkingSASL" }, ["sasl"],
       "the library answers what it was asked"),

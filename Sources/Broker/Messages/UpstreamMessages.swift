@@ -10,6 +10,16 @@ extension MessageDefinition {
     "The backend hangs, or the call takes long; calls that are expected to take long are logged at level info. Each call "
       + "is logged once, and the broker continues to wait for its reply. Look at the backend's log."
   )
+  static let backendLost = MessageDefinition(
+    "VB-UPS-027", .warning, "… is lost: …; clients that can be kept wait for … s at most",
+    "The backend died or was restarted. Start it, if nothing does. Clients that cannot be kept are disconnected, each "
+      + "with VB-UPS-004 (`upstream_reconnect`).")
+  static let backendReturned = MessageDefinition(
+    "VB-UPS-028", .info, "… is back after … ms: … of … connections were made again")
+  static let backendGivenUp = MessageDefinition(
+    "VB-UPS-029", .warning, "… is still away after … ms, and no client waits for it any more",
+    "The backend did not come back within `upstream_reconnect_seconds`, and the clients that waited for it were "
+      + "disconnected, or they left. Start it.")
 
   // MARK: The broker's own login
 

@@ -16,6 +16,9 @@ struct Backend: Equatable {
   var program: String?
   /// The daemon is on another host, which gets all of its calls.
   var remote: Destination?
+
+  /// For the log.
+  var name: String { "\(daemon) at \(path)" }
 }
 
 /// Finds daemons by the files in the socket directories, as libvirt's client does.

@@ -8,9 +8,11 @@ extension ClientSession: SessionHost {
     case .connect(let id, let uri, let isReadOnly): connect(id, to: uri, isReadOnly)
     case .connectDriver(let id, let driver, let main, let isReadOnly):
       connect(id, to: driver, beside: main, isReadOnly)
-    case .remove(let id, _, _):
-      guard let index = upstreams.firstIndex(where: { $0.id == id }) else { return }
-      release(upstreams.remove(at: index))
+    case .remove(let id, _, _): remove(id)
+    case .park(let id, let successor, _):
+      parked[successor] = backend(of: id)
+      remove(id)
+    case .reconnect(let id): reconnect(id)
     case .closeSending: transport.closeSending()
     case .sasl(let step): perform(step)
     case .forgetSASL: login.exchange = nil
@@ -22,7 +24,10 @@ extension ClientSession: SessionHost {
     case .note(let note): count(note)
     case .end(let reason): close(because: reason)
     // The driver executes these itself.
-    case .send, .beginRelaying, .route, .call, .openUpstream, .discardClient: break
+    case .send, .beginRelaying, .route, .call, .openUpstream, .registeredAgain, .beginSurvey,
+      .surveyed,
+      .resumeUpstream, .discardClient:
+      break
     }
   }
 
@@ -59,8 +64,43 @@ extension ClientSession: SessionHost {
     }
   }
 
+  /// The daemon of an upstream, also of a parked one.
+  private func backend(of id: Int) -> Backend? {
+    upstreams.first { $0.id == id }?.backend ?? parked[id]
+  }
+
+  private func remove(_ id: Int) {
+    parked[id] = nil
+    guard let index = upstreams.firstIndex(where: { $0.id == id }) else { return }
+    release(upstreams.remove(at: index))
+  }
+
+  private func awaits(_ id: Int, because reason: Message) {
+    guard let name = backend(of: id)?.name else { return }
+    awaited.append(name)
+    broker.sessions.outages.begins(
+      name, reason, seconds: broker.settings.timeouts.reconnectSeconds, at: broker.reactor.now)
+  }
+
+  private func awaitsNoMore(_ id: Int, isReopened: Bool) {
+    guard let name = backend(of: id)?.name,
+      let index = awaited.firstIndex(of: name)
+    else { return }
+    awaited.remove(at: index)
+    broker.sessions.outages.ends(name, isReopened: isReopened, at: broker.reactor.now)
+  }
+
+  /// Connects a parked upstream to the daemon that it had. Another daemon could serve the same URI by now.
+  private func reconnect(_ id: Int) {
+    guard let backend = parked[id] else { return }
+    if case .failure(let error) = connect(id, to: backend) {
+      return post(.upstream(id, .unavailable(error)))
+    }
+    parked[id] = nil
+  }
+
   private func connect(_ id: Int, to driver: Driver, beside main: Int, _ isReadOnly: Bool) {
-    guard let main = upstreams.first(where: { $0.id == main })?.backend,
+    guard let main = backend(of: main),
       let own = broker.backends.directory.backend(for: driver, beside: main, readOnly: isReadOnly)
     else {
       // This driver's calls go to the daemon that the client opened, so no client receives this error.
@@ -107,6 +147,11 @@ extension ClientSession: SessionHost {
       broker.acceptor.authenticated(self)
     case .upstreamOpened: broker.observation.counts.upstreams.opened &+= 1
     case .upstreamFailed: broker.observation.counts.upstreams.failed &+= 1
+    case .upstreamAwaited(let id, let reason): awaits(id, because: reason)
+    case .upstreamReopened(let id):
+      broker.observation.counts.upstreams.reopened &+= 1
+      awaitsNoMore(id, isReopened: true)
+    case .upstreamGivenUp(let id): awaitsNoMore(id, isReopened: false)
     case .upstreamLost: broker.observation.counts.upstreams.lost &+= 1
     case .keepAliveTimeout: broker.observation.counts.keepAliveTimeouts &+= 1
     }

@@ -18,6 +18,10 @@ final class ClientSession: Handler {
   private var madeDriver: SessionDriver?
   var login: ClientLogin
   var upstreams: [UpstreamConnection] = []
+  /// The lost daemons of parked upstreams, by their numbers.
+  var parked: [Int: Backend] = [:]
+  /// The names of lost daemons that the client waits for.
+  var awaited: [String] = []
   let audit: AuditLog?
   /// The client's identity as fields of audit records, once one has been built.
   var auditFields: [UInt8]?
@@ -53,7 +57,8 @@ final class ClientSession: Handler {
     let session = Session(
       SessionClient(
         identity: identity, authentication: login.method,
-        isReadOnly: listener.settings.isReadOnly, mark: broker.backends.forwarding.mark),
+        isReadOnly: listener.settings.isReadOnly, mark: broker.backends.forwarding.mark,
+        seed: id),
       SessionSettings(broker.settings), at: now)
     madeDriver = SessionDriver(
       session, host: self, client: login.layer(over: transport), pool: pool,
@@ -173,6 +178,11 @@ final class ClientSession: Handler {
     watcher.watch([])
     for upstream in upstreams { release(upstream) }
     upstreams = []
+    parked = [:]
+    for name in awaited {
+      broker.sessions.outages.ends(name, isReopened: false, at: broker.reactor.now)
+    }
+    awaited = []
     driver.clear(at: broker.reactor.now)
     countMemory()
     recordClosed(reason.text)
@@ -228,6 +238,7 @@ extension SessionSettings {
   init(_ settings: BrokerSettings) {
     self.init(
       keepAlive: settings.keepAlive, loginSeconds: settings.timeouts.loginSeconds,
-      openSeconds: settings.timeouts.openSeconds)
+      openSeconds: settings.timeouts.openSeconds, reconnect: settings.backends.reconnect,
+      reconnectSeconds: settings.timeouts.reconnectSeconds)
   }
 }

@@ -13,12 +13,14 @@ final class SessionSet {
   private let rateLimits: RateLimits
   let slowCalls: SlowCallChecks
   let hangUps: HangUpChecks
+  let outages: Outages
 
   init(of broker: Broker) {
     memory = MemoryBudget(total: SessionSet.totalMemory(broker.settings.limits))
     rateLimits = RateLimits(broker.settings.rates)
     slowCalls = SlowCallChecks(of: broker)
     hangUps = HangUpChecks(of: broker)
+    outages = Outages(log: broker.log)
   }
 
   var count: Int { sessions.count }

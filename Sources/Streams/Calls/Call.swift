@@ -16,6 +16,10 @@ public struct Call: Sendable {
   /// The driver and access of its procedure. An unknown procedure counts as a change of the hypervisor.
   public let driver: Driver
   public let access: Access
+  /// What it leaves behind at the daemon.
+  var effect = CallEffect.lasting
+  /// The number of its copy in the call table; -1: it has none, and is not sent again.
+  var copy = -1
   /// The purpose of its stream.
   public let kind: StreamKind
   /// When it was forwarded, in seconds on the owner's clock.

@@ -8,6 +8,8 @@ struct CallTable {
   private(set) var count = 0
   /// Calls whose reply is awaited.
   private(set) var awaitedCount = 0
+  /// The packets of the calls that may be sent again.
+  var copies = CallCopies()
   /// The last ended call that had a stream.
   private(set) var lastEnded = CallTable.vacant
 
@@ -143,6 +145,26 @@ struct CallTable {
     }
   }
 
+  /// Removes every call of an upstream but those that may be sent again, in the order of their serials, and passes each
+  /// to `each`. Passes the packet of each other one to `again`, which can happen once for a call.
+  mutating func removeUnrepeatable(
+    upstream: Int, _ each: (Call) -> Void, again: ([UInt8]) -> Void
+  ) {
+    let old = calls.filter { $0.upstream == upstream }
+    for call in old.sorted(by: { $0.serial < $1.serial }) {
+      guard let index = find(call) else { continue }
+      guard call.copy >= 0 else {
+        if !call.isAnswered { awaitedCount -= 1 }
+        remove(at: index)
+        each(call)
+        continue
+      }
+      again(copies[call.copy])
+      copies.remove(call.copy)
+      slots[index].copy = -1
+    }
+  }
+
   /// Calls whose reply has been awaited for `patience` seconds. Each is returned once.
   mutating func overdue(at now: Double, patience: Double) -> [Call] {
     var found: [Call] = []
@@ -168,6 +190,7 @@ struct CallTable {
   private mutating func remove(at index: Int) {
     // Only the end of a call with a stream is reported.
     if slots[index].stream != nil { lastEnded = slots[index] }
+    if slots[index].copy >= 0 { copies.remove(slots[index].copy) }
     slots[index].upstream = -1
     count -= 1
     // Displaced calls behind the hole move up, so that no search ends early.

@@ -78,6 +78,14 @@ final class Link {
     scheduler.passed(count, unfinished: unfinished, of: sendQueue, transport)
   }
 
+  /// Moves all queues but that of the broker's own packets to another link.
+  func moveQueues(to other: Link) {
+    for sendQueue in scheduler.sendQueues where sendQueue !== own {
+      scheduler.release(sendQueue)
+      other.scheduler.add(sendQueue)
+    }
+  }
+
   /// Discards all received and queued bytes and descriptors.
   func clear() {
     receiveBuffer.clear(transport)

@@ -289,11 +289,19 @@ struct ReceiveBuffer: ~Copyable {
 
   /// A copy of the bytes of the frame at the front from an offset on, `limit` at most, without its carriers.
   func bytes(of frame: Frame, from offset: Int, limit: Int = .max) -> [UInt8] {
+    var copy: [UInt8] = []
+    append(frame, from: offset, limit: limit, to: &copy)
+    return copy
+  }
+
+  /// Appends such bytes to `copy`.
+  func append(
+    _ frame: Frame, from offset: Int = 0, limit: Int = .max, to copy: inout [UInt8]
+  ) {
     var skip = offset
     var left = min(frame.length - frame.carriers - offset, limit)
-    guard left > 0, let front else { return [] }
-    var copy: [UInt8] = []
-    copy.reserveCapacity(left)
+    guard left > 0, let front else { return }
+    copy.reserveCapacity(copy.count + left)
     var segment = front
     var start = head
     var next = 0
@@ -304,7 +312,7 @@ struct ReceiveBuffer: ~Copyable {
       copy.append(
         contentsOf: UnsafeRawBufferPointer(start: segment.bytes + start + skipped, count: part))
       left -= part
-      guard left > 0, next < rest.count else { return copy }
+      guard left > 0, next < rest.count else { return }
       segment = rest[next]
       start = segment.start
       next += 1

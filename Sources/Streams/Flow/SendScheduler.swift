@@ -149,8 +149,11 @@ struct SendScheduler: ~Copyable {
 
   mutating func remove(_ sendQueue: SendQueue, _ transport: any Transport) {
     sendQueue.clear(transport)
-    sendQueues.removeAll { $0 === sendQueue }
+    release(sendQueue)
   }
+
+  /// The queue goes on elsewhere, with what it holds.
+  mutating func release(_ sendQueue: SendQueue) { sendQueues.removeAll { $0 === sendQueue } }
 
   /// Bytes not sent yet.
   var bytes: Int {

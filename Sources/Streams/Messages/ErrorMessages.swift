@@ -86,6 +86,10 @@ extension MessageDefinition {
   static let leadsBack = MessageDefinition(
     "VB-ERR-035", .error, "opening '…' leads back to a broker the client came through",
     "Two brokers forward to each other. Correct the URI, or `upstream_allowed_hosts`.")
+  static let outcomeUnknown = MessageDefinition(
+    "VB-ERR-036", .error, "connection to … lost, outcome unknown",
+    "The backend died or was restarted before it had answered this call, or in the middle of this stream. It may have "
+      + "carried the call out, or not: look before you repeat it. The connection goes on.")
 
   // MARK: URIs and sockets
 

@@ -65,6 +65,10 @@ extension MessageDefinition {
     "VB-PKT-031", .warning, "reply announces more descriptors than came with it")
   static let replyTooLarge = MessageDefinition(
     "VB-PKT-032", .warning, "reply of … bytes is too large")
+  static let eventTooLarge = MessageDefinition(
+    "VB-PKT-034", .warning, "event of … bytes is too large")
+  static let tooManyEventsHeld = MessageDefinition(
+    "VB-PKT-035", .warning, "more than … bytes of events came before the backend was open again")
   static let streamPacketOutOfOrder = MessageDefinition(
     "VB-PKT-033", .warning, "packet out of order on stream …",
     "The backend sent a stream packet that its own earlier packets rule out. Its version may not be compatible."

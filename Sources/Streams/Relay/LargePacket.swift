@@ -13,6 +13,13 @@ enum LargePacket {
     if case .relayed(_, let sendQueue) = self { sendQueue } else { nil }
   }
 
+  /// Another upstream has taken the place of `old`, with its queues.
+  mutating func redirect(from old: UpstreamLink, to new: UpstreamLink) {
+    if case .relayed(let receiver, let sendQueue) = self, receiver === old {
+      self = .relayed(new, sendQueue)
+    }
+  }
+
   func goes(to upstream: UpstreamLink) -> Bool {
     if case .relayed(let receiver, _) = self { receiver === upstream } else { false }
   }

@@ -156,6 +156,15 @@ extension Relay {
     }
     var call = Call(header, upstream: slot, stream: stream, at: now, known: known)
     if stream != nil { call.metered = meter(call) }
+    call.effect = effect(of: frame)
+    if call.effect == .readsOnly, keepsCalls, frame.part == .whole, header.kind == .call,
+      frame.length <= CallCopies.longest
+    {
+      call.copy = calls.copies.add { client.receiveBuffer.append(frame, to: &$0) }
+    }
+    if call.effect.changesRegistrations {
+      guard !changeRegistrations(frame, at: slot) else { return }
+    }
     calls.insert(call)
     if stream != nil {
       // The opening calls are few and of a bounded size; the relay reads no other body.
@@ -205,6 +214,17 @@ extension Relay {
       var reader = XDRReader(bytes)
       return (try? VolumeTransferArguments(from: &reader))?.isSparse ?? false
     }
+  }
+
+  /// What a call leaves behind at the daemon.
+  private func effect(of frame: Frame) -> CallEffect {
+    let effect = CallEffect.of(frame.header.program, frame.header.procedure)
+    guard effect == .startsGuest else { return effect }
+    // The flags of a call that is passed on in parts are not known.
+    guard frame.part == .whole, !CallEffect.isBound(arguments(of: frame)) else {
+      return .startsBoundGuest
+    }
+    return effect
   }
 
   /// A copy of a call's arguments, as far as they have arrived: its body without the count of descriptors.

@@ -39,22 +39,25 @@ extension Relay {
       calls.removeAll(upstream: slot) { call in ended(call, .clientGone) }
       return metered.removeAll(of: slot)
     }
-    if closedEvent, hasCloseCallback {
+    if closedEvent, upstream.dependents.hasCloseCallback {
       append(
         Packets.event(
           Remote.connectEventConnectionClosed,
           ConnectionClosedEvent(reason: ConnectionClosedEvent.endOfFile)), to: sendQueue)
     }
-    calls.removeAll(upstream: slot) { call in
-      // An answered call is in the table only for its stream.
-      let packet =
-        call.isAnswered
-        ? Packets.streamError(
-          program: call.program, procedure: call.procedure, serial: call.serial, error)
-        : Packets.error(answering: call.header, error)
-      append(packet, to: metered[call.metered]?.down ?? sendQueue)
-      ended(call, .backendLost)
-    }
+    calls.removeAll(upstream: slot) { call in refuse(call, error, by: sendQueue) }
     metered.removeAll(of: slot)
+  }
+
+  /// The daemon of a call is gone: the client receives `error`, and what the call's stream had queued before it.
+  func refuse(_ call: Call, _ error: RemoteError, by sendQueue: SendQueue) {
+    // An answered call is in the table only for its stream.
+    let packet =
+      call.isAnswered
+      ? Packets.streamError(
+        program: call.program, procedure: call.procedure, serial: call.serial, error)
+      : Packets.error(answering: call.header, error)
+    append(packet, to: metered[call.metered]?.down ?? sendQueue)
+    ended(call, .backendLost)
   }
 }

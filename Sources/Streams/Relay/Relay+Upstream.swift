@@ -60,6 +60,9 @@ extension Relay {
       }
       if isOpen {
         accounts.counters.events &+= 1
+        if let events = upstream.events, events.readsEvents {
+          return try route(frame, from: upstream, by: events)
+        }
         return send(frame, from: upstream, by: upstream.toClient)
       }
     default:
@@ -86,10 +89,11 @@ extension Relay {
   ) throws(Violation) {
     let header = frame.header
     if upstream.ownSerial == header.serial {
-      guard frame.part == .whole else {
+      guard frame.part == .whole || upstream.ownReplyMayBeLarge else {
         throw Violation(.replyTooLarge, [header.length])
       }
-      let body = upstream.link.receiveBuffer.body(of: frame)
+      // Without its end it cannot be decoded.
+      let body = frame.part == .whole ? upstream.link.receiveBuffer.body(of: frame) : []
       drop(frame, from: upstream)
       upstream.ownSerial = nil
       upstream.link.receiveBuffer.largestWhole = limits.largestWhole
@@ -107,15 +111,16 @@ extension Relay {
     if let answerCounts = accounts.answerCounts {
       answerCounts.note(calls[index], header.status, after: now - calls[index].startedAt)
     }
+    if calls[index].effect.dependsOnConnection {
+      upstream.dependents.note(calls[index].effect, header.status)
+    }
+    let changesRegistrations = calls[index].effect.changesRegistrations
     if accounts.reportsAnswers(to: calls[index].access) || calls[index].stream != nil {
       answered(calls[index], at: index, header, upstream)
     } else {
       calls.answered(at: index, header.status)
     }
-    if header.status == .ok, header.program == Program.remote {
-      if header.procedure == Remote.connectRegisterCloseCallback { hasCloseCallback = true }
-      if header.procedure == Remote.connectUnregisterCloseCallback { hasCloseCallback = false }
-    }
+    if changesRegistrations, answerRegistration(frame, from: upstream, slot) { return }
     send(frame, from: upstream, by: upstream.toClient)
   }
 
@@ -135,7 +140,7 @@ extension Relay {
     if call.isCut, header.status == .ok { abort(header, at: upstream) }
   }
 
-  private func send(_ frame: Frame, from upstream: UpstreamLink, by sendQueue: SendQueue) {
+  func send(_ frame: Frame, from upstream: UpstreamLink, by sendQueue: SendQueue) {
     upstream.link.receiveBuffer.take(frame, into: &sendQueue.queue)
     if frame.part == .first {
       sendQueue.unfinished = upstream.link.receiveBuffer.unfinished

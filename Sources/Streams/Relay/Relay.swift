@@ -27,8 +27,8 @@ public final class Relay {
   var largePacket = LargePacket.dropped
   /// The client sends large packets to one daemon.
   var bulkUpload: BulkUpload?
-  /// The client has registered for the event that the backend has closed the connection.
-  public internal(set) var hasCloseCallback = false
+  /// Calls that only read are kept until they are answered, so that they can be sent again to the next daemon.
+  public var keepsCalls = false
 
   /// - Parameters:
   ///   - owner: must outlive the relay.
@@ -215,9 +215,15 @@ public final class Relay {
   }
 
   /// Enqueues a call of the broker's own for an upstream. Its reply goes to the owner.
-  public func call(_ slot: Int, serial: UInt32, _ packet: [UInt8], behindClient: Bool = false) {
+  ///
+  /// - Parameter mayBeLarge: the owner receives an empty body instead of one that is too large to be buffered.
+  public func call(
+    _ slot: Int, serial: UInt32, _ packet: [UInt8], behindClient: Bool = false,
+    mayBeLarge: Bool = false
+  ) {
     guard let upstream = upstreams[slot] else { return }
     upstream.ownSerial = serial
+    upstream.ownReplyMayBeLarge = mayBeLarge
     upstream.link.receiveBuffer.largestWhole = max(limits.largestWhole, Limits.ownReply)
     let sendQueue = behindClient ? upstream.fromClient : upstream.link.own
     packet.withUnsafeBytes { sendQueue.queue.append(copying: $0) }

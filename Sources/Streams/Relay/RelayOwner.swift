@@ -11,6 +11,12 @@ public protocol RelayOwner: RelayObserver {
   func route(to driver: Driver) -> Result<Route, RemoteError>?
   /// The reply to a call of the broker's own on an upstream.
   func upstream(_ slot: Int, answered reply: PacketHeader, body: [UInt8])
+  /// The client follows the life cycles of these objects from now on. The owner lists them (`Relay.surveyed`).
+  func upstream(_ slot: Int, isToSurvey objects: ObjectKind)
   /// An upstream connection has ended. It keeps its slot until the owner calls `remove(upstream:telling:closedEvent:)`.
   func upstream(_ slot: Int, ended reason: LinkEnd)
+}
+
+extension RelayOwner {
+  public func upstream(_ slot: Int, isToSurvey objects: ObjectKind) {}
 }

@@ -24,6 +24,9 @@ struct UpstreamTable {
     return slots.count - 1
   }
 
+  /// Gives a slot, which is not free, to another upstream. The routes to it stay.
+  mutating func replace(_ slot: Int, by upstream: UpstreamLink) { slots[slot] = upstream }
+
   /// Frees a slot and removes the routes to it. Returns the upstream that was in the slot.
   mutating func remove(_ slot: Int) -> UpstreamLink? {
     guard let upstream = self[slot] else { return nil }

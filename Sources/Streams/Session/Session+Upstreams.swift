@@ -50,14 +50,17 @@ extension Session {
       } else {
         refused(index, reply, body)
       }
-    case .ended(let reason): ended(upstream, reason)
+    case .ended(let end, let reason, let dependents): ended(upstream, end, reason, dependents)
     case .sasl(let answer): saslAnswered(index, answer)
+    case .toSurvey(let objects): survey(index, objects)
+    case .missedUnknown: missedUnknown(index)
     }
   }
 
   /// No such daemon is available. The driver's calls then go to the daemon that the client opened, because it may serve
   /// them too. The next call searches again.
   private mutating func unavailable(_ upstream: Upstream, _ error: RemoteError) {
+    if upstream.reopening != nil { return attemptFailed(upstream) }
     upstreams.removeAll { $0.id == upstream.id }
     if let driver = upstream.driver {
       guard case .open(let main) = state else {
@@ -76,12 +79,13 @@ extension Session {
     refuse(Session.header(Remote.connectOpen, serial), error)
   }
 
-  private static func header(_ procedure: Int32, _ serial: UInt32) -> PacketHeader {
+  static func header(_ procedure: Int32, _ serial: UInt32) -> PacketHeader {
     PacketHeader(procedure: procedure, kind: .call, serial: serial)
   }
 
   /// The upstream could not be opened. The calls that wait for it fail with this error.
   private mutating func failed(_ upstream: Upstream, _ error: RemoteError) {
+    if upstream.reopening != nil { return attemptFailed(upstream) }
     if let target = upstream.target {
       log(.upstream, .cannotOpenAt, [target.uri, target.path, error.cause])
     } else {
@@ -92,6 +96,7 @@ extension Session {
   }
 
   mutating func openTimeUp(_ upstream: Upstream) {
+    if let reopening = upstream.reopening { return giveUp(upstream, reopening) }
     // Whole seconds, rounded up.
     let whole = Int(settings.openSeconds)
     let seconds = Double(whole) < settings.openSeconds ? whole + 1 : whole
@@ -100,7 +105,7 @@ extension Session {
       RemoteError(.operationFailed, .backendTimeout, [upstream.name, seconds]))
   }
 
-  private mutating func lose(_ id: Int, _ error: RemoteError, closedEvent: Bool = false) {
+  mutating func lose(_ id: Int, _ error: RemoteError, closedEvent: Bool = false) {
     guard let index = upstreams.firstIndex(where: { $0.id == id }) else { return }
     let upstream = upstreams.remove(at: index)
     add(.remove(upstream: id, error, closedEvent: closedEvent))
@@ -112,19 +117,40 @@ extension Session {
   private static let closedError = RemoteError(.internalError, .clientSocketClosed)
 
   /// The upstream's connection is over.
-  private mutating func ended(_ upstream: Upstream, _ reason: Message) {
+  private mutating func ended(
+    _ upstream: Upstream, _ end: LinkEnd, _ reason: Message, _ dependents: Dependents
+  ) {
     if case .closing = state { return closed(upstream.id) }
+    if upstream.reopening != nil { return attemptFailed(upstream) }
     let message = Message(.upstreamLost, [upstream.name, reason])
-    log(.upstream, message)
     add(.note(.upstreamLost))
     // EIO, as libvirt's client itself reports it.
     let error = RemoteError(.systemError, message, int1: 5)
+    if mayReopen(upstream, end, dependents) {
+      return reopen(upstream, error, reason, dependents)
+    }
+    log(.upstream, message)
+    lost(upstream, error, registrations: dependents.registrations)
+  }
+
+  /// The daemon is gone for this client. Without the one that it opened, and without one that it expects events of, its
+  /// connection ends: a client that asks its library whether the connection is alive must see a closed connection, as
+  /// without the broker.
+  mutating func lost(
+    _ upstream: Upstream, _ error: RemoteError, registrations: [Registration]
+  ) {
     let isMain = upstream.driver == nil
     lose(upstream.id, error, closedEvent: isMain)
-    guard isMain, case .open = state else { return }
-    // The broker never reconnects the client to the backend that it opened. A client that asks its library whether the
-    // connection is alive must see a closed connection, as without the broker.
-    for upstream in upstreams { lose(upstream.id, error) }
+    guard isMain || !registrations.isEmpty else { return }
+    loseAll(error)
+  }
+
+  /// The client's connection drains and ends.
+  mutating func loseAll(_ error: RemoteError) {
+    guard case .open = state else { return }
+    for upstream in upstreams {
+      lose(upstream.id, error, closedEvent: upstream.driver == nil)
+    }
     state = .lost(Drain(sent: traffic.sentToClient, lookAt: now + Session.closeSeconds))
     add(.discardClient)
   }
@@ -179,9 +205,11 @@ extension Session {
       }
       recognise(index, rest)
     case .identifying: isOpen(index)
+    case .registering(let rest): registeredAgain(index, rest, body)
+    case .surveying, .ready: listed(index, body)
     case .closing: closed(upstream.id)
     // No call of the broker's own is under way in these states, so the relay reports no reply.
-    case .locating, .connecting, .awaitingNames, .ready: break
+    case .resting, .locating, .connecting, .awaitingNames, .settling: break
     }
   }
 
@@ -202,6 +230,8 @@ extension Session {
     case .listingMechanisms, .talkingSASL:
       failSASL(upstream, Message(.upstreamSASLRefused, [error.cause]))
     case .closing: closed(upstream.id)
+    case .registering: registrationRefused(upstream, error)
+    case .surveying, .ready: listed(index, nil)
     default: failed(upstream, error)
     }
   }
@@ -244,6 +274,7 @@ extension Session {
   private mutating func isOpen(_ index: Int) {
     upstreams[index].state = .ready
     let upstream = upstreams[index]
+    if upstream.reopening != nil { return restore(index) }
     add(.openUpstream(upstream.id))
     add(.note(.upstreamOpened))
     if let target = upstream.target {
@@ -292,6 +323,8 @@ extension Session {
     guard case .closing(let serial, _) = state else { return }
     while let index = upstreams.indices.first {
       if upstreams[index].state == .ready {
+        // The answer to a list that was asked for comes first.
+        guard upstreams[index].survey.isEmpty else { return }
         return call(index, Remote.connectClose, behindClient: true, then: .closing)
       }
       if upstreams[index].state == .closing { return }
@@ -331,14 +364,14 @@ extension Session {
     call(index, header, Packets.make(header, body), behindClient: false, then: state)
   }
 
-  private mutating func call(
-    _ index: Int, _ header: PacketHeader, _ packet: [UInt8], behindClient: Bool,
-    then state: Upstream.State
+  mutating func call(
+    _ index: Int, _ header: PacketHeader, _ packet: [UInt8], behindClient: Bool = false,
+    mayBeLarge: Bool = false, then state: Upstream.State
   ) {
     upstreams[index].state = state
     add(
       .call(
         upstream: upstreams[index].id, serial: header.serial, packet: packet,
-        behindClient: behindClient))
+        behindClient: behindClient, mayBeLarge: mayBeLarge))
   }
 }

@@ -153,7 +153,13 @@ public struct Session: Sendable {
     case .lost(let drain): least = drain.lookAt
     case .over: return nil
     }
-    for upstream in upstreams where upstream.isOpening { least = min(least, upstream.deadline) }
+    for upstream in upstreams where upstream.isOpening {
+      least = min(least, upstream.deadline)
+      switch upstream.state {
+      case .resting(let until), .settling(let until): least = min(least, until)
+      default: break
+      }
+    }
     return least < .infinity ? least : nil
   }
 
@@ -175,7 +181,7 @@ public struct Session: Sendable {
     case .turnedAway: "turned away"
     case .connected: "connected"
     case .opening: "opening"
-    case .open: "open"
+    case .open: upstreams.contains { $0.reopening != nil } ? "reopening" : "open"
     case .closing: "closing"
     case .leaving: "leaving"
     case .lost: "lost"
@@ -249,6 +255,7 @@ public struct Session: Sendable {
     for upstream in upstreams where upstream.isOpening && isDue(upstream.deadline) {
       openTimeUp(upstream)
     }
+    for index in upstreams.indices { proceedIfDue(index) }
   }
 
   private mutating func checkLiveness() {

@@ -10,11 +10,24 @@ public enum SessionAction: Sendable, Equatable {
   /// Answers `needsRoute`.
   case route(Driver, SessionRoute)
   /// A call of the broker's own.
-  case call(upstream: Int, serial: UInt32, packet: [UInt8], behindClient: Bool)
+  case call(
+    upstream: Int, serial: UInt32, packet: [UInt8], behindClient: Bool, mayBeLarge: Bool = false)
   /// The upstream accepts the client's packets from now on.
   case openUpstream(Int)
   /// Removes an upstream. Its unanswered calls fail with this error.
   case remove(upstream: Int, RemoteError, closedEvent: Bool)
+  /// Ends the connection of an upstream, whose place `successor` takes: it leads to the same daemon, and the client's
+  /// packets wait for it. Calls that only read are sent again; the others, and the streams, fail with this error.
+  case park(upstream: Int, successor: Int, RemoteError)
+  /// The daemon of an upstream that was lost has confirmed this registration, with this result.
+  case registeredAgain(upstream: Int, Registration, result: [UInt8])
+  /// The daemon of an upstream that was lost is surveyed from now on: its lists know of the events that have come.
+  case beginSurvey(upstream: Int)
+  /// A list of the daemon's objects for the client's memory; nil: the daemon has refused it.
+  case surveyed(upstream: Int, ObjectKind, list: [UInt8]?)
+  /// An upstream that was lost accepts the client's packets from now on, behind the events that the client has missed.
+  /// If these are not known and `mayMiss` is false, `missedUnknown` follows.
+  case resumeUpstream(Int, mayMiss: Bool)
   /// Drops everything that the client sends from now on.
   case discardClient
 
@@ -25,6 +38,8 @@ public enum SessionAction: Sendable, Equatable {
   case connect(upstream: Int, uri: String?, isReadOnly: Bool)
   /// Finds the daemon of one driver, in addition to the one that the client opened, and connects the upstream to it.
   case connectDriver(upstream: Int, Driver, main: Int, isReadOnly: Bool)
+  /// Connects a parked upstream to its daemon.
+  case reconnect(upstream: Int)
   /// A step of the client's SASL login, answered by `SessionEvent.sasl`.
   case sasl(SASLStep)
   /// The SASL exchange has failed. The host discards its state.
@@ -99,5 +114,10 @@ public enum SessionNote: Sendable, Equatable {
   case upstreamOpened
   case upstreamFailed
   case upstreamLost
+  /// The daemon of this upstream is lost, for this reason, and the client is kept.
+  case upstreamAwaited(Int, Message)
+  /// It has come back, or is not waited for any more.
+  case upstreamReopened(Int)
+  case upstreamGivenUp(Int)
   case keepAliveTimeout
 }

@@ -43,6 +43,7 @@ public final class SessionDriver: RelayOwner {
     madeRelay = Relay(
       client: transport, owner: self, pool: pool, maxRequests: maxRequests, watermarks: watermarks,
       largestWhole: largestWhole)
+    madeRelay?.keepsCalls = session.settings.reconnect != .never
   }
 
   /// Created after the driver, because the driver is its owner.
@@ -137,6 +138,7 @@ public final class SessionDriver: RelayOwner {
   private func handle(_ event: SessionEvent) {
     let actions = session.handle(event, traffic, at: now)
     isOver = session.isOver
+    relay.keepsCalls = session.settings.reconnect != .never
     awaitsProgress = session.awaitsProgress
     for action in actions { perform(action) }
     let deadline = session.deadline
@@ -169,9 +171,10 @@ public final class SessionDriver: RelayOwner {
         route.map { .success($0) }
           ?? .failure(RemoteError(.internalError, .clientSocketClosed)), for: driver)
     case .route(let driver, .none(let error)): relay.provide(.failure(error), for: driver)
-    case .call(let id, let serial, let packet, let behindClient):
+    case .call(let id, let serial, let packet, let behindClient, let mayBeLarge):
       if let slot = slot(of: id) {
-        relay.call(slot, serial: serial, packet, behindClient: behindClient)
+        relay.call(
+          slot, serial: serial, packet, behindClient: behindClient, mayBeLarge: mayBeLarge)
       }
     case .openUpstream(let id): if let slot = slot(of: id) { relay.upstreamIsOpen(slot) }
     case .remove(let id, let error, let closedEvent):
@@ -179,6 +182,19 @@ public final class SessionDriver: RelayOwner {
       guard let slot = slot(of: id) else { return }
       ids[slot] = 0
       relay.remove(upstream: slot, telling: error, closedEvent: closedEvent)
+    case .park(let id, let successor, let error):
+      host.perform(action)
+      guard let slot = slot(of: id) else { return }
+      ids[slot] = successor
+      relay.park(upstream: slot, telling: error)
+    case .registeredAgain(let id, let registration, let result):
+      if let slot = slot(of: id) { relay.registeredAgain(slot, registration, body: result) }
+    case .beginSurvey(let id): if let slot = slot(of: id) { relay.beginSurvey(slot) }
+    case .surveyed(let id, let objects, let list):
+      if let slot = slot(of: id) { relay.surveyed(slot, objects, list) }
+    case .resumeUpstream(let id, let mayMiss):
+      guard let slot = slot(of: id), !relay.resume(upstream: slot, mayMiss: mayMiss) else { return }
+      events.append(.upstream(id, .missedUnknown))
     case .discardClient: relay.discardClient()
     default: host.perform(action)
     }
@@ -186,9 +202,11 @@ public final class SessionDriver: RelayOwner {
 
   // MARK: Upstreams
 
-  /// Adds an upstream's connection to the relay. Returns its slot.
+  /// Adds an upstream's connection to the relay, or provides a parked one with it. Returns its slot.
   public func attach(_ id: Int, _ transport: any Transport, at now: Double) -> Int {
-    let slot = relay.add(upstream: transport)
+    let parked = slot(of: id)
+    let slot = parked ?? relay.add(upstream: transport)
+    if parked != nil { relay.attach(upstream: slot, to: transport) }
     while ids.count <= slot { ids.append(0) }
     ids[slot] = id
     post(
@@ -228,9 +246,15 @@ public final class SessionDriver: RelayOwner {
     if let id = upstream(in: slot) { events.append(.upstream(id, .answered(reply, body: body))) }
   }
 
+  public func upstream(_ slot: Int, isToSurvey objects: ObjectKind) {
+    if let id = upstream(in: slot) { events.append(.upstream(id, .toSurvey(objects))) }
+  }
+
   public func upstream(_ slot: Int, ended reason: LinkEnd) {
     guard let id = upstream(in: slot) else { return }
-    events.append(.upstream(id, .ended(host.message(for: reason, upstream: id))))
+    events.append(
+      .upstream(
+        id, .ended(reason, host.message(for: reason, upstream: id), relay.dependents(of: slot))))
   }
 
   public var answerCounts: AnswerCounts? { host.answerCounts }

@@ -79,10 +79,14 @@ public enum UpstreamEvent: Sendable, Equatable {
   case failed(RemoteError)
   /// The daemon's reply to the broker's own call.
   case answered(PacketHeader, body: [UInt8])
-  /// The connection is over, for this reason.
-  case ended(Message)
+  /// The connection is over, for this reason, which the message has for the log. The client had this at the daemon.
+  case ended(LinkEnd, Message, Dependents)
   /// The SASL library's answer about the broker's own login.
   case sasl(UpstreamSASLAnswer)
+  /// The client follows the life cycles of these objects from now on.
+  case toSurvey(ObjectKind)
+  /// What the client has missed while the daemon was lost is not known.
+  case missedUnknown
 }
 
 /// The daemon that an upstream leads to, as far as the session needs to know it.

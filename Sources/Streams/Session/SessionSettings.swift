@@ -20,6 +20,16 @@ public struct KeepAliveSettings: Sendable, Equatable {
   }
 }
 
+/// Which sessions keep their client when the connection to its daemon is lost.
+public enum ReconnectPolicy: String, Sendable, Equatable, CaseIterable {
+  /// Those from whose client nothing is hidden.
+  case safe
+  /// Also those whose client may have missed events that describe no state.
+  case always
+  /// None.
+  case never
+}
+
 /// Settings that can change while the client is connected.
 public struct SessionSettings: Sendable, Equatable {
   public var keepAlive: KeepAliveSettings
@@ -27,14 +37,19 @@ public struct SessionSettings: Sendable, Equatable {
   public var loginSeconds: Double
   /// Timeout for opening a backend daemon, in seconds.
   public var openSeconds: Double
+  public var reconnect: ReconnectPolicy
+  /// Timeout for a lost daemon to come back, in seconds.
+  public var reconnectSeconds: Double
 
   public init(
     keepAlive: KeepAliveSettings = KeepAliveSettings(), loginSeconds: Double = 120,
-    openSeconds: Double = 30
+    openSeconds: Double = 30, reconnect: ReconnectPolicy = .safe, reconnectSeconds: Double = 30
   ) {
     self.keepAlive = keepAlive
     self.loginSeconds = loginSeconds
     self.openSeconds = openSeconds
+    self.reconnect = reconnect
+    self.reconnectSeconds = reconnectSeconds
   }
 }
 
@@ -46,14 +61,18 @@ public struct SessionClient: Sendable {
   public var isReadOnly: Bool
   /// The number of a feature that only this broker supports. With it the broker detects a loop through other brokers.
   public var mark: Int32
+  /// Spreads the attempts of many clients to reach the same daemon.
+  public var seed: UInt64
 
   public init(
-    identity: VerifiedIdentity, authentication: Authentication, isReadOnly: Bool, mark: Int32
+    identity: VerifiedIdentity, authentication: Authentication, isReadOnly: Bool, mark: Int32,
+    seed: UInt64 = 0
   ) {
     self.identity = identity
     self.authentication = authentication
     self.isReadOnly = isReadOnly
     self.mark = mark
+    self.seed = seed
   }
 }
 

@@ -4,6 +4,8 @@
 public struct Upstream: Sendable {
   /// What the upstream waits for.
   enum State: Sendable, Equatable {
+    /// The time of the next attempt to reach a lost daemon.
+    case resting(until: Double)
     /// The host finds the daemon.
     case locating
     /// The connection is under way.
@@ -23,7 +25,14 @@ public struct Upstream: Sendable {
     case awaitingNames
     /// The reply to CONNECT_SET_IDENTITY.
     case identifying
-    /// Nothing: the upstream is open.
+    /// The replies to the client's registrations for events, made again. `rest`: those not made yet, after the one under
+    /// way.
+    case registering(rest: [Registration])
+    /// The time of the survey, before the upstream is open again.
+    case settling(until: Double)
+    /// The replies to the listings of the survey.
+    case surveying
+    /// Nothing, or the reply to a listing: the upstream is open.
     case ready
     /// The reply to CONNECT_CLOSE.
     case closing
@@ -41,9 +50,38 @@ public struct Upstream: Sendable {
   var carriesDescriptors = false
   /// It has a slot in the relay.
   var isAttached = false
+  /// It takes the place of a lost connection; nil: it does not.
+  public internal(set) var reopening: Reopening?
+  /// The listings that the memory of events needs: the one under way first.
+  var survey: [SurveyStep] = []
   /// The last serial of the broker's own calls. Clients count up from 1 and do not reach its range.
   private var serial = Upstream.firstSerial
   static let firstSerial: UInt32 = 0xFFFF_0000
+
+  struct SurveyStep: Sendable {
+    let objects: ObjectKind
+    let listing: ObjectKind.Listing
+  }
+
+  /// The attempts to reach a lost daemon.
+  public struct Reopening: Sendable {
+    /// When the connection was lost.
+    let since: Double
+    var attempts = 0
+    /// What the client is told if the daemon does not come back.
+    let error: RemoteError
+    /// Event registrations that ended with the lost connection.
+    let registrations: [Registration]
+
+    /// Seconds until the next attempt: up to 0.1 before the first one, then longer, up to 0.5. The share of it depends
+    /// on the client, so that those of one daemon do not all come at the same moment.
+    func pause(_ seed: UInt64) -> Double {
+      let longest = min(0.5, 0.1 * Double(UInt64(1) << UInt64(min(attempts, 4))))
+      let mixed = (seed &+ UInt64(attempts) &+ 1) &* 0x9E37_79B9_7F4A_7C15
+      let share = Double(mixed >> 40) / Double(1 << 24)
+      return attempts == 0 ? longest * share : longest * (0.5 + share / 2)
+    }
+  }
 
   init(id: Int, driver: Driver?, deadline: Double) {
     self.id = id
@@ -59,12 +97,28 @@ public struct Upstream: Sendable {
   /// It is being opened, which may take until the deadline.
   var isOpening: Bool { state != .ready && state != .closing }
 
+  /// The connection that takes the place of this lost one.
+  func successor(
+    _ id: Int, deadline: Double, _ reopening: Reopening, at now: Double, _ seed: UInt64
+  )
+    -> Upstream
+  {
+    var next = Upstream(id: id, driver: driver, deadline: deadline)
+    next.target = target
+    next.carriesDescriptors = carriesDescriptors
+    next.isAttached = isAttached
+    next.reopening = reopening
+    next.state = .resting(until: min(deadline, now + reopening.pause(seed)))
+    return next
+  }
+
   /// For the log: `virtqemud at /run/libvirt/virtqemud-sock`.
   var name: String { target.map { "\($0.daemon) at \($0.path)" } ?? "the backend" }
 
   /// The state in words.
   public var stateText: String {
     switch state {
+    case .resting: "waiting for the daemon to come back"
     case .locating, .connecting: "connecting"
     case .listingMethods: "listing authentication methods"
     case .askingPolkit: "authenticating by polkit"
@@ -73,6 +127,7 @@ public struct Upstream: Sendable {
     case .recognising: "checking for a loop"
     case .awaitingNames: "waiting for the names of the client's user"
     case .identifying: "sending the client's identity"
+    case .registering, .settling, .surveying: "restoring the client's event registrations"
     case .ready: "open"
     case .closing: "closing"
     }

@@ -47,6 +47,25 @@ public struct ConnectOpenArguments: XDRBody, Equatable, Sendable {
   }
 }
 
+/// The calls that list objects: with the objects themselves, and which of them.
+struct ListArguments: XDRBody, Equatable, Sendable {
+  var flags: UInt32
+
+  init(flags: UInt32) {
+    self.flags = flags
+  }
+
+  init(from reader: inout XDRReader) throws(Violation) {
+    _ = try reader.int32()
+    flags = try reader.uint32()
+  }
+
+  func encode(into writer: inout XDRWriter) {
+    writer.int32(1)
+    writer.uint32(flags)
+  }
+}
+
 /// CONNECT_SUPPORTS_FEATURE: the number of the feature.
 public struct FeatureArguments: XDRBody, Equatable, Sendable {
   public var feature: Int32

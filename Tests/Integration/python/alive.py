@@ -21,12 +21,14 @@ threading.Thread(target=run_events, daemon=True).start()
 
 
 class Watched:
-    """A connection without a close callback, as polling clients use it, one with a callback, and a virsh shell."""
+    """A connection that expects events, one with a close callback, and a virsh shell."""
 
     def __init__(self, uri):
         self.uri = uri
         self.reasons = []
         self.plain = connect(uri)
+        self.plain.domainEventRegisterAny(
+            None, libvirt.VIR_DOMAIN_EVENT_ID_WATCHDOG, lambda *arguments: None, None)
         self.told = connect(uri)
         self.told.registerCloseCallback(lambda connection, reason, data: self.reasons.append(reason), None)
         self.virsh = subprocess.Popen(

@@ -95,7 +95,7 @@ final class SessionHarness: SessionHost {
   var lastUpstream: Int {
     let ids = actions.compactMap { action -> Int? in
       switch action {
-      case .connect(let id, _, _), .connectDriver(let id, _, _, _): id
+      case .connect(let id, _, _), .connectDriver(let id, _, _, _), .reconnect(let id): id
       default: nil
       }
     }
@@ -114,6 +114,16 @@ final class SessionHarness: SessionHost {
 
   var driversAskedFor: [Driver] {
     actions.compactMap { if case .connectDriver(_, let driver, _, _) = $0 { driver } else { nil } }
+  }
+
+  /// Lets time pass until the host is asked to reach a lost daemon.
+  func waitForAttempt() {
+    let before = actions.count
+    while !actions[before...].contains(where: { if case .reconnect = $0 { true } else { false } }),
+      let due = deadline, !session.isOver
+    {
+      wait(due - now)
+    }
   }
 
   /// Connects the upstream that the host was asked for last.

@@ -232,7 +232,7 @@ struct SessionTests {
 
   @Test("without the main backend what is queued goes out, then the connection is half-closed")
   func mainLost() {
-    let harness = SessionHarness()
+    let harness = SessionHarness(settings: SessionSettings(reconnect: .never))
     let main = harness.open()
     harness.fromClient(call(2), call(3))
     harness.client.room = 10
@@ -252,7 +252,7 @@ struct SessionTests {
 
   @Test("without the main backend a client that does not close its side is dropped after 5 s")
   func mainLostClientStays() {
-    let harness = SessionHarness()
+    let harness = SessionHarness(settings: SessionSettings(reconnect: .never))
     harness.backendEnds(harness.open())
     #expect(harness.actions.contains(.closeSending))
     harness.wait(4.9)

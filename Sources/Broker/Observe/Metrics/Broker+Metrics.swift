@@ -134,6 +134,13 @@ extension Broker {
     text.sample([("result", "failed")], counts.upstreams.failed)
     text.family("upstream_deaths_total", .counter, "Connections that daemons have ended.")
     text.sample(counts.upstreams.lost)
+    text.family(
+      "upstream_reopens_total", .counter,
+      "Connections to daemons that were lost and came back, while their clients stayed.")
+    text.sample(counts.upstreams.reopened)
+    text.family(
+      "upstreams_awaited", .gauge, "Connections to daemons that are lost and waited for.")
+    text.sample(live.awaitedUpstreams)
   }
 
   private func describeTLS(_ text: inout MetricsText) {
@@ -183,6 +190,7 @@ private struct Live {
   var awaited: UInt64 = 0
   var oldestCall = 0.0
   var upstreams: UInt64 = 0
+  var awaitedUpstreams: UInt64 = 0
 
   init(of broker: Broker) {
     let counts = broker.observation.counts
@@ -199,6 +207,8 @@ private struct Live {
     waitingForClients &+= UInt64(clamping: relay.waitingForClient)
     waitingForDaemons &+= UInt64(clamping: relay.waitingForUpstreams)
     upstreams &+= UInt64(clamping: session.upstreams.count)
+    awaitedUpstreams &+= UInt64(
+      clamping: session.session.upstreams.count { $0.reopening != nil })
     for call in relay.callsUnderWay {
       if !call.isAnswered {
         awaited += 1

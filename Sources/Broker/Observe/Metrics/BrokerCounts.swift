@@ -53,6 +53,8 @@ struct UpstreamCounts {
   var failed: UInt64 = 0
   /// Connections that the daemon closed.
   var lost: UInt64 = 0
+  /// Connections to a daemon that had been lost and came back.
+  var reopened: UInt64 = 0
 }
 
 /// The sum of the relays' counters.

@@ -7,6 +7,8 @@ struct BrokerChecks {
   var emptySince: Double?
   /// Bytes that may be held: the limit, or what was held when it became narrower.
   var memoryAllowed = Int.max
+  /// Clients that have to end, and have not ended yet.
+  var victims: Set<UInt64> = []
   var workFrom = 0.0
 }
 
@@ -92,11 +94,13 @@ extension BrokerWorld {
       }
       if isBusier { report("client \(id) has to end for memory, and another origin holds more") }
     }
+    // Those that have to end for an earlier growth are about to.
+    let ending = seen.victims.union(victims)
     let left = arrivals.reduce(0) { sum, arrival in
-      arrival.id.map(victims.contains) == true ? sum : sum + arrival.heldBytes
+      arrival.id.map(ending.contains) == true ? sum : sum + arrival.heldBytes
     }
     let isOthers = arrivals.contains {
-      !$0.origin.isRoot && $0.heldBytes > 0 && !($0.id.map(victims.contains) ?? false)
+      !$0.origin.isRoot && $0.heldBytes > 0 && !($0.id.map(ending.contains) ?? false)
     }
     if left > max(memory.total, seen.memoryAllowed), isOthers {
       report("\(left) bytes are held, of at most \(memory.total), and no client has to end")

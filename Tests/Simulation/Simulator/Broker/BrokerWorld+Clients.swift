@@ -286,6 +286,8 @@ extension BrokerWorld {
     arrival.heldBytes = held
     let victims = memory.changed(id, of: arrival.origin, to: held)
     checkVictims(victims, arrival, by: grown)
+    seen.victims.formUnion(victims)
+    defer { seen.victims.subtract(victims) }
     for victim in victims {
       guard let arrival = self.arrival(victim) else { continue }
       note(arrival, "too large")

@@ -1,6 +1,20 @@
 // A backend daemon of a simulated session, seen from its end of one upstream connection.
 @testable import Streams
 
+/// The procedures of event registrations.
+enum Registering {
+  static let register: Int32 = 316
+  static let end: Int32 = 317
+  static let list: Int32 = 273
+  /// An event without a callback's number.
+  static let plainEvent: Int32 = 169
+
+  /// A registration, or the end of one.
+  static func isOne(_ call: PacketHeader) -> Bool {
+    call.program == Program.remote && (call.procedure == register || call.procedure == end)
+  }
+}
+
 /// Answers the broker's own calls as libvirt's daemons do, and checks their order and their contents; answers the
 /// client's calls, raises events, hangs and dies.
 final class SessionBackendModel {
@@ -35,6 +49,13 @@ final class SessionBackendModel {
   /// Procedures that the broker answers itself.
   private static let brokers: Set<Int32> = [1, 2, 66, 67, 68, 69, 70, 419]
 
+  /// Event registrations: each callback's ID and number of its event.
+  private(set) var callbacks: [(id: Int32, event: Int32)] = []
+  private var nextCallback: Int32 = 0
+  let domains: SimulatedDomains
+  /// The guests when a client's registration was carried out, by the serial of its call.
+  var seenAt: [UInt32: [UInt8: SimulatedDomains.Guest]] = [:]
+
   let id: Int
   let expectation: Expectation
   let socket: ScriptedTransport
@@ -58,7 +79,12 @@ final class SessionBackendModel {
   private var reader = PacketReader()
   private var events: UInt32 = 0
 
-  init(id: Int, _ expectation: Expectation, method: Method, saslSteps: Int, seed: UInt64) {
+  init(
+    id: Int, _ expectation: Expectation, method: Method, saslSteps: Int,
+    domains: SimulatedDomains, seed: UInt64
+  ) {
+    self.domains = domains
+    nextCallback = Int32(seed % 3)
     self.id = id
     self.expectation = expectation
     self.method = method
@@ -98,14 +124,28 @@ final class SessionBackendModel {
         problem = "it received a call behind CONNECT_CLOSE"
       } else if isOwn {
         let body = Array(packet[Limits.header...])
+        noteNumber(header, packet)
         checkOwn(header, body)
       } else {
+        noteNumber(header, packet)
         checkClients(header, packet)
         clientCalls.append(header)
       }
       pending.append(header)
     }
     return pending.count - before
+  }
+
+  /// The event of a registration, the callback of its end, or the flags of a list.
+  private func noteNumber(_ call: PacketHeader, _ packet: [UInt8]) {
+    guard call.program == Program.remote else { return }
+    switch call.procedure {
+    case Registering.register, Registering.end:
+      numbers[call.serial] = Stamp.word(packet, 0).map { Int32(bitPattern: $0) }
+    case Registering.list where call.serial >= SessionBackendModel.firstOwnSerial:
+      numbers[call.serial] = Stamp.word(packet, 1).map { Int32(bitPattern: $0) }
+    default: break
+    }
   }
 
   private func checkOwn(_ call: PacketHeader, _ body: [UInt8]) {
@@ -122,6 +162,8 @@ final class SessionBackendModel {
       case Remote.connectSupportsFeature: stage == .opened && expectation.target.isRemote
       case Remote.connectSetIdentity: stage == .opened && !expectation.target.isRemote
       case Remote.connectClose: stage == .ready
+      // Registrations of a client whose daemon was lost, and lists for those that it has.
+      case Registering.register, Registering.list: stage == .ready && expectation.driver == nil
       default: false
       }
     guard isInOrder else {
@@ -154,7 +196,7 @@ final class SessionBackendModel {
     if stage != .ready {
       problem = "a call of the client arrived in stage \(stage)"
     } else if call.procedure != Remote.connectSupportsFeature,
-      Stamp.word(packet, 1) != expectation.tag
+      Stamp.word(packet, Registering.isOne(call) ? 2 : 1) != expectation.tag
     {
       problem = "another client's call arrived"
     } else if call.version != Program.version {
@@ -194,6 +236,9 @@ final class SessionBackendModel {
     }
     var reply = call
     reply.kind = .reply
+    if Registering.isOne(call) {
+      return socket.supply(Stamp.packet(reply, register(call)))
+    }
     let large = random.once(in: 25) ? 300 : 0
     socket.supply(
       Stamp.packet(
@@ -220,7 +265,10 @@ final class SessionBackendModel {
   private func answerOwn(_ call: PacketHeader, _ random: inout Seed, isCalm: Bool) {
     let failure = RemoteError(.operationFailed, domain: .qemu, "simulated")
     if !isCalm, call.procedure != Remote.connectSupportsFeature, random.once(in: 25) {
-      if call.procedure != Remote.connectClose { stage = .refused }
+      // A refused list ends nothing.
+      if call.procedure != Remote.connectClose, call.procedure != Registering.list {
+        stage = .refused
+      }
       return refuse(call, failure)
     }
     switch call.procedure {
@@ -242,7 +290,56 @@ final class SessionBackendModel {
       answerMark(call, &random, isCalm: isCalm)
       readyIfUnmarked()
     case Remote.connectSetIdentity: answerIdentity(call, &random)
+    case Registering.register: socket.supply(Packets.make(answer(call), arguments: register(call)))
+    case Registering.list: socket.supply(Packets.make(answer(call), arguments: listing(call)))
     default: reply(call, .closing)
+    }
+  }
+
+  private func answer(_ call: PacketHeader) -> PacketHeader {
+    var answer = call
+    answer.kind = .reply
+    return answer
+  }
+
+  // MARK: Registrations
+
+  /// The first word of the arguments of the registration calls that have arrived, by serial.
+  private var numbers: [UInt32: Int32] = [:]
+
+  private func listing(_ call: PacketHeader) -> [UInt8] {
+    domains.list(flags: UInt32(bitPattern: numbers[call.serial] ?? 0))
+  }
+
+  /// Carries out a registration, or the end of one. The result.
+  private func register(_ call: PacketHeader) -> [UInt8] {
+    let number = numbers.removeValue(forKey: call.serial) ?? -1
+    guard call.procedure == Registering.register else {
+      if !callbacks.contains(where: { $0.id == number }) {
+        problem = "callback \(number) is ended, which it does not have"
+      }
+      callbacks.removeAll { $0.id == number }
+      return []
+    }
+    seenAt[call.serial] = domains.guests
+    callbacks.append((nextCallback, number))
+    nextCallback += 1
+    return Stamp.bytes(UInt32(bitPattern: nextCallback - 1))
+  }
+
+  /// Something has happened to a guest: an event for each registration for it.
+  func raise(_ happening: SimulatedDomains.Happening) {
+    guard !isGone else { return }
+    for callback in callbacks where callback.event == 0 {
+      var writer = XDRWriter()
+      writer.int32(callback.id)
+      writer.append(SimulatedDomains.name(happening.guest))
+      writer.int32(happening.id)
+      writer.int32(happening.event)
+      writer.int32(happening.detail)
+      socket.supply(
+        Packets.make(
+          PacketHeader(procedure: 318, kind: .message, serial: 1), arguments: writer.bytes))
     }
   }
 
@@ -298,7 +395,7 @@ final class SessionBackendModel {
     events += 1
     socket.supply(
       Stamp.packet(
-        PacketHeader(procedure: 318, kind: .message, serial: 1),
+        PacketHeader(procedure: Registering.plainEvent, kind: .message, serial: 1),
         Stamp.bytes(UInt32(id), events, expectation.tag)))
     return true
   }

@@ -20,7 +20,12 @@ extension SessionClientModel {
     var header = PacketHeader(
       procedure: SessionClientModel.procedures[random.pick(0...7)], kind: .call, serial: serial)
     var body = Stamp.bytes(serial, tag, padding: 4 * random.pick(0...20))
-    switch random.pick(0...19) {
+    var drawn = random.pick(0...19)
+    if habits.follows {
+      // A registration, the end of one, or a change; otherwise it reads.
+      drawn = [9, 9, 9, 11, 7, 19, 19, 19][random.pick(0...7)]
+    }
+    switch drawn {
     case 0: header.procedure = 4000
     case 1:
       header.program = Program.qemu
@@ -32,9 +37,32 @@ extension SessionClientModel {
     case 5 where registeredForClose && random.once(in: 3):
       header.procedure = Remote.connectUnregisterCloseCallback
       hasUnregistered = true
+    // The first phase of a migration and its last.
+    case 6: header.procedure = [302, 307][random.pick(0...1)]
+    case 9, 10: return registration(serial, &random)
+    case 11:
+      let left = callbacks.keys.filter { !ending.values.contains($0) && !unsure.contains($0) }
+      guard let callback = left.min(), random.once(in: 3) else { break }
+      header.procedure = Registering.end
+      ending[serial] = callback
+      body = Stamp.bytes(UInt32(bitPattern: callback), serial, tag)
+    // A change.
+    case 7, 8: header.procedure = 8
     default: break
     }
     return (header, body)
+  }
+
+  /// For the life cycles of all guests, or for watchdogs, which say nothing about a state.
+  private func registration(
+    _ serial: UInt32, _ random: inout Seed
+  ) -> (PacketHeader, [UInt8]) {
+    let event: UInt32 = !habits.follows && random.once(in: 6) ? 3 : 0
+    registering[serial] = Int32(event)
+    return (
+      PacketHeader(procedure: Registering.register, kind: .call, serial: serial),
+      Stamp.bytes(event, 0, tag)
+    )
   }
 
   func hopelessCall(

@@ -29,6 +29,8 @@ final class SessionClientModel {
     var wantsKeepAlive = true
     var wantsReadOnly = false
     var closesWhenDone = true
+    /// Follows the life cycles of guests, and has nothing else at its daemon that ends with the connection.
+    var follows = false
   }
 
   /// What happened elsewhere in the simulation and excuses a failed call.
@@ -45,6 +47,8 @@ final class SessionClientModel {
     /// Streams that a backend ended with an error.
     var streamErrors: Set<UInt32> = []
     var isUpstreamRemoved = false
+    /// How often a daemon was lost that came back, or was waited for.
+    var losses = 0
     /// The session has been open.
     var hasOpened = false
   }
@@ -60,6 +64,29 @@ final class SessionClientModel {
   /// The answer to the feature of passing descriptors.
   var passesDescriptors: Int32 = 1
   private(set) var awaited: [UInt32: (header: PacketHeader, form: Form)] = [:]
+  /// The losses of daemons before each call that it awaits.
+  private var lossesBefore: [UInt32: Int] = [:]
+  /// It has sent a call whose result depends on the connection to the daemon.
+  private(set) var hasSentBinding = false
+  /// Such results that it has, and that would be lost with the connection.
+  private(set) var bindings = 0
+  /// Registrations that it has asked for, by the call's serial, and those that it ends.
+  var registering: [UInt32: Int32] = [:]
+  var ending: [UInt32: Int32] = [:]
+  /// The registrations that it has: the number of the event, and what is known of the guests.
+  struct Callback {
+    let event: Int32
+    var guests: [UInt8: SimulatedDomains.Guest]
+  }
+  private(set) var callbacks: [Int32: Callback] = [:]
+  /// The guests that the daemon had when it carried out a call.
+  var guestsAt: (UInt32) -> [UInt8: SimulatedDomains.Guest]? = { _ in nil }
+  /// It was kept with `always`: it may have missed events.
+  var mayMissEvents = false
+  /// Callbacks whose end has failed: events may still come.
+  private(set) var unsure: Set<Int32> = []
+  /// Some of its registrations are for events that say nothing about a state.
+  var expectsStateless: Bool { callbacks.values.contains { $0.event != 0 } }
   private(set) var isLoggedIn: Bool
   private(set) var isOpened = false
   private(set) var phase = SASLPhase.awaited
@@ -202,12 +229,26 @@ final class SessionClientModel {
     case .hopeless: (header, body) = hopelessCall(serial, &random)
     }
     awaited[serial] = (header, form)
+    lossesBefore[serial] = excuses.losses
+    if CallEffect.of(header.program, header.procedure).dependsOnConnection { hasSentBinding = true }
     socket.supply(Stamp.packet(header, body))
+  }
+
+  /// A daemon was lost, and the session goes on.
+  func lost() {
+    excuses.losses += 1
+    excuses.isUpstreamRemoved = true
+  }
+
+  /// The calls that it awaits were not kept, so they cannot be sent again.
+  func mayLoseAwaited() {
+    for serial in lossesBefore.keys { lossesBefore[serial] = -2 }
   }
 
   /// From now on a failed call has no excuse from before.
   func forgetExcuses() {
-    excuses = Excuses(isTurnedAway: excuses.isTurnedAway, hasOpened: excuses.hasOpened)
+    excuses = Excuses(
+      isTurnedAway: excuses.isTurnedAway, losses: excuses.losses, hasOpened: excuses.hasOpened)
   }
 
   func ping() { socket.supply(Packets.keepAlive(KeepAliveProcedure.ping)) }
@@ -252,10 +293,34 @@ final class SessionClientModel {
       problem = "an event before the connection was open"
     } else if header.procedure == Remote.connectEventConnectionClosed {
       closedEvents += 1
-    } else {
+    } else if header.procedure == Registering.plainEvent {
       events += 1
       event(packet)
+    } else {
+      lifeCycle(packet)
     }
+  }
+
+  /// An event of a guest. It must follow from what the client knows.
+  private func lifeCycle(_ packet: [UInt8]) {
+    let id = Stamp.word(packet, 0).map { Int32(bitPattern: $0) } ?? -1
+    let isEnding = ending.values.contains(id)
+    guard var callback = callbacks[id] else {
+      if !isEnding, registering.isEmpty { problem = "an event for callback \(id)" }
+      return
+    }
+    let body = packet[(Limits.header + 4)...]
+    guard body.count == 40, let guest = body.dropFirst(12).first else {
+      problem = "an event of \(body.count) bytes"
+      return
+    }
+    let words = [8, 9, 10].map { Stamp.word(packet, $0).map { Int32(bitPattern: $0) } ?? -1 }
+    let happening = SimulatedDomains.Happening(
+      guest: guest, event: words[1], detail: words[2], id: words[0])
+    if let wrong = SimulatedDomains.apply(happening, to: &callback.guests), !mayMissEvents {
+      problem = wrong
+    }
+    callbacks[id] = callback
   }
 
   /// Each daemon counts the events that it raises.
@@ -348,10 +413,44 @@ final class SessionClientModel {
     default:
       guard excuses.hasOpened else { return "served before CONNECT_OPEN" }
       if call.procedure == Remote.connectRegisterCloseCallback { registeredForClose = true }
+      noteBinding(call)
+      if Registering.isOne(call) { return registered(call, packet) }
       if form == .stream { streamOpened(call.serial, true) }
       guard Stamp.word(packet, 2) == tag else { return "it has another client's body" }
       return Stamp.word(packet, 0) == call.serial ? nil : "it has another call's body"
     }
+  }
+
+  private func registered(_ call: PacketHeader, _ packet: [UInt8]) -> String? {
+    if let callback = ending.removeValue(forKey: call.serial) {
+      callbacks[callback] = nil
+      return nil
+    }
+    guard let event = registering.removeValue(forKey: call.serial),
+      let id = Stamp.word(packet, 0).map({ Int32(bitPattern: $0) })
+    else { return "it has no callback" }
+    // The broker's own answers may leave behind a daemon's.
+    if callbacks[id] != nil, !ending.values.contains(id) { return "callback \(id) a second time" }
+    guard let guests = guestsAt(call.serial) else { return "no daemon has carried it out" }
+    callbacks[id] = Callback(event: event, guests: guests)
+    return nil
+  }
+
+  /// A result that depends on the connection to the daemon: it must not be lost silently.
+  private func noteBinding(_ call: PacketHeader) {
+    switch CallEffect.of(call.program, call.procedure) {
+    case .addsCloseCallback, .beginsMigration: bindings += 1
+    case .removesCloseCallback, .endsMigration: bindings = 0
+    default: break
+    }
+  }
+
+  /// What is wrong with the failure of a call that only reads: it must be sent again when its daemon is lost, once.
+  private func judgeReading(_ call: PacketHeader, _ error: RemoteError) -> String? {
+    let isUnknown = error.message?.contains("outcome unknown") ?? false
+    guard isUnknown, CallEffect.of(call.program, call.procedure) == .readsOnly else { return nil }
+    let losses = excuses.losses - (lossesBefore[call.serial] ?? 0)
+    return losses < 2 ? "it was not sent again" : nil
   }
 
   /// What is wrong with a failed reply.
@@ -368,9 +467,16 @@ final class SessionClientModel {
       return excuses.polkitRefusals >= 0 ? nil : "polkit did not refuse it"
     case .hopeless: return nil
     case .stream: streamOpened(call.serial, false)
+    case .ordinary where Registering.isOne(call):
+      registering[call.serial] = nil
+      // It is over for the library all the same.
+      if let callback = ending.removeValue(forKey: call.serial) { unsure.insert(callback) }
     default: break
     }
-    guard isLoggedIn else { return error.code == .rpc ? nil : "not 'authentication required'" }
+    let isPassedOn = form == .ordinary || form == .stream
+    guard isLoggedIn || (isPassedOn && excuses.hasOpened) else {
+      return error.code == .rpc ? nil : "not 'authentication required'"
+    }
     switch form {
     case .open:
       return isOpened || excuses.refusedOpens.contains(call.serial)
@@ -380,6 +486,7 @@ final class SessionClientModel {
       return isOpened || feature == 10 || feature == client.mark ? "refused" : nil
     case .identity: return isOpened ? "refused" : nil
     default:
+      if let wrong = judgeReading(call, error) { return wrong }
       return !isOpened || excuses.isUpstreamRemoved || excuses.backendErrors.contains(call.serial)
         ? nil : "no backend refused it: \(error.message ?? "")"
     }

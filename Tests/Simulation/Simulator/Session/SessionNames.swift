@@ -65,6 +65,7 @@ extension SessionEvent {
 extension Upstream.State {
   var name: String {
     switch self {
+    case .resting: "resting"
     case .locating: "locating"
     case .connecting: "connecting"
     case .listingMethods: "listingMethods"
@@ -75,14 +76,20 @@ extension Upstream.State {
     case .recognising: "recognising"
     case .awaitingNames: "awaitingNames"
     case .identifying: "identifying"
+    case .registering: "registering"
+    case .settling: "settling"
+    case .surveying: "surveying"
     case .ready: "ready"
     case .closing: "closing"
     }
   }
 
   static let names = [
-    "locating", "connecting", "listingMethods", "askingPolkit", "listingMechanisms", "talkingSASL",
-    "opening", "recognising", "awaitingNames", "identifying", "ready", "closing",
+    "resting", "locating", "connecting", "listingMethods", "askingPolkit", "listingMechanisms",
+    "talkingSASL",
+    "opening", "recognising", "awaitingNames", "identifying", "registering", "settling",
+    "surveying", "ready",
+    "closing",
   ]
 }
 
@@ -97,6 +104,8 @@ extension UpstreamEvent {
     case .answered: "answered"
     case .ended: "ended"
     case .sasl: "sasl"
+    case .toSurvey: "toSurvey"
+    case .missedUnknown: "missedUnknown"
     }
   }
 
@@ -114,10 +123,16 @@ extension SessionAction {
     case .call: "call"
     case .openUpstream: "openUpstream"
     case .remove: "remove"
+    case .park: "park"
+    case .registeredAgain: "registeredAgain"
+    case .beginSurvey: "beginSurvey"
+    case .surveyed: "surveyed"
+    case .resumeUpstream: "resumeUpstream"
     case .discardClient: "discardClient"
     case .closeSending: "closeSending"
     case .connect: "connect"
     case .connectDriver: "connectDriver"
+    case .reconnect: "reconnect"
     case .sasl: "sasl"
     case .forgetSASL: "forgetSASL"
     case .protectClient: "protectClient"

@@ -40,6 +40,7 @@ struct SessionPlan {
     habits.wantsKeepAlive = !random.once(in: 4)
     habits.wantsReadOnly = random.once(in: 4)
     habits.closesWhenDone = random.once(in: 2)
+    habits.follows = random.once(in: 2)
     let isRemote = random.once(in: 4)
     target = UpstreamTarget(
       daemon: isRemote ? "libvirtd" : "virtqemud", path: isRemote ? "host" : "/run/socket",
@@ -51,6 +52,12 @@ struct SessionPlan {
     calmAt = Double(random.once(in: 4) ? random.pick(20...90) : random.pick(2...20))
     pace = random.once(in: 2) ? 0.3 : 3
     calls = random.pick(2...20)
+    if habits.follows {
+      // Long enough to register, and to lose its daemon behind that.
+      calmAt = Double(random.pick(15...40))
+      pace = 0.3
+      calls = random.pick(10...40)
+    }
     maxRequests = random.pick(1...5)
     makesRecords = client.identity.distinguishedName != nil
     saslUser = "user\(random.pick(0...1_000_000))"
@@ -62,7 +69,9 @@ struct SessionPlan {
         intervalSeconds: random.once(in: 6) ? 0 : random.pick(1...4),
         count: random.pick(0...3)),
       loginSeconds: [0, 3, 20, 60][random.pick(0...3)],
-      openSeconds: [1, 4, 8.5, 20][random.pick(0...3)])
+      openSeconds: [1, 4, 8.5, 20][random.pick(0...3)],
+      reconnect: [.safe, .safe, .always, .never][random.pick(0...3)],
+      reconnectSeconds: [1, 5, 15, 30][random.pick(0...3)])
   }
 
   private static func client(_ random: inout Seed) -> SessionClient {
@@ -82,6 +91,6 @@ struct SessionPlan {
     }
     return SessionClient(
       identity: identity, authentication: authentication, isReadOnly: random.once(in: 4),
-      mark: 90_100)
+      mark: 90_100, seed: random.next())
   }
 }

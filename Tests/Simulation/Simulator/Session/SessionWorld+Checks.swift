@@ -41,6 +41,11 @@ struct SessionChecks {
   var waitedAtEnd = 0
   /// Calls that may be under way.
   var mostRequests = 0
+  /// Daemons that were lost and came back, and calls that were sent to them again.
+  var reopenings = 0
+  var repeats = 0
+  /// Reopenings for a client that follows the guests' life cycles.
+  var followers = 0
 
   mutating func note(_ keepAlive: KeepAliveSettings) {
     leastCount = min(leastCount, keepAlive.count)
@@ -246,6 +251,50 @@ extension SessionWorld {
     }
   }
 
+  // MARK: Lost daemons
+
+  /// An upstream that was open is parked because its daemon is lost, an attempt to reach the daemon because it failed.
+  func checkParking(of connection: Connection, wasOpen: Bool) {
+    if settings.reconnect == .never, wasOpen { report("upstream \(connection.id) is not given up") }
+    if checks.stopsSince != nil, wasOpen { report("it waits for a daemon though the broker stops") }
+    if wasOpen, connection.driver == nil, client.bindings > 0 {
+      report("the client is kept, without \(client.bindings) things that it had at the daemon")
+    }
+    if wasOpen, connection.driver == nil, settings.reconnect == .safe, client.expectsStateless {
+      report("the client is kept, and may miss events")
+    }
+    guard connection.isConnected, !connection.hasFailed, let backend = connection.backend else {
+      if wasOpen { report("upstream \(connection.id) was open and not connected") }
+      return
+    }
+    let isRefused = backend.stage == .refused || !wasOpen && backend.method == .sasl
+    if !backend.isDead, wasOpen || !isRefused {
+      report("upstream \(connection.id) is parked with its daemon alive")
+    }
+  }
+
+  /// The client loses its connection because its daemon is gone. It could have been kept, unless something was hidden
+  /// from it.
+  func checkLoss(of connection: Connection) {
+    guard session.isLost, settings.reconnect != .never, checks.stopsSince == nil,
+      !client.hasSentBinding, !checks.isBrokenOff
+    else { return }
+    let isOverdue = now > connection.since + connection.openSeconds - 0.01
+    if connection.lostAt == nil || !isOverdue {
+      report("the client is given up, though nothing would be hidden from it")
+    }
+  }
+
+  /// A call that may change something reaches one daemon, any other at most two.
+  private func checkRepeats(of call: PacketHeader) {
+    let arrivals = connections.reduce(0) { sum, connection in
+      sum + (connection.backend?.clientCalls.count { $0.serial == call.serial } ?? 0)
+    }
+    let mayRepeat = CallEffect.of(call.program, call.procedure) == .readsOnly
+    if arrivals == 2 { checks.repeats += 1 }
+    if arrivals > (mayRepeat ? 2 : 1) { report("call \(call.serial) arrived \(arrivals) times") }
+  }
+
   // MARK: Packets
 
   /// A call of the client has arrived at a backend.
@@ -256,7 +305,8 @@ extension SessionWorld {
     guard form == .ordinary || form == .stream else {
       return report("call \(call.serial) was passed on and answered")
     }
-    guard connection.driver == nil, !plan.target.servesAll,
+    checkRepeats(of: call)
+    guard connection.driver == nil, connection.lostAt == nil, !plan.target.servesAll,
       let driver = ProcedureTable.find(program: call.program, procedure: call.procedure)?.driver,
       driver != .hypervisor, driver != .proxy
     else { return }
@@ -299,8 +349,25 @@ extension SessionWorld {
   /// Where nothing went wrong, the client has received every event that has been read from its backend.
   func checkEvents() {
     let unread = connections.contains { !$0.isGone && ($0.backend?.socket.available ?? 0) > 0 }
+    checkGuests()
     guard isFaultless, !unread, client.events < checks.eventsWhileOpen else { return }
     report("\(client.events) of \(checks.eventsWhileOpen) events arrived")
+  }
+
+  /// What the client concludes from its events is what is so.
+  private func checkGuests() {
+    guard case .open = session.state, !client.isDead, !client.mayMissEvents,
+      client.socket.taken.isEmpty, driver.relay.waitingForClient == 0
+    else { return }
+    for connection in connections where !connection.isGone {
+      guard let backend = connection.backend, backend.socket.available == 0 else { return }
+    }
+    for (id, callback) in client.callbacks where callback.event == 0 && !client.unsure.contains(id)
+    {
+      if callback.guests != domains.guests {
+        report("callback \(id) knows \(callback.guests), and there are \(domains.guests)")
+      }
+    }
   }
 
   // MARK: The end

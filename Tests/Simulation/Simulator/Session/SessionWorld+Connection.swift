@@ -11,7 +11,10 @@ extension SessionWorld {
     let since: Double
     let openSeconds: Double
     let isReadOnly: Bool
+    var target: UpstreamTarget?
     var backend: SessionBackendModel?
+    /// When the connection was lost whose place it has; nil: it has none's.
+    var lostAt: Double?
     var slot = -1
     var isConnected = false
     /// The session has removed it, or was told that there is no daemon.

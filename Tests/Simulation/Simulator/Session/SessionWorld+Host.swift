@@ -11,6 +11,8 @@ extension SessionWorld: SessionHost {
       coverage?.note(session, .needsRoute(driver))
       connect(id, to: driver, beside: main, isReadOnly)
     case .remove(let id, _, let closedEvent): removed(id, closedEvent: closedEvent)
+    case .park(let id, let successor, _): parked(id, successor)
+    case .reconnect(let id): reconnect(id)
     case .closeSending: closeSending()
     case .sasl(let step): sasl(step)
     case .forgetSASL: saslService = .idle
@@ -25,7 +27,9 @@ extension SessionWorld: SessionHost {
     case .end:
       isOver = true
       ended()
-    case .send, .beginRelaying, .route, .call, .openUpstream, .discardClient:
+    case .send, .beginRelaying, .route, .call, .openUpstream, .registeredAgain, .beginSurvey,
+      .surveyed,
+      .resumeUpstream, .discardClient:
       report("the driver passed on \(action)")
     }
   }
@@ -37,7 +41,9 @@ extension SessionWorld: SessionHost {
     }
     let reason = Message(.simulated)
     coverage?.note(
-      session, upstream.map { .upstream($0, .ended(reason)) } ?? .clientEnded(end, reason))
+      session,
+      upstream.map { .upstream($0, .ended(end, reason, Dependents())) } ?? .clientEnded(end, reason)
+    )
     return reason
   }
 
@@ -56,7 +62,9 @@ extension SessionWorld: SessionHost {
     switch action {
     case .connect(let id, _, let isReadOnly), .connectDriver(let id, _, _, let isReadOnly):
       loop.trace.mix(UInt64(id) << 1 | (isReadOnly ? 1 : 0))
-    case .remove(let id, _, _), .upstreamSASL(let id, _): loop.trace.mix(UInt64(id))
+    case .remove(let id, _, _), .upstreamSASL(let id, _), .reconnect(let id):
+      loop.trace.mix(UInt64(id))
+    case .park(let id, let successor, _): loop.trace.mix(UInt64(id) << 32 | UInt64(successor))
     case .end(let reason): loop.trace.mix(reason.text)
     default: break
     }
@@ -70,6 +78,8 @@ extension SessionWorld: SessionHost {
     if !isInTurn { coverage?.note(session, event) }
     switch event {
     case .settings(let settings):
+      if self.settings.reconnect == .never { client.mayLoseAwaited() }
+      if settings.reconnect == .always { client.mayMissEvents = true }
       self.settings = settings
       checks.note(settings.keepAlive)
       checks.settingsChangedAt = now
@@ -96,6 +106,11 @@ extension SessionWorld: SessionHost {
       guard case .open(let main) = session.state else { return }
       checks.openMain = main
       client.excuses.hasOpened = true
+    case .upstreamReopened:
+      checks.reopenings += 1
+      if client.callbacks.values.contains(where: { $0.event == 0 }), !client.mayMissEvents {
+        checks.followers += 1
+      }
     case .keepAliveTimeout: checkSilence()
     default: break
     }
@@ -121,13 +136,47 @@ extension SessionWorld: SessionHost {
     if plan.target.servesAll || driver == .hypervisor || driver == .proxy {
       report("\(driver) has no daemon of its own")
     }
-    if connection(main)?.backend?.stage != .ready { report("a driver's daemon beside no main one") }
+    if connection(main)?.backend?.stage != .ready, connection(main)?.lostAt == nil {
+      report("a driver's daemon beside no main one")
+    }
     let connection = add(id, driver, nil, isReadOnly: checks.isReadOnly)
     let target = UpstreamTarget(
       daemon: "virt\(driver)d", path: SessionWorld.path(of: driver), uri: "\(driver):///target",
       servesAll: false
     )
     begin(connection, target, isThere: plan.own.contains(driver) && isThere(target.path, onceIn: 6))
+  }
+
+  /// The session keeps the place of an upstream for another connection to its daemon.
+  private func parked(_ id: Int, _ successor: Int) {
+    guard let connection = connection(id), let target = connection.target else {
+      return report("upstream \(id) is parked, which the host does not have")
+    }
+    // The relay learns of it after its host.
+    let wasOpen =
+      driver.slot(of: id).flatMap { driver.relay.upstreams[$0] }.map { !$0.fromClient.isHeld }
+      ?? false
+    checkParking(of: connection, wasOpen: wasOpen)
+    let next = add(
+      successor, connection.driver, nil, isReadOnly: connection.isReadOnly,
+      since: wasOpen ? now : connection.since,
+      seconds: wasOpen ? settings.reconnectSeconds : connection.openSeconds)
+    next.target = target
+    next.lostAt = wasOpen ? now : connection.lostAt
+    connection.isGone = true
+    releaseHelper(of: connection)
+    connection.backend?.removedAfter = connection.backend?.socket.sends
+    if wasOpen { client.lost() }
+    if settings.reconnect == .always { client.mayMissEvents = true }
+    if checks.openMain == id { checks.openMain = successor }
+    disturb(onceIn: 3)
+  }
+
+  private func reconnect(_ id: Int) {
+    guard let connection = connection(id), !connection.isGone, let target = connection.target,
+      connection.backend == nil, connection.lostAt != nil
+    else { return report("upstream \(id) is not parked") }
+    begin(connection, target, isThere: isThere(target.path) && reserveHelper(for: connection))
   }
 
   static func path(of driver: Driver) -> String { "/run/\(driver)" }
@@ -160,12 +209,13 @@ extension SessionWorld: SessionHost {
   }
 
   private func add(
-    _ id: Int, _ driver: Driver?, _ openSerial: UInt32?, isReadOnly: Bool
+    _ id: Int, _ driver: Driver?, _ openSerial: UInt32?, isReadOnly: Bool, since: Double? = nil,
+    seconds: Double? = nil
   ) -> Connection {
     if connections.contains(where: { $0.id == id }) { report("upstream \(id) a second time") }
     let connection = Connection(
-      id: id, driver: driver, openSerial: openSerial, since: now,
-      openSeconds: settings.openSeconds, isReadOnly: isReadOnly)
+      id: id, driver: driver, openSerial: openSerial, since: since ?? now,
+      openSeconds: seconds ?? settings.openSeconds, isReadOnly: isReadOnly)
     connections.append(connection)
     return connection
   }
@@ -173,6 +223,7 @@ extension SessionWorld: SessionHost {
   /// The way to a daemon: found or not, made or not, at once or later.
   private func begin(_ connection: Connection, _ target: UpstreamTarget, isThere: Bool) {
     let id = connection.id
+    connection.target = target
     let error = RemoteError(.systemError, "simulated", int1: 111)
     guard isThere else { return answerLater(.post(.upstream(id, .unavailable(error)))) }
     let backend = makeBackend(connection, target)
@@ -209,7 +260,7 @@ extension SessionWorld: SessionHost {
       ownFeatures: [8, 10, 14, 15, plan.client.mark])
     let backend = SessionBackendModel(
       id: connection.id, expectation, method: methods[random.pick(0...methods.count - 1)],
-      saslSteps: random.pick(1...3), seed: random.next())
+      saslSteps: random.pick(1...3), domains: domains, seed: random.next())
     backend.socket.capacity = random.pick(100...3000)
     backend.socket.isSmooth = random.once(in: 4)
     backend.socket.carriesDescriptors = !target.isRemote
@@ -239,11 +290,12 @@ extension SessionWorld: SessionHost {
     connection.backend?.removedAfter = connection.backend?.socket.sends
     client.excuses.isUpstreamRemoved = true
     if let serial = connection.openSerial { client.excuses.refusedOpens.insert(serial) }
-    if connection.driver == nil, checks.openMain == id { mainIsLost() }
+    if connection.driver == nil, checks.openMain == id { mainIsLost(connection) }
   }
 
   /// The backend that the client opened is gone, and the session is not closing.
-  private func mainIsLost() {
+  private func mainIsLost(_ connection: Connection) {
+    checkLoss(of: connection)
     switch session.state {
     case .closing, .leaving, .over: break
     default: checks.lostSince = checks.lostSince ?? now

@@ -20,6 +20,8 @@ final class SessionWorld {
     case backendPings(Int)
     case backendWakes(Int)
     case backendDies(Int)
+    case mainDies
+    case guestsChange
     case calm
   }
 
@@ -48,6 +50,7 @@ final class SessionWorld {
   /// Nothing goes wrong in such a run, from the start.
   let isFaultless: Bool
 
+  let domains: SimulatedDomains
   let plan: SessionPlan
   let client: SessionClientModel
   let pool: SegmentPool
@@ -95,6 +98,7 @@ final class SessionWorld {
     isFaultless = plan.isFaultless
     settings = plan.settings
     proven = plan.client.identity
+    domains = SimulatedDomains(&self.random)
     client = SessionClientModel(
       seed: self.random.next(), tag: tag, client: plan.client, habits: plan.habits)
     client.socket.capacity = self.random.pick(200...4000)
@@ -115,6 +119,9 @@ final class SessionWorld {
     checks.note(settings.keepAlive)
     timer = session.deadline
     loop.add(self)
+    client.guestsAt = { [unowned self] serial in
+      connections.reversed().lazy.compactMap { $0.backend?.seenAt[serial] }.first
+    }
   }
 
   static let watermarks = Watermarks(
@@ -124,6 +131,7 @@ final class SessionWorld {
   /// The client may act from now on.
   func begin() {
     schedule(.clientActs, in: 0)
+    schedule(.guestsChange, in: seconds(0, 1))
     if plan.client.identity.peer != nil, plan.client.identity.names == nil {
       let names = UnixNames(user: random.once(in: 4) ? nil : "alice", group: "users")
       answerLater(.post(.namesKnown(names)), mayBeAtOnce: broker != nil)
@@ -161,6 +169,9 @@ final class SessionWorld {
     guard !isFaultless, phase == .faults else { return }
     for _ in 0..<random.pick(0...3) {
       schedule(.clientStalls, in: seconds(0, plan.calmAt))
+    }
+    for _ in 0..<random.pick(plan.habits.follows ? 2...5 : 0...2) {
+      schedule(.mainDies, in: seconds(0, plan.calmAt))
     }
     if random.once(in: 8) { schedule(.clientVanishes, in: seconds(0, plan.calmAt)) }
     if random.once(in: 5) { schedule(.clientFallsSilent, in: seconds(0, plan.calmAt)) }
@@ -365,8 +376,23 @@ final class SessionWorld {
       checks.eventsWhileOpen += 1
     case .backendPings(let id): backend(id)?.ping()
     case .backendWakes(let id): wake(id)
+    case .mainDies:
+      let living = connections.filter { !$0.isGone && $0.driver == nil }
+      if phase == .faults, let backend = living.last?.backend { backend.die(&random) }
+    case .guestsChange: changeGuests()
     case .backendDies(let id): if phase == .faults { backend(id)?.die(&random) }
     case .calm: becomeCalm()
+    }
+  }
+
+  /// Something happens to the guests, whether their daemon lives or not.
+  private func changeGuests() {
+    guard phase == .faults || phase == .work else { return }
+    schedule(.guestsChange, in: seconds(0, 1))
+    guard let happening = domains.change(&random) else { return }
+    loop.tell("client \(tag): guest \(happening.guest) has event \(happening.event)")
+    for connection in connections where connection.driver == nil && !connection.isGone {
+      connection.backend?.raise(happening)
     }
   }
 
@@ -433,6 +459,7 @@ final class SessionWorld {
     client.forgetExcuses()
     client.budget = 8
     schedule(.clientActs, in: 0)
+    schedule(.guestsChange, in: 0)
   }
 
   var isWorkDone: Bool {
