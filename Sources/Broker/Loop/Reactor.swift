@@ -231,7 +231,7 @@ extension UnsafeMutablePointer<ev_prepare>? {
 /// Watches one descriptor for its owner, until the value is destroyed. A stopped watcher never calls back, not even for
 /// an event already pending. Stop it before the descriptor is closed.
 struct DescriptorWatcher: ~Copyable {
-  private let reactor: Reactor
+  let reactor: Reactor
   private let io: UnsafeMutablePointer<ev_io>
   private(set) var interest: Interest = []
 

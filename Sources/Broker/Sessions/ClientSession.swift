@@ -106,9 +106,13 @@ final class ClientSession: Handler {
 
   // MARK: Turns
 
+  /// Seconds on the loop's clock.
+  var now: Double { watcher.reactor.now }
+
   override func ready(_ ready: Interest) {
+    let relay = relay
     let before = relay.receivedFromClient &+ relay.sentToClient
-    driver.clientReady(ready, at: broker.reactor.now)
+    driver.clientReady(ready, at: now)
     noteMoved(relay.receivedFromClient &+ relay.sentToClient &- before)
   }
 
@@ -146,6 +150,7 @@ final class ClientSession: Handler {
 
   /// Watches for the events that the session can handle in its state.
   func turnEnded() {
+    let relay = relay
     let interest = relay.clientInterest
     watcher.watch(interest)
     if !interest.contains(.read) {
@@ -154,7 +159,7 @@ final class ClientSession: Handler {
       // No descriptor announces data that has been read and decrypted already.
       broker.reactor.continueSoon(self)
     }
-    for upstream in upstreams { upstream.watch() }
+    for upstream in upstreams { upstream.watch(relay) }
     if relay.awaitedCount > 0 { broker.sessions.slowCalls.start() }
     watchRates()
     countMemory()

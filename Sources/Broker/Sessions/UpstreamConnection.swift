@@ -185,16 +185,18 @@ final class UpstreamConnection: Handler {
   // MARK: Turns
 
   override func ready(_ ready: Interest) {
+    // Each use of an unowned reference is counted.
+    let session = session
     let relay = session.relay
     let before = relay.moved(by: slot)
-    session.driver.upstreamReady(slot, ready, at: session.broker.reactor.now)
+    session.driver.upstreamReady(slot, ready, at: session.now)
     noteMoved(relay.moved(by: slot) &- before)
   }
 
   /// Watches for the events that the relay can handle.
-  func watch() {
+  func watch(_ relay: Relay) {
     guard isConnected else { return }
-    let interest = session.relay.upstreamInterest(slot)
+    let interest = relay.upstreamInterest(slot)
     watcher?.watch(interest)
     // No descriptor announces data that has been read and decrypted already.
     if interest.contains(.read), transport?.holdsBytes == true {

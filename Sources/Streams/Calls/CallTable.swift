@@ -2,9 +2,11 @@
 
 /// An open-addressed table, because the relay looks up a stream for each of its packets. It allocates at the first call
 /// and grows with the greatest number of calls under way at a time.
-struct CallTable {
-  /// A vacant slot has the upstream -1.
-  private var slots: [Call] = []
+///
+/// Its slots are memory of its own and not an array, which would be checked for other owners at each change.
+struct CallTable: ~Copyable {
+  /// A vacant slot has the upstream -1. A call holds no reference, so no slot is ever deinitialized.
+  private var slots = UnsafeMutableBufferPointer<Call>(start: nil, count: 0)
   private(set) var count = 0
   /// Calls whose reply is awaited.
   private(set) var awaitedCount = 0
@@ -14,6 +16,8 @@ struct CallTable {
   private(set) var lastEnded = CallTable.vacant
 
   private static let vacant = Call(PacketHeader(procedure: 0, kind: .call, serial: 0), upstream: -1)
+
+  deinit { slots.deallocate() }
 
   private func isVacant(_ index: Int) -> Bool { slots[index].upstream < 0 }
 
@@ -83,9 +87,11 @@ struct CallTable {
   }
 
   private mutating func grow() {
-    let old = calls
-    slots = Array(repeating: CallTable.vacant, count: max(8, slots.count * 2))
-    for call in old { place(call) }
+    let old = slots
+    slots = .allocate(capacity: max(8, old.count * 2))
+    slots.initialize(repeating: CallTable.vacant)
+    for call in old where call.upstream >= 0 { place(call) }
+    old.deallocate()
   }
 
   /// The reply has arrived. It ends a refused call and a call without a stream.

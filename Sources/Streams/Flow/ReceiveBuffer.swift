@@ -260,6 +260,14 @@ struct ReceiveBuffer: ~Copyable {
 
   /// Takes the frame from the front and queues it.
   mutating func take(_ frame: Frame, into queue: inout SegmentQueue) {
+    // Most packets are small, without carriers, and followed by others in their segment.
+    if frame.carriers == 0, let front, case let end = head + frame.length, end < front.end {
+      queue.append(front, head, end)
+      head = end
+      waiting -= frame.length
+      position &+= UInt64(frame.length)
+      return
+    }
     advance(frame.length - frame.carriers) { segment, start, end in
       queue.append(segment, start, end)
     }

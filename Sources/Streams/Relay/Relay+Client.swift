@@ -122,24 +122,36 @@ extension Relay {
       return drop(frame)
     }
     let driver = known?.driver ?? .hypervisor
-    guard let route = upstream(for: driver) else {
+    // Almost every call has a route. The result of the owner is copied with reference counting, so it has a function
+    // of its own.
+    guard let slot = upstreams.route(to: driver) else { return findRoute(frame, to: driver) }
+    forward(frame, known, to: slot)
+  }
+
+  /// Asks the owner for the upstream that serves a driver. Without an answer the call waits.
+  private func findRoute(_ frame: Frame, to driver: Driver) {
+    guard let route = owner.route(to: driver) else {
       front = .awaitsRoute(frame, driver)
       return
     }
-    forward(frame, to: route)
+    forward(frame, to: route.map { note($0, for: driver) })
   }
 
   /// Forwards a call, or answers it with the error that prevents that.
   private func forward(_ frame: Frame, to route: Result<Int, RemoteError>) {
     let header = frame.header
-    let slot: Int
     switch route {
-    case .success(let found): slot = found
+    case .success(let slot):
+      let known = ProcedureTable.find(program: header.program, procedure: header.procedure)
+      forward(frame, known, to: slot)
     case .failure(let error):
       reply(Packets.error(answering: header, error))
-      return drop(frame)
+      drop(frame)
     }
-    let known = ProcedureTable.find(program: header.program, procedure: header.procedure)
+  }
+
+  private func forward(_ frame: Frame, _ known: Procedure?, to slot: Int) {
+    let header = frame.header
     if header.kind == .callWithDescriptors,
       upstreams[slot]?.link.transport.carriesDescriptors == false
     {
@@ -196,12 +208,6 @@ extension Relay {
       return true
     default: return false
     }
-  }
-
-  /// The slot of the upstream that serves a driver, or the error for the client. Nil: not known yet.
-  private func upstream(for driver: Driver) -> Result<Int, RemoteError>? {
-    if let known = upstreams.route(to: driver) { return .success(known) }
-    return owner.route(to: driver)?.map { note($0, for: driver) }
   }
 
   /// Whether the arguments of an upload or download ask for a sparse stream.

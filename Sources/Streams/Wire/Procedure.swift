@@ -94,7 +94,18 @@ extension ProcedureTable {
   ///
   /// An unknown procedure is not an error: a newer libvirt has more procedures, and the broker relays them too.
   public static func find(program: UInt32, procedure: Int32) -> Procedure? {
-    guard let table = table(of: program) else { return nil }
+    // Each table by itself: to return one of them would retain it, for every call.
+    switch program {
+    case Program.remote: find(procedure, in: remote)
+    case Program.qemu: find(procedure, in: qemu)
+    case Program.lxc: find(procedure, in: lxc)
+    case Program.admin: find(procedure, in: admin)
+    default: nil
+    }
+  }
+
+  @inline(__always)
+  private static func find(_ procedure: Int32, in table: [Procedure]) -> Procedure? {
     // Checked before the subtraction of 1, which would overflow for the least number.
     guard procedure >= 1, procedure <= table.count else { return nil }
     return table[Int(procedure) - 1]
