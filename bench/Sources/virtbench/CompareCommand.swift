@@ -68,6 +68,13 @@ struct CompareCommand: ParsableCommand {
   @Option(help: "virtproxyd's program; looked for where programs are if not given.")
   var virtproxyd: String?
 
+  @Option(
+    help: """
+      The directory of virtproxyd's libvirt.so.0; if not given, the program's own directory or the lib directory beside \
+      it, otherwise the system's.
+      """)
+  var virtproxydLibraryPath: String?
+
   @Option(help: "The script that starts a private libvirtd.")
   var lab = "../Tests/Integration/lab/lab"
 
@@ -76,6 +83,11 @@ struct CompareCommand: ParsableCommand {
 
   @Option(help: "The results are called DATE-NAME.")
   var name = "compare"
+
+  private var programs: Peer.Programs {
+    Peer.Programs(
+      broker: broker, virtproxyd: virtproxyd, virtproxydLibraries: virtproxydLibraryPath)
+  }
 
   private var amounts: Amounts {
     Amounts(streamBytes: mib << 20, callSeconds: seconds, clientBytes: clientMib << 20)
@@ -106,6 +118,11 @@ struct CompareCommand: ParsableCommand {
     if let minutes, !(minutes > 0 && minutes < 100_000) {
       throw ValidationError("--minutes must be above 0")
     }
+    if let path = virtproxydLibraryPath,
+      !FileManager.default.fileExists(atPath: "\(path)/libvirt.so.0")
+    {
+      throw ValidationError("--virtproxyd-library-path: there is no \(path)/libvirt.so.0")
+    }
     guard PeerArgument.isName(name) else {
       throw ValidationError("--name may have letters, digits, dots, dashes and underscores")
     }
@@ -124,7 +141,7 @@ struct CompareCommand: ParsableCommand {
 
   func run() throws {
     let beginning = now()
-    let machine = Machine(broker: broker)
+    let machine = Machine(programs)
     let directory = URL(fileURLWithPath: NSTemporaryDirectory())
       .appendingPathComponent("virtbench.\(getpid())")
     try FileManager.default.createDirectory(at: directory, withIntermediateDirectories: true)
@@ -148,8 +165,7 @@ struct CompareCommand: ParsableCommand {
         let scene = try scene(backend, directory, children)
         for peer in started where peer.isFor(backend) {
           do {
-            let (subject, child) = try peer.start(
-              Peer.Programs(broker: broker, virtproxyd: virtproxyd), in: scene)
+            let (subject, child) = try peer.start(programs, in: scene)
             if let child {
               children.add(child)
               if isPinned, !Processors.keep(child.pid, on: 1) {

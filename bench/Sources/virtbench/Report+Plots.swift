@@ -76,10 +76,9 @@ extension Report {
   /// The same colour in every plot of every report: the peers known to compare have fixed ones, others follow in
   /// their order.
   func color(of peer: String) -> String {
-    let known = Peer.allCases.map(\.rawValue)
-    let others = results.peers.map(\.name).filter { !known.contains($0) }
-    return Palette.color(
-      known.firstIndex(of: peer) ?? known.count + (others.firstIndex(of: peer) ?? others.count))
+    if let known = Peer(rawValue: peer) { return Palette.color(known.color) }
+    let others = results.peers.map(\.name).filter { Peer(rawValue: $0) == nil }
+    return Palette.color(Peer.allCases.count + (others.firstIndex(of: peer) ?? others.count))
   }
 
   private func subtitle(_ metric: Metric, _ marks: String) -> String {
