@@ -17,13 +17,17 @@ struct CompareCommand: ParsableCommand {
       Peers: \(Peer.allCases.map(\.rawValue).joined(separator: ", ")), and any given with --peer.
 
       Measurements: \(Loads.names(Self.every).joined(separator: ", ")). The virsh ones run \
-      in front of a private, real libvirtd (needs root), the others in front of a synthetic daemon.
+      in front of a private, real libvirtd (needs root), the others in front of a synthetic daemon. \
+      Only if named: \(Loads.names(Self.every.filter(\.isExtra)).joined(separator: ", ")).
       """)
 
   private static let every = Loads.all(
     Amounts(streamBytes: 1 << 30, callSeconds: 1, clientBytes: 512 << 20))
 
-  @Option(help: "What to measure, with commas between; everything if not given.")
+  @Option(
+    help: """
+      What to measure, with commas between. If not given: everything but what takes long, which "all" includes.
+      """)
   var measure: Words?
 
   @Option(help: "The peers to start, with commas between; all if not given.")
@@ -53,6 +57,9 @@ struct CompareCommand: ParsableCommand {
 
   @Option(help: "Seconds per call measurement.")
   var seconds = 0.5
+
+  @Option(help: "Seconds in which connections come and go in the measurement opening.")
+  var openingSeconds = 10.0
 
   @Option(help: "MiB of the volume that virsh moves.")
   var clientMib = 256
@@ -90,12 +97,15 @@ struct CompareCommand: ParsableCommand {
   }
 
   private var amounts: Amounts {
-    Amounts(streamBytes: mib << 20, callSeconds: seconds, clientBytes: clientMib << 20)
+    Amounts(
+      streamBytes: mib << 20, callSeconds: seconds, clientBytes: clientMib << 20,
+      openingSeconds: openingSeconds)
   }
 
-  private func measurements() throws -> [any Load] {
+  func measurements() throws -> [any Load] {
     let all = Loads.all(amounts)
-    guard let measure else { return all }
+    guard let measure else { return all.filter { !$0.isExtra } }
+    if measure.words == ["all"] { return all }
     let names = try measure.chosen(from: Loads.names(all), option: "--measure")
     return all.filter { names.contains($0.name) }
   }
@@ -111,6 +121,9 @@ struct CompareCommand: ParsableCommand {
     guard (1...1 << 20).contains(mib) else { throw ValidationError("--mib must be 1 to 1048576") }
     guard seconds > 0, seconds <= 3600 else {
       throw ValidationError("--seconds must be above 0 and at most 3600")
+    }
+    guard openingSeconds > 0, openingSeconds <= 3600 else {
+      throw ValidationError("--opening-seconds must be above 0 and at most 3600")
     }
     guard (1...1 << 16).contains(clientMib) else {
       throw ValidationError("--client-mib must be 1 to 65536")
@@ -141,6 +154,8 @@ struct CompareCommand: ParsableCommand {
 
   func run() throws {
     let beginning = now()
+    // For this process and those it starts.
+    raiseFileLimit()
     let machine = Machine(programs)
     let directory = URL(fileURLWithPath: NSTemporaryDirectory())
       .appendingPathComponent("virtbench.\(getpid())")
