@@ -220,6 +220,7 @@ enum Peer: String, CaseIterable {
         """
         \(listener)
         listen_addr = "127.0.0.1"
+        \(Self.limits)
         unix_sock_dir = "\(directory.path)"
         backend_socket_dir = "\(URL(fileURLWithPath: backend).deletingLastPathComponent().path)"
         log_outputs = "3:stderr"
