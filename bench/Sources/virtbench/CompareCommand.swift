@@ -202,7 +202,7 @@ struct CompareCommand: ParsableCommand {
     }
     if measurements.allSatisfy({ $0.backend != .libvirtd }), started.contains(.libvirtdTCP) {
       skip(
-        Peer.libvirtdTCP.rawValue, .synthetic, "only the virsh measurements have a real libvirtd",
+        Peer.libvirtdTCP.rawValue, .libvirtd, "only the virsh measurements have a real libvirtd",
         &results)
     }
     add(peer, to: &subjects, &results, measurements)
