@@ -1,4 +1,5 @@
 // Horizontal bars with names and figures: readable without a legend.
+import Foundation
 
 /// Figures of one unit, a row for each, in groups with a heading of their own.
 public struct RankChart: Sendable {
@@ -51,10 +52,13 @@ public struct RankChart: Sendable {
     // The figures stand at the ends of the bars, inside the picture.
     let frame = Box(
       left: Self.left, top: Self.top, width: Surroundings.width - Self.left - 110, height: height)
+    // A logarithmic axis begins at a power of ten, so that the shortest bar has a length.
+    let least = figures.map(\.low).min() ?? 1
+    let start = isLogarithmic ? pow(10, log10(least / 1.2).rounded(.down)) * 1.06 : 0
     let x =
       isLogarithmic
       ? Scale(
-        logarithmic: figures.flatMap { [$0.low, $0.value, $0.high] }, isBinary: false,
+        logarithmic: figures.flatMap { [$0.low, $0.value, $0.high] } + [start], isBinary: false,
         from: frame.left, to: frame.right)
       : Scale(
         upTo: (figures.map { max($0.value, $0.high) }.max() ?? 1) * 1.04, from: frame.left,

@@ -75,7 +75,7 @@ extension Report {
       let chart = RankChart(
         title: use.title,
         subtitle:
-          "\(direction)\(use.metric.isLogarithmic ? " (each line: more by a factor)" : ""). \(use.explanation)",
+          "\(direction)\(use.metric.isLogarithmic ? " (logarithmic axis)" : ""). \(use.explanation)",
         unit: use.metric.unit, footer: circumstances + "; bars: median, lines: least and most",
         isLogarithmic: use.metric.isLogarithmic, groups: groups)
       return Plot(file: "\(stem)-use-\(use.name).svg", title: use.title, svg: chart.svg)
@@ -133,7 +133,7 @@ extension Report {
 
   /// A ratio to another peer in words. Differences of less than three per cent are no loss.
   private static func verdict(_ ratio: Double, _ metric: Metric) -> String {
-    let words = "\(plain(ratio)) of the \(metric.better == .lower ? "time" : "rate")"
+    let words = "\(plain(ratio)) × the \(metric.better == .lower ? "time" : "rate")"
     return isLoss(ratio, metric) ? "loses: \(words)" : words
   }
 

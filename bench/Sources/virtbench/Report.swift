@@ -70,7 +70,7 @@ struct Report {
       results.runs.lazy.filter { $0.measurement == kind.title }.map(\.round).max()
     }
     guard let least = counts.min(), let most = counts.max(), least < most else {
-      return "\(results.rounds) rounds"
+      return results.rounds == 1 ? "1 round" : "\(results.rounds) rounds"
     }
     return "\(least) to \(most) rounds"
   }

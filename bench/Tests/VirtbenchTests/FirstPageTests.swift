@@ -86,11 +86,11 @@ struct FirstPageTests {
   @Test("the five figures have the median, the range, and ratios in which a loss is called one")
   func fiveFigures() {
     let text = report(everything).fiveFigures
-    #expect(text.contains("| 6.00 ms (5.00–7.00) | 0.01 of the time | – | – |"), "\(text)")
+    #expect(text.contains("| 6.00 ms (5.00–7.00) | 0.01 × the time | – | – |"), "\(text)")
     #expect(
       text.contains(
-        "| upload, one stream | 1.00 GiB/s (1.00–1.00) | – | loses: 0.50 of the rate "
-          + "| 2.00 of the rate |"))
+        "| upload, one stream | 1.00 GiB/s (1.00–1.00) | – | loses: 0.50 × the rate "
+          + "| 2.00 × the rate |"))
     #expect(!text.contains("download"), "what was not measured is left out")
   }
 
