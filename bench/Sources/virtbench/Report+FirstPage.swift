@@ -25,28 +25,24 @@ extension Report {
   /// What somebody uses a relay for, and the figure that matters then.
   private struct Use {
     var name, title, explanation: String
-    /// The names of its loads with the heading of each group; the last one's title is that of the load.
+    /// The titles of its loads, each with the heading of its group of bars.
     var loads: [(title: String, heading: String)]
     var metric: Metric
   }
 
   private var uses: [Use] {
-    let amounts = Amounts(streamBytes: 1, callSeconds: 1, clientBytes: 1)
-    func title(_ load: any Load) -> String { load.title }
     // The titles of the virsh loads have the size of the volume in them.
     let virsh = results.kinds.filter { $0.name.hasPrefix("virsh-") }
     return [
       Use(
         name: "console", title: "Console: time until a keystroke is echoed, beside bulk data",
         explanation: "A volume is copied in both directions on the same connection meanwhile.",
-        loads: [(title(ConsoleLoad(beside: .same, seconds: amounts.callSeconds)), "")],
+        loads: [(ConsoleLoad(beside: .same, seconds: 1).title, "")],
         metric: .echoP50),
       Use(
         name: "migration", title: "Migration: rate of a tunnelled migration's stream",
         explanation: "TCP in front of a UNIX socket, messages of 64 KiB as libvirt sends them.",
-        loads: [
-          (title(StreamLoad(name: "migration", kind: .migration, bytes: 1, streams: 1)), "")
-        ],
+        loads: [(StreamLoad(name: "", kind: .migration, bytes: 1, streams: 1).title, "")],
         metric: .throughput),
       Use(
         name: "volumes", title: "Volumes: rate of virsh with a real libvirtd",
@@ -182,10 +178,11 @@ extension Report {
       guard let kind = results.kinds.first(where: { $0.title == title }),
         let ratio = results.ratio(of: .throughput, kind, Peer.direct.rawValue, to: own)
       else { return nil }
-      return "\(Self.plain(ratio.median)) times the broker's rate for \(kind.name)s"
+      return "\(Self.plain(ratio.median)) times (\(kind.name))"
     }
     return parts.isEmpty
-      ? "" : "A direct UNIX socket, without any relay, has \(parts.joined(separator: " and "))."
+      ? ""
+      : "A direct UNIX socket, without any relay, has \(parts.joined(separator: " and ")) the broker's rate."
   }
 
   var firstPage: String {

@@ -99,7 +99,7 @@ struct FirstPageTests {
     let text = report(everything).losses
     #expect(text == "- upload, one stream: throughput 0.50 of limit's\n")
     let page = report(everything).firstPage
-    #expect(page.contains("has 3.00 times the broker's rate for uploads"))
+    #expect(page.contains("has 3.00 times (upload) the broker's rate"))
     let close = results([
       (Self.upload, "virtbrokerd", .throughput, [0.98]), (Self.upload, "limit", .throughput, [1]),
     ])
