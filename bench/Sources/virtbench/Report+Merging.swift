@@ -82,8 +82,8 @@ extension Results {
       runs.append(run)
     }
     for skip in other.skips where !skips.contains(skip) { skips.append(skip) }
-    let remarks = [shortened, other.shortened].compactMap { $0 }
-    shortened = remarks.isEmpty ? nil : remarks.joined(separator: " ")
+    // The numbers of rounds differ anyway; a warning about a single round does not hold if another part has more.
+    shortened = nil
   }
 
   /// Brings peers and measurements into their usual order, and forgets skips of what another part measured.
