@@ -8,7 +8,7 @@
 #   make build     the release build, with Swift's runtime linked in
 #   make bench     measures the broker beside other relays, in under 10 minutes; writes bench/results.local/
 #   make bench-publish  makes the newest measurement the report in bench/results/
-#   make lint      checks the format of the Swift files, the links of the documents, and the picture of the README
+#   make lint      checks the format of the Swift files, the links of the documents, and the figures of the README
 #   make install   into DESTDIR and prefix (/usr/local)
 #   make deb       Debian packages of the same: .build/deb/virtbroker_VERSION_ARCH.deb, and virtbroker-bench
 
@@ -47,7 +47,7 @@ demo: setup-tests build
 lint: setup
 	swift format lint --strict --recursive Package.swift Sources Tests bench/Package.swift bench/Sources bench/Tests
 	@scripts/links
-	@scripts/draw-echo | cmp - docs/echo.svg
+	@scripts/bench-publish --check
 
 check: setup-tests lint
 	scripts/messages check

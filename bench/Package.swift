@@ -25,11 +25,11 @@ let package = Package(
     .executableTarget(
       name: "steps", dependencies: [.product(name: "SyntheticRelay", package: "virtbroker")],
       swiftSettings: settings),
-    .systemLibrary(name: "CTimer"),
+    .systemLibrary(name: "CWait"),
     .target(
       name: "Ends",
       dependencies: [
-        "CTimer", .product(name: "Streams", package: "virtbroker"),
+        "CWait", .product(name: "Streams", package: "virtbroker"),
         .product(name: "CGnuTLS", package: "virtbroker"),
       ],
       swiftSettings: settings),
@@ -58,7 +58,7 @@ let package = Package(
     .testTarget(
       name: "VirtbenchTests",
       dependencies: [
-        "virtbench", "limit-relay", "Ends",
+        "virtbench", "limit-relay", "Ends", "Gauges",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
       ],
       swiftSettings: settings),

@@ -30,6 +30,7 @@ enum Call {
   static let migratePrepareTunnel3Params: Int32 = 304
   static let domainCallbackRegister: Int32 = 316
   static let domainCallbackDeregister: Int32 = 317
+  static let domainCallbackLifecycle: Int32 = 318
 }
 
 /// One string: the argument of look-ups, and the result of calls for a name.
@@ -174,6 +175,54 @@ struct PrepareTunnelArguments: XDRBody {
     writer.uint32(0)
     writer.uint32(0)
     writer.uint32(0)
+  }
+}
+
+/// CONNECT_DOMAIN_EVENT_CALLBACK_REGISTER_ANY: the kind of event and the domain; nil means every domain.
+struct EventRegisterArguments: XDRBody {
+  static let lifecycle: Int32 = 0
+  var kind: Int32
+  var domain: DomainBody?
+  init(kind: Int32, domain: DomainBody?) {
+    self.kind = kind
+    self.domain = domain
+  }
+  init(from reader: inout XDRReader) throws(Violation) {
+    kind = try reader.int32()
+    domain = try reader.optional { reader throws(Violation) in try DomainBody(from: &reader) }
+  }
+  func encode(into writer: inout XDRWriter) {
+    writer.int32(kind)
+    writer.optional(domain) { $1.encode(into: &$0) }
+  }
+}
+
+/// The number of a callback: the result of registering it, and the argument of unregistering it.
+struct CallbackBody: XDRBody {
+  var callback: Int32
+  init(callback: Int32) { self.callback = callback }
+  init(from reader: inout XDRReader) throws(Violation) { callback = try reader.int32() }
+  func encode(into writer: inout XDRWriter) { writer.int32(callback) }
+}
+
+/// DOMAIN_EVENT_CALLBACK_LIFECYCLE. Relays pass the kind of the change and its detail unread, so the two words carry the
+/// moment at which the event was due, in nanoseconds of the monotonic clock.
+struct LifecycleEventBody: XDRBody {
+  var callback: Int32
+  var domain: DomainBody
+  var moment: UInt64
+  init(callback: Int32, domain: DomainBody, moment: UInt64) {
+    (self.callback, self.domain, self.moment) = (callback, domain, moment)
+  }
+  init(from reader: inout XDRReader) throws(Violation) {
+    callback = try reader.int32()
+    domain = try DomainBody(from: &reader)
+    moment = try reader.uint64()
+  }
+  func encode(into writer: inout XDRWriter) {
+    writer.int32(callback)
+    domain.encode(into: &writer)
+    writer.uint64(moment)
   }
 }
 

@@ -4,8 +4,9 @@ import Glibc
 /// A replacement for a libvirt daemon at minimal cost, so that a measurement shows the cost of the way to it.
 ///
 /// It answers the calls that clients and relays make on opening, looks up any object by name, sources and sinks
-/// volume streams, sinks migrations and echoes consoles. Two names have a meaning: a look-up of the domain `hold=N`
-/// is answered after N milliseconds, and a download of the volume `message=N` arrives in packets of N bytes.
+/// volume streams, sinks migrations and echoes consoles. Three names have a meaning: a look-up of the domain `hold=N`
+/// is answered after N milliseconds, a download of the volume `message=N` arrives in packets of N bytes, and a callback
+/// for events of the domain `events=N` gets N events per second.
 public final class Endpoint: Sendable {
   /// The settings of every connection.
   struct Settings: Sendable {
@@ -22,6 +23,7 @@ public final class Endpoint: Sendable {
 
   static let holdPrefix = "hold="
   static let messagePrefix = "message="
+  static let eventsPrefix = "events="
 
   private let listener: Socket
   private let path: String

@@ -22,7 +22,11 @@ extension EndpointConnection {
       isClosing = true
       try reply(call)
     case Remote.connectOpen, Remote.connectSetIdentity, Remote.connectRegisterCloseCallback,
-      Remote.connectUnregisterCloseCallback, Call.domainCallbackDeregister:
+      Remote.connectUnregisterCloseCallback:
+      try reply(call)
+    case Call.domainCallbackRegister: try registerCallback(call)
+    case Call.domainCallbackDeregister:
+      events = nil
       try reply(call)
     case Call.getLibVersion, Call.getVersion:
       // This call is measured, so the reply is made without allocations.
@@ -34,9 +38,8 @@ extension EndpointConnection {
     case Call.isSecure, Call.domainIsActive, Call.domainIsPersistent, Call.poolIsActive:
       try reply(call, WordsBody(1))
     case Call.domainGetState: try reply(call, WordsBody(1, 1))
-    case Call.listAllDomains, Call.domainEventsRegister, Call.domainEventsDeregister,
-      Call.domainCallbackRegister:
-      // No domains; the only possible callback has the number 0.
+    case Call.listAllDomains, Call.domainEventsRegister, Call.domainEventsDeregister:
+      // No domains, and no callbacks of the oldest kind.
       try reply(call, WordsBody(0, 0))
     case Call.domainLookupByName: try lookUpDomain(call)
     case Call.domainLookupByID, Call.domainLookupByUUID:
@@ -73,6 +76,21 @@ extension EndpointConnection {
     } else {
       try outflow.put(packet)
     }
+  }
+
+  /// A callback can be registered for any kind of event. A domain's name can request lifecycle events.
+  private func registerCallback(_ call: PacketHeader) throws(EndFailure) {
+    let arguments = try decode(EventRegisterArguments.self, of: call)
+    // The only possible callback.
+    let callback: Int32 = 0
+    if arguments.kind == EventRegisterArguments.lifecycle, let domain = arguments.domain,
+      domain.name.hasPrefix(Endpoint.eventsPrefix),
+      let rate = Double(domain.name.dropFirst(Endpoint.eventsPrefix.count)), rate > 0,
+      rate <= EventSource.fastest
+    {
+      events = try EventSource(callback: callback, domain: domain, perSecond: rate)
+    }
+    try reply(call, CallbackBody(callback: callback))
   }
 
   func refuse(_ call: PacketHeader, _ reason: String) throws(EndFailure) {

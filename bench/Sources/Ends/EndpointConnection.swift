@@ -37,6 +37,8 @@ final class EndpointConnection {
   private var sinks: [Sink] = []
   /// Held replies, the earliest first.
   private var held: [(moment: UInt64, packet: [UInt8])] = []
+  /// The events of the registered callback.
+  var events: EventSource?
   var isClosing = false
 
   init(_ socket: Socket, _ settings: Endpoint.Settings) {
@@ -55,9 +57,14 @@ final class EndpointConnection {
     }
     while !isClosing {
       if !held.isEmpty { try release() }
+      try events?.putDue(into: outflow)
       if sources.isEmpty && !run.isPending {
         if !inflow.hasHeader {
           try outflow.flush()
+          if let events, !inflow.isReady {
+            events.wait(on: socket, or: held.first?.moment)
+            continue
+          }
           if !held.isEmpty, socket.wait(for: POLLIN, milliseconds: timeToHeld) == 0 { continue }
         }
         guard let header = try inflow.header() else { return }

@@ -56,6 +56,15 @@ public final class Inflow {
     return header
   }
 
+  /// The next packet's header, if all of the packet has arrived. What was not taken of the packet before it is skipped.
+  func wholePacket() throws(EndFailure) -> PacketHeader? {
+    _ = bufferedPiece()
+    guard hasHeader else { return nil }
+    let header = PacketHeader(at: UnsafeRawPointer(room.baseAddress! + head))
+    guard tail - head >= Int(clamping: header.length) else { return nil }
+    return try bufferedHeader()
+  }
+
   /// The next piece of the body, empty at its end.
   public func piece() throws(EndFailure) -> UnsafeRawBufferPointer {
     if bodyLeft == 0 { return UnsafeRawBufferPointer(start: nil, count: 0) }

@@ -1,5 +1,5 @@
 // A timer with microsecond resolution.
-import CTimer
+import CWait
 import Glibc
 
 /// The monotonic clock, in nanoseconds.
@@ -7,6 +7,13 @@ public func now() -> UInt64 {
   var time = timespec()
   clock_gettime(CLOCK_MONOTONIC, &time)
   return UInt64(time.tv_sec) &* 1_000_000_000 &+ UInt64(time.tv_nsec)
+}
+
+/// Sleeps until `moment` of the monotonic clock, in nanoseconds.
+public func sleep(until moment: UInt64) {
+  var time = timespec(
+    tv_sec: Int(moment / 1_000_000_000), tv_nsec: Int(moment % 1_000_000_000))
+  while clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &time, nil) == EINTR {}
 }
 
 /// A descriptor that becomes readable at a given time. A timeout of `poll` is in milliseconds and may be late by the

@@ -12,6 +12,8 @@ public struct BarChart: Sendable {
   }
   /// The subtitle says which direction is better and what bars and whiskers mean.
   public var title, subtitle, unit: String
+  /// The last line: where and when.
+  public var footer: String
   /// For figures that differ by powers of ten. Bars then start at the lowest figure of the axis, not at zero.
   public var isLogarithmic: Bool
   public var groups: [String]
@@ -19,9 +21,9 @@ public struct BarChart: Sendable {
 
   public init(
     title: String, subtitle: String, unit: String, isLogarithmic: Bool = false, groups: [String],
-    series: [Series]
+    series: [Series], footer: String = ""
   ) {
-    (self.title, self.subtitle, self.unit) = (title, subtitle, unit)
+    (self.title, self.subtitle, self.unit, self.footer) = (title, subtitle, unit, footer)
     (self.isLogarithmic, self.groups, self.series) = (isLogarithmic, groups, series)
   }
 
@@ -45,7 +47,8 @@ public struct BarChart: Sendable {
     let legend = Legend(shown.map { ($0.name, $0.color) }, width: Surroundings.width - 112)
     let frame = Surroundings.frame(legend: legend, height: 250)
     let y = axis(shown.flatMap(\.bars).compactMap { $0 }.filter(isDrawable), frame)
-    var canvas = Canvas(width: Surroundings.width, height: frame.bottom + 40, title: title)
+    let height = frame.bottom + 40 + Surroundings.footerHeight(footer)
+    var canvas = Canvas(width: Surroundings.width, height: height, title: title)
     Surroundings.draw(
       on: &canvas, title: title, subtitle: subtitle, unit: unit, legend: legend, frame: frame, y: y)
 
@@ -68,6 +71,7 @@ public struct BarChart: Sendable {
       }
     }
     canvas.rect(frame, ["class": "frame"])
+    Surroundings.drawFooter(footer, on: &canvas, bottom: height)
     return canvas.svg
   }
 

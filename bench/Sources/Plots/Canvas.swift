@@ -95,6 +95,8 @@ struct Canvas {
     .label { fill: #333333 }
     .title { fill: #111111; font-size: 15px; font-weight: bold }
     .figure { fill: #333333; font-size: 9px }
+    .own { fill: #111111; font-weight: bold }
+    .note { fill: #666666; font-size: 10px }
     .whisker { stroke: #222222; stroke-width: 1.2 }
     .course { fill: none; stroke-width: 2 }
     @media (prefers-color-scheme: dark) {
@@ -102,7 +104,8 @@ struct Canvas {
     .frame { stroke: #9a9a9a }
     .grid { stroke: #33383e }
     .label, .figure { fill: #d4d4d4 }
-    .title { fill: #f2f2f2 }
+    .title, .own { fill: #f2f2f2 }
+    .note { fill: #a0a0a0 }
     .whisker { stroke: #f0f0f0 }
     }
     </style>

@@ -83,6 +83,14 @@ enum Surroundings {
       unit, 20, (frame.top + frame.bottom) / 2, anchor: .middle, degrees: -90)
   }
 
+  /// The space that a footer needs; none without one.
+  static func footerHeight(_ footer: String) -> Double { footer.isEmpty ? 0 : 18 }
+
+  /// Draws the last line of a picture that ends at `bottom`.
+  static func drawFooter(_ footer: String, on canvas: inout Canvas, bottom: Double) {
+    if !footer.isEmpty { canvas.text(footer, 16, bottom - 12, style: "note") }
+  }
+
   static func frame(legend: Legend, height: Double) -> Box {
     Box(
       left: margin.left, top: legendTop + legend.height + 12,

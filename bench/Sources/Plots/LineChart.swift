@@ -19,10 +19,14 @@ public struct LineChart: Sendable {
   /// Whether the x axis is in bytes, with powers of two as its marks.
   public var isInBytes: Bool
   public var series: [Series]
+  /// The last line: where and when.
+  public var footer: String
 
   public init(
-    title: String, subtitle: String, xUnit: String, isInBytes: Bool, yUnit: String, series: [Series]
+    title: String, subtitle: String, xUnit: String, isInBytes: Bool, yUnit: String,
+    series: [Series], footer: String = ""
   ) {
+    self.footer = footer
     (self.title, self.subtitle, self.xUnit, self.yUnit) = (title, subtitle, xUnit, yUnit)
     (self.isInBytes, self.series) = (isInBytes, series)
   }
@@ -38,7 +42,8 @@ public struct LineChart: Sendable {
     let y = Scale(
       logarithmic: points.flatMap { [$0.y.value, $0.y.low, $0.y.high] }, isBinary: false,
       from: frame.bottom, to: frame.top)
-    var canvas = Canvas(width: Surroundings.width, height: frame.bottom + 58, title: title)
+    let height = frame.bottom + 58 + Surroundings.footerHeight(footer)
+    var canvas = Canvas(width: Surroundings.width, height: height, title: title)
     Surroundings.draw(
       on: &canvas, title: title, subtitle: subtitle, unit: yUnit, legend: legend, frame: frame, y: y
     )
@@ -63,6 +68,7 @@ public struct LineChart: Sendable {
       }
     }
     canvas.rect(frame, ["class": "frame"])
+    Surroundings.drawFooter(footer, on: &canvas, bottom: height)
     return canvas.svg
   }
 }

@@ -17,13 +17,17 @@ struct CompareCommand: ParsableCommand {
       Peers: \(Peer.allCases.map(\.rawValue).joined(separator: ", ")), and any given with --peer.
 
       Measurements: \(Loads.names(Self.every).joined(separator: ", ")). The virsh ones run \
-      in front of a private, real libvirtd (needs root), the others in front of a synthetic daemon.
+      in front of a private, real libvirtd (needs root), the others in front of a synthetic daemon. \
+      Only if named: \(Loads.names(Self.every.filter(\.isExtra)).joined(separator: ", ")).
       """)
 
   private static let every = Loads.all(
     Amounts(streamBytes: 1 << 30, callSeconds: 1, clientBytes: 512 << 20))
 
-  @Option(help: "What to measure, with commas between; everything if not given.")
+  @Option(
+    help: """
+      What to measure, with commas between. If not given: everything but what takes long, which "all" includes.
+      """)
   var measure: Words?
 
   @Option(help: "The peers to start, with commas between; all if not given.")
@@ -54,6 +58,9 @@ struct CompareCommand: ParsableCommand {
   @Option(help: "Seconds per call measurement.")
   var seconds = 0.5
 
+  @Option(help: "Seconds in which connections come and go in the measurement opening.")
+  var openingSeconds = 10.0
+
   @Option(help: "MiB of the volume that virsh moves.")
   var clientMib = 256
 
@@ -68,6 +75,13 @@ struct CompareCommand: ParsableCommand {
   @Option(help: "virtproxyd's program; looked for where programs are if not given.")
   var virtproxyd: String?
 
+  @Option(
+    help: """
+      The directory of virtproxyd's libvirt.so.0; if not given, the program's own directory or the lib directory beside \
+      it, otherwise the system's.
+      """)
+  var virtproxydLibraryPath: String?
+
   @Option(help: "The script that starts a private libvirtd.")
   var lab = "../Tests/Integration/lab/lab"
 
@@ -77,13 +91,21 @@ struct CompareCommand: ParsableCommand {
   @Option(help: "The results are called DATE-NAME.")
   var name = "compare"
 
-  private var amounts: Amounts {
-    Amounts(streamBytes: mib << 20, callSeconds: seconds, clientBytes: clientMib << 20)
+  private var programs: Peer.Programs {
+    Peer.Programs(
+      broker: broker, virtproxyd: virtproxyd, virtproxydLibraries: virtproxydLibraryPath)
   }
 
-  private func measurements() throws -> [any Load] {
+  private var amounts: Amounts {
+    Amounts(
+      streamBytes: mib << 20, callSeconds: seconds, clientBytes: clientMib << 20,
+      openingSeconds: openingSeconds)
+  }
+
+  func measurements() throws -> [any Load] {
     let all = Loads.all(amounts)
-    guard let measure else { return all }
+    guard let measure else { return all.filter { !$0.isExtra } }
+    if measure.words == ["all"] { return all }
     let names = try measure.chosen(from: Loads.names(all), option: "--measure")
     return all.filter { names.contains($0.name) }
   }
@@ -100,11 +122,19 @@ struct CompareCommand: ParsableCommand {
     guard seconds > 0, seconds <= 3600 else {
       throw ValidationError("--seconds must be above 0 and at most 3600")
     }
+    guard openingSeconds > 0, openingSeconds <= 3600 else {
+      throw ValidationError("--opening-seconds must be above 0 and at most 3600")
+    }
     guard (1...1 << 16).contains(clientMib) else {
       throw ValidationError("--client-mib must be 1 to 65536")
     }
     if let minutes, !(minutes > 0 && minutes < 100_000) {
       throw ValidationError("--minutes must be above 0")
+    }
+    if let path = virtproxydLibraryPath,
+      !FileManager.default.fileExists(atPath: "\(path)/libvirt.so.0")
+    {
+      throw ValidationError("--virtproxyd-library-path: there is no \(path)/libvirt.so.0")
     }
     guard PeerArgument.isName(name) else {
       throw ValidationError("--name may have letters, digits, dots, dashes and underscores")
@@ -124,7 +154,9 @@ struct CompareCommand: ParsableCommand {
 
   func run() throws {
     let beginning = now()
-    let machine = Machine(broker: broker)
+    // For this process and those it starts.
+    raiseFileLimit()
+    let machine = Machine(programs)
     let directory = URL(fileURLWithPath: NSTemporaryDirectory())
       .appendingPathComponent("virtbench.\(getpid())")
     try FileManager.default.createDirectory(at: directory, withIntermediateDirectories: true)
@@ -148,8 +180,7 @@ struct CompareCommand: ParsableCommand {
         let scene = try scene(backend, directory, children)
         for peer in started where peer.isFor(backend) {
           do {
-            let (subject, child) = try peer.start(
-              Peer.Programs(broker: broker, virtproxyd: virtproxyd), in: scene)
+            let (subject, child) = try peer.start(programs, in: scene)
             if let child {
               children.add(child)
               if isPinned, !Processors.keep(child.pid, on: 1) {
@@ -171,7 +202,7 @@ struct CompareCommand: ParsableCommand {
     }
     if measurements.allSatisfy({ $0.backend != .libvirtd }), started.contains(.libvirtdTCP) {
       skip(
-        Peer.libvirtdTCP.rawValue, .synthetic, "only the virsh measurements have a real libvirtd",
+        Peer.libvirtdTCP.rawValue, .libvirtd, "only the virsh measurements have a real libvirtd",
         &results)
     }
     add(peer, to: &subjects, &results, measurements)

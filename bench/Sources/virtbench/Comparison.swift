@@ -73,7 +73,7 @@ struct Comparison {
   func plan(_ round: Int) -> [(step: Pace.Step, measurement: any Load, subject: Subject)] {
     var chance = Chance(state: UInt64(round))
     return measurements.flatMap { measurement in
-      let peers = subjects[measurement.backend] ?? []
+      let peers = (subjects[measurement.backend] ?? []).filter { measurement.isFor(peer: $0.peer) }
       return (round == 1 ? peers : peers.shuffled(using: &chance)).map {
         (Pace.Step(measurement: measurement.title, peer: $0.peer), measurement, $0)
       }

@@ -1,6 +1,7 @@
 // virtbench connections: how fast connections open, and what idle connections cost.
 import ArgumentParser
 import Ends
+import Gauges
 import Glibc
 
 struct ConnectionsCommand: ParsableCommand {
@@ -18,6 +19,11 @@ struct ConnectionsCommand: ParsableCommand {
       Example:
 
         virtbench connections --uri tcp:127.0.0.1:16509 --hold 5000 --calls --pid $(pidof virtbrokerd)
+
+      With --rate, connections come and go instead: each is due at its own time, makes one call, and \
+      closes. The time of an opening counts from when it was due.
+
+        virtbench connections --uri tcp:127.0.0.1:16509 --rate 1000 --seconds 60
       """)
 
   @OptionGroup var connection: ConnectOptions
@@ -25,13 +31,16 @@ struct ConnectionsCommand: ParsableCommand {
   @Option(help: "Connections to hold.")
   var hold = 1000
 
-  @Option(help: "Connections that are being opened at a time.")
-  var atOnce = 1
+  @Option(help: "Connections that are being opened at a time. Default: 1, with --rate 16.")
+  var atOnce: Int?
+
+  @Option(help: "Connections that come and go in a second, for --seconds; none is held.")
+  var rate: Double?
 
   @Flag(help: "Also measure calls on another connection, before and while they are held.")
   var calls = false
 
-  @Option(help: "How long those calls are measured, in seconds.")
+  @Option(help: "How long those calls are measured, or connections come and go, in seconds.")
   var seconds = 2.0
 
   @Option(help: "The process whose memory and processor time count, children included.")
@@ -42,7 +51,11 @@ struct ConnectionsCommand: ParsableCommand {
 
   func validate() throws {
     guard hold > 0, hold <= 1_000_000 else { throw ValidationError("hold must be 1 to 1000000") }
-    guard (1...256).contains(atOnce) else { throw ValidationError("at-once must be 1 to 256") }
+    if let rate, !(rate > 0 && rate <= 100_000) {
+      throw ValidationError("rate must be above 0 and at most 100000")
+    }
+    guard rate == nil || !calls else { throw ValidationError("--calls goes with --hold") }
+    guard (1...256).contains(atOnce ?? 1) else { throw ValidationError("at-once must be 1 to 256") }
     guard seconds > 0, seconds <= 3600 else {
       throw ValidationError("seconds must be above 0 and at most 3600")
     }
@@ -50,8 +63,9 @@ struct ConnectionsCommand: ParsableCommand {
 
   func run() throws {
     let place = try connection.place()
+    if let rate { return try comeAndGo(place, rate) }
     let run = ConnectionsRun(
-      count: hold, atOnce: min(atOnce, hold), callSeconds: calls ? seconds : nil)
+      count: hold, atOnce: min(atOnce ?? 1, hold), callSeconds: calls ? seconds : nil)
     let figure = try Progress.during("connections:", seconds: nil) { progress in
       try run.measure(place, process: pid) { progress.say("connections: \($0) of \(hold)") }
     }
@@ -76,5 +90,23 @@ struct ConnectionsCommand: ParsableCommand {
     calls.add("before, µs", before)
     calls.add("while held, µs", held)
     calls.print()
+  }
+
+  private func comeAndGo(_ place: Place, _ rate: Double) throws {
+    let run = OpeningRun(perSecond: rate, seconds: seconds, atOnce: atOnce ?? 16)
+    let figure = try Progress.during("connections:", seconds: seconds) { _ in
+      try run.measure(place, process: pid)
+    }
+    if json {
+      return try Outcome(command: "connections", uri: place.description, run: run, result: figure)
+        .print()
+    }
+    var table = Table()
+    table.add("opening, µs", figure.opening)
+    table.print()
+    print("\(figure.opening.count) connections, \(figure.perSecond.rounded(0)) opened a second")
+    if let cpu = figure.cpuPerOpening {
+      print("processor time per connection: \(cpu.rounded(1)) µs")
+    }
   }
 }

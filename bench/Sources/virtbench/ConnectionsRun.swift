@@ -30,7 +30,7 @@ struct ConnectionsRun: Codable, Equatable {
   {
     try Self.makeRoom(for: count)
     // Warm up: what a process allocates once, at its first connections, does not count.
-    for _ in 0..<16 { try open(place, 0).value.close() }
+    for _ in 0..<16 { try Self.open(place, 0).value.close() }
     let calls = callSeconds.map { CallRun(depth: 1, seconds: $0) }
     let callsBefore = try calls?.measure(place, process: process)
     usleep(200_000)
@@ -44,7 +44,7 @@ struct ConnectionsRun: Codable, Equatable {
       for number in stride(from: part, to: count, by: atOnce) {
         let begin = now()
         do {
-          clients.append(try open(place, number))
+          clients.append(try Self.open(place, number))
         } catch {
           throw EndFailure("connection \(number + 1) of \(count): \(error)")
         }
@@ -58,6 +58,11 @@ struct ConnectionsRun: Codable, Equatable {
     usleep(200_000)
     let memoryAfter = try process.map(memory)
     let callsWhileHeld = try calls?.measure(place, process: process)
+
+    // The relay gets rid of them now, not while the next measurement runs.
+    for part in parts {
+      for client in part.1 { try client.value.close() }
+    }
 
     var latencies = Latencies()
     for part in parts { latencies.add(part.0) }
@@ -75,17 +80,19 @@ struct ConnectionsRun: Codable, Equatable {
   }
 
   /// One connection after its first reply. A daemon at its limit does not refuse; it does not answer.
-  private func open(_ place: Place, _ number: Int) throws -> Handed<Client> {
-    var source: String?
-    switch place {
-    case .tcp("127.0.0.1", _), .tls("127.0.0.1", _, _):
-      // One address has few ports, and some may still be in TIME_WAIT.
-      source = "127.0.\(number / 4000 / 250).\(2 + number / 4000 % 250)"
-    default: break
-    }
-    let client = try Client(to: place, from: source, patience: 10_000)
+  static func open(_ place: Place, _ number: Int) throws -> Handed<Client> {
+    let client = try Client(to: place, from: source(place, number), patience: 10_000)
     try client.callOnce()
     return Handed(client)
+  }
+
+  /// The local address of a connection: one address has few ports, and some may still be in TIME_WAIT.
+  static func source(_ place: Place, _ number: Int) -> String? {
+    switch place {
+    case .tcp("127.0.0.1", _), .tls("127.0.0.1", _, _):
+      "127.0.\(number / 4000 / 250).\(2 + number / 4000 % 250)"
+    default: nil
+    }
   }
 
   private func memory(_ process: pid_t) throws -> Memory {
@@ -95,11 +102,15 @@ struct ConnectionsRun: Codable, Equatable {
     return memory
   }
 
+  /// The program's own descriptors, including a few threads' timers.
+  private static let others = 64
+
+  /// The most connections that can be measured, at most `wanted`: a relay needs two descriptors for each.
+  static func mostHeld(of wanted: Int) -> Int { min(wanted, (raiseFileLimit() - 300) / 2) }
+
   /// Raises the limit on open files as far as possible. Fails if that is not enough.
   static func makeRoom(for connections: Int) throws {
     let most = raiseFileLimit()
-    // The program's own descriptors, including a few threads' timers.
-    let others = 64
     guard connections <= most - others else {
       throw EndFailure(
         "\(connections) connections need \(connections + others) open files, but the hard limit is "

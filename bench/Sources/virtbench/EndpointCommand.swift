@@ -10,9 +10,10 @@ struct EndpointCommand: ParsableCommand {
       Put it behind a relay instead of libvirtd, so that the way is measured and not the daemon. It \
       answers what relays and libvirt's own clients ask on opening, finds any domain, pool and \
       volume by name, sends downloads, takes uploads and tunnelled migrations, and echoes consoles. \
-      Two names mean something. Looking up the domain hold=N is answered after N milliseconds. A \
+      Three names mean something. Looking up the domain hold=N is answered after N milliseconds. A \
       download of the volume message=N comes in packets that carry N bytes; others come as --size \
-      says, or as libvirt sends files: 262120 and 24 bytes in turn.
+      says, or as libvirt sends files: 262120 and 24 bytes in turn. A callback for lifecycle events of \
+      the domain events=N gets N of them a second.
 
       Example, and then a call that takes a second and a half:
 

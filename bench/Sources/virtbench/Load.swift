@@ -47,6 +47,22 @@ struct Metric: Hashable, Codable, Sendable {
     name: "memory per idle one", unit: "KiB", better: .lower, places: 1, isPlotted: false)
   static let callsBeside = Metric(
     name: "calls beside them", unit: "× without", better: .higher, places: 2, isPlotted: false)
+  static let memory = Metric(
+    name: "relay's memory", unit: "MiB", better: .lower, places: 1,
+    plotTitle: "Memory of the relay")
+  static let openP99 = Metric(
+    name: "open p99", unit: "ms", better: .lower, places: 2, isPlotted: false)
+  static let openCPU = Metric(
+    name: "relay's CPU", unit: "µs/connection", better: .lower, places: 0, isPlotted: false)
+  static let delivered = Metric(
+    name: "delivered", unit: "events/s", better: .higher, places: 0,
+    plotTitle: "Events delivered a second")
+  static let delayP99 = Metric(
+    name: "delay p99", unit: "ms", better: .lower, places: 2,
+    plotTitle: "Delay of an event: 99 of 100 are faster")
+  static let eventCPU = Metric(
+    name: "relay's CPU", unit: "µs/event", better: .lower, places: 2,
+    plotTitle: "Processor time of the relay for each delivered event")
   static let callCPU = Metric(
     name: "relay's CPU", unit: "µs/call", better: .lower, places: 2,
     plotTitle: "Processor time of the relay for each call")
@@ -92,6 +108,10 @@ protocol Load: Sendable {
   var metrics: [Metric] { get }
   var backend: Backend { get }
   var position: Position? { get }
+  /// Whether it is measured only if `--measure` names it, because it takes long.
+  var isExtra: Bool { get }
+  /// Whether this peer is measured. A peer that the user started always is.
+  func isFor(peer: String) -> Bool
   /// The time limit of a run in seconds; far more than a working peer needs.
   var patience: Double { get }
   /// Runs once. A metric that the subject cannot give is absent, such as processor time without a process.
@@ -103,6 +123,8 @@ extension Load {
   var family: String { name }
   var backend: Backend { .synthetic }
   var position: Position? { nil }
+  var isExtra: Bool { false }
+  func isFor(peer: String) -> Bool { true }
   var patience: Double { 60 }
 }
 
@@ -111,6 +133,8 @@ struct Amounts: Sendable {
   var streamBytes: UInt64
   var callSeconds: Double
   var clientBytes: Int
+  /// Seconds in which connections come and go.
+  var openingSeconds = 10.0
 }
 
 enum Loads {
@@ -135,7 +159,7 @@ enum Loads {
       ConsoleLoad(beside: .connection, seconds: amounts.callSeconds),
       ConsoleLoad(beside: .same, seconds: amounts.callSeconds),
       ConnectionsLoad(name: "connections", count: 200, callSeconds: amounts.callSeconds),
-    ] + sizes(amounts) + [
+    ] + sizes(amounts) + scale(amounts) + [
       VirshLoad(kind: .download, bytes: amounts.clientBytes),
       VirshLoad(kind: .upload, bytes: amounts.clientBytes),
     ]
@@ -148,6 +172,25 @@ enum Loads {
         SizeLoad(kind: kind, message: $0, seconds: amounts.callSeconds / 4)
       }
     }
+  }
+
+  /// How the cost grows with the number of clients.
+  private static func scale(_ amounts: Amounts) -> [any Load] {
+    let curves = [TransferKind.download, .upload].flatMap { kind in
+      [1, 4, 16, 64, 256, 1000].map {
+        CrowdLoad(kind: kind, connections: $0, seconds: amounts.callSeconds * 2)
+      }
+    }
+    let events = [1, 10, 100, 1000].map {
+      // The same number of deliveries in each: a thousand times a thousand would be more than the ends can do.
+      EventsLoad(
+        listeners: $0, perSecond: 10_000 / Double($0), seconds: amounts.callSeconds * 2)
+    }
+    return curves + [
+      OpeningLoad(perSecond: 1000, seconds: amounts.openingSeconds),
+      ConnectionsLoad(
+        name: "idle", count: ConnectionsRun.mostHeld(of: 10_000), callSeconds: nil, isExtra: true),
+    ] + events
   }
 
   static func names(_ measurements: [any Load]) -> [String] {
@@ -196,6 +239,8 @@ struct SizeLoad: Load {
   var position: Position? {
     Position(size: Double(message), unit: "bytes of payload in a packet", isInBytes: true)
   }
+  /// Through virtproxyd 9.0 a download in packets of 1 KiB that the client ended was not over a minute later.
+  func isFor(peer: String) -> Bool { peer != Peer.virtproxyd.rawValue }
 
   func measure(_ subject: Subject) throws -> [Metric: Double] {
     let run = StreamRun(kind: kind, seconds: seconds, message: message)
@@ -236,11 +281,20 @@ struct ConsoleLoad: Load {
 struct ConnectionsLoad: Load {
   var name: String
   var count: Int
-  var callSeconds: Double
+  /// nil: calls are not measured beside them.
+  var callSeconds: Double?
   var backend = Backend.synthetic
+  var isExtra = false
 
   var title: String { "\(count) idle connections" + (backend == .tls ? " over TLS" : "") }
-  var metrics: [Metric] { [.openings, .idleMemory, .callsBeside] }
+  var metrics: [Metric] {
+    isExtra ? [.idleMemory, .openings] : [.openings, .idleMemory, .callsBeside]
+  }
+  /// Thousands of connections are too many for a process or two threads for each, for pipes, and for virtproxyd's
+  /// threads, which would take minutes.
+  func isFor(peer: String) -> Bool {
+    !isExtra || !["socat", "limit", "haproxy-splice", "virtproxyd"].contains(peer)
+  }
   var patience: Double { 120 }
 
   func measure(_ subject: Subject) throws -> [Metric: Double] {
@@ -275,6 +329,91 @@ struct CallLoad: Load {
       Metric.rate: figure.perSecond, .p50: figure.p50, .p99: figure.p99,
     ]
     figures[.callCPU] = figure.cpuPerCall
+    return figures
+  }
+}
+
+/// Streams on many connections at once, one on each.
+struct CrowdLoad: Load {
+  var kind: TransferKind
+  var connections: Int
+  var seconds: Double
+
+  var name: String { "\(kind.rawValue)-connections" }
+  var title: String {
+    "\(kind.rawValue)s, " + (connections == 1 ? "one connection" : "\(connections) connections")
+  }
+  var label: String { String(connections) }
+  var family: String { "of \(kind.rawValue)s by the number of connections" }
+  var metrics: [Metric] { [.throughput, .relayCPU, .memory] }
+  var position: Position? {
+    Position(size: Double(connections), unit: "connections", isInBytes: false)
+  }
+  var isExtra: Bool { true }
+  func isFor(peer: String) -> Bool {
+    !["socat", "haproxy-splice", "haproxy-default"].contains(peer)
+  }
+  var patience: Double { 120 }
+
+  func measure(_ subject: Subject) throws -> [Metric: Double] {
+    let run = StreamRun(kind: kind, seconds: seconds, connections: connections)
+    let figure = try run.measureWarm(subject.place, process: subject.process, isWatching: true)
+    var figures = [Metric.throughput: figure.gibPerSecond]
+    figures[.relayCPU] = figure.cpuPerGiB
+    figures[.memory] = figure.memory.map { Double($0) / Double(1 << 20) }
+    return figures
+  }
+}
+
+/// Connections that come and go at a rate.
+struct OpeningLoad: Load {
+  var name: String { "opening" }
+  var perSecond: Double
+  var seconds: Double
+
+  var title: String { "\(Int(perSecond)) connections a second, opened and closed" }
+  var metrics: [Metric] { [.openP99, .openings, .openCPU] }
+  var isExtra: Bool { true }
+  var patience: Double { 120 + seconds }
+
+  func measure(_ subject: Subject) throws -> [Metric: Double] {
+    let run = OpeningRun(perSecond: perSecond, seconds: seconds)
+    let figure = try run.measure(subject.place, process: subject.process)
+    var figures = [Metric.openings: figure.perSecond, .openP99: figure.opening.p99 / 1000]
+    figures[.openCPU] = figure.cpuPerOpening
+    return figures
+  }
+}
+
+/// Events that go to a number of listeners.
+struct EventsLoad: Load {
+  var listeners: Int
+  var perSecond: Double
+  var seconds: Double
+
+  var name: String { "events" }
+  var title: String {
+    let deliveries = Int(perSecond * Double(listeners))
+    return listeners == 1
+      ? "\(deliveries) events a second to one listener"
+      : "\(Int(perSecond)) events a second, each to \(listeners) listeners"
+  }
+  var label: String { String(listeners) }
+  var family: String { "by the number of listeners, with the same number of deliveries" }
+  var metrics: [Metric] { [.eventCPU, .delayP99, .delivered] }
+  var position: Position? {
+    Position(size: Double(listeners), unit: "listeners", isInBytes: false)
+  }
+  var isExtra: Bool { true }
+  func isFor(peer: String) -> Bool {
+    !["socat", "haproxy-splice", "haproxy-default"].contains(peer)
+  }
+
+  func measure(_ subject: Subject) throws -> [Metric: Double] {
+    let run = EventsRun(listeners: listeners, perSecond: perSecond, seconds: seconds)
+    let figure = try run.measure(subject.place, process: subject.process)
+    var figures = [Metric.delivered: figure.delivered, .delayP99: figure.delay.p99 / 1000]
+    figures[.eventCPU] = figure.cpuPerEvent
     return figures
   }
 }

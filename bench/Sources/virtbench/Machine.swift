@@ -21,7 +21,7 @@ struct Machine: Codable, Equatable, Sendable {
   }
 
   /// The current state of this machine.
-  init(broker: String) {
+  init(_ programs: Peer.Programs) {
     let lines = (try? String(contentsOfFile: "/proc/cpuinfo", encoding: .utf8)) ?? ""
     let line = lines.split(separator: "\n").first { $0.hasPrefix("model name") }
     processor =
@@ -35,18 +35,25 @@ struct Machine: Codable, Equatable, Sendable {
     let loads = (try? String(contentsOfFile: "/proc/loadavg", encoding: .utf8)) ?? ""
     load = loads.split(separator: " ").first.flatMap { Double($0) } ?? 0
     versions = [
-      Self.version("virtbrokerd", Program.executable(broker), "--version"),
+      Self.version("virtbrokerd", Program.executable(programs.broker), "--version"),
       Self.version("haproxy", Program.find("haproxy"), "-v"),
       Self.version("socat", Program.find("socat"), "-V", line: "socat version"),
       Self.version("libvirtd", Program.find("libvirtd"), "--version"),
+      Self.version(
+        "virtproxyd", programs.virtproxyd ?? Program.find("virtproxyd"), "--version",
+        libraries: programs.virtproxydLibraryPath),
       Self.version("virsh", Program.find("virsh"), "--version"),
     ].compactMap { $0 }
   }
 
   private static func version(
-    _ name: String, _ path: String?, _ option: String, line start: String = ""
+    _ name: String, _ path: String?, _ option: String, line start: String = "",
+    libraries: String? = nil
   ) -> Version? {
-    guard let path, let said = try? Program.run(path, [option]) else { return nil }
+    let assignment = libraries.map { ["LD_LIBRARY_PATH=\($0)"] } ?? []
+    guard let path, let said = try? Program.run("/usr/bin/env", assignment + [path, option]) else {
+      return nil
+    }
     guard let line = said.split(separator: "\n").first(where: { $0.hasPrefix(start) }) else {
       return nil
     }

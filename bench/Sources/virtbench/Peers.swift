@@ -48,6 +48,7 @@ enum Peer: String, CaseIterable {
   case limit
   case haproxy
   case haproxySplice = "haproxy-splice"
+  case haproxyDefault = "haproxy-default"
   case socat
   case libvirtdTCP = "libvirtd-tcp"
   case virtproxyd
@@ -60,9 +61,25 @@ enum Peer: String, CaseIterable {
     case .limit: "bench/limit: C, blocking, a thread per direction, 256 KiB buffers, TCP to UNIX"
     case .haproxy: "TCP mode, one thread, 256 KiB buffers (tune.bufsize), TCP to UNIX"
     case .haproxySplice: "the same with option splice-auto"
+    case .haproxyDefault: "the same as haproxy with HAProxy's default buffers of 16 KiB"
     case .socat: "TCP-LISTEN,fork to UNIX-CONNECT with -b 262144"
     case .libvirtdTCP: "the real libvirtd's own TCP listener, no relay"
     case .virtproxyd: "libvirt's own proxy, TCP to UNIX, `max_client_requests = 64`"
+    }
+  }
+
+  /// Its place in the palette, which stays the same when peers are added.
+  var color: Int {
+    switch self {
+    case .direct: 0
+    case .virtbrokerd: 1
+    case .limit: 2
+    case .haproxy: 3
+    case .haproxySplice: 4
+    case .socat: 5
+    case .libvirtdTCP: 6
+    case .virtproxyd: 7
+    case .haproxyDefault: 8
     }
   }
 
@@ -70,7 +87,7 @@ enum Peer: String, CaseIterable {
   func isFor(_ backend: Backend) -> Bool {
     switch backend {
     case .synthetic: self != .libvirtdTCP
-    case .tls: [.virtbrokerd, .haproxy, .virtproxyd].contains(self)
+    case .tls: [.virtbrokerd, .haproxy, .haproxyDefault, .virtproxyd].contains(self)
     case .libvirtd: true
     }
   }
@@ -79,6 +96,24 @@ enum Peer: String, CaseIterable {
   struct Programs {
     var broker: String
     var virtproxyd: String?
+    /// The directory of virtproxyd's libvirt.so.0; nil means one near the program, otherwise the system's.
+    var virtproxydLibraries: String?
+
+    /// The directory for virtproxyd's LD_LIBRARY_PATH; nil if the system's library is the right one. A program in a
+    /// build tree or below a DESTDIR must not run with the library of another version.
+    var virtproxydLibraryPath: String? {
+      if let virtproxydLibraries { return virtproxydLibraries }
+      guard let virtproxyd else { return nil }
+      let directory = URL(fileURLWithPath: virtproxyd).resolvingSymlinksInPath()
+        .deletingLastPathComponent()
+      let lib = directory.deletingLastPathComponent().appendingPathComponent("lib")
+      let multiarch = (try? FileManager.default.contentsOfDirectory(atPath: lib.path)) ?? []
+      let places =
+        [
+          directory.path, lib.path, lib.path + "64",
+        ] + multiarch.filter { $0.hasSuffix("-linux-gnu") }.map { "\(lib.path)/\($0)" }
+      return places.first { FileManager.default.fileExists(atPath: "\($0)/libvirt.so.0") }
+    }
   }
 
   /// The path of its program. If there is none, the error says what to do.
@@ -97,7 +132,7 @@ enum Peer: String, CaseIterable {
         throw EndFailure("there is no program at \(path)")
       }
       return path
-    case .haproxy, .haproxySplice: return try Self.installed("haproxy")
+    case .haproxy, .haproxySplice, .haproxyDefault: return try Self.installed("haproxy")
     case .socat: return try Self.installed("socat")
     case .virtproxyd:
       guard let given = programs.virtproxyd else { return try Self.installed("virtproxyd") }
@@ -139,7 +174,8 @@ enum Peer: String, CaseIterable {
       let place =
         scene.certificates.map { Place.tls(host: "127.0.0.1", port: port, $0.credentials) }
         ?? .tcp(host: "127.0.0.1", port: port)
-      let words = try commandLine(program, port: port, in: scene, directory)
+      let words = try commandLine(
+        program, port: port, in: scene, directory, libraries: programs.virtproxydLibraryPath)
       let child = try Child.serving(
         at: place, words[0], Array(words.dropFirst()), in: directory)
       let way = scene.lab.map {
@@ -153,7 +189,7 @@ enum Peer: String, CaseIterable {
 
   /// Writes its files into `directory`, which it does not share. Returns its command line.
   private func commandLine(
-    _ program: String, port: String, in scene: Scene, _ directory: URL
+    _ program: String, port: String, in scene: Scene, _ directory: URL, libraries: String?
   ) throws -> [String] {
     let backend = scene.socket
     // A libvirt listener: the same settings for the broker and virtproxyd.
@@ -180,12 +216,11 @@ enum Peer: String, CaseIterable {
     switch self {
     case .direct, .libvirtdTCP: throw EndFailure("nothing is started for \(rawValue)")
     case .virtbrokerd:
-      // More requests than any measurement has under way, because the other relays do not count them.
       try write(
         """
         \(listener)
         listen_addr = "127.0.0.1"
-        max_client_requests = 64
+        \(Self.limits)
         unix_sock_dir = "\(directory.path)"
         backend_socket_dir = "\(URL(fileURLWithPath: backend).deletingLastPathComponent().path)"
         log_outputs = "3:stderr"
@@ -195,7 +230,7 @@ enum Peer: String, CaseIterable {
         program, "-f", configuration.path, "-p", directory.appendingPathComponent("pid").path,
       ]
     case .limit: return [program, port, backend]
-    case .haproxy, .haproxySplice:
+    case .haproxy, .haproxySplice, .haproxyDefault:
       let tls = scene.certificates.map {
         "ssl crt \($0.bundle) ca-file \($0.authority) verify required"
       }
@@ -203,8 +238,7 @@ enum Peer: String, CaseIterable {
         """
         global
           nbthread 1
-          maxconn 1000
-          tune.bufsize 262144
+          \(self == .haproxyDefault ? "" : "tune.bufsize 262144")
         defaults
           mode tcp
           timeout connect 5s
@@ -240,7 +274,7 @@ enum Peer: String, CaseIterable {
         \(listener)
         listen_addr = "127.0.0.1"
         auth_unix_rw = "none"
-        max_client_requests = 64
+        \(Self.limits)
 
         """)
       let script = """
@@ -249,14 +283,23 @@ enum Peer: String, CaseIterable {
           mkdir -p "/$name"
           mount --bind "$1/$name" "/$name"
         done
+        [ -z "$3" ] || export LD_LIBRARY_PATH="$3"
         exec "$2" --config "$1/configuration" --pid-file /run/virtproxyd.pid
         """
       return [
         try Self.installed("unshare"), "--mount", "--propagation", "private", "/bin/sh", "-c",
-        script, "sh", directory.path, program,
+        script, "sh", directory.path, program, libraries ?? "",
       ]
     }
   }
+
+  /// More clients and requests than any measurement has, because the other relays do not count them.
+  private static let limits = """
+    max_client_requests = 64
+    max_clients = 50000
+    max_queued_clients = 4096
+    max_anonymous_clients = 4096
+    """
 
   private static let mounted = [
     "run", "etc/libvirt", "var/lib/libvirt", "var/cache/libvirt", "var/log/libvirt",

@@ -28,7 +28,8 @@ extension Report {
         let title = "\(metric.plotTitle), \(backend.words)"
         let chart = BarChart(
           title: title, subtitle: subtitle(metric, "bars"), unit: metric.unit,
-          isLogarithmic: metric.isLogarithmic, groups: groups.map(\.label), series: series)
+          isLogarithmic: metric.isLogarithmic, groups: groups.map(\.label), series: series,
+          footer: circumstances)
         return Plot(
           file: "\(stem)-\(Self.slug(metric))-\(backend.rawValue).svg", title: title,
           svg: chart.svg)
@@ -60,11 +61,16 @@ extension Report {
         let chart = LineChart(
           title: title, subtitle: subtitle(metric, "points"), xUnit: axis.unit,
           isInBytes: axis.isInBytes, yUnit: metric.unit,
-          series: series)
+          series: series, footer: circumstances)
         return Plot(
           file: "\(stem)-\(name)-\(Self.slug(metric)).svg", title: title, svg: chart.svg)
       }
     }
+  }
+
+  /// Where and when, for the last line of each plot.
+  var circumstances: String {
+    "\(machine.processor), \(machine.cores) cores, Linux \(machine.kernel); \(day)"
   }
 
   private func metrics(of kinds: [Kind]) -> [Metric] {
@@ -76,10 +82,9 @@ extension Report {
   /// The same colour in every plot of every report: the peers known to compare have fixed ones, others follow in
   /// their order.
   func color(of peer: String) -> String {
-    let known = Peer.allCases.map(\.rawValue)
-    let others = results.peers.map(\.name).filter { !known.contains($0) }
-    return Palette.color(
-      known.firstIndex(of: peer) ?? known.count + (others.firstIndex(of: peer) ?? others.count))
+    if let known = Peer(rawValue: peer) { return Palette.color(known.color) }
+    let others = results.peers.map(\.name).filter { Peer(rawValue: $0) == nil }
+    return Palette.color(Peer.allCases.count + (others.firstIndex(of: peer) ?? others.count))
   }
 
   private func subtitle(_ metric: Metric, _ marks: String) -> String {

@@ -21,7 +21,7 @@ struct Report {
   func write(to directory: String) throws -> String {
     try FileManager.default.createDirectory(atPath: directory, withIntermediateDirectories: true)
     let path = "\(directory)/\(stem)"
-    for plot in plots {
+    for plot in firstPlots + plots {
       try plot.svg.write(
         toFile: "\(directory)/\(plot.file)", atomically: true, encoding: .utf8)
     }
@@ -34,11 +34,17 @@ struct Report {
     var text = """
       # virtbench compare, \(day)
 
+
+      """
+    text += firstPage
+    text += """
+      ## Conditions
+
       \(machine.processor), \(machine.cores) cores, \(machine.memoryMiB) MiB of memory, Linux \
       \(machine.kernel). \(versions) Load \
       average before it began: \(machine.load.rounded(2)).
 
-      \(results.rounds) rounds in \(Comparison.text(seconds)), everything measured on every peer in \
+      \(rounds) in \(Comparison.text(seconds)), everything measured on every peer in \
       each. Figures are medians, the least and the most in brackets. A ratio is taken within each \
       round; its median is given, the quartiles in brackets. ↑: more is better, ↓: less is better. \
       Every single run is in `\(stem).json`.
@@ -57,6 +63,17 @@ struct Report {
   }
 
   // MARK: - Tables
+
+  /// The number of rounds; with several files merged, the least and the most of a measurement.
+  private var rounds: String {
+    let counts = results.kinds.compactMap { kind in
+      results.runs.lazy.filter { $0.measurement == kind.title }.map(\.round).max()
+    }
+    guard let least = counts.min(), let most = counts.max(), least < most else {
+      return results.rounds == 1 ? "1 round" : "\(results.rounds) rounds"
+    }
+    return "\(least) to \(most) rounds"
+  }
 
   private var versions: String {
     let list = machine.versions.map { "\($0.program) \($0.version)" }.joined(separator: ", ")
@@ -193,11 +210,14 @@ struct Report {
 
   var stem: String { "\(day)-\(name)" }
 
-  private var day: String {
+  var day: String { Self.days.string(from: date) }
+
+  /// Days as they are written in reports and their names.
+  static var days: DateFormatter {
     let format = DateFormatter()
     format.locale = Locale(identifier: "en_US_POSIX")
     format.timeZone = TimeZone(identifier: "UTC")
     format.dateFormat = "yyyy-MM-dd"
-    return format.string(from: date)
+    return format
   }
 }

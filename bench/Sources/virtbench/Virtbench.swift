@@ -14,7 +14,8 @@ struct Virtbench: ParsableCommand {
     version: "virtbench (virtbroker) \(EndsVersion.text)\nGnuTLS \(EndsVersion.gnuTLS)",
     subcommands: [
       EndpointCommand.self, StreamCommand.self, CallsCommand.self, ConsoleCommand.self,
-      ConnectionsCommand.self, SoakCommand.self, CompareCommand.self, StepsCommand.self,
+      ConnectionsCommand.self, SoakCommand.self, CompareCommand.self, ReportCommand.self,
+      StepsCommand.self,
     ])
 }
 

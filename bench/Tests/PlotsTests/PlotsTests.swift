@@ -94,6 +94,45 @@ struct PlotsTests {
     #expect(try #require(Elements(bars(nothing, isLogarithmic: true).svg)).of("bar").count == 3)
   }
 
+  @Test(
+    "rows have names, figures and bars in proportion, inside the picture",
+    arguments: [false, true])
+  func rows(isLogarithmic: Bool) throws {
+    let figures = [0.5, 5, 50].map { Reach($0, low: $0 * 0.8, high: $0 * 1.5) }
+    let chart = RankChart(
+      title: awkward, subtitle: "shorter is better", unit: "ms", footer: "a machine; a day",
+      isLogarithmic: isLogarithmic,
+      groups: [
+        RankChart.Group("one", rows: [RankChart.Row("a", color: "#123456", figure: figures[0])]),
+        RankChart.Group(
+          "two",
+          rows: figures.enumerated().map {
+            RankChart.Row("b\($0)", color: "#123456", figure: $1, isOwn: $0 == 1)
+          } + [RankChart.Row("none", color: "#123456", figure: Reach(.nan, low: 0, high: 1))]),
+        RankChart.Group("empty", rows: []),
+      ])
+    let elements = try #require(Elements(chart.svg))
+    let texts = elements.all.filter { $0.name == "text" }.map(\.text)
+    for words in ["one", "two", "a", "b0", "b1", "b2", "50.0 ms", "a machine; a day"] {
+      #expect(texts.contains(words), "\(words) in \(texts)")
+    }
+    #expect(!texts.contains("none") && !texts.contains("empty"))
+    let frame = try #require(elements.of("frame").first)
+    let right = frame.number("x") + frame.number("width")
+    let bars = elements.of("row")
+    #expect(bars.count == 4)
+    for bar in bars {
+      #expect(abs(bar.number("x") - frame.number("x")) < 0.02)
+      #expect(bar.number("x") + bar.number("width") <= right + 0.02)
+    }
+    let widths = bars.dropFirst().map { $0.number("width") }
+    if isLogarithmic {
+      #expect(abs((widths[1] - widths[0]) - (widths[2] - widths[1])) < 0.05)
+    } else {
+      #expect(abs(widths[2] / widths[1] - 10) < 0.05)
+    }
+  }
+
   @Test("no two colours are equal")
   func colors() { #expect(Set(Palette.colors).count == 16 && Palette.colors.count == 16) }
 

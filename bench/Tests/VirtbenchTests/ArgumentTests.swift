@@ -77,6 +77,7 @@ struct ArgumentTests {
       (["--minutes", "0"], "--minutes must be"),
       (["--minutes", "nan"], "--minutes must be"),
       (["--name", "../x"], "--name may have"),
+      (["--virtproxyd-library-path", "/dev/null"], "there is no /dev/null/libvirt.so.0"),
     ])
   func mistakes(arguments: [String], message: String) {
     do {

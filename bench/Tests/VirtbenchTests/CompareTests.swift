@@ -135,6 +135,7 @@ struct CompareTests {
     try """
     #!/bin/sh
     printf '%s\\n' "$@" > "\(scratch.path("arguments"))"
+    printf '%s' "$LD_LIBRARY_PATH" > "\(scratch.path("libraries"))"
     while [ $# -gt 0 ]; do
       case $1 in
         -f | --config) file=$2; shift ;;
@@ -154,7 +155,8 @@ struct CompareTests {
     let scene = Scene(
       backend: .synthetic, socket: scratch.path("sock"), lab: nil, directory: scratch.url)
     let (subject, child) = try Peer.virtproxyd.start(
-      Peer.Programs(broker: "", virtproxyd: stand), in: scene)
+      Peer.Programs(broker: "", virtproxyd: stand, virtproxydLibraries: "/opt/libvirt/lib"),
+      in: scene)
     defer { child?.stop() }
     #expect(subject.process == child?.pid)
     let figures = try StreamLoad(name: "download", kind: .download, bytes: 1 << 20, streams: 1)
@@ -166,11 +168,40 @@ struct CompareTests {
         "--config", "\(scratch.path("virtproxyd/configuration"))", "--pid-file",
         "/run/virtproxyd.pid",
       ])
+    let libraries = try String(contentsOfFile: scratch.path("libraries"), encoding: .utf8)
+    #expect(libraries == "/opt/libvirt/lib")
     for place in ["var/lib/libvirt/mark", "etc/libvirt/mark"] {
       #expect(FileManager.default.fileExists(atPath: scratch.path("virtproxyd/\(place)")))
       #expect(
         !FileManager.default.fileExists(atPath: "/\(place)"), "the machine's own is left alone")
     }
+  }
+
+  @Test("a virtproxyd outside the system's directories gets the libvirt beside it")
+  func libraries() throws {
+    let scratch = try Scratch()
+    let files = FileManager.default
+    func path(_ program: String, _ library: String?) throws -> String? {
+      let tree = scratch.url.appendingPathComponent(UUID().uuidString)
+      for file in [program, library].compactMap({ $0 }) {
+        let url = tree.appendingPathComponent(file)
+        try files.createDirectory(
+          at: url.deletingLastPathComponent(), withIntermediateDirectories: true)
+        try Data().write(to: url)
+      }
+      return Peer.Programs(broker: "", virtproxyd: tree.path + "/" + program)
+        .virtproxydLibraryPath?.replacingOccurrences(of: tree.path + "/", with: "")
+    }
+    #expect(try path("build/src/virtproxyd", "build/src/libvirt.so.0") == "build/src")
+    #expect(try path("usr/sbin/virtproxyd", "usr/lib/libvirt.so.0") == "usr/lib")
+    #expect(try path("usr/sbin/virtproxyd", "usr/lib64/libvirt.so.0") == "usr/lib64")
+    let multiarch = "usr/lib/x86_64-linux-gnu"
+    #expect(try path("usr/sbin/virtproxyd", "\(multiarch)/libvirt.so.0") == multiarch)
+    #expect(try path("usr/sbin/virtproxyd", nil) == nil)
+    #expect(Peer.Programs(broker: "", virtproxyd: nil).virtproxydLibraryPath == nil)
+    #expect(
+      Peer.Programs(broker: "", virtproxyd: nil, virtproxydLibraries: "/l").virtproxydLibraryPath
+        == "/l")
   }
 
   @Test("an incomplete upload is detected")

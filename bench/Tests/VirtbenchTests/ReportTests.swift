@@ -149,7 +149,7 @@ struct ReportTests {
     let text = try String(contentsOfFile: path, encoding: .utf8)
     let found = Set(try FileManager.default.contentsOfDirectory(atPath: directory.path))
     let named = text.split(separator: "](").dropFirst().map { String($0.prefix { $0 != ")" }) }
-    #expect(named.count == 2, "throughput and the relay's CPU")
+    #expect(named.count == 2, "throughput and the relay's CPU, and no use was measured")
     #expect(found == Set(named + ["2027-01-15-trial.md", "2027-01-15-trial.json"]))
   }
 
