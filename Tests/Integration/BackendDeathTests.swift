@@ -98,7 +98,7 @@ struct BackendDeathTests {
       }
     }
     try await lab.start("libvirtd")
-    // No more packets of the streams arrive, and the connection goes on.
+    // No more packets of the streams arrive, and the connection stays open.
     try await blocking {
       let call = client.header(59)
       try client.send(Packets.make(call))

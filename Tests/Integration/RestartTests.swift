@@ -146,7 +146,7 @@ struct RestartTests {
     try await lab.kill(daemon)
     let waiting = try await blocking {
       for call in calls where (call == 71) != (daemon == "virtstoraged") && call != 59 {
-        #expect(try client.call(call).header.status == .ok, "\(call) goes on")
+        #expect(try client.call(call).header.status == .ok, "\(call) is still served")
       }
       let call = client.header(daemon == "virtstoraged" ? 71 : 59)
       try client.send(Packets.make(call))

@@ -23,7 +23,7 @@ struct SessionSimulationTests {
   }
 
   @Test(
-    "daemons are lost and come back while their clients stay, calls are sent again, and events are told of"
+    "daemons are lost and come back while their clients stay, calls are sent again, and missed events are sent"
   )
   func reopenings() {
     var (reopenings, repeats, followers) = (0, 0, 0)

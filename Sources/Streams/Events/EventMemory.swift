@@ -5,6 +5,9 @@
 ///
 /// While the daemon is away and until it has been surveyed, its events are held.
 final class EventMemory {
+  /// The most registrations of a client, and bytes of the arguments of one. A client with more is not kept.
+  private static let mostRegistrations = 1024
+  private static let longestArguments = 4096
   /// Bytes of events that are held at most.
   private static let mostHeld = 1 << 20
 
@@ -49,7 +52,12 @@ final class EventMemory {
 
   /// A call that registers goes to the daemon. `arguments` is nil if they are too large to be read.
   func begins(_ call: PacketHeader, arguments: [UInt8]?) {
-    let registration = arguments.flatMap { Registration(call, arguments: $0) }
+    var registration: Registration?
+    if let arguments, arguments.count <= EventMemory.longestArguments,
+      registrations.count + changes.count < EventMemory.mostRegistrations
+    {
+      registration = Registration(call, arguments: arguments)
+    }
     changes.append((call.serial, call.program, registration.map { .adds($0) } ?? .addsUnknown))
   }
 
@@ -209,7 +217,7 @@ final class EventMemory {
 
   // MARK: The survey
 
-  /// The daemon, which was lost, is asked for its lists from now on.
+  /// The broker begins to request the lists of a daemon that was lost.
   func beginSurvey() { heldBefore = held.count }
 
   /// Reads a list of the daemon's objects; nil: the daemon has refused it.

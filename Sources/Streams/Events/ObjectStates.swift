@@ -5,6 +5,8 @@
 struct ObjectStates: Sendable {
   /// The most objects that are followed. A client with more is not kept when its daemon is lost.
   static let most = 4096
+  /// The most bytes of an encoded name. A secret's has a path.
+  private static let longestName = 4608
 
   let kind: ObjectKind
   private(set) var objects: [ObjectKey: ObjectState] = [:]
@@ -12,6 +14,7 @@ struct ObjectStates: Sendable {
   private var listed = 0
   /// Events that came during the survey. They are as new as the lists, or newer.
   private var meanwhile: [ObjectKey: [LifeCycleEvent]] = [:]
+  private var meanwhileCount = 0
   private var hasFailed = false
 
   init(_ kind: ObjectKind) { self.kind = kind }
@@ -68,9 +71,13 @@ struct ObjectStates: Sendable {
   private func decoded(_ list: [UInt8]) -> [(key: ObjectKey, name: [UInt8], id: Int32)]? {
     list.withUnsafeBytes { bytes in
       var reader = XDRReader(bytes)
-      return try? reader.array(limit: ObjectStates.most) { reader throws(Violation) in
+      let objects = try? reader.array(limit: ObjectStates.most) { reader throws(Violation) in
         try kind.read(&reader)
       }
+      guard let objects, objects.allSatisfy({ $0.name.count <= ObjectStates.longestName }) else {
+        return nil
+      }
+      return objects
     }
   }
 
@@ -83,7 +90,13 @@ struct ObjectStates: Sendable {
   /// The daemon has sent a life cycle event.
   mutating func note(_ event: LifeCycleEvent, of key: ObjectKey) {
     guard !hasFailed else { return }
-    guard isWhole else { return meanwhile[key, default: []].append(event) }
+    guard event.name.count <= ObjectStates.longestName else { return fail() }
+    guard isWhole else {
+      // A daemon that sends events and no lists does not fill the memory.
+      meanwhileCount += 1
+      guard meanwhileCount <= ObjectStates.most else { return fail() }
+      return meanwhile[key, default: []].append(event)
+    }
     objects[key] = kind.state(after: event, objects[key])
     if objects.count > ObjectStates.most { fail() }
   }

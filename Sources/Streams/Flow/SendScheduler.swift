@@ -152,7 +152,7 @@ struct SendScheduler: ~Copyable {
     release(sendQueue)
   }
 
-  /// The queue goes on elsewhere, with what it holds.
+  /// Removes a queue, which keeps its data, because another scheduler takes it.
   mutating func release(_ sendQueue: SendQueue) { sendQueues.removeAll { $0 === sendQueue } }
 
   /// Bytes not sent yet.

@@ -89,7 +89,7 @@ extension MessageDefinition {
   static let outcomeUnknown = MessageDefinition(
     "VB-ERR-036", .error, "connection to … lost, outcome unknown",
     "The backend died or was restarted before it had answered this call, or in the middle of this stream. It may have "
-      + "carried the call out, or not: look before you repeat it. The connection goes on.")
+      + "carried the call out, or not: check before you repeat it. The connection stays open.")
 
   // MARK: URIs and sockets
 

@@ -19,7 +19,7 @@ extension Relay {
   /// for it waits until the owner has attached another connection and opened it.
   ///
   /// If the upstream was open, calls that only read are sent again, once; each other call gets `error`, and each stream a
-  /// stream error with the same text. If it was not, no packet of the client was sent, and all of them go on waiting.
+  /// stream error with the same text. If it was not, no packet of the client was sent, and all of them still wait.
   public func park(upstream slot: Int, telling error: RemoteError) {
     guard let old = upstreams[slot] else { return }
     if bulkUpload?.upstream === old { bulkUpload = nil }

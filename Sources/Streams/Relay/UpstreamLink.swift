@@ -24,7 +24,7 @@ final class UpstreamLink {
   /// The client's event registrations; nil: it has made none.
   var events: EventMemory?
 
-  /// - Parameter old: the upstream whose place this one takes. Its queue for the client goes on here, and if nothing of
+  /// - Parameter old: the upstream whose place this one takes. Its queue for the client is kept, and if nothing of
   ///   the client was sent yet, what the client has sent as well.
   init(
     transport: any Transport, pool: SegmentPool, largestWhole: Int,

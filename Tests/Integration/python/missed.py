@@ -193,7 +193,7 @@ def restart():
     while os.path.exists("/proc/%d" % pid) and "Z" not in open("/proc/%d/stat" % pid).read().split(")")[1][:3]:
         time.sleep(0.005)
     change_without_daemon()
-    start = subprocess.Popen([lab, "start", directory, "libvirtd"])
+    start = subprocess.Popen([lab, "start", directory, "libvirtd", "keep"])
     # The first clients of the new daemon change things at once, beside the broker.
     while start.poll() is None:
         try:

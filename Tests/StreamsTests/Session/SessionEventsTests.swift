@@ -233,6 +233,41 @@ struct SessionEventsTests {
     }
   }
 
+  @Test("a client with more registrations than are remembered, or with a huge one, is not kept")
+  func tooMany() {
+    for (count, size) in [(1025, 0), (1, 5000)] {
+      let harness = SessionHarness(settings: SessionSettings(reconnect: .always))
+      let main = harness.open(Self.libvirtd)
+      for number in 0..<UInt32(count) {
+        harness.fromClient(
+          call(number + 2, Self.register, Stamp.bytes(3, 0, padding: size)))
+        for call in harness.toBackend(main) {
+          harness.fromBackend(main, reply(call, Stamp.bytes(number)))
+        }
+      }
+      #expect(harness.toClient().count == count)
+      harness.backendEnds(main)
+      #expect(harness.session.isLost)
+    }
+  }
+
+  @Test(
+    "a daemon that sends events and no list, or endless names, makes the client one that is not kept"
+  )
+  func endless() {
+    for (count, name) in [(4097, "a"), (1, String(repeating: "a", count: 5000))] {
+      let harness = SessionHarness()
+      let main = harness.open(Self.libvirtd)
+      harness.fromClient(call(2, Self.register, Stamp.bytes(0, 0)))
+      let made = harness.toBackend(main).filter { $0.header.procedure == Self.register }
+      for call in made { harness.fromBackend(main, reply(call, Stamp.bytes(2))) }
+      for _ in 0..<count { harness.fromBackend(main, lifeCycle(2, name, 1, 2)) }
+      _ = answer(harness, [], callback: 2)
+      harness.backendEnds(main)
+      #expect(harness.session.isLost)
+    }
+  }
+
   @Test("lists that the daemon refuses make the client one that is not kept")
   func unknown() {
     let harness = SessionHarness()

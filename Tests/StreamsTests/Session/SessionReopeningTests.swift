@@ -157,7 +157,8 @@ struct SessionReopeningTests {
     #expect(harness.session.isLost)
   }
 
-  @Test("attempts go on until the daemon is back, at growing intervals that differ between clients")
+  @Test(
+    "attempts continue until the daemon is back, at growing intervals that differ between clients")
   func attempts() {
     func times(_ seed: UInt64) -> [Double] {
       var session = Session(
@@ -196,7 +197,7 @@ struct SessionReopeningTests {
     #expect(harness.toClient().isEmpty)
   }
 
-  @Test("a driver's daemon comes back for its calls, and the others go on meanwhile")
+  @Test("a driver's daemon comes back for its calls, and the others serve theirs meanwhile")
   func driver() {
     let harness = SessionHarness()
     let main = harness.open()

@@ -234,7 +234,7 @@ final class SessionClientModel {
     socket.supply(Stamp.packet(header, body))
   }
 
-  /// A daemon was lost, and the session goes on.
+  /// A daemon was lost, and the session keeps its client.
   func lost() {
     excuses.losses += 1
     excuses.isUpstreamRemoved = true
