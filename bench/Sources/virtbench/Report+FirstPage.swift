@@ -22,7 +22,7 @@ extension Peer {
 }
 
 extension Report {
-  /// What somebody uses a relay for, and the figure that matters then.
+  /// A use of a relay, and the figure that matters for it.
   private struct Use {
     var name, title, explanation: String
     /// The titles of its loads, each with the heading of its group of bars.
