@@ -17,6 +17,12 @@ struct PauseStopwatches {
     }
   }
 
+  mutating func code(_ coder: inout SnapshotCoder) throws(Violation) {
+    try client.code(&coder)
+    try backend.code(&coder)
+    try limit.code(&coder)
+  }
+
   func seconds(by cause: PauseCause, at now: Double) -> Double {
     switch cause {
     case .client: client.seconds(at: now)
@@ -37,6 +43,12 @@ struct Stopwatch {
     } else if let began = since {
       total += max(0, now - began)
       since = nil
+    }
+  }
+
+  mutating func code(_ coder: inout SnapshotCoder) throws(Violation) {
+    try coder.code(&total)
+    try coder.code(&since, initially: 0) { (time, coder) throws(Violation) in try coder.code(&time)
     }
   }
 

@@ -74,6 +74,18 @@ public enum StreamObject: Equatable, Sendable, CustomStringConvertible {
     }
   }
 
+  mutating func code(_ coder: inout SnapshotCoder) throws(Violation) {
+    var pool: String?
+    var name = ""
+    switch self {
+    case .domain(let domain): name = domain
+    case .volume(let itsPool, let volume): (pool, name) = (itsPool, volume)
+    }
+    try coder.code(&pool)
+    try coder.code(&name)
+    self = pool.map { .volume(pool: $0, name: name) } ?? .domain(name)
+  }
+
   /// Reads the object from the body of the call that opens the stream; nil if the body names none or is invalid.
   init?(opening header: PacketHeader, body: [UInt8]) {
     guard header.program == Program.remote else { return nil }

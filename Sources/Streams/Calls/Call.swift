@@ -2,10 +2,10 @@
 
 /// A call that was forwarded and has not ended: its reply is awaited, or its stream is alive. Stored in the call table.
 public struct Call: Sendable {
-  public let program: UInt32
-  public let version: UInt32
-  public let serial: UInt32
-  public let procedure: Int32
+  public private(set) var program: UInt32
+  public private(set) var version: UInt32
+  public private(set) var serial: UInt32
+  public private(set) var procedure: Int32
   /// The slot of the upstream that serves it.
   public internal(set) var upstream: Int
   public internal(set) var isAnswered = false
@@ -14,16 +14,16 @@ public struct Call: Sendable {
   /// The number of its stream in `MeteredStreams`; -1: the stream has no rate.
   var metered = -1
   /// The driver and access of its procedure. An unknown procedure counts as a change of the hypervisor.
-  public let driver: Driver
-  public let access: Access
+  public private(set) var driver: Driver
+  public private(set) var access: Access
   /// What it leaves behind at the daemon.
   var effect = CallEffect.lasting
   /// The number of its copy in the call table; -1: it has none, and is not sent again.
   var copy = -1
   /// The purpose of its stream.
-  public let kind: StreamKind
+  public private(set) var kind: StreamKind
   /// When it was forwarded, in seconds on the owner's clock.
-  public let startedAt: Double
+  public private(set) var startedAt: Double
   /// Data of its stream from the client, and from the daemon.
   public internal(set) var up = StreamTraffic()
   public internal(set) var down = StreamTraffic()
@@ -62,6 +62,33 @@ public struct Call: Sendable {
   /// The broker has ended its stream, independent of the reply to the opening call.
   var isCut: Bool { stream?.isCut ?? false }
 
+  /// Writes or reads all but the copy of its packet.
+  mutating func code(_ coder: inout SnapshotCoder) throws(Violation) {
+    try coder.code(&program)
+    try coder.code(&version)
+    try coder.code(&serial)
+    try coder.code(&procedure)
+    try coder.code(&upstream, in: 0...Call.mostUpstreams)
+    try coder.code(&isAnswered)
+    try coder.code(&stream, initially: CallStream(isSparse: false)) {
+      (stream, coder) throws(Violation) in try stream.code(&coder)
+    }
+    try coder.code(&metered)
+    try coder.code(&driver)
+    try coder.code(&access)
+    try coder.code(&effect)
+    try coder.code(&kind)
+    try coder.code(&startedAt)
+    try up.code(&coder)
+    try down.code(&coder)
+    try coder.code(&isOverdueReported)
+    // Only a stream keeps an answered call.
+    if isAnswered, stream == nil { throw Violation(.snapshotValueInvalid, [serial, "a stream"]) }
+  }
+
+  /// Slots of upstreams in a snapshot: one for each driver is enough.
+  static let mostUpstreams = 63
+
   /// Its header, rebuilt from the fields kept here.
   public var header: PacketHeader {
     PacketHeader(
@@ -75,6 +102,11 @@ public struct StreamTraffic: Equatable, Sendable {
   public internal(set) var packets: UInt64 = 0
 
   public init() {}
+
+  mutating func code(_ coder: inout SnapshotCoder) throws(Violation) {
+    try coder.code(&bytes)
+    try coder.code(&packets)
+  }
 
   mutating func add(payload: Int, packets: Int) {
     bytes &+= UInt64(payload)

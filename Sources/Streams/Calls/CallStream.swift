@@ -29,7 +29,7 @@ public enum StreamDecision: Equatable, Sendable {
 public struct CallStream: Equatable, Sendable {
   public private(set) var phase = StreamPhase.opening
   /// The opening call asked for a sparse stream, so hole packets are legal.
-  public let isSparse: Bool
+  public private(set) var isSparse: Bool
   /// The broker has ended the stream.
   private(set) var isCut = false
 
@@ -50,6 +50,12 @@ public struct CallStream: Equatable, Sendable {
   mutating func cut() {
     phase = .closed
     isCut = true
+  }
+
+  mutating func code(_ coder: inout SnapshotCoder) throws(Violation) {
+    try coder.code(&phase)
+    try coder.code(&isSparse)
+    try coder.code(&isCut)
   }
 
   /// Whether data from the client is forwarded.

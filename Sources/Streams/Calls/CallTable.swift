@@ -187,6 +187,24 @@ struct CallTable: ~Copyable {
   /// All calls under way.
   var calls: [Call] { slots.filter { $0.upstream >= 0 } }
 
+  /// Writes the calls with the copies of their packets, or reads them into an empty table.
+  mutating func code(_ coder: inout SnapshotCoder) throws(Violation) {
+    var all = calls
+    // Their order in the table depends on its history.
+    all.sort { ($0.serial, $0.program, $0.procedure) < ($1.serial, $1.program, $1.procedure) }
+    try coder.code(&all, initially: CallTable.vacant) { (call, coder) throws(Violation) in
+      try call.code(&coder)
+      var copy = call.copy >= 0 ? copies[call.copy] : nil
+      try coder.code(&copy, initially: []) { (bytes, coder) throws(Violation) in
+        try coder.code(&bytes)
+      }
+      guard coder.isReading else { return }
+      call.copy = copy.map { bytes in copies.add { $0 = bytes } } ?? -1
+      insert(call)
+      if call.isAnswered { awaitedCount -= 1 }
+    }
+  }
+
   private mutating func removeIfOver(at index: Int) {
     guard slots[index].isAnswered else { return }
     if let stream = slots[index].stream, stream.phase != .closed { return }

@@ -17,6 +17,42 @@ final class EventMemory {
     /// A registration that the broker does not understand.
     case addsUnknown
     case removes(EventFamily, Registration?)
+
+    mutating func code(_ coder: inout SnapshotCoder) throws(Violation) {
+      var (kind, family, registration): (UInt8, EventFamily, Registration?) = (0, .legacy, nil)
+      switch self {
+      case .adds(let added): (kind, registration) = (1, added)
+      case .addsUnknown: kind = 2
+      case .removes(let its, let removed): (kind, family, registration) = (3, its, removed)
+      }
+      try coder.code(&kind, in: 1...3)
+      try coder.code(&family)
+      try coder.code(&registration, initially: .plain) { (registration, coder) throws(Violation) in
+        try registration.code(&coder)
+      }
+      switch (kind, registration) {
+      case (1, let added?): self = .adds(added)
+      case (3, _): self = .removes(family, registration)
+      default: self = .addsUnknown
+      }
+    }
+  }
+
+  /// A life cycle event and the registrations for which the daemon has still to send it.
+  private struct Owed {
+    var objects = ObjectKind.domain
+    var key: ObjectKey = []
+    var event = LifeCycleEvent(event: 0, name: [])
+    var registrations: [Registration] = []
+
+    mutating func code(_ coder: inout SnapshotCoder) throws(Violation) {
+      try coder.code(&objects)
+      try coder.code(&key)
+      try event.code(&coder)
+      try coder.code(&registrations, initially: .plain) { (registration, coder) throws(Violation) in
+        try registration.code(&coder)
+      }
+    }
   }
 
   private(set) var registrations: [Registration] = []
@@ -24,6 +60,8 @@ final class EventMemory {
   private(set) var hasUnknown = false
   private var changes: [(serial: UInt32, program: UInt32, change: Change)] = []
   private var states: [ObjectKind: ObjectStates] = [:]
+  /// The last life cycle event, if it has not come for each registration that reports it.
+  private var owed: Owed?
   /// The client has an ID that the daemon does not have, or may have.
   private var isMapped = false
 
@@ -47,6 +85,30 @@ final class EventMemory {
 
   /// An event that is no life cycle event goes to the client as it is.
   var mayPassUnread: Bool { !isHolding && !isMapped }
+
+  // MARK: Moving to another process
+
+  /// Writes the memory, or reads it into an empty one. It is not moved while events are held.
+  func code(_ coder: inout SnapshotCoder) throws(Violation) {
+    try coder.code(&registrations, initially: .plain) { (registration, coder) throws(Violation) in
+      try registration.code(&coder)
+    }
+    try coder.code(&hasUnknown)
+    try coder.code(&isMapped)
+    try coder.code(&owed, initially: Owed()) { (owed, coder) throws(Violation) in
+      try owed.code(&coder)
+    }
+    try coder.code(&changes, initially: (0, 0, .addsUnknown)) { (change, coder) throws(Violation) in
+      try coder.code(&change.serial)
+      try coder.code(&change.program)
+      try change.change.code(&coder)
+    }
+    for objects in ObjectKind.allCases {
+      try coder.code(&states[objects], initially: ObjectStates(objects)) {
+        (states, coder) throws(Violation) in try states.code(&coder)
+      }
+    }
+  }
 
   // MARK: Registering
 
@@ -152,10 +214,7 @@ final class EventMemory {
   }
 
   private func remove(_ registration: Registration) {
-    registrations.removeAll {
-      $0.family == registration.family && $0.procedure == registration.procedure
-        && $0.clientID == registration.clientID && $0.event == registration.event
-    }
+    registrations.removeAll { $0.isSame(as: registration) }
     for objects in ObjectKind.allCases
     where !registrations.contains(where: { $0.objects == objects }) {
       states[objects] = nil
@@ -177,8 +236,40 @@ final class EventMemory {
     }
     if let (objects, key, event) = lifeCycle(header, packet) {
       states[objects]?.note(event, of: key)
+      noteArrival(header, packet, objects, key, event)
     }
     return mapped(header, packet).map { [$0] } ?? []
+  }
+
+  /// A daemon sends an event for one registration after the other. It can be lost between two of them.
+  private func noteArrival(
+    _ header: PacketHeader, _ packet: [UInt8], _ objects: ObjectKind, _ key: ObjectKey,
+    _ event: LifeCycleEvent
+  ) {
+    let family = EventFamily.raising(header.program, header.procedure)
+    let id = family == .legacy ? -1 : EventMemory.number(Array(packet.dropFirst(Limits.header)))
+    func isIts(_ registration: Registration) -> Bool {
+      registration.family == family && registration.daemonID == id
+    }
+    if owed?.objects == objects, owed?.key == key, owed?.event == event,
+      let index = owed?.registrations.firstIndex(where: isIts)
+    {
+      owed?.registrations.remove(at: index)
+    } else {
+      owed = Owed(
+        objects: objects, key: key, event: event,
+        registrations: registrations.filter { reports($0, objects, key) && !isIts($0) })
+    }
+  }
+
+  /// The packets of the event that the lost daemon has sent for some registrations only.
+  private func takeOwed() -> [[UInt8]] {
+    guard let owed else { return [] }
+    self.owed = nil
+    return owed.registrations.compactMap { registration in
+      guard registrations.contains(where: { $0.isSame(as: registration) }) else { return nil }
+      return packet(registration, owed.objects, owed.event)
+    }
   }
 
   /// The event with the client's callback ID. Nil: the client has no such registration.
@@ -246,10 +337,7 @@ final class EventMemory {
 
   /// The daemon, which is back, has confirmed this registration of a client's.
   func registeredAgain(_ registration: Registration, body: [UInt8]) {
-    let index = registrations.firstIndex {
-      $0.family == registration.family && $0.procedure == registration.procedure
-        && $0.clientID == registration.clientID && $0.event == registration.event
-    }
+    let index = registrations.firstIndex { $0.isSame(as: registration) }
     guard registration.family != .legacy, let index else { return }
     registrations[index].daemonID = EventMemory.number(body)
   }
@@ -277,7 +365,7 @@ final class EventMemory {
       for (key, event) in gap?.then ?? [] { behind += packets(objects, key, event) }
       states[objects]?.adopt(survey, during.events(of: objects))
     }
-    return missed + before.flatMap(packets) + behind + during.flatMap(packets)
+    return takeOwed() + missed + before.flatMap(packets) + behind + during.flatMap(packets)
   }
 
   /// A held event: its packet, and what it says if it is the first that says so.
@@ -335,18 +423,21 @@ final class EventMemory {
   private func packets(
     _ objects: ObjectKind, _ key: ObjectKey, _ event: LifeCycleEvent
   ) -> [[UInt8]] {
-    registrations.compactMap { registration in
-      guard reports(registration, objects, key) else { return nil }
-      var writer = XDRWriter()
-      if registration.family != .legacy { writer.int32(registration.clientID) }
-      writer.append(event.name)
-      if objects == .domain { writer.int32(event.id) }
-      writer.int32(event.event)
-      writer.int32(event.detail)
-      return Packets.make(
-        PacketHeader(procedure: registration.family.lifeCycle, kind: .message, serial: 1),
-        arguments: writer.bytes)
-    }
+    registrations.filter { reports($0, objects, key) }.map { packet($0, objects, event) }
+  }
+
+  private func packet(
+    _ registration: Registration, _ objects: ObjectKind, _ event: LifeCycleEvent
+  ) -> [UInt8] {
+    var writer = XDRWriter()
+    if registration.family != .legacy { writer.int32(registration.clientID) }
+    writer.append(event.name)
+    if objects == .domain { writer.int32(event.id) }
+    writer.int32(event.event)
+    writer.int32(event.detail)
+    return Packets.make(
+      PacketHeader(procedure: registration.family.lifeCycle, kind: .message, serial: 1),
+      arguments: writer.bytes)
   }
 }
 

@@ -67,13 +67,35 @@ struct ObjectState: Equatable, Sendable {
   /// A domain's number while it runs; -1: none.
   var id: Int32 = -1
   var flags: Flags = []
+
+  mutating func code(_ coder: inout SnapshotCoder) throws(Violation) {
+    var bits = flags.rawValue
+    try coder.code(&name)
+    try coder.code(&id)
+    try coder.code(&bits)
+    flags = Flags(rawValue: bits)
+  }
 }
 
 /// A life cycle event, or what one says.
 struct LifeCycleEvent: Equatable, Sendable {
-  let event: Int32
+  private(set) var event: Int32
   var detail: Int32 = 0
   /// The object as the event names it.
-  let name: [UInt8]
+  private(set) var name: [UInt8]
   var id: Int32 = -1
+
+  init(event: Int32, detail: Int32 = 0, name: [UInt8], id: Int32 = -1) {
+    self.event = event
+    self.detail = detail
+    self.name = name
+    self.id = id
+  }
+
+  mutating func code(_ coder: inout SnapshotCoder) throws(Violation) {
+    try coder.code(&event)
+    try coder.code(&detail)
+    try coder.code(&name)
+    try coder.code(&id)
+  }
 }

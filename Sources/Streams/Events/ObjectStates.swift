@@ -44,6 +44,28 @@ struct ObjectStates: Sendable {
     if isWhole { complete() }
   }
 
+  mutating func code(_ coder: inout SnapshotCoder) throws(Violation) {
+    try coder.code(&listed, in: 0...kind.listings.count)
+    try coder.code(&hasFailed)
+    var states = objects.map { $0 }.sorted { $0.key.lexicographicallyPrecedes($1.key) }
+    try coder.code(&states, initially: (key: [], value: ObjectState(name: []))) {
+      (state, coder) throws(Violation) in
+      try coder.code(&state.key)
+      try state.value.code(&coder)
+    }
+    var events = meanwhile.map { $0 }.sorted { $0.key.lexicographicallyPrecedes($1.key) }
+    try coder.code(&events, initially: (key: [], value: [])) { (events, coder) throws(Violation) in
+      try coder.code(&events.key)
+      try coder.code(&events.value, initially: LifeCycleEvent(event: 0, name: [])) {
+        (event, coder) throws(Violation) in try event.code(&coder)
+      }
+    }
+    guard coder.isReading else { return }
+    objects = Dictionary(states) { first, _ in first }
+    meanwhile = Dictionary(events) { first, _ in first }
+    meanwhileCount = meanwhile.values.reduce(0) { $0 + $1.count }
+  }
+
   private mutating func complete() {
     // What has started between two lists is paused in the later one. Its events are still to come.
     for key in objects.keys where objects[key]?.flags.contains(.active) == false {

@@ -15,8 +15,40 @@ public struct Registration: Equatable, Sendable {
   var clientID: Int32 = -1
   var daemonID: Int32 = -1
 
+  /// The client has made both by the same call.
+  func isSame(as other: Registration) -> Bool {
+    family == other.family && procedure == other.procedure && clientID == other.clientID
+      && event == other.event
+  }
+
   /// The kind of objects whose life cycle it reports; nil: it reports something else.
   var objects: ObjectKind? { event == 0 ? family.objects : nil }
+
+  /// What a reader begins with: CONNECT_DOMAIN_EVENT_REGISTER.
+  static let plain: Registration = {
+    guard
+      let plain = Registration(PacketHeader(procedure: 105, kind: .call, serial: 0), arguments: [])
+    else { preconditionFailure("it has no arguments") }
+    return plain
+  }()
+
+  /// Writes or reads the call with the IDs.
+  mutating func code(_ coder: inout SnapshotCoder) throws(Violation) {
+    var header = PacketHeader(program: program, procedure: procedure, kind: .call, serial: 0)
+    var arguments = arguments
+    var ids = (client: clientID, daemon: daemonID)
+    try coder.code(&header.program)
+    try coder.code(&header.procedure)
+    try coder.code(&arguments)
+    try coder.code(&ids.client)
+    try coder.code(&ids.daemon)
+    guard coder.isReading else { return }
+    guard var registration = Registration(header, arguments: arguments) else {
+      throw Violation(.snapshotValueInvalid, [header.procedure, "a registration"])
+    }
+    (registration.clientID, registration.daemonID) = ids
+    self = registration
+  }
 
   /// A registration by this call. Nil: it cannot be decoded, or is no registration.
   init?(_ call: PacketHeader, arguments: [UInt8]) {

@@ -166,6 +166,17 @@ struct FrameScanner {
     return least...(least | UInt32.max >> UInt32(8 * known))
   }
 
+  /// Writes or reads the position within a packet that is forwarded in parts.
+  mutating func code(_ coder: inout SnapshotCoder) throws(Violation) {
+    try coder.code(&passing, initially: .empty) { (header, coder) throws(Violation) in
+      try header.code(&coder)
+    }
+    try coder.code(&passingLeft, in: 0...Limits.packet)
+    try coder.code(&passingCarriers, in: 0...Limits.descriptors)
+    // Every part but the last leaves a byte of the packet.
+    if passing != nil, passingLeft == 0 { throw Violation(.snapshotValueInvalid, [0, "a packet"]) }
+  }
+
   private mutating func pass(_ header: PacketHeader, _ available: Int) -> Frame? {
     if available >= passingLeft + passingCarriers {
       // If no part was returned before, the packet arrived whole.

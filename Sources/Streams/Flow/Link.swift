@@ -86,8 +86,23 @@ final class Link {
     }
   }
 
+  /// Writes what was received and the broker's own packets, or reads it into a fresh link.
+  func code(_ coder: inout SnapshotCoder) throws(Violation) {
+    try coder.code(&received)
+    try coder.code(&sent)
+    try receiveBuffer.code(&coder)
+    try own.code(&coder)
+    if coder.isReading { scheduler.beginSending(to: transport) }
+  }
+
+  /// Nothing has ended, so the link can be moved to another process.
+  var isWhole: Bool { end == nil && sendFailure == nil && !receiveBuffer.hasMisplacedDescriptor }
+
   /// Discards all received and queued bytes and descriptors.
-  func clear() {
+  func clear() { clear(by: transport) }
+
+  /// - Parameter transport: what closes the descriptors.
+  func clear(by transport: any Transport) {
     receiveBuffer.clear(transport)
     for sendQueue in scheduler.sendQueues { scheduler.remove(sendQueue, transport) }
   }

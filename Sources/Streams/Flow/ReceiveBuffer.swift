@@ -367,6 +367,71 @@ struct ReceiveBuffer: ~Copyable {
     descriptors = []
   }
 
+  // MARK: Moving to another process
+
+  /// Writes the bytes and descriptors with the position in their packets, or reads them into an empty buffer.
+  mutating func code(_ coder: inout SnapshotCoder) throws(Violation) {
+    try scanner.code(&coder)
+    try coder.code(&position)
+    try coder.code(&placed)
+    try coder.code(&seen)
+    if coder.isReading {
+      var bytes: [UInt8] = []
+      try coder.code(&bytes)
+      fill(bytes)
+    } else {
+      try coder.write(waitingBytes)
+    }
+    let count = try coder.count(descriptors.count)
+    for index in 0..<count {
+      var (offset, descriptor): (UInt64, Int32) = (0, -1)
+      if !coder.isReading {
+        (offset, descriptor) = (
+          descriptors[index].position &- position, descriptors[index].descriptor
+        )
+      }
+      try coder.code(&offset, in: 0...UInt64(waiting))
+      try coder.descriptor(&descriptor)
+      if coder.isReading { descriptors.append((position &+ offset, descriptor)) }
+    }
+  }
+
+  private var waitingBytes: [UInt8] {
+    guard let front else {
+      return withUnsafeBytes(of: aside) { Array($0[..<asideCount]) }
+    }
+    var bytes = Array(
+      UnsafeRawBufferPointer(start: front.bytes + head, count: front.end - head))
+    for segment in rest {
+      bytes += UnsafeRawBufferPointer(
+        start: segment.bytes + segment.start, count: segment.end - segment.start)
+    }
+    return bytes
+  }
+
+  private mutating func fill(_ bytes: [UInt8]) {
+    var left = bytes[...]
+    while !left.isEmpty {
+      let segment: Segment
+      if front == nil {
+        segment = openRoom()
+      } else {
+        segment = pool.take()
+        rest.append(segment)
+      }
+      let count = min(left.count, segment.room)
+      left.prefix(count).withUnsafeBytes { source in
+        if let base = source.baseAddress {
+          (segment.bytes + segment.end).copyMemory(from: base, byteCount: count)
+        }
+      }
+      segment.end += count
+      left = left.dropFirst(count)
+    }
+    waiting = bytes.count
+    settle()
+  }
+
   // MARK: Descriptors
 
   private mutating func takeDescriptor() -> Int32? {

@@ -166,6 +166,37 @@ struct SegmentQueue: ~Copyable {
     bytes = 0
   }
 
+  /// Writes the bytes and descriptors, or reads them into an empty queue.
+  mutating func code(_ coder: inout SnapshotCoder) throws(Violation) {
+    var index = 0
+    while true {
+      var run: [UInt8] = []
+      if !coder.isReading { run = bytes(from: &index) }
+      try coder.code(&run)
+      if coder.isReading { run.withUnsafeBytes { append(copying: $0) } }
+      var hasDescriptor = !coder.isReading && index < count
+      try coder.code(&hasDescriptor)
+      guard hasDescriptor else { return }
+      var descriptor = coder.isReading ? -1 : ring[(first + index) & (ring.count - 1)].descriptor
+      index += 1
+      try coder.descriptor(&descriptor)
+      if coder.isReading { append(descriptor: descriptor) }
+    }
+  }
+
+  /// A copy of the bytes of the slices from `index` on, up to the next descriptor. Moves `index` behind them.
+  private func bytes(from index: inout Int) -> [UInt8] {
+    var run: [UInt8] = []
+    while index < count {
+      let slice = ring[(first + index) & (ring.count - 1)]
+      guard let segment = slice.segment else { break }
+      run += UnsafeRawBufferPointer(
+        start: segment.bytes + slice.start, count: slice.end - slice.start)
+      index += 1
+    }
+    return run
+  }
+
   private mutating func pop() {
     if let segment = ring[first].segment { pool.release(segment) }
     first = (first + 1) & (ring.count - 1)

@@ -122,6 +122,23 @@ final class SendQueue {
     queue.clear { transport.discard(descriptor: $0) }
     unfinished = 0
   }
+
+  /// Writes what is queued, or reads it into a fresh queue. Its share of the socket begins anew.
+  func code(_ coder: inout SnapshotCoder) throws(Violation) {
+    try coder.code(&isHeld)
+    try coder.code(&midway, in: 0...SendQueue.mostUnfinished)
+    try coder.code(&unfinished, in: 0...SendQueue.mostUnfinished)
+    try queue.code(&coder)
+  }
+
+  private static let mostUnfinished = Limits.packet + Limits.descriptors
+
+  /// Writes or reads how many bytes of the queue that this one follows go first. `sendQueue` is that queue.
+  func codeOrder(behind sendQueue: SendQueue, _ coder: inout SnapshotCoder) throws(Violation) {
+    var left = before.map { $0.end > sendQueue.gone ? $0.end &- sendQueue.gone : 0 } ?? 0
+    try coder.code(&left, in: 0...UInt64(sendQueue.queue.bytes))
+    if coder.isReading { before = left > 0 ? (sendQueue, sendQueue.gone &+ left) : nil }
+  }
 }
 
 /// The sending half of a link. Queues with packets take turns by bytes (self-clocked fair queueing). Each packet is due
@@ -172,6 +189,9 @@ struct SendScheduler: ~Copyable {
     }
     return hasWork
   }
+
+  /// The transport of a link that was moved to this process may hold bytes.
+  mutating func beginSending(to transport: any Transport) { held = transport.unsent }
 
   /// Nothing is queued, and no packet is sent in part. The transport itself may hold bytes.
   var isIdle: Bool {

@@ -12,4 +12,14 @@ public struct Counters: Equatable, Sendable {
   public var dropped: UInt64 = 0
 
   public init() {}
+
+  mutating func code(_ coder: inout SnapshotCoder) throws(Violation) {
+    try coder.code(&packetsUp)
+    try coder.code(&packetsDown)
+    try coder.code(&calls)
+    try coder.code(&replies)
+    try coder.code(&events)
+    try coder.code(&streams)
+    try coder.code(&dropped)
+  }
 }

@@ -19,6 +19,14 @@ public struct Dependents: Equatable, Sendable {
 
   public init() {}
 
+  /// Writes or reads what the relay notes while the connection lasts.
+  mutating func code(_ coder: inout SnapshotCoder) throws(Violation) {
+    try coder.code(&hasCloseCallback)
+    try coder.code(&migrations, in: 0...Int(Int32.max))
+    try coder.code(&hasBoundGuest)
+    try coder.code(&hasDescriptors)
+  }
+
   /// Nothing but registrations depends on the connection.
   var mayBeRestored: Bool {
     !hasCloseCallback && migrations == 0 && !hasBoundGuest && !hasDescriptors

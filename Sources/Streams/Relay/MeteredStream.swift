@@ -3,14 +3,16 @@
 /// The queues of one stream with a rate. Each is created with its first packet.
 final class MeteredStream {
   let slot: Int
+  let kind: StreamKind
   private(set) var meters: [Meter]
   var up: SendQueue?
   var down: SendQueue?
   /// The stream has ended; what is queued is still sent.
   var isOver = false
 
-  init(slot: Int, meters: [Meter]) {
+  init(slot: Int, kind: StreamKind, meters: [Meter]) {
     self.slot = slot
+    self.kind = kind
     self.meters = meters
   }
 

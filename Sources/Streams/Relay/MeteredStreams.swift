@@ -26,6 +26,13 @@ struct MeteredStreams {
     return streams.count - 1
   }
 
+  /// Adds a number behind the others, with a stream or free.
+  mutating func append(_ stream: MeteredStream) {
+    streams.append(stream)
+    count += 1
+  }
+  mutating func addVacant() { streams.append(nil) }
+
   mutating func remove(_ number: Int) {
     guard self[number] != nil else { return }
     streams[number] = nil

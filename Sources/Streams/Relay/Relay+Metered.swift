@@ -25,7 +25,7 @@ extension Relay {
   func meter(_ call: Call) -> Int {
     let meters = owner.meters(for: call.kind)
     guard !meters.isEmpty else { return -1 }
-    return metered.add(MeteredStream(slot: call.upstream, meters: meters))
+    return metered.add(MeteredStream(slot: call.upstream, kind: call.kind, meters: meters))
   }
 
   /// The queue of a call's packets to its daemon.
@@ -33,7 +33,10 @@ extension Relay {
     guard call.kind.isMeteredUp, let stream = metered[call.metered] else {
       return upstream.fromClient
     }
-    if let sendQueue = stream.up { return sendQueue }
+    return stream.up ?? makeQueueUp(of: stream, upstream)
+  }
+
+  func makeQueueUp(of stream: MeteredStream, _ upstream: UpstreamLink) -> SendQueue {
     let sendQueue = SendQueue(
       pool: pool, metering: Metering(stream.meters), behind: upstream.fromClient)
     stream.up = sendQueue
@@ -46,7 +49,10 @@ extension Relay {
     guard call.kind.isMeteredDown, let stream = metered[call.metered] else {
       return upstream.toClient
     }
-    if let sendQueue = stream.down { return sendQueue }
+    return stream.down ?? makeQueueDown(of: stream, upstream)
+  }
+
+  func makeQueueDown(of stream: MeteredStream, _ upstream: UpstreamLink) -> SendQueue {
     let sendQueue = SendQueue(
       pool: pool, metering: Metering(stream.meters), behind: upstream.toClient)
     stream.down = sendQueue

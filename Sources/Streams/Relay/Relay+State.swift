@@ -57,6 +57,8 @@ extension Relay {
 
   /// The payload of the client's large packets goes through a pipe.
   public var isUploadingByPipe: Bool { bulkUpload != nil }
+  /// The slots that have an upstream.
+  var upstreamSlots: [Int] { upstreams.indices.filter { upstreams[$0] != nil } }
   /// Why the client's connection has ended; nil: it has not.
   public var clientEnd: LinkEnd? { client.end }
   /// The client is connected but not read, because its packets cannot be queued.

@@ -250,6 +250,18 @@ public final class Relay {
     release()
   }
 
+  /// Releases every segment, and closes no descriptor: another process has them.
+  func abandon() {
+    let transport = ParkedTransport(for: client.transport)
+    bulkUpload = nil
+    client.clear(by: transport)
+    for slot in upstreams.indices { upstreams[slot]?.link.clear(by: transport) }
+    upstreams.removeAll()
+    metered.removeAll()
+    largePacket = .dropped
+    front = .free
+  }
+
   private func release() {
     bulkUpload = nil
     client.clear()

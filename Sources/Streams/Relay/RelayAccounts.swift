@@ -17,5 +17,17 @@ struct RelayAccounts {
     }
   }
 
+  mutating func code(_ coder: inout SnapshotCoder) throws(Violation) {
+    try counters.code(&coder)
+    try pauses.code(&coder)
+    var known = objects.map { $0 }.sorted { $0.key < $1.key }
+    try coder.code(&known, initially: (key: 0, value: .domain(""))) {
+      (object, coder) throws(Violation) in
+      try coder.code(&object.key)
+      try object.value.code(&coder)
+    }
+    if coder.isReading { objects = Dictionary(known) { first, _ in first } }
+  }
+
   func reportsAnswers(to access: Access) -> Bool { reportedAccesses & access.bit != 0 }
 }

@@ -24,6 +24,10 @@ struct UpstreamTable {
     return slots.count - 1
   }
 
+  /// Adds a slot behind the others, with an upstream or free.
+  mutating func append(_ upstream: UpstreamLink) { slots.append(upstream) }
+  mutating func addVacant() { slots.append(nil) }
+
   /// Gives a slot, which is not free, to another upstream. The routes to it stay.
   mutating func replace(_ slot: Int, by upstream: UpstreamLink) { slots[slot] = upstream }
 

@@ -18,6 +18,17 @@ public struct KeepAlive: Sendable {
 
   public init() {}
 
+  /// Writes or reads the times, which are those of the machine and go on in another process.
+  mutating func code(_ coder: inout SnapshotCoder) throws(Violation) {
+    try coder.code(&isWanted)
+    try coder.code(&heardAt)
+    try coder.code(&pingedAt)
+    try coder.code(&unanswered, in: 0...Int(Int32.max))
+    try coder.code(&sentBefore)
+    try coder.code(&lookAt, initially: 0) { (time, coder) throws(Violation) in try coder.code(&time)
+    }
+  }
+
   /// The result of a check.
   public enum Outcome: Equatable, Sendable {
     case nothing
@@ -50,6 +61,16 @@ public struct KeepAlive: Sendable {
   public mutating func adopt(_ settings: KeepAliveSettings, at now: Double) {
     guard isWanted else { return }
     lookAt = settings.intervalSeconds > 0 ? now + Double(settings.intervalSeconds) : nil
+  }
+
+  /// Applies the interval of another process to a peer whose next check was due then; nil: never.
+  mutating func adopt(_ settings: KeepAliveSettings, since lookAt: Double?) {
+    guard isWanted else { return }
+    guard settings.intervalSeconds > 0 else {
+      self.lookAt = nil
+      return
+    }
+    self.lookAt = lookAt ?? heardAt + Double(settings.intervalSeconds)
   }
 
   /// Checks whether an interval has passed without a sign of life.

@@ -78,7 +78,7 @@ public struct Session: Sendable {
   /// SASL failures after which the broker closes a connection, to slow down password guessing.
   static let mostSASLFailures = 8
 
-  let client: SessionClient
+  var client: SessionClient
   var settings: SessionSettings
   public internal(set) var identity: VerifiedIdentity
   var state: State
@@ -91,7 +91,7 @@ public struct Session: Sendable {
   /// The broker is stopping.
   var isStopping = false
   var saslFailures = 0
-  private var lastUpstream = 0
+  var lastUpstream = 0
 
   // The time, traffic and actions of the current event.
   var now = 0.0

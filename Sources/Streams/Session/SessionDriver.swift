@@ -46,6 +46,82 @@ public final class SessionDriver: RelayOwner {
     madeRelay?.keepsCalls = session.settings.reconnect != .never
   }
 
+  // MARK: Moving to another process
+
+  /// A driver for a session that another process has written.
+  /// - Parameters:
+  ///   - settings: those of this process.
+  ///   - upstream: the connection of the upstream with this number, which the session has.
+  /// - Throws: the snapshot is damaged. The descriptors that were read belong to the coder's owner again.
+  public convenience init(
+    from coder: inout SnapshotCoder, _ settings: SessionSettings, host: any SessionHost,
+    client transport: any Transport, pool: SegmentPool, maxRequests: Int,
+    watermarks: Watermarks = Watermarks(), largestWhole: Int = Limits.usualPacket,
+    upstream: (Int) -> (any Transport)?
+  ) throws(Violation) {
+    var session = Session(settings)
+    try session.code(&coder)
+    self.init(
+      session, host: host, client: transport, pool: pool, maxRequests: maxRequests,
+      watermarks: watermarks, largestWhole: largestWhole)
+    do throws(Violation) {
+      try codeRelay(&coder, upstream)
+    } catch {
+      relay.abandon()
+      throw error
+    }
+    deadline = nil
+  }
+
+  /// Whether another process can go on with the session now.
+  public var mobility: Mobility {
+    guard !isOver, !hasClientEnded, events.isEmpty else { return .stays }
+    let mobility = session.mobility
+    return mobility == .movable && !relay.isMovable ? .notYet : mobility
+  }
+
+  /// Writes a movable session. It may go on in this process afterwards.
+  public func write(to coder: inout SnapshotCoder) throws(Violation) {
+    try session.code(&coder)
+    try codeRelay(&coder) { _ in nil }
+  }
+
+  private func codeRelay(
+    _ coder: inout SnapshotCoder, _ upstream: (Int) -> (any Transport)?
+  ) throws(Violation) {
+    try coder.code(&ids, initially: 0) { (id, coder) throws(Violation) in try coder.code(&id) }
+    let known = Set(session.upstreams.map(\.id))
+    let used = ids.filter { $0 != 0 }
+    guard Set(used) == known, used.count == known.count else {
+      throw Violation(.snapshotValueInvalid, [ids.count, "the session's upstreams"])
+    }
+    let ids = ids
+    try relay.code(&coder) { slot in
+      ids.indices.contains(slot) ? upstream(ids[slot]) : nil
+    }
+    let slots = relay.upstreamSlots
+    guard ids.indices.allSatisfy({ (ids[$0] != 0) == slots.contains($0) }) else {
+      throw Violation(.snapshotValueInvalid, [ids.count, "the relay's upstreams"])
+    }
+  }
+
+  /// Begins a session that was read: sets its timer, and sends and routes what is possible.
+  public func begin(restoredAt now: Double) {
+    relay.isHeld = session.isHeld
+    relay.keepsCalls = session.settings.reconnect != .never
+    awaitsProgress = session.awaitsProgress
+    deadline = session.deadline
+    host.deadlineChanged(to: deadline)
+    settle(at: now)
+  }
+
+  /// Another process has taken the session over: everything is released, and no descriptor is closed.
+  public func abandon() {
+    isOver = true
+    events = []
+    relay.abandon()
+  }
+
   /// Created after the driver, because the driver is its owner.
   public var relay: Relay {
     guard let madeRelay else { preconditionFailure("the initializer has made the relay") }

@@ -39,9 +39,9 @@ public struct Upstream: Sendable {
   }
 
   /// Unique in the session; starts at 1.
-  public let id: Int
+  public private(set) var id: Int
   /// The driver whose daemon it leads to; nil: the daemon that the client opened.
-  let driver: Driver?
+  private(set) var driver: Driver?
   public internal(set) var target: UpstreamTarget?
   var state = State.locating
   /// When it must be open.
@@ -87,6 +87,22 @@ public struct Upstream: Sendable {
     self.id = id
     self.driver = driver
     self.deadline = deadline
+  }
+
+  /// Writes an upstream that is open, or reads it.
+  mutating func code(_ coder: inout SnapshotCoder) throws(Violation) {
+    try coder.code(&id, in: 1...Int(Int32.max))
+    try coder.code(&driver, initially: .hypervisor) { (driver, coder) throws(Violation) in
+      try coder.code(&driver)
+    }
+    try coder.code(&target, initially: .none) { (target, coder) throws(Violation) in
+      try target.code(&coder)
+    }
+    try coder.code(&carriesDescriptors)
+    try coder.code(&serial, in: Upstream.firstSerial...UInt32.max)
+    guard coder.isReading else { return }
+    state = .ready
+    isAttached = true
   }
 
   mutating func nextSerial() -> UInt32 {

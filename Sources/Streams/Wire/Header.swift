@@ -72,3 +72,19 @@ public struct PacketHeader: Equatable, Sendable {
     put(6, status.rawValue)
   }
 }
+
+extension PacketHeader {
+  /// What a reader begins with.
+  static let empty = PacketHeader(procedure: 0, kind: .call, serial: 0)
+
+  /// Writes or reads the header as it is in a packet.
+  mutating func code(_ coder: inout SnapshotCoder) throws(Violation) {
+    try coder.code(&length)
+    try coder.code(&program)
+    try coder.code(&version)
+    try coder.code(&procedure)
+    try coder.code(&kind)
+    try coder.code(&serial)
+    try coder.code(&status)
+  }
+}

@@ -23,6 +23,8 @@ final class RelayWorld: RelayOwner {
   var ownError: [UInt32] = []
   /// In some worlds streams have a rate.
   let meters: [Meter]
+  /// How often the relay was moved.
+  private(set) var moveCount = 0
 
   init(seed: UInt64) {
     self.seed = seed
@@ -119,6 +121,33 @@ final class RelayWorld: RelayOwner {
     if interest.contains(.read), socket.isReadable { ready.insert(.read) }
     if interest.contains(.write), socket.isWritable { ready.insert(.write) }
     return ready
+  }
+
+  /// Another relay, made from what the one before has written, takes its place with the same connections.
+  func handOver() -> String? {
+    let old = relay
+    guard old.clientEnd == nil, old.isMovable else { return nil }
+    do throws(Violation) {
+      var written = SnapshotCoder()
+      try old.code(&written) { _ in nil }
+      var coder = SnapshotCoder(reading: written.bytes, descriptors: written.descriptors)
+      let new = Relay(
+        client: client.socket, owner: self, pool: pool, maxRequests: old.maxRequests,
+        watermarks: RelayWorld.watermarks, largestWhole: RelayWorld.largestWhole)
+      new.now = old.now
+      try new.code(&coder) { old.upstreams[$0]?.link.transport }
+      let problem = SnapshotCheck.problem(written, coder) { (coder) throws(Violation) in
+        try new.code(&coder) { _ in nil }
+      }
+      if let problem { return problem }
+      old.abandon()
+      made = new
+      new.settle()
+      moveCount += 1
+    } catch {
+      return "the snapshot is refused: \(error)"
+    }
+    return nil
   }
 
   func openHeld(_ backend: SimulatedBackend) {
@@ -283,6 +312,7 @@ final class RelayWorld: RelayOwner {
     let steps = random.pick(50...400)
     for _ in 0..<steps {
       chaos()
+      if random.once(in: 12), let problem = handOver() { return problem }
       if let problem = checkBounds() { return problem }
     }
     guard calm() else {

@@ -338,6 +338,8 @@ extension SessionWorld {
       !backend.pending.isEmpty || backend.isHung || connection.hasSASLStep || !proven.isComplete
       || backend.socket.available > 0 || !backend.socket.taken.isEmpty
       || driver.relay.waitingForUpstream(connection.slot) > 0
+      // A daemon that is back settles before it is surveyed.
+      || (connection.lostAt != nil && !client.callbacks.isEmpty)
     if !isOverdue || !isAwaited { report("upstream \(connection.id) is given up without a reason") }
   }
 

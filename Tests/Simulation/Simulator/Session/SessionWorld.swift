@@ -56,6 +56,11 @@ final class SessionWorld {
   let pool: SegmentPool
   private var made: SessionDriver?
   var driver: SessionDriver { made! }
+  /// Draws when the session is moved to another driver.
+  var moves: Seed
+  private(set) var moveCount = 0
+  private(set) var movedStreams = 0
+  private(set) var lastSnapshot: SnapshotCoder?
   var session: Session { driver.session }
   var connections: [Connection] = []
   var checks = SessionChecks()
@@ -90,6 +95,7 @@ final class SessionWorld {
     self.tag = tag
     self.coverage = coverage
     self.random = random
+    moves = Seed(seed &+ UInt64(tag))
     self.loop = loop
     self.broker = broker
     self.pool = pool
@@ -232,6 +238,8 @@ final class SessionWorld {
   }
 
   func timerRings() {
+    handOverAtTimes()
+    guard !isOver, nextTimer <= now else { return }
     if let time = rateTimer, time <= timer ?? .infinity {
       rateTimer = nil
       return turn { driver.settle(at: now) }
@@ -243,6 +251,8 @@ final class SessionWorld {
 
   func socketReady(_ socket: Int) {
     loop.trace.mix(UInt64(tag) << 32 | UInt64(socket))
+    handOverAtTimes()
+    guard !isOver else { return }
     guard socket > 0 else {
       let ready = readiness(client.socket, driver.relay.clientInterest)
       if ready.contains(.read) { checks.heardAt = now }
@@ -257,6 +267,13 @@ final class SessionWorld {
     let before = coverage?.before(driver, upstream: connection.id)
     turn { driver.upstreamReady(connection.slot, ready, at: now) }
     if let before { coverage?.noteAnswer(before, driver) }
+  }
+
+  func moved(to new: SessionDriver, by snapshot: SnapshotCoder) {
+    made = new
+    moveCount += 1
+    movedStreams += new.relay.streamCount
+    lastSnapshot = snapshot
   }
 
   /// A call into the driver that did not come from within another.
