@@ -25,6 +25,12 @@ linux_pipe(int ends[2], int flags)
   return (int)syscall(SYS_pipe2, ends, flags);
 }
 
+static inline int
+linux_memory_file(const char *name)
+{
+  return (int)syscall(SYS_memfd_create, name, 1 /* CLOEXEC */ | 2 /* ALLOW_SEALING */);
+}
+
 static inline long
 linux_splice(int from, int to, unsigned long length)
 {
@@ -32,4 +38,7 @@ linux_splice(int from, int to, unsigned long length)
 }
 
 /* glibc defines these for _GNU_SOURCE alone. */
-enum { LINUX_O_PATH = 010000000, LINUX_AT_EMPTY_PATH = 0x1000, LINUX_F_SETPIPE_SZ = 1031 };
+enum { LINUX_O_PATH = 010000000, LINUX_AT_EMPTY_PATH = 0x1000, LINUX_F_SETPIPE_SZ = 1031,
+       LINUX_F_ADD_SEALS = 1033, LINUX_F_GET_SEALS = 1034,
+       /* No more seals, not shorter, not longer, not written. */
+       LINUX_ALL_SEALS = 1 | 2 | 4 | 8 };

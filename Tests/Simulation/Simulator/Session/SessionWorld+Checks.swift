@@ -41,6 +41,8 @@ struct SessionChecks {
   var waitedAtEnd = 0
   /// Calls that may be under way.
   var mostRequests = 0
+  /// What its client has missed was not known once.
+  var hasMissedUnknown = false
   /// Daemons that were lost and came back, and calls that were sent to them again.
   var reopenings = 0
   var repeats = 0
@@ -323,6 +325,8 @@ extension SessionWorld {
     default: break
     }
     if connection.hasFailed { return }
+    // The session was turned away before, so that it is not lost by it.
+    if connection.lostAt != nil, checks.hasMissedUnknown { return }
     let isOverdue = now > connection.since + connection.openSeconds - 0.01
     guard let backend = connection.backend, connection.isConnected else {
       if !isOverdue { report("upstream \(connection.id) is given up too early") }
@@ -339,7 +343,7 @@ extension SessionWorld {
       || backend.socket.available > 0 || !backend.socket.taken.isEmpty
       || driver.relay.waitingForUpstream(connection.slot) > 0
       // A daemon that is back settles before it is surveyed.
-      || (connection.lostAt != nil && !client.callbacks.isEmpty)
+      || (connection.lostAt != nil && !(client.callbacks.isEmpty && client.registering.isEmpty))
     if !isOverdue || !isAwaited { report("upstream \(connection.id) is given up without a reason") }
   }
 

@@ -22,7 +22,8 @@ extension SessionWorld: SessionHost {
     case .upstreamSASL(let id, let step): upstreamSASL(id, step)
     case .identityChanged:
       if session.identity != proven { report("the session believes in \(session.identity)") }
-    case .log: break
+    case .log(let log):
+      if log.message.has(.missedUnknown) { checks.hasMissedUnknown = true }
     case .note(let note): noted(note)
     case .end:
       isOver = true
