@@ -39,7 +39,9 @@ enum SnapshotMemory {
   /// The content and its version.
   /// - Throws: it is damaged, or somebody could change it.
   static func read(_ memory: Int32) throws(Message) -> (content: [UInt8], version: UInt32) {
-    guard fcntl(memory, Int32(LINUX_F_GET_SEALS)) & allSeals == allSeals else { throw Message(.snapshotNotSealed) }
+    guard fcntl(memory, Int32(LINUX_F_GET_SEALS)) & allSeals == allSeals else {
+      throw Message(.snapshotNotSealed)
+    }
     var status = stat()
     guard fstat(memory, &status) == 0, status.st_size >= prefix, status.st_size <= most else {
       throw Message(.snapshotDamaged)

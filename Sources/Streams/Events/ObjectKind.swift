@@ -85,13 +85,6 @@ struct LifeCycleEvent: Equatable, Sendable {
   private(set) var name: [UInt8]
   var id: Int32 = -1
 
-  init(event: Int32, detail: Int32 = 0, name: [UInt8], id: Int32 = -1) {
-    self.event = event
-    self.detail = detail
-    self.name = name
-    self.id = id
-  }
-
   mutating func code(_ coder: inout SnapshotCoder) throws(Violation) {
     try coder.code(&event)
     try coder.code(&detail)
