@@ -19,6 +19,9 @@ public struct Dependents: Equatable, Sendable {
 
   public init() {}
 
+  /// The client loses nothing with the connection.
+  var isEmpty: Bool { mayBeRestored && registrations.isEmpty }
+
   /// Nothing but registrations depends on the connection.
   var mayBeRestored: Bool {
     !hasCloseCallback && migrations == 0 && !hasBoundGuest && !hasDescriptors

@@ -24,7 +24,8 @@ extension SessionWorld: SessionHost {
       if session.identity != proven { report("the session believes in \(session.identity)") }
     case .log: break
     case .note(let note): noted(note)
-    case .end:
+    case .end(let reason):
+      if reason == Message(.idleWhileDraining) { checkIdleEnd() }
       isOver = true
       ended()
     case .send, .beginRelaying, .route, .call, .openUpstream, .registeredAgain, .beginSurvey,
@@ -83,6 +84,7 @@ extension SessionWorld: SessionHost {
       self.settings = settings
       checks.note(settings.keepAlive)
       checks.settingsChangedAt = now
+    case .drain: checks.drainsSince = checks.drainsSince ?? now
     case .stop: checks.stopsSince = checks.stopsSince ?? now
     case .turnAway: turnedAway()
     case .end: checks.isEndedFromOutside = true
