@@ -65,14 +65,14 @@ struct DrainTests {
       #expect(try streaming.receive()?.body.count == 100_000)
       try scene.held.answer(GetURIResult(uri: "late"))
       _ = try calling.receive("the late reply") { $0.answers(call.serial) }
-      #expect(try registered.call(60).header.status == .ok)
+      #expect(try registered.call(4).header.status == .ok)
       calling.vanish()
       streaming.vanish()
       #expect(broker.isRunning)
       registered.vanish()
     }
     #expect(try await broker.awaitEnd() == 0)
-    #expect(broker.logs("VB-RUN-043") && !broker.logs("VB-RUN-032"))
+    #expect(broker.logs("VB-RUN-043") && !broker.log.contains("VB-RUN-032"))
     withExtendedLifetime(scene) {}
   }
 

@@ -45,7 +45,7 @@ idle, console_client, watcher, downloader = [connect(uri) for _ in range(4)]
 console = Console(console_client, guest)
 console.echo(b"before")
 events = []
-watcher.domainEventRegisterAny(
+registration = watcher.domainEventRegisterAny(
     None, libvirt.VIR_DOMAIN_EVENT_ID_LIFECYCLE, lambda *event: events.append(event[2]), None)
 stream = downloader.newStream(0)
 downloader.storagePoolLookupByName(pool_name).storageVolLookupByName("drained").download(stream, 0, 0, 0)
@@ -64,13 +64,18 @@ domain.suspend()
 domain.resume()
 until(lambda: len(events) >= 2, "the events did not arrive")
 console.close()
+# A stream keeps its connection open.
+del console, stream
 console_client.close()
 downloader.close()
+until(lambda: drain().startswith("Draining: 1 client continues"), "two clients have not left")
 assert watcher.isAlive() and watcher.getHostname(), "the last client is served"
 watching = subprocess.Popen(
     [tool, "drain", "--wait", "--socket", admin], stdout=subprocess.PIPE, text=True)
 assert watching.stdout.readline() == "Draining: 1 client continues, 0 idle clients were closed.\n"
 assert watching.poll() is None, "the tool waits for the broker's end"
+# A registration keeps its connection open.
+watcher.domainEventDeregisterAny(registration)
 watcher.close()
 assert watching.wait(20) == 0
 direct.close()
