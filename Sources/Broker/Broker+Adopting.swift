@@ -36,7 +36,9 @@ extension Broker {
       session.post(.settings(SessionSettings(settings)))
     }
     limitsChanged()
-    guard let tlsAcceptor = acceptor.tls, let tls = new.tls, !life.isStopping else { return true }
+    guard let tlsAcceptor = acceptor.tls, let tls = new.tls, life.acceptsClients else {
+      return true
+    }
     guard tlsAcceptor.adopt(tls, because: reason) == nil else { return false }
     settings.tls = tls
     return true

@@ -16,7 +16,7 @@ public struct BrokerFailure: Error, Equatable, CustomStringConvertible {
 ///
 ///     accepted connection ──▶ acceptor ──▶ sessions ──▶ backends
 ///                                │  authentication │
-///     life: serving or stopping   loop: what all run on   observation: what they record   admin: who changes it
+///     life: serving, stopping     loop: what all run on   observation: what they record   admin: who changes it
 ///
 /// Each part owns its state. What a client's arrival, its end, new settings or a stop change in several parts is here.
 public final class Broker {
@@ -40,6 +40,8 @@ public final class Broker {
   public var logSteering: LogSteering?
   /// Called when a client has connected or left.
   public var clientsChanged: (() -> Void)?
+  /// Called when the broker begins to drain.
+  public var drainBegins: (() -> Void)?
   /// Called when the broker begins to stop.
   public var stopBegins: (() -> Void)?
 
@@ -105,7 +107,7 @@ public final class Broker {
     endIfOver()
   }
 
-  private func endIfOver() { if life.isOver { reactor.stop() } }
+  func endIfOver() { if life.isOver { reactor.stop() } }
 
   /// A timer on the loop that calls `ring` whenever it runs out.
   public func timer(_ ring: @escaping () -> Void) -> BrokerTimer { BrokerTimer(on: reactor, ring) }
@@ -134,13 +136,19 @@ public final class Broker {
     reactor.releaseAfterTurn(session)
     sessions.remove(session)
     clientsChanged?()
-    if life.isStopping {
-      life.clientLeft(leaving: sessions.count)
-      return endIfOver()
-    }
+    guard life.acceptsClients else { return clientLeft() }
     acceptor.closed(session)
     occupancyChanged()
     loop.spareMemory.clientLeft()
+  }
+
+  /// A client of a broker that drains or stops has left.
+  private func clientLeft() {
+    let wasDraining = life.isDraining
+    life.clientLeft(leaving: sessions.count)
+    if wasDraining, life.isOver { log.write(.drained) }
+    if wasDraining { loop.spareMemory.clientLeft() }
+    endIfOver()
   }
 
   /// Starts or stops the idle timeout. Administrators count as clients here, as in libvirt.

@@ -57,6 +57,7 @@ final class ServiceManager {
     // The timers run only on the broker's loop, so the broker exists when they call.
     status = broker.timer { [unowned self, unowned broker] in tellStatus(broker) }
     broker.clientsChanged = { [unowned self] in clientsChanged() }
+    broker.drainBegins = { [unowned self, unowned broker] in tell(ServiceManager.status(broker)) }
     broker.stopBegins = { [unowned self] in tell("STOPPING=1", "STATUS=stopping") }
     tell("READY=1", ServiceManager.status(broker))
     showLife()
@@ -84,7 +85,7 @@ final class ServiceManager {
   }
 
   private static func status(_ broker: Broker) -> String {
-    "STATUS=\(counted(broker.clientCount, "client")) connected"
+    "STATUS=\(broker.isDraining ? "draining: " : "")\(counted(broker.clientCount, "client")) connected"
   }
 
   private func tell(_ lines: String...) {

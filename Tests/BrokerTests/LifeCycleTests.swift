@@ -52,6 +52,22 @@ struct LifeCycleTests {
     runDueTimers()
   }
 
+  @Test("the time limit of a drain may stop the broker from its own callback")
+  func drain() {
+    var events: [String] = []
+    let life = LifeCycle(on: reactor) { Issue.record("the idle alarm fired") }
+    life.drain(clients: 1, within: 0.001) { [reactor, unowned life] in
+      events.append("time up")
+      life.stop(clients: 1, within: 0) {
+        events.append("limit")
+        reactor.stop()
+      }
+    }
+    #expect(life.isDraining && !life.isStopping && !life.acceptsClients)
+    reactor.run()
+    #expect(events == ["time up", "limit"])
+  }
+
   @Test("a warning is due at most once a minute")
   func warnings() {
     var interval = WarningInterval()

@@ -80,7 +80,8 @@ struct SimulationCoverageTests {
     // TLS connections are watched while they wait, others are looked at now and then.
     "leaves": Arrival.Stage.names, "hung up": ["waiting", "client"],
     "ends": ["shaking", "waiting", "confirming"], "dropped": ["waiting", "confirming", "client"],
-    "too large": ["client"], "stop": Arrival.Stage.names, "limits": Arrival.Stage.names,
+    "too large": ["client"], "stop": Arrival.Stage.names, "drain": Arrival.Stage.names,
+    "limits": Arrival.Stage.names,
     "settings": ["client"], "closed": ["client"],
   ]
 

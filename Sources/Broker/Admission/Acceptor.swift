@@ -116,6 +116,7 @@ final class Acceptor {
   }
 
   private func resume() {
+    // A draining broker still accepts administrators.
     guard !broker.life.isStopping else { return }
     pause.resume()
     broker.admin?.limitChanged()
@@ -141,7 +142,7 @@ final class Acceptor {
   /// A connection has ended before it became a client.
   func ended(_ connection: any PendingConnection) {
     guard let id = connection.clientID, pending.removeValue(forKey: id) != nil else { return }
-    guard !broker.life.isStopping else { return }
+    guard broker.life.acceptsClients else { return }
     perform(admission.closed(id, now: broker.reactor.now))
   }
 
@@ -174,6 +175,7 @@ final class Acceptor {
 
   /// A client that must authenticate has done so.
   func authenticated(_ session: ClientSession) {
+    guard broker.life.acceptsClients else { return }
     perform(admission.authenticated(session.id, now: broker.reactor.now))
   }
 
@@ -193,12 +195,12 @@ final class Acceptor {
   }
 
   private func admitWaiting() {
-    guard !broker.life.isStopping else { return }
+    guard broker.life.acceptsClients else { return }
     perform(admission.fill(at: broker.reactor.now))
   }
 
   private func perform(_ actions: [Admission.Action]) {
-    for action in actions where !broker.life.isStopping {
+    for action in actions where broker.life.acceptsClients {
       switch action {
       case .admit(let id): pending[id]?.admitted()
       case .drop(let id): drop(id)

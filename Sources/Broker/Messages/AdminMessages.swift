@@ -124,4 +124,9 @@ extension MessageDefinition {
   static let tooManyRates = MessageDefinition(
     "VB-ADMIN-056", .error, "there are already … rates for identities, which is the maximum",
     "Use the wildcards `*` and `?`, or remove rates with `default`.")
+  static let drainTimeTooLong = MessageDefinition(
+    "VB-ADMIN-057", .error, "a drain has a time limit of at most … s, found …")
+  static let drainWhileStopping = MessageDefinition(
+    "VB-ADMIN-058", .error, "the broker is already stopping",
+    "It ends within seconds, or at once after another signal TERM.")
 }

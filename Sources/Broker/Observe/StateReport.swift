@@ -6,7 +6,7 @@ extension Broker {
   public var stateReport: [Message] {
     let state =
       "\(sessions.count) of \(settings.limits.maxClients) clients"
-      + (life.isStopping ? ", stopping" : "")
+      + (life.isStopping ? ", stopping" : life.isDraining ? ", draining" : "")
       + (acceptor.tls.map { ", \(counted($0.status.handshakes, "TLS handshake"))" } ?? "")
     var messages = [Message(.brokerState, [state])]
     for listener in acceptor.listeners {

@@ -21,7 +21,8 @@ struct StatusCommand: ParsableCommand {
       ("clients", "\(row.text("clients")) of at most \(row.text("clients_max"))"),
       ("not logged in", row.text("unauthenticated")),
       ("administrators", row.text("administrators")), ("calls", row.text("calls")),
-      ("streams", row.text("streams")), ("stopping", row.text("stopping")),
+      ("streams", row.text("streams")), ("draining", row.text("draining")),
+      ("stopping", row.text("stopping")),
     ]
     for (title, text) in lines {
       print(title + String(repeating: " ", count: 16 - title.count) + text)

@@ -85,6 +85,21 @@ final class Connection {
     return ToolFailure(.notVirtbrokerd, [printable(path)]).adding(hint)
   }
 
+  /// Waits, without a time limit, until the broker has closed the connection.
+  func awaitEnd() throws {
+    var bytes = [UInt8](repeating: 0, count: 4096)
+    while true {
+      let count = recv(descriptor, &bytes, bytes.count, 0)
+      if count > 0 { continue }
+      if count == 0 || errno == ECONNRESET { return }
+      guard errno == EAGAIN || errno == EINTR else {
+        throw ToolFailure(.brokerConnectionFailed, [printable(path), Connection.reason])
+      }
+      var item = pollfd(fd: descriptor, events: Int16(POLLIN), revents: 0)
+      _ = poll(&item, 1, -1)
+    }
+  }
+
   // MARK: Bytes
 
   private func send(_ bytes: [UInt8], before deadline: Double) throws {

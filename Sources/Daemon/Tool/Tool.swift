@@ -7,7 +7,7 @@ import Streams
 struct Tool: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "virtbroker",
-    abstract: "Looks at a running virtbrokerd, ends a stream of it, and limits rates.",
+    abstract: "Looks at a running virtbrokerd, ends a stream of it, limits rates, and drains it.",
     discussion: """
       It talks to the broker's admin socket, which serves only the user that runs the broker. \
       virt-admin does what else there is to administrate: numbers of clients, logging, certificates.
@@ -15,7 +15,7 @@ struct Tool: ParsableCommand {
     version: "virtbroker (virtbroker) \(ProjectVersion.text)",
     subcommands: [
       StatusCommand.self, ClientsCommand.self, StreamsCommand.self, CallsCommand.self,
-      TopCommand.self, KillStreamCommand.self, LimitCommand.self,
+      TopCommand.self, KillStreamCommand.self, LimitCommand.self, DrainCommand.self,
     ])
   /// Accepted before and after the subcommand: subcommands see what is read here.
   @OptionGroup var socket: SocketOptions
@@ -88,6 +88,9 @@ struct ToolFailure: Error {
 
 enum Standard {
   fileprivate static let parserPrefix = "Error: "
+
+  /// Shows what has been printed before the program waits.
+  static func flush() { fflush(stdout) }
 
   /// Writes a line to standard error.
   static func error(_ line: String) { fputs("\(line)\n", stderr) }

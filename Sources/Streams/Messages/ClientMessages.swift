@@ -21,6 +21,8 @@ extension MessageDefinition {
     "VB-CLI-014", .info, "turned away, and it sent no call")
   public static let brokerStopping = MessageDefinition(
     "VB-CLI-015", .info, "the broker is stopping")
+  public static let idleWhileDraining = MessageDefinition(
+    "VB-CLI-016", .info, "the client is idle, and the broker is draining")
 
   // MARK: Keepalive
 

@@ -27,6 +27,9 @@ public struct Dependents: Equatable, Sendable {
     try coder.code(&hasDescriptors)
   }
 
+  /// The client loses nothing with the connection.
+  var isEmpty: Bool { mayBeRestored && registrations.isEmpty }
+
   /// Nothing but registrations depends on the connection.
   var mayBeRestored: Bool {
     !hasCloseCallback && migrations == 0 && !hasBoundGuest && !hasDescriptors

@@ -94,6 +94,7 @@ extension Relay {
   private func routeCall(_ frame: Frame) throws(Violation) {
     let header = frame.header
     accounts.counters.calls &+= 1
+    calledAt = now
     try checkDescriptors(of: frame)
     if !isOpen, frame.carriers > 0 { throw Violation(.descriptorBeforeOpen) }
     if !isOpen || mayConcernBroker(header) {

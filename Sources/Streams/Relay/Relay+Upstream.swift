@@ -108,6 +108,7 @@ extension Relay {
       return drop(frame, from: upstream)
     }
     accounts.counters.replies &+= 1
+    calledAt = now
     if let answerCounts = accounts.answerCounts {
       answerCounts.note(calls[index], header.status, after: now - calls[index].startedAt)
     }

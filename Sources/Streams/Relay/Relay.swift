@@ -27,6 +27,8 @@ public final class Relay {
   var largePacket = LargePacket.dropped
   /// The client sends large packets to one daemon.
   var bulkUpload: BulkUpload?
+  /// When the client last sent a call or received a reply.
+  var calledAt = 0.0
   /// Calls that only read are kept until they are answered, so that they can be sent again to the next daemon.
   public var keepsCalls = false
 

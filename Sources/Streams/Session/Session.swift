@@ -68,7 +68,18 @@ public struct Session: Sendable {
     /// Calls of the client whose replies are awaited.
     public var awaitedCalls = 0
     public var isClientPaused = false
+    /// While the broker is draining; nil: it is not.
+    public var activity: ClientActivity?
     public init() {}
+  }
+
+  /// Whether the broker goes out of service.
+  enum Course: Sendable, Equatable {
+    case serving
+    /// The broker is draining. The session ends at `idleAt` unless the client does something; nil: the client is not idle.
+    case draining(idleAt: Double?)
+    /// The broker is stopping: the session ends as soon as nothing is under way.
+    case stopping
   }
 
   /// Timeout for daemons to confirm CONNECT_CLOSE, and for a client to read its last reply.
@@ -88,8 +99,7 @@ public struct Session: Sendable {
   /// The daemon that the client opened or is opening. It stays set when the upstream is lost.
   public internal(set) var opened: UpstreamTarget?
   public internal(set) var keepAlive = KeepAlive()
-  /// The broker is stopping.
-  var isStopping = false
+  var course = Course.serving
   var saslFailures = 0
   var lastUpstream = 0
 
@@ -136,9 +146,12 @@ public struct Session: Sendable {
     switch state {
     case .leaving, .lost: true
     case .over: false
-    default: isStopping
+    default: course != .serving
     }
   }
+
+  var isStopping: Bool { course == .stopping }
+  var isDraining: Bool { if case .draining = course { true } else { false } }
 
   /// The client's connection ends because its backend is gone.
   public var isLost: Bool { if case .lost = state { true } else { false } }
@@ -153,6 +166,7 @@ public struct Session: Sendable {
     case .lost(let drain): least = drain.lookAt
     case .over: return nil
     }
+    if case .draining(let idleAt?) = course { least = min(least, idleAt) }
     for upstream in upstreams where upstream.isOpening {
       least = min(least, upstream.deadline)
       switch upstream.state {
@@ -212,8 +226,9 @@ public struct Session: Sendable {
     case .settings(let settings):
       self.settings = settings
       keepAlive.adopt(settings.keepAlive, at: now)
+    case .drain: if course == .serving { course = .draining(idleAt: nil) }
     case .stop:
-      isStopping = true
+      course = .stopping
       progressed()
     case .end(let reason): end(reason)
     case .time: timeUp()
@@ -256,6 +271,7 @@ public struct Session: Sendable {
       openTimeUp(upstream)
     }
     for index in upstreams.indices { proceedIfDue(index) }
+    if isDraining { endIfIdle() }
   }
 
   private mutating func checkLiveness() {
@@ -291,6 +307,19 @@ public struct Session: Sendable {
     case .loggingIn, .turnedAway, .connected, .opening, .open, .closing, .over: break
     }
     if isStopping, isIdle { end(Message(.brokerStopping)) }
+    if isDraining { endIfIdle() }
+  }
+
+  /// While the broker is draining: ends the session of an idle client, or sets the time when it will be idle.
+  private mutating func endIfIdle() {
+    guard case .open = state, !upstreams.contains(where: \.isOpening),
+      let idleAt = traffic.activity?.idleAt
+    else {
+      course = .draining(idleAt: nil)
+      return
+    }
+    course = .draining(idleAt: idleAt)
+    if isDue(idleAt) { end(Message(.idleWhileDraining)) }
   }
 
   /// No call awaits its reply, and nothing is queued for the client.

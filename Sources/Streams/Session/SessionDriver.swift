@@ -212,6 +212,7 @@ public final class SessionDriver: RelayOwner {
   }
 
   private func handle(_ event: SessionEvent) {
+    let traffic = traffic
     let actions = session.handle(event, traffic, at: now)
     isOver = session.isOver
     relay.keepsCalls = session.settings.reconnect != .never
@@ -232,6 +233,7 @@ public final class SessionDriver: RelayOwner {
     traffic.unrouted = relay.unroutedFromClient
     traffic.awaitedCalls = relay.awaitedCount
     traffic.isClientPaused = relay.isClientPaused
+    if session.isDraining { traffic.activity = relay.activity }
     return traffic
   }
 

@@ -20,6 +20,8 @@ public enum SessionEvent: Sendable, Equatable {
   /// The client's connection is over. The message has the reason, and the severity of the log line.
   case clientEnded(LinkEnd, Message)
   case settings(SessionSettings)
+  /// The broker is draining: the session continues, and ends when its client is idle.
+  case drain
   /// The broker is stopping: the session ends as soon as nothing is under way.
   case stop
   /// The session ends now: by an administrator's request, a limit or the admission.

@@ -1,4 +1,5 @@
-// The broker's own program on the admin socket: it lists clients, calls and streams, ends streams and sets rates.
+// The broker's own program on the admin socket: it lists clients, calls and streams, ends streams, sets rates and drains
+// the broker.
 
 /// One call of the program `Program.broker`, version 1.
 ///
@@ -19,6 +20,10 @@ public enum BrokerCall: Equatable, Sendable {
   /// for each identity that matches, `default` removes the rule, and the reply has one row: the number of clients that
   /// match now. Without an identity the rate holds for all streams of the kind together.
   case setRate(kind: String, identity: String?, rate: String)
+  /// Accepts no new clients, and ends when the last one has left or after this many seconds; 0: there is no time limit;
+  /// nil: the limit of the drain under way stays, and a drain that begins has none. One row: the number of clients that
+  /// continue, and of idle ones that were closed.
+  case drain(seconds: UInt32?)
 
   public var procedure: Int32 {
     switch self {
@@ -29,6 +34,7 @@ public enum BrokerCall: Equatable, Sendable {
     case .endStream: 5
     case .rates: 6
     case .setRate: 7
+    case .drain: 8
     }
   }
 
@@ -37,6 +43,8 @@ public enum BrokerCall: Equatable, Sendable {
   /// The longest kind or rate, and the longest identity, in bytes. Certificates have long names.
   public static let wordLimit = 32
   public static let identityLimit = 1024
+  /// The longest time limit of a drain, in seconds: a day.
+  public static let drainLimit: UInt32 = 86400
 
   /// Decodes the call with this number from `body`. Nil: no call has this number.
   public init?(procedure: Int32, body: UnsafeRawBufferPointer) throws(Violation) {
@@ -57,6 +65,9 @@ public enum BrokerCall: Equatable, Sendable {
         identity: try reader.optional { reader throws(Violation) in
           try reader.string(limit: BrokerCall.identityLimit)
         }, rate: try reader.string(limit: BrokerCall.wordLimit))
+    case 8:
+      self = .drain(
+        seconds: try reader.optional { reader throws(Violation) in try reader.uint32() })
     default: return nil
     }
   }
@@ -76,6 +87,7 @@ public enum BrokerCall: Equatable, Sendable {
       writer.string(kind)
       writer.optional(identity) { $0.string($1) }
       writer.string(rate)
+    case .drain(let seconds): writer.optional(seconds) { $0.uint32($1) }
     }
     return writer.bytes
   }

@@ -321,7 +321,7 @@ struct SessionTests {
       .turnAway(.address, Message(.simulated)), .call(call, body: []), .needsRoute(.storage),
       .namesKnown(UnixNames()), .sasl(.failed(Message(.simulated))), .polkit(.granted),
       .upstream(1, .connected), .clientEnded(.closed, Message(.simulated)),
-      .settings(SessionSettings()), .stop,
+      .settings(SessionSettings()), .drain, .stop,
       .end(Message(.simulated)), .time, .progress,
     ]
     for event in events {

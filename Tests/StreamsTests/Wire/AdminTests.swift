@@ -98,6 +98,7 @@ struct AdminTests {
       .endStream(client: 3, serial: .max, reason: "too much"), .rates(after: 7),
       .setRate(kind: "upload", identity: nil, rate: "10M"),
       .setRate(kind: "console", identity: "joe@EXAMPLE.COM", rate: "off"),
+      .drain(seconds: nil), .drain(seconds: 0), .drain(seconds: 86400),
     ])
   func own(call: BrokerCall) throws {
     func read(_ procedure: Int32, _ bytes: some Collection<UInt8>) throws -> BrokerCall? {
@@ -108,7 +109,7 @@ struct AdminTests {
     for count in 0..<bytes.count {
       #expect(throws: Violation.self) { try read(call.procedure, bytes.prefix(count)) }
     }
-    #expect(try read(8, bytes) == nil)
+    #expect(try read(9, bytes) == nil)
     let long = BrokerCall.endStream(
       client: 1, serial: 1, reason: String(repeating: "x", count: BrokerCall.reasonLimit + 1))
     #expect(throws: Violation.self) { try read(long.procedure, long.arguments) }

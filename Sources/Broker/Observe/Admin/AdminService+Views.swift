@@ -1,4 +1,4 @@
-// The admin calls of the broker's own program: listing current activity row by row, and ending a stream.
+// The admin calls of the broker's own program: listing current activity row by row, ending a stream, and draining.
 import Glibc
 import Streams
 
@@ -18,6 +18,7 @@ extension AdminService {
     case .rates(let after): return rates(after: after)
     case .setRate(let kind, let identity, let rate):
       return try setRate(of: kind, for: identity, to: rate)
+    case .drain(let seconds): return try drain(within: seconds)
     }
   }
 
@@ -49,6 +50,7 @@ extension AdminService {
     row.add("administrators", sessions.count)
     row.add("calls", broker.sessions.all.reduce(0) { $0 + $1.relay.awaitedCount })
     row.add("streams", broker.sessions.all.reduce(0) { $0 + $1.relay.streamCount })
+    row.add("draining", broker.life.isDraining)
     row.add("stopping", broker.life.isStopping)
     return row.values
   }
@@ -129,6 +131,20 @@ extension AdminService {
   }
 
   // MARK: Acting
+
+  private func drain(within seconds: UInt32?) throws(RemoteError) -> BrokerPage {
+    guard seconds ?? 0 <= BrokerCall.drainLimit else {
+      throw RemoteError(
+        .invalidArgument, domain: .admin, .drainTimeTooLong, [BrokerCall.drainLimit, seconds ?? 0])
+    }
+    guard let counts = broker.drain(within: seconds.map { Int($0) }) else {
+      throw RemoteError(.operationInvalid, domain: .admin, .drainWhileStopping)
+    }
+    var row = RowMaker()
+    row.add("clients", counts.continuing)
+    row.add("idle_closed", counts.idle)
+    return BrokerPage(rows: [row.values], next: 0)
+  }
 
   private func endStream(
     client: UInt64, serial: UInt32, reason: String

@@ -81,4 +81,11 @@ extension MessageDefinition {
       + "identities of connected clients",
     "The name is mistyped, or the client is not connected now. The name must be the same, letter by letter."
   )
+  static let invalidDrainTimeout = MessageDefinition(
+    "VB-TOOL-026", .error, "expected --timeout from 1 to … seconds, or 0 for no time limit; found …"
+  )
+  static let noDrainRow = MessageDefinition(
+    "VB-TOOL-027", .error, "the broker returned no result of the drain",
+    "The versions of `virtbroker` and virtbrokerd are not compatible. Restart or upgrade virtbrokerd."
+  )
 }

@@ -57,6 +57,10 @@ struct BrokerPlan {
   var calmAt: Double
   /// When the broker is stopped; nil: not before the end.
   var stopAt: Double?
+  /// When the broker is drained; nil: it is not.
+  var drainAt: Double?
+  /// The time limit of the drain; 0: none.
+  var drainSeconds: Double
   /// Things that an administrator does.
   var commands: Int
   /// Descriptors for connections of clients, while there are faults.
@@ -98,6 +102,8 @@ struct BrokerPlan {
     descriptors = isFaultless || random.once(in: 2) ? 1000 : random.pick(2...6)
     rates = random.once(in: 3) ? (0..<3).map { _ in random.pick(8...60) * 1000 } : [0, 0, 0]
     helpers = random.once(in: 3) ? (8, random.pick(2...8)) : (64, 16)
+    drainAt = random.once(in: 3) ? Double.random(in: 0...calmAt, using: &random) : nil
+    drainSeconds = random.once(in: 2) ? Double(random.pick(1...20)) : 0
   }
 
   private static func daemons(_ random: inout Seed) -> [DaemonPlan] {

@@ -4,6 +4,9 @@
 /// What the checks have to remember of a simulated broker.
 struct BrokerChecks {
   var stoppedAt: Double?
+  var drainedAt: Double?
+  /// When the drain becomes a stop; nil: it has no time limit.
+  var drainUntil: Double?
   var emptySince: Double?
   /// Bytes that may be held: the limit, or what was held when it became narrower.
   var memoryAllowed = Int.max
@@ -25,7 +28,7 @@ extension BrokerWorld {
   }
 
   private func checkPlaces() {
-    guard !lifetime.isStopping else { return }
+    guard lifetime.acceptsClients else { return }
     if admission.admittedCount != checks.admittedCount
       || admission.waitingCount != checks.waitingCount
     {
@@ -62,7 +65,16 @@ extension BrokerWorld {
     if let since = seen.stoppedAt, loop.now > since + plan.stopSeconds + BrokerWorld.slack {
       report("it was stopped \(loop.now - since) s ago, and has not ended")
     }
-    if let since = seen.emptySince, !lifetime.isStopping, plan.idleSeconds > 0,
+    if lifetime.isDraining {
+      if clientCount == 0 { report("it drains, and waits for no client") }
+      if let until = seen.drainUntil, loop.now > until + BrokerWorld.slack {
+        report("the time of the drain was up at \(until), and it does not stop")
+      }
+      if !lifetime.acceptsClients, arrivals.contains(where: \.isPending) {
+        report("a connection without a place is kept while the broker drains")
+      }
+    }
+    if let since = seen.emptySince, lifetime.acceptsClients, plan.idleSeconds > 0,
       loop.now > since + Double(plan.idleSeconds) + BrokerWorld.slack
     {
       report("it is idle since \(since), and has not stopped")
@@ -162,7 +174,7 @@ extension BrokerWorld {
       if memory.used(by: arrival.origin) != 0 { report("memory is counted for \(arrival.origin)") }
       if helpers.used(by: arrival.origin) != 0 { report("programs of \(arrival.origin) are left") }
     }
-    guard seen.stoppedAt == nil || !lifetime.isStopping else { return }
+    guard seen.stoppedAt == nil, seen.drainedAt == nil else { return }
     if admission.admittedCount + admission.waitingCount != 0 { report("places are still taken") }
   }
 }

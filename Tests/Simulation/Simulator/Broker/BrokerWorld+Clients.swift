@@ -17,7 +17,7 @@ extension BrokerWorld {
 
   func connects(_ arrival: Arrival) {
     note(arrival, "connects")
-    guard !lifetime.isStopping else {
+    guard lifetime.acceptsClients else {
       arrival.stage = .over
       return
     }
@@ -43,7 +43,7 @@ extension BrokerWorld {
 
   /// Takes what is in the kernel's queues, as far as there are descriptors.
   func accept() {
-    guard !lifetime.isStopping else { return }
+    guard lifetime.acceptsClients else { return }
     for arrival in arrivals {
       guard case .queued = arrival.stage, !accepting.isPaused else { continue }
       guard arrivals.count(where: \.isAccepted) < descriptors else { return cannotAccept() }
@@ -59,7 +59,7 @@ extension BrokerWorld {
   }
 
   func resumeAccepting() {
-    guard !lifetime.isStopping else { return }
+    guard lifetime.acceptsClients else { return }
     accepting.resume()
     accept()
   }
@@ -100,7 +100,7 @@ extension BrokerWorld {
     note(arrival, "ends")
     let wasPending = arrival.isPending
     arrival.stage = .over
-    guard wasPending, let id = arrival.id, !lifetime.isStopping else { return }
+    guard wasPending, let id = arrival.id, lifetime.acceptsClients else { return }
     checks.gone(id)
     decide(admission.closed(id, now: loop.now))
   }
@@ -108,6 +108,7 @@ extension BrokerWorld {
   func authenticated(_ arrival: Arrival) {
     guard let id = arrival.id else { return }
     note(arrival, "authenticated")
+    guard lifetime.acceptsClients else { return }
     checks.authenticated(id)
     decide(admission.authenticated(id, now: loop.now))
   }
@@ -127,7 +128,7 @@ extension BrokerWorld {
   }
 
   func lookForPlaces() {
-    guard !lifetime.isStopping else { return }
+    guard lifetime.acceptsClients else { return }
     decide(admission.fill(at: loop.now))
   }
 
@@ -138,7 +139,7 @@ extension BrokerWorld {
   }
 
   private func perform(_ actions: [Admission.Action]) {
-    for action in actions where !lifetime.isStopping {
+    for action in actions where lifetime.acceptsClients {
       switch action {
       case .admit(let id): admitted(id)
       case .drop(let id): drop(id)
@@ -175,6 +176,7 @@ extension BrokerWorld {
 
   /// A connection with a place becomes a client.
   private func begin(_ arrival: Arrival) {
+    if !lifetime.acceptsClients { report("a client is admitted in state \(lifetime.state)") }
     var plan = self.plan.session(
       &random, at: arrival.gate, from: arrival.origin, number: arrival.number)
     plan.settings = settings
@@ -262,7 +264,7 @@ extension BrokerWorld {
     arrival.helpers = 0
     for path in daemonPaths { daemons[path]?.forget(session) }
     arrival.stage = .over
-    if lifetime.isStopping {
+    guard lifetime.acceptsClients else {
       lifetime.clientLeft(leaving: clientCount)
       return
     }
@@ -338,9 +340,43 @@ extension BrokerWorld {
   }
 
   func lifeTimeUp() {
-    guard lifetime.timeUp() else { return endAll() }
-    if clientCount > 0 { report("the broker is idle with \(clientCount) clients") }
-    stop()
+    switch lifetime.timeUp() {
+    case .nothing: report("the alarm of the life cycle rings for nothing")
+    case .idle:
+      if clientCount > 0 { report("the broker is idle with \(clientCount) clients") }
+      stop()
+    case .drained:
+      if seen.drainUntil == nil { report("the time of a drain without a limit is up") }
+      stop()
+    case .stopped: endAll()
+    }
+  }
+
+  /// An administrator drains the broker, or changes the limit of the drain.
+  func drain(within seconds: Double?) {
+    guard !lifetime.isStopping else { return }
+    let isFirst = lifetime.acceptsClients
+    loop.tell("drain within \(seconds.map { "\($0)" } ?? "the same time")")
+    lifetime.drain(clients: clientCount, seconds: seconds, at: loop.now)
+    if let seconds { seen.drainUntil = seconds > 0 ? loop.now + seconds : nil }
+    setLifeAlarm()
+    guard isFirst else { return }
+    seen.drainedAt = loop.now
+    for arrival in arrivals { note(arrival, "drain") }
+    endPending()
+    for session in arrivals.compactMap(\.session) where !session.isOver { session.post(.drain) }
+    endAll()
+  }
+
+  /// What has no place gets none any more.
+  private func endPending() {
+    for arrival in arrivals {
+      switch arrival.stage {
+      case .queued: arrival.stage = .over
+      case .shaking, .waiting, .confirming: ended(pending: arrival)
+      case .client, .over: break
+      }
+    }
   }
 
   func stop() {
@@ -350,13 +386,7 @@ extension BrokerWorld {
     guard isFirst else { return endAll() }
     seen.stoppedAt = loop.now
     for arrival in arrivals { note(arrival, "stop") }
-    for arrival in arrivals {
-      switch arrival.stage {
-      case .queued: arrival.stage = .over
-      case .shaking, .waiting, .confirming: ended(pending: arrival)
-      case .client, .over: break
-      }
-    }
+    endPending()
     setLifeAlarm()
     for session in arrivals.compactMap(\.session) where !session.isOver { session.post(.stop) }
     endAll()

@@ -111,6 +111,15 @@ final class BrokerWorld {
         loop.schedule(in: stopAt + seconds(0, 2)) { [unowned self] in stop() }
       }
     }
+    if let drainAt = plan.drainAt {
+      loop.schedule(in: drainAt) { [unowned self] in drain(within: plan.drainSeconds) }
+      // An administrator changes the limit.
+      if random.once(in: 5) {
+        loop.schedule(in: drainAt + seconds(0, 5)) { [unowned self] in
+          drain(within: random.once(in: 3) ? nil : Double(random.pick(0...5)))
+        }
+      }
+    }
     for _ in 0..<plan.commands {
       loop.schedule(in: seconds(0, plan.calmAt)) { [unowned self] in command() }
     }
@@ -232,7 +241,7 @@ final class BrokerWorld {
     for session in arrivals.compactMap(\.session) where !session.isOver && session.canWork {
       session.beginWork()
     }
-    guard !lifetime.isStopping else { return }
+    guard lifetime.acceptsClients else { return }
     for _ in 0..<random.pick(1...2) {
       let (gate, origin) = plan.guest(&random)
       comes(origin, gate, in: seconds(0, 1), isLate: true)

@@ -49,6 +49,7 @@ extension SessionEvent {
     case .upstream: "upstream"
     case .clientEnded: "clientEnded"
     case .settings: "settings"
+    case .drain: "drain"
     case .stop: "stop"
     case .end: "end"
     case .time: "time"
@@ -58,7 +59,7 @@ extension SessionEvent {
 
   static let names = [
     "turnAway", "call", "needsRoute", "namesKnown", "sasl", "polkit", "upstream", "clientEnded",
-    "settings", "stop", "end", "time", "progress",
+    "settings", "drain", "stop", "end", "time", "progress",
   ]
 }
 

@@ -10,6 +10,10 @@ struct SessionChecks {
   var openMain: Int?
   var turnedAwayAt: Double?
   var stopsSince: Double?
+  var drainsSince: Double?
+  /// Calls of the client that have reached the relay, and when the last one did.
+  var calls: UInt64 = 0
+  var calledAt = 0.0
   /// Calls of the client that the relay had looked at by then.
   var callsBeforeStop: UInt64?
   /// The backend that the client opened is gone.
@@ -67,7 +71,12 @@ extension SessionWorld {
     if relay.isClientPaused { checks.pausedAt = now }
     noteState()
     coverage?.noteTurn(driver)
+    if relay.counters.calls != checks.calls {
+      checks.calls = relay.counters.calls
+      checks.calledAt = now
+    }
     if checks.stopsSince != nil { checkStop() }
+    if checks.drainsSince != nil { checkDrain() }
     checkBounds()
     if checks.lostSince != nil, !session.isLost, checks.turnedAwayAt == nil {
       report("the session stays in \(session.state) without the backend that the client opened")
@@ -111,6 +120,32 @@ extension SessionWorld {
     let relay = driver.relay
     if relay.awaitedCount == 0, relay.waitingForClient == 0 {
       report("the session stays in \(session.state) though the broker stops")
+    }
+  }
+
+  /// A draining broker keeps no client that is idle.
+  private func checkDrain() {
+    guard case .open = session.state, checks.stopsSince == nil,
+      session.upstreams.allSatisfy({ $0.state == .ready }),
+      let idleAt = driver.relay.activity.idleAt
+    else { return }
+    if now > idleAt + SessionWorld.slack { report("idle since \(idleAt), and the broker drains") }
+  }
+
+  /// The session ends because its client is idle.
+  func checkIdleEnd() {
+    let relay = driver.relay
+    if checks.drainsSince == nil { report("closed as idle, and the broker does not drain") }
+    if !relay.callsUnderWay.isEmpty || relay.waitingForClient > 0 {
+      report("closed as idle with \(relay.callsUnderWay.count) calls under way")
+    }
+    if client.bindings > 0 { report("closed as idle with \(client.bindings) bindings") }
+    for connection in connections where !connection.isGone {
+      let count = connection.backend?.callbacks.count ?? 0
+      if count > 0 { report("closed as idle with \(count) event registrations") }
+    }
+    if now < checks.calledAt + ClientActivity.quietSeconds - SessionWorld.slack {
+      report("closed as idle \(now - checks.calledAt) s after a call")
     }
   }
 

@@ -25,7 +25,8 @@ extension SessionWorld: SessionHost {
     case .log(let log):
       if log.message.has(.missedUnknown) { checks.hasMissedUnknown = true }
     case .note(let note): noted(note)
-    case .end:
+    case .end(let reason):
+      if reason == Message(.idleWhileDraining) { checkIdleEnd() }
       isOver = true
       ended()
     case .send, .beginRelaying, .route, .call, .openUpstream, .registeredAgain, .beginSurvey,
@@ -84,6 +85,7 @@ extension SessionWorld: SessionHost {
       self.settings = settings
       checks.note(settings.keepAlive)
       checks.settingsChangedAt = now
+    case .drain: checks.drainsSince = checks.drainsSince ?? now
     case .stop: checks.stopsSince = checks.stopsSince ?? now
     case .turnAway: turnedAway()
     case .end: checks.isEndedFromOutside = true

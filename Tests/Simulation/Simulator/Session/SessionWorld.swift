@@ -193,6 +193,7 @@ final class SessionWorld {
     case 0: .stop
     case 1: .end(Message(.simulated))
     case 2: .turnAway(.address, Message(.simulated))
+    case 3, 4: .drain
     default: .settings(SessionPlan.settings(&random))
     }
   }
@@ -203,9 +204,9 @@ final class SessionWorld {
     if let broker { return broker.disturb(self) }
     let jobs: [Job] = [
       .post(drawEvent()), .post(.stop), .post(.turnAway(.identity, Message(.simulated))),
-      .post(.end(Message(.simulatedWarning))), .clientVanishes,
+      .post(.end(Message(.simulatedWarning))), .clientVanishes, .post(.drain),
     ]
-    schedule(jobs[random.pick(0...4)], in: random.once(in: 2) ? 0 : seconds(0, 1))
+    schedule(jobs[random.pick(0...5)], in: random.once(in: 2) ? 0 : seconds(0, 1))
   }
 
   // MARK: Steps
