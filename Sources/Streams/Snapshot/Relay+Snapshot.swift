@@ -24,6 +24,7 @@ extension Relay {
     endBulkUpload()
     try coder.code(&isOpen)
     try coder.code(&isCongested)
+    try coder.code(&calledAt)
     var awaitsReply = if case .awaitsReply = front { true } else { false }
     try coder.code(&awaitsReply)
     front = awaitsReply ? .awaitsReply : .free

@@ -11,7 +11,7 @@ public enum Mobility: Equatable, Sendable {
 
 extension Session {
   var mobility: Mobility {
-    guard !isStopping else { return .stays }
+    guard course == .serving else { return .stays }
     switch state {
     case .connected: return upstreams.isEmpty ? .movable : .notYet
     case .open:
