@@ -40,6 +40,38 @@ struct ServiceManagerTests {
     withExtendedLifetime(client) {}
   }
 
+  @Test("a drain is shown in the status, and STOPPING is sent only when the broker stops")
+  func draining() throws {
+    let scratch = try Scratch()
+    let manager = try DatagramSocket(boundTo: "\(scratch.path)/notify")
+    let program = try Program(
+      ["-f", try scratch.configuration(), "-p", "\(scratch.path)/pid"],
+      environment: ["NOTIFY_SOCKET": "\(scratch.path)/notify"])
+    var told: [String] = []
+    func hears(_ text: String) -> Bool {
+      eventually {
+        told += manager.received()
+        return told.contains(text)
+      }
+    }
+    #expect(hears("READY=1\nSTATUS=0 clients connected"))
+    let client = try UnixSocket(connectedTo: "\(scratch.path)/libvirt-sock")
+    #expect(hears("STATUS=1 client connected"))
+    let administrator = try UnixSocket(connectedTo: "\(scratch.path)/libvirt-admin-sock")
+    let drain = BrokerCall.drain(seconds: nil)
+    administrator.send(
+      Packets.make(
+        PacketHeader(
+          program: Streams.Program.broker, procedure: drain.procedure, kind: .call, serial: 1),
+        arguments: drain.arguments))
+    #expect(hears("STATUS=draining: 1 client connected"))
+    #expect(!told.contains { $0.contains("STOPPING") })
+    program.signal(SIGTERM)
+    #expect(hears("STOPPING=1\nSTATUS=stopping"))
+    #expect(program.result().status == 0)
+    withExtendedLifetime((client, administrator)) {}
+  }
+
   @Test("an abstract socket works, and notifications keep the watchdog's interval")
   func watchdog() throws {
     let scratch = try Scratch()
