@@ -194,7 +194,9 @@ final class EventMemory {
       }
       registrations.append(registration)
       guard let objects = registration.objects, states[objects] == nil else { return (result, nil) }
+      // A list that was requested for earlier registrations may still come.
       states[objects] = ObjectStates(objects)
+      states[objects]?.isAwaitingSurvey = true
       return (result, objects)
     }
   }
@@ -308,8 +310,10 @@ final class EventMemory {
 
   // MARK: The survey
 
-  /// The broker begins to request the lists of a daemon that was lost.
-  func beginSurvey() { heldBefore = held.count }
+  /// The broker begins to request the lists of these objects; nil: those of a daemon that was lost.
+  func beginSurvey(of objects: ObjectKind?) {
+    if let objects { states[objects]?.isAwaitingSurvey = false } else { heldBefore = held.count }
+  }
 
   /// Reads a list of the daemon's objects; nil: the daemon has refused it.
   func surveyed(_ objects: ObjectKind, _ list: [UInt8]?) {

@@ -16,6 +16,8 @@ struct ObjectStates: Sendable {
   private var meanwhile: [ObjectKey: [LifeCycleEvent]] = [:]
   private var meanwhileCount = 0
   private var hasFailed = false
+  /// No list has been requested yet. One that comes is for others.
+  var isAwaitingSurvey = false
 
   init(_ kind: ObjectKind) { self.kind = kind }
 
@@ -25,7 +27,7 @@ struct ObjectStates: Sendable {
   /// Reads the next list of a survey; nil: the daemon has refused it. A list that cannot be decoded, or is too long, ends
   /// the following.
   mutating func read(_ list: [UInt8]?) {
-    guard !hasFailed, listed < kind.listings.count else { return }
+    guard !hasFailed, !isAwaitingSurvey, listed < kind.listings.count else { return }
     let tells = kind.listings[listed].tells
     listed += 1
     guard let list, let found = decoded(list) else {
@@ -47,6 +49,7 @@ struct ObjectStates: Sendable {
   mutating func code(_ coder: inout SnapshotCoder) throws(Violation) {
     try coder.code(&listed, in: 0...kind.listings.count)
     try coder.code(&hasFailed)
+    try coder.code(&isAwaitingSurvey)
     var states = objects.map { $0 }.sorted { $0.key.lexicographicallyPrecedes($1.key) }
     try coder.code(&states, initially: (key: [], value: ObjectState(name: []))) {
       (state, coder) throws(Violation) in

@@ -49,8 +49,10 @@ extension Relay {
     upstreams[slot]?.events?.registeredAgain(registration, body: body)
   }
 
-  /// The owner asks for lists of objects from now on, of a daemon that was lost.
-  public func beginSurvey(_ slot: Int) { upstreams[slot]?.events?.beginSurvey() }
+  /// The owner asks for lists of these objects from now on; nil: of all, because the daemon was lost.
+  public func beginSurvey(_ slot: Int, of objects: ObjectKind?) {
+    upstreams[slot]?.events?.beginSurvey(of: objects)
+  }
 
   /// A list of objects for which the owner was asked; nil: the daemon has refused it.
   public func surveyed(_ slot: Int, _ objects: ObjectKind, _ list: [UInt8]?) {

@@ -58,7 +58,7 @@ extension Session {
       add(.reconnect(upstream: upstreams[index].id))
     case .settling(let until) where isDue(until):
       upstreams[index].state = .surveying
-      add(.beginSurvey(upstream: upstreams[index].id))
+      add(.beginSurvey(upstream: upstreams[index].id, of: nil))
       list(index)
     default: break
     }
@@ -129,7 +129,12 @@ extension Session {
   mutating func survey(_ index: Int, _ objects: ObjectKind) {
     guard upstreams[index].state == .ready, settings.reconnect != .never else { return }
     let isIdle = upstreams[index].survey.isEmpty
-    upstreams[index].survey += Session.steps(objects)
+    // An earlier survey of them was for registrations that have ended. Its list that is under way tells nothing.
+    let rest = upstreams[index].survey.dropFirst().filter { $0.objects != objects }
+    upstreams[index].survey = Array(upstreams[index].survey.prefix(1))
+    if upstreams[index].survey.first?.objects == objects { upstreams[index].survey[0].isVoid = true }
+    upstreams[index].survey += rest + Session.steps(objects)
+    add(.beginSurvey(upstream: upstreams[index].id, of: objects))
     if isIdle { list(index) }
   }
 
@@ -149,7 +154,7 @@ extension Session {
   mutating func listed(_ index: Int, _ list: [UInt8]?) {
     guard let step = upstreams[index].survey.first else { return }
     upstreams[index].survey.removeFirst()
-    add(.surveyed(upstream: upstreams[index].id, step.objects, list: list))
+    if !step.isVoid { add(.surveyed(upstream: upstreams[index].id, step.objects, list: list)) }
     guard case .closing = state else { return self.list(index) }
     upstreams[index].survey = []
     closeNext()

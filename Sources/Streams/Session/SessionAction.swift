@@ -21,8 +21,9 @@ public enum SessionAction: Sendable, Equatable {
   case park(upstream: Int, successor: Int, RemoteError)
   /// The daemon of an upstream that was lost has confirmed this registration, with this result.
   case registeredAgain(upstream: Int, Registration, result: [UInt8])
-  /// The daemon of an upstream that was lost is surveyed from now on: its lists know of the events that have come.
-  case beginSurvey(upstream: Int)
+  /// The daemon is surveyed from now on, as to these objects; nil: the daemon was lost, and its lists know of the events
+  /// that have come.
+  case beginSurvey(upstream: Int, of: ObjectKind?)
   /// A list of the daemon's objects for the client's memory; nil: the daemon has refused it.
   case surveyed(upstream: Int, ObjectKind, list: [UInt8]?)
   /// An upstream that was lost accepts the client's packets from now on, behind the events that the client has missed.

@@ -267,7 +267,8 @@ public final class SessionDriver: RelayOwner {
       relay.park(upstream: slot, telling: error)
     case .registeredAgain(let id, let registration, let result):
       if let slot = slot(of: id) { relay.registeredAgain(slot, registration, body: result) }
-    case .beginSurvey(let id): if let slot = slot(of: id) { relay.beginSurvey(slot) }
+    case .beginSurvey(let id, let objects):
+      if let slot = slot(of: id) { relay.beginSurvey(slot, of: objects) }
     case .surveyed(let id, let objects, let list):
       if let slot = slot(of: id) { relay.surveyed(slot, objects, list) }
     case .resumeUpstream(let id, let mayMiss):

@@ -61,6 +61,8 @@ public struct Upstream: Sendable {
   struct SurveyStep: Sendable {
     let objects: ObjectKind
     let listing: ObjectKind.Listing
+    /// Its answer is not needed any more.
+    var isVoid = false
   }
 
   /// The attempts to reach a lost daemon.
