@@ -132,7 +132,9 @@ extension Session {
     // An earlier survey of them was for registrations that have ended. Its list that is under way tells nothing.
     let rest = upstreams[index].survey.dropFirst().filter { $0.objects != objects }
     upstreams[index].survey = Array(upstreams[index].survey.prefix(1))
-    if upstreams[index].survey.first?.objects == objects { upstreams[index].survey[0].isVoid = true }
+    if upstreams[index].survey.first?.objects == objects {
+      upstreams[index].survey[0].isVoid = true
+    }
     upstreams[index].survey += rest + Session.steps(objects)
     add(.beginSurvey(upstream: upstreams[index].id, of: objects))
     if isIdle { list(index) }
