@@ -44,8 +44,12 @@ struct DrainTests {
 
     let drain = try await tool.run("drain")
     #expect(drain.status == 0)
-    // The idle client has sent its last call just now.
-    #expect(drain.output == "Draining: 4 clients continue, 0 idle clients were closed.\n")
+    // The idle client has sent its last call just now, or 5 s ago on a busy machine.
+    let outputs = [
+      "Draining: 4 clients continue, 0 idle clients were closed.\n",
+      "Draining: 3 clients continue, 1 idle client was closed.\n",
+    ]
+    #expect(outputs.contains(drain.output), "\(drain.output)")
     #expect(broker.logs("VB-RUN-040", "4 clients"))
     #expect(!isAccepting(broker, .unix) && !isAccepting(broker, .tcp))
     #expect(!FileManager.default.fileExists(atPath: broker.directory + "/libvirt-sock"))
