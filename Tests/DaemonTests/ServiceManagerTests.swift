@@ -8,67 +8,69 @@ import Testing
 
 @Suite("service manager")
 struct ServiceManagerTests {
-  @Test("it sends READY, the number of clients, RELOADING and READY around HUP, and STOPPING")
-  func states() throws {
-    let scratch = try Scratch()
-    let manager = try DatagramSocket(boundTo: "\(scratch.path)/notify")
-    let program = try Program(
-      ["-f", try scratch.configuration(), "-p", "\(scratch.path)/pid"],
-      environment: ["NOTIFY_SOCKET": "\(scratch.path)/notify"])
+  /// A program, and the service manager's end of its notifications.
+  private final class Service {
+    let scratch: Scratch
+    let manager: DatagramSocket
+    let program: Program
     var told: [String] = []
-    func hears(_ text: String) -> Bool {
+
+    init() throws {
+      scratch = try Scratch()
+      manager = try DatagramSocket(boundTo: "\(scratch.path)/notify")
+      program = try Program(
+        ["-f", try scratch.configuration(), "-p", "\(scratch.path)/pid"],
+        environment: ["NOTIFY_SOCKET": "\(scratch.path)/notify"])
+    }
+
+    func tells(_ text: String) -> Bool {
       eventually {
         told += manager.received()
         return told.contains(text)
       }
     }
-    #expect(hears("READY=1\nSTATUS=0 clients connected"))
-    #expect(told.count == 1)
-    let client = try UnixSocket(connectedTo: "\(scratch.path)/libvirt-sock")
-    #expect(hears("STATUS=1 client connected"))
-    told = []
-    program.signal(SIGHUP)
-    #expect(hears("READY=1\nSTATUS=1 client connected"))
-    let reloading = try #require(told.first?.wholeMatch(of: /RELOADING=1\nMONOTONIC_USEC=(\d+)/))
+  }
+
+  @Test("it sends READY, the number of clients, RELOADING and READY around HUP, and STOPPING")
+  func states() throws {
+    let service = try Service()
+    #expect(service.tells("READY=1\nSTATUS=0 clients connected"))
+    #expect(service.told.count == 1)
+    let client = try UnixSocket(connectedTo: "\(service.scratch.path)/libvirt-sock")
+    #expect(service.tells("STATUS=1 client connected"))
+    service.told = []
+    service.program.signal(SIGHUP)
+    #expect(service.tells("READY=1\nSTATUS=1 client connected"))
+    let reloading = try #require(
+      service.told.first?.wholeMatch(of: /RELOADING=1\nMONOTONIC_USEC=(\d+)/))
     var now = timespec()
     clock_gettime(CLOCK_MONOTONIC, &now)
     let microseconds = try #require(Int(reloading.1))
     #expect(microseconds > 0 && microseconds / 1_000_000 <= now.tv_sec)
-    program.signal(SIGTERM)
-    #expect(hears("STOPPING=1\nSTATUS=stopping"))
-    #expect(program.result().status == 0)
+    service.program.signal(SIGTERM)
+    #expect(service.tells("STOPPING=1\nSTATUS=stopping"))
+    #expect(service.program.result().status == 0)
     withExtendedLifetime(client) {}
   }
 
   @Test("a drain is shown in the status, and STOPPING is sent only when the broker stops")
   func draining() throws {
-    let scratch = try Scratch()
-    let manager = try DatagramSocket(boundTo: "\(scratch.path)/notify")
-    let program = try Program(
-      ["-f", try scratch.configuration(), "-p", "\(scratch.path)/pid"],
-      environment: ["NOTIFY_SOCKET": "\(scratch.path)/notify"])
-    var told: [String] = []
-    func hears(_ text: String) -> Bool {
-      eventually {
-        told += manager.received()
-        return told.contains(text)
-      }
-    }
-    #expect(hears("READY=1\nSTATUS=0 clients connected"))
-    let client = try UnixSocket(connectedTo: "\(scratch.path)/libvirt-sock")
-    #expect(hears("STATUS=1 client connected"))
-    let administrator = try UnixSocket(connectedTo: "\(scratch.path)/libvirt-admin-sock")
+    let service = try Service()
+    #expect(service.tells("READY=1\nSTATUS=0 clients connected"))
+    let client = try UnixSocket(connectedTo: "\(service.scratch.path)/libvirt-sock")
+    #expect(service.tells("STATUS=1 client connected"))
+    let administrator = try UnixSocket(connectedTo: "\(service.scratch.path)/libvirt-admin-sock")
     let drain = BrokerCall.drain(seconds: nil)
     administrator.send(
       Packets.make(
         PacketHeader(
           program: Streams.Program.broker, procedure: drain.procedure, kind: .call, serial: 1),
         arguments: drain.arguments))
-    #expect(hears("STATUS=draining: 1 client connected"))
-    #expect(!told.contains { $0.contains("STOPPING") })
-    program.signal(SIGTERM)
-    #expect(hears("STOPPING=1\nSTATUS=stopping"))
-    #expect(program.result().status == 0)
+    #expect(service.tells("STATUS=draining: 1 client connected"))
+    #expect(!service.told.contains { $0.contains("STOPPING") })
+    service.program.signal(SIGTERM)
+    #expect(service.tells("STOPPING=1\nSTATUS=stopping"))
+    #expect(service.program.result().status == 0)
     withExtendedLifetime((client, administrator)) {}
   }
 

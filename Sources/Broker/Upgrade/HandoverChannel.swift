@@ -35,6 +35,10 @@ final class HandoverChannel {
   /// Sends a message with descriptors, at most `mostDescriptors`, which stay the caller's. Returns why it cannot be sent;
   /// nil: it is.
   func send(_ message: HandoverMessage, _ descriptors: ArraySlice<Int32> = []) -> Message? {
+    send(bytes: message.bytes, descriptors)
+  }
+
+  func send(bytes: [UInt8], _ descriptors: ArraySlice<Int32>) -> Message? {
     let dataSize = descriptors.count * 4
     let headerSize = MemoryLayout<cmsghdr>.size
     var control = [UInt8](repeating: 0, count: headerSize + (dataSize + 7) & ~7)
@@ -48,7 +52,7 @@ final class HandoverChannel {
         control.storeBytes(of: descriptor, toByteOffset: headerSize + index * 4, as: Int32.self)
       }
     }
-    var bytes = message.bytes
+    var bytes = bytes
     let flags = Int32(MSG_DONTWAIT) | Int32(MSG_NOSIGNAL)
     let count = exchange(&bytes, &control, descriptors.isEmpty ? 0 : control.count) {
       sendmsg(number, &$0, flags)

@@ -4,7 +4,7 @@ import CLinux
 import Glibc
 import Streams
 
-/// A snapshot in sealed memory: nobody can change it any more, its length and a hash are checked by its reader.
+/// A snapshot in sealed memory. The kernel refuses every later change, and the reader checks the length and a hash.
 ///
 ///     "VBSNAP01"  version (4 bytes)  length (8)  SHA-256 of the content (32)  content
 enum SnapshotMemory {
@@ -37,7 +37,7 @@ enum SnapshotMemory {
   }
 
   /// The content and its version.
-  /// - Throws: it is damaged, or somebody could change it.
+  /// - Throws: the memory is not sealed, or the snapshot is damaged.
   static func read(_ memory: Int32) throws(Message) -> (content: [UInt8], version: UInt32) {
     guard fcntl(memory, Int32(LINUX_F_GET_SEALS)) & allSeals == allSeals else {
       throw Message(.snapshotNotSealed)

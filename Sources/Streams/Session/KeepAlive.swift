@@ -18,7 +18,7 @@ public struct KeepAlive: Sendable {
 
   public init() {}
 
-  /// Writes or reads the times, which are those of the machine and go on in another process.
+  /// Writes or reads the state. Its times are on the machine's monotonic clock, which all processes share.
   mutating func code(_ coder: inout SnapshotCoder) throws(Violation) {
     try coder.code(&isWanted)
     try coder.code(&heardAt)

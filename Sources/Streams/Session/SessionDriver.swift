@@ -73,14 +73,14 @@ public final class SessionDriver: RelayOwner {
     deadline = nil
   }
 
-  /// Whether another process can go on with the session now.
+  /// Whether the session can be moved to another process now.
   public var mobility: Mobility {
     guard !isOver, !hasClientEnded, events.isEmpty else { return .stays }
     let mobility = session.mobility
     return mobility == .movable && !relay.isMovable ? .notYet : mobility
   }
 
-  /// Writes a movable session. It may go on in this process afterwards.
+  /// Writes a movable session. This does not change the session.
   public func write(to coder: inout SnapshotCoder) throws(Violation) {
     try session.code(&coder)
     try codeRelay(&coder) { _ in nil }

@@ -1,7 +1,7 @@
 // A relay on its way to another process.
 
 extension Relay {
-  /// Nothing is under way that another process could not go on with. Otherwise that is so soon, or the connection ends.
+  /// The relay can be moved to another process: no connection has ended, and the broker itself awaits no answer.
   var isMovable: Bool {
     guard client.isWhole, !isHeld else { return false }
     switch front {

@@ -1,6 +1,6 @@
 // A session on its way to another process.
 
-/// Whether another process can go on with a session.
+/// Whether a session can be moved to another process.
 public enum Mobility: Equatable, Sendable {
   case movable
   /// Something is under way that ends soon: it is opened or closed, or the broker itself awaits an answer.
@@ -26,9 +26,9 @@ extension Session {
 
   /// What a reader begins with.
   init(_ settings: SessionSettings) {
-    let nobody = SessionClient(
+    let client = SessionClient(
       identity: VerifiedIdentity(), authentication: .none, isReadOnly: false, mark: 0)
-    self.init(nobody, settings, at: 0)
+    self.init(client, settings, at: 0)
   }
 
   /// Writes the state of a movable session, or reads it. Times are those of the machine's monotonic clock.

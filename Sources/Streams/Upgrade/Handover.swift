@@ -38,8 +38,8 @@ public enum HandoverFailure: Hashable, Sendable {
 
 /// The process that has the sessions. It owns them until it sends `commit`.
 ///
-/// If anything fails before that, it ends the other process, waits until that is gone, and goes on as before. So there is
-/// never a moment in which both could use a socket. It keeps its end of the channel open until then, because a taker that
+/// If anything fails before that, it kills the other process, waits for its exit, and serves the sessions again. So the
+/// two processes never use a socket at the same time. It keeps its end of the channel open until then, because a taker that
 /// is ready takes the end of the channel for the death of the giver.
 public struct HandoverGiver: Hashable, Sendable {
   public enum State: Hashable, Sendable {
@@ -75,7 +75,7 @@ public struct HandoverGiver: Hashable, Sendable {
     case send(HandoverMessage)
     /// Ends the other process at once, whatever it does.
     case kill
-    /// The sessions go on here.
+    /// This process reads and sends again.
     case thaw
     /// The sessions are the other process's: they are forgotten here.
     case release

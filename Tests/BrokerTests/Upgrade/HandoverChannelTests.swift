@@ -62,16 +62,22 @@ struct HandoverChannelTests {
     }
   }
 
-  @Test("a message that nobody sends is refused, and its descriptors are closed")
+  @Test("bytes that are no message are refused, and their descriptors are closed")
   func invalid() throws {
     let (one, other) = try HandoverChannel.pair()
-    let bytes: [UInt8] = [9, 9, 9]
-    #expect(send(one.number, bytes, bytes.count, 0) == bytes.count)
+    var ends: [Int32] = [-1, -1]
+    #expect(pipe(&ends) == 0)
+    defer { close(ends[0]) }
+    #expect(one.send(bytes: [9, 9, 9], ends[1...]) == nil)
+    close(ends[1])
     guard case .invalid(let reason) = other.receive() else {
       Issue.record("it is accepted")
       return
     }
     #expect(reason.identifiers == ["VB-SNAP-002"])
+    // Nobody has the other end of the pipe any more.
+    var byte: UInt8 = 0
+    #expect(read(ends[0], &byte, 1) == 0)
     for message in HandoverChannelTests.messages {
       for length in 0..<message.bytes.count {
         #expect(throws: Violation.self) {

@@ -4,6 +4,7 @@ Four clients: one downloads a volume, one has a console, one awaits events, one 
 client's connection is closed, a new client is refused, and the others continue until they leave."""
 import subprocess
 import sys
+import threading
 import time
 
 from client import *
@@ -14,19 +15,26 @@ libvirt.virEventRegisterDefaultImpl()
 libvirt.virEventAddTimeout(100, lambda timer, opaque: None, None)
 
 
+turn = threading.Condition()
+
+
 def loop():
     while True:
         libvirt.virEventRunDefaultImpl()
+        with turn:
+            turn.notify_all()
 
 
 Thread(loop)
 
 
 def until(holds, what, seconds=20):
+    """Checks after each turn of the event loop."""
     end = time.monotonic() + seconds
-    while not holds():
-        assert time.monotonic() < end, what
-        time.sleep(0.05)
+    with turn:
+        while not holds():
+            assert time.monotonic() < end, what
+            turn.wait(1)
 
 
 def drain(*options):
