@@ -91,7 +91,7 @@ public struct Upstream: Sendable {
     self.deadline = deadline
   }
 
-  /// Writes an upstream that is open, or reads it.
+  /// Writes an upstream that is open, or reads it. Its serials begin anew, because no call of the broker's is under way.
   mutating func code(_ coder: inout SnapshotCoder) throws(Violation) {
     try coder.code(&id, in: 1...Int(Int32.max))
     try coder.code(&driver, initially: .hypervisor) { (driver, coder) throws(Violation) in
@@ -101,7 +101,6 @@ public struct Upstream: Sendable {
       try target.code(&coder)
     }
     try coder.code(&carriesDescriptors)
-    try coder.code(&serial, in: Upstream.firstSerial...UInt32.max)
     guard coder.isReading else { return }
     state = .ready
     isAttached = true

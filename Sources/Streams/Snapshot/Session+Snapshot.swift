@@ -15,8 +15,9 @@ extension Session {
     switch state {
     case .connected: return upstreams.isEmpty ? .movable : .notYet
     case .open:
+      // While an upstream is surveyed, the relay awaits an answer (`Relay.isMovable`).
       let isAtRest = upstreams.allSatisfy {
-        $0.state == .ready && $0.isAttached && $0.reopening == nil && $0.survey.isEmpty
+        $0.state == .ready && $0.isAttached && $0.reopening == nil
       }
       return isAtRest && identity.isComplete ? .movable : .notYet
     case .opening, .closing, .leaving: return .notYet

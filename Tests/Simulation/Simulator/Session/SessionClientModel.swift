@@ -109,6 +109,9 @@ final class SessionClientModel {
   /// PINGs of the broker that have not been answered yet.
   private(set) var openPings = 0
   private(set) var pingsReceived = 0
+  /// Its own PINGs, and their answers.
+  private var pingsSent = 0
+  private var pongs = 0
   private(set) var problem: String?
   var isDead = false
   /// It sends nothing any more, but is still connected.
@@ -251,7 +254,10 @@ final class SessionClientModel {
       isTurnedAway: excuses.isTurnedAway, losses: excuses.losses, hasOpened: excuses.hasOpened)
   }
 
-  func ping() { socket.supply(Packets.keepAlive(KeepAliveProcedure.ping)) }
+  func ping() {
+    pingsSent += 1
+    socket.supply(Packets.keepAlive(KeepAliveProcedure.ping))
+  }
 
   /// Answers the PINGs that have come in.
   func pong() {
@@ -285,7 +291,11 @@ final class SessionClientModel {
 
   private func message(_ header: PacketHeader, _ packet: [UInt8]) {
     if header.program == Program.keepAlive {
-      guard header.procedure == KeepAliveProcedure.ping else { return }
+      guard header.procedure == KeepAliveProcedure.ping else {
+        pongs += 1
+        if pongs > pingsSent { problem = "a PONG to no PING" }
+        return
+      }
       if !hasAskedKeepAlive { problem = "a PING that was not asked for" }
       openPings += 1
       pingsReceived += 1
